@@ -1,0 +1,141 @@
+"""``mdm-jax``: the command line. Nothing heavy is imported until a command runs, so that ``--help`` is instant."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mdm_jax.support.errors import InputError
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the value is the exit status: 0, 2 for bad input, 130 for Ctrl-C."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        module = importlib.import_module(f"mdm_jax.app.{options.module}")
+        module.run(options)
+        sys.stdout.flush()
+        return 0
+    except InputError as error:
+        print(f"mdm-jax: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt as error:
+        print(f"\nmdm-jax: {error or 'interrupted.'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; say nothing more, to it or to the interpreter's last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="mdm-jax", description="Train, understand, tune and sample masked diffusion models.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, module: str, about: str, details: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}. {details}".strip(),
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        sub.set_defaults(module=module)
+        return sub
+
+    sub = command("demo", "demo", "train on text, tune, sample and write report.html, in one go", "Safe to run twice.")
+    sub.add_argument("--directory", default="runs/demo", help="run directory")
+    sub.add_argument("--task", default="text", help="text (CPython's documentation) or text:PATH (your UTF-8 file)")
+    sub.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    _json(sub)
+
+    sub = command(
+        "train", "train", "train a model, or go on training", "An existing run keeps its settings; name none to resume."
+    )
+    sub.add_argument("directory", help="run directory, made if it does not exist")
+    sub.add_argument("--task", help="text or text:PATH (default: text)")
+    sub.add_argument("--recipe", choices=("demo", "long"), help="settings to start from (default: demo)")
+    for name, kind, about in _TRAINING:
+        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)
+    sub.add_argument("--checkpoint-every", type=int, help="steps between checkpoints (default: a tenth of the run)")
+    _json(sub)
+
+    sub = command("profile", "profile", "measure a run's information profile and its held-out loss")
+    _run(sub)
+    sub.add_argument("--passes", type=int, default=4096, help="sequences to encode in all")
+    sub.add_argument("--seed", type=int, default=0, help="of the random orders")
+    _json(sub)
+
+    sub = command("tune", "tune", "find the best schedules for several step budgets from a run's profile")
+    _run(sub)
+    sub.add_argument("--budgets", default="4,8,16,32", help="numbers of steps, separated by commas")
+    sub.add_argument(
+        "--check-rows", type=int, default=64, help="held-out sequences on which to check the prediction; 0: no check"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of the paths checked")
+    _json(sub)
+
+    sub = command("sample", "sample", "draw samples from a run")
+    _run(sub)
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument("--plan", help="a plan file (as tune writes)")
+    how.add_argument("--schedule", help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan)")
+    sub.add_argument("--steps", type=int, default=16, help="denoiser passes; not with --plan")
+    sub.add_argument("--rows", type=int, default=4, help="number of samples")
+    sub.add_argument("--temperature", type=float, default=1.0, help="0 takes the most probable token")
+    sub.add_argument("--seed", type=int, default=0, help="of the draws")
+    given = sub.add_mutually_exclusive_group()
+    given.add_argument("--prompt", help="text to begin with")
+    given.add_argument("--infill", help="text with blanks to fill; what is left of the length is free")
+    sub.add_argument("--blank", default="\N{WHITE SQUARE}", help="the character that stands for a blank in --infill")
+    _json(sub)
+
+    sub = command("energy", "energy", "print the one-token energy of schedules under several weights")
+    sub.add_argument("schedules", nargs="*", metavar="SCHEDULE", help="as in sine or beta:0.9,0.3 (default: the named)")
+    sub.add_argument(
+        "--weight", action="append", metavar="SCHEDULE", help="a weight, as the schedule it makes optimal; repeatable"
+    )
+    _json(sub)
+
+    sub = command("report", "write_report", "write a run's report.html")
+    _run(sub)
+    _json(sub)
+    return parser
+
+
+_TRAINING = (
+    ("steps", int, "optimiser steps"),
+    ("batch", int, "sequences per step"),
+    ("length", int, "tokens per sequence"),
+    ("learning_rate", float, "at its peak"),
+    ("optimizer", str, "adamw or muon"),
+    ("weight_decay", float, "decoupled, on matrices"),
+    ("average", float, "decay of the parameters' moving average"),
+    ("seed", int, "of parameters, data order and masks"),
+    ("width", int, "of the transformer"),
+    ("depth", int, "blocks of the transformer"),
+    ("heads", int, "attention heads"),
+)
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", help="run directory")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The true cost of a plan on given sequences, path by path: the check on what a profile predicts."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.sampling.orders import plan_knots, random_order
+from mdm_jax.sampling.reveal import path_log_prob
+from mdm_jax.support.progress import bar
+from mdm_jax.theory.plans import Plan
+
+BATCH = 32
+_random_order = jax.jit(random_order)
+
+
+def path_nelbo(
+    denoiser: Denoiser,
+    params: Params,
+    tokens: Int[np.ndarray, "rows length"],
+    plans: Sequence[Plan],
+    *,
+    key: PRNGKeyArray,
+    progress: bool = False,
+) -> Float[np.ndarray, "plans rows"]:
+    """Teacher-forced ``-log q`` of each sequence along one random path per plan, nats per sequence.
+
+    The paths of different plans share their random order (common random numbers), so differences between plans are
+    sharper than the values. The mean over rows is an unbiased estimate of the plan's expected NELBO
+    ``sum_k n_k g(N_{k-1})``.
+
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        tokens: int32[rows, length].
+        plans: plans of that length.
+        key: a typed PRNG key; row ``r``'s order depends on it and on ``r`` alone.
+        progress: show a progress bar.
+    """
+    tokens = np.asarray(tokens, dtype=np.int32)
+    rows, length = tokens.shape
+    batch = min(BATCH, rows)
+    padded = np.pad(np.arange(rows), (0, -rows % batch), mode="edge").reshape(-1, batch)
+    free = jnp.ones((batch, length), bool)
+    values = np.zeros((len(plans), padded.size))
+    with bar(total=len(plans) * len(padded), description="paths", unit="batch", show=progress) as advance:
+        for i, plan in enumerate(plans):
+            knots = jnp.asarray(plan_knots(plan, batch))
+            for block, ids in enumerate(padded):
+                reveal_step = _random_order(key, knots, free, jnp.asarray(ids))
+                log_prob = path_log_prob(denoiser, params, jnp.asarray(tokens[ids]), reveal_step)
+                values[i, block * batch : (block + 1) * batch] = -np.asarray(log_prob, dtype=np.float64)
+                advance(1)
+    return values[:, :rows]

@@ -1,0 +1,48 @@
+"""Models: the denoiser contract, adapters to it, and a transformer that meets it."""
+
+import dataclasses
+from typing import Any
+
+from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, logits
+from mdm_jax.models.transformer import Transformer, transformer
+from mdm_jax.support.errors import InputError
+
+__all__ = [
+    "Context",
+    "Denoiser",
+    "Initialisable",
+    "Params",
+    "Transformer",
+    "describe",
+    "from_description",
+    "from_function",
+    "from_linen",
+    "from_nnx",
+    "logits",
+    "transformer",
+]
+
+
+def describe(denoiser: Denoiser) -> dict[str, Any] | None:
+    """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own."""
+    if not (isinstance(denoiser, LinenDenoiser) and isinstance(denoiser.module, Transformer)):
+        return None
+    module = denoiser.module
+    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+    return {"family": "transformer", **{name: getattr(module, name) for name in names}}
+
+
+def from_description(description: dict[str, Any]) -> LinenDenoiser:
+    """The model that :func:`describe` described.
+
+    Raises:
+        InputError: not a model of this version of the library.
+    """
+    settings = {name: value for name, value in description.items() if name != "family"}
+    if description.get("family") != "transformer":
+        raise InputError(f"model family must be 'transformer'; got {description.get('family')!r}.")
+    try:
+        return transformer(**settings)
+    except TypeError as error:
+        raise InputError(f"the model was described by another version of the library: {error}.") from None

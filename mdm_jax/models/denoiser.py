@@ -1,0 +1,83 @@
+"""What a sampler, a loss and a profile need of a model: the denoiser contract.
+
+A denoiser is *pure* and comes in two halves, so that a sampler pays only for the positions it needs:
+
+* ``encode(params, tokens, context) -> hidden[rows, length, d]`` sees the whole sequence, masks included;
+* ``readout(params, hidden) -> logits`` turns any hidden vectors, gathered from anywhere, into logits over the real
+  tokens. Everything that depends on ``context`` (a latent, a class, a time) belongs to ``encode``.
+
+The object itself holds no arrays: it is hashable and equal to another made from the same settings, so compiled
+functions are shared between them. Parameters are a pytree passed in by the caller.
+"""
+
+from collections.abc import Hashable
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mdm_jax.support.errors import InputError
+
+Params = Any
+"""A pytree of arrays."""
+Context = Any
+"""``None`` or a pytree whose leaves have a leading ``rows`` axis."""
+
+
+@runtime_checkable
+class Denoiser(Hashable, Protocol):
+    """The contract; ``models.from_linen``, ``from_nnx`` and ``from_function`` make one from what you have.
+
+    Attributes:
+        vocab_size: number of real tokens, ids ``0 .. vocab_size - 1``: the width of the logits.
+        mask_id: the id that stands for a masked position in ``tokens``. It is never predicted: where it lies below
+            ``vocab_size``, its logit is ``-inf``.
+        passes: network evaluations that one ``encode`` costs (1, unless a wrapper makes more).
+    """
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def mask_id(self) -> int: ...
+
+    @property
+    def passes(self) -> int: ...
+
+    def encode(
+        self, params: Params, tokens: Int[Array, "rows length"], context: Context = None
+    ) -> Float[Array, "rows length d"]:
+        """Hidden vectors of every position, ``float[rows, length, d]``."""
+        ...
+
+    def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
+        """Logits over the real tokens, in float32, for hidden vectors gathered from anywhere."""
+        ...
+
+
+def logits(
+    denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], context: Context = None
+) -> Float[Array, "rows length vocab_size"]:
+    """Logits at every position: ``readout`` of ``encode``."""
+    return denoiser.readout(params, denoiser.encode(params, tokens, context))
+
+
+def checked_logits(values: Array, vocab_size: int, mask_id: int) -> Array:
+    """Logits in float32 with the mask ruled out; a wrong width is the model's author's error, said at trace time."""
+    if values.shape[-1] != vocab_size:
+        hint = " (does it predict the mask token? count it in vocab_size)" if values.shape[-1] == vocab_size + 1 else ""
+        raise InputError(
+            f"the denoiser must return logits over vocab_size = {vocab_size} tokens; got shape {values.shape}{hint}."
+        )
+    values = values.astype(jnp.float32)
+    if mask_id < vocab_size:
+        values = values.at[..., mask_id].set(-jnp.inf)
+    return values
+
+
+class Initialisable(Denoiser, Protocol):
+    """A denoiser that can make its own parameters, as training needs."""
+
+    def init(self, key: PRNGKeyArray, length: int) -> Params:
+        """Fresh parameters for sequences of ``length`` tokens."""
+        ...

@@ -1,0 +1,74 @@
+"""Files that are never half-written and never trusted blindly."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mdm_jax.support.errors import InputError
+
+LARGEST_JSON = 64 * 2**20
+"""Bytes; a larger JSON file is refused before it is read."""
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write ``text`` to ``path`` atomically: readers see the old file or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write ``value`` as strict, readable JSON, atomically. NaN and infinities are refused (``ValueError``)."""
+    return write_text(path, to_json(value) + "\n")
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON with an indent of two; the one format that every command prints and every file holds."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        what: what the file should be ("a plan"), for the error message.
+
+    Raises:
+        InputError: missing, unreadable, too large or not JSON.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_JSON:
+            raise InputError(f"{path} has {size} bytes, more than {what} can have ({LARGEST_JSON}).")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected {what}.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not {what}: not valid JSON ({error}).") from None
+    except RecursionError:
+        raise InputError(f"{path} is not {what}: its JSON is nested too deeply.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as {what}: {error.strerror}.") from None
+
+
+def digest(data: bytes | str) -> str:
+    """SHA-256 of ``data`` (text as UTF-8), in hexadecimal."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()

@@ -1,0 +1,132 @@
+"""Character n-grams with back-off: a law of text that needs no training, to judge samples and to compare models with.
+
+Interpolated Witten-Bell smoothing (Witten and Bell 1991, the zero-frequency problem, method C; Chen and Goodman 1998).
+With ``h`` a context of ``k - 1`` characters, ``h'`` the same without its first, ``N(h c)`` the number of times that
+``c`` followed ``h``, ``N(h)`` their sum and ``T(h)`` the number of different characters that followed ``h``::
+
+    p_0(c)     = 1 / vocab_size
+    p_k(c | h) = (N(h c) + T(h) p_{k-1}(c | h')) / (N(h) + T(h)),     p_k = p_{k-1} where h never occurred
+
+Every probability is positive, and each conditional law sums to one over the vocabulary.
+
+Why not Kneser-Ney: its lower orders count contexts, not occurrences, so they serve as a back-off but are no laws of
+short contexts; here ``p_k`` is exactly the model of order ``k``, so that one fit gives all orders and the start of a
+window is scored by the true unigram and bigram. Nor is a discount to be estimated from counts of counts, which a file
+with few characters may lack. What it costs on CPython's documentation, in held-out bits per character for orders 2 to
+5: Witten-Bell 3.35, 2.49, 2.06, 1.94; interpolated Kneser-Ney 3.35, 2.48, 2.00, 1.83.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64
+
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.tasks.task import token_ids
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The grams of one length, with their counts, and the statistics of the contexts that they extend.
+
+    A gram is coded as ``rank of its context * vocab_size + last token``, where the rank of the context is its place
+    among the grams one shorter. Ranks are smaller than the text is long, so codes stay far below 2^63 at any order.
+    """
+
+    codes: Int64[np.ndarray, " grams"]
+    """Ascending; the place of a code is the rank of its gram."""
+    counts: Int64[np.ndarray, " grams"]
+    """``N(h c)``."""
+    totals: Float64[np.ndarray, " contexts"]
+    """``N(h)``, by the rank of ``h``."""
+    kinds: Int64[np.ndarray, " contexts"]
+    """``T(h)``, by the rank of ``h``."""
+
+    def ranks(self, codes: Int64[np.ndarray, "rows length"]) -> Int64[np.ndarray, "rows length"]:
+        """The rank of each gram, -1 where it never occurred."""
+        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        return np.where(self.codes[places] == codes, places, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class NGram:
+    """A fitted model; ``levels[k]`` holds the grams of ``k + 1`` characters. Made by :func:`fit`."""
+
+    vocab_size: int
+    levels: tuple[Level, ...]
+
+    @property
+    def order(self) -> int:
+        """The longest gram; contexts are one shorter."""
+        return len(self.levels)
+
+    def log_prob(self, tokens: Int[Any, "rows length"], order: int | None = None) -> Float64[np.ndarray, "rows length"]:
+        """``log p(token | the tokens before it in its row)``, in nats.
+
+        The context starts with the row: its first token is scored by the unigram, its second by the bigram, and so on.
+
+        Args:
+            tokens: complete rows, ids below ``vocab_size`` (no masks).
+            order: score as the model of this order does, from 1 up to the fitted order, which is the default.
+
+        Raises:
+            InputError: ``tokens`` is not such an array, or ``order`` is out of range.
+        """
+        order = self.order if order is None else order
+        require(1 <= order <= self.order, "order", order, f"from 1 to the fitted order {self.order}")
+        wanted = f"ids from 0 to {self.vocab_size - 1}, without masks"
+        ids = token_ids(tokens, "rows length", self.vocab_size, wanted)
+        contexts = np.zeros(ids.shape, np.int64)
+        law = np.full(ids.shape, 1 / self.vocab_size)
+        for level in self.levels[:order]:
+            ranks = level.ranks(contexts * self.vocab_size + ids)
+            count = np.where(ranks >= 0, level.counts[ranks], 0)
+            total = np.where(contexts >= 0, level.totals[contexts], 0.0)
+            kinds = np.where(contexts >= 0, level.kinds[contexts], 0)
+            # Also a context that occurred has no total if it did so only at the very end of the text.
+            law = np.where(total > 0, (count + kinds * law) / np.maximum(total + kinds, 1), law)
+            contexts = _preceding(ranks)
+        return np.log(law)
+
+    def bits_per_character(
+        self, tokens: Int[Any, "rows length"], order: int | None = None
+    ) -> Float64[np.ndarray, " rows"]:
+        """``-log2`` of the probability of each row, over its length; arguments and errors as in :meth:`log_prob`."""
+        log_prob = self.log_prob(tokens, order)
+        require(log_prob.shape[1] > 0, "tokens", verbatim(f"shape {log_prob.shape}"), "rows of at least one token")
+        return -log_prob.mean(axis=1) / np.log(2)
+
+
+def fit(tokens: Int[np.ndarray, " tokens"], vocab_size: int, order: int) -> NGram:
+    """Count the grams of up to ``order`` characters in one stream of text.
+
+    Time and memory are those of ``order`` sorts of the stream (order 5 on 400,000 characters: some 0.3 seconds).
+
+    Args:
+        tokens: at least ``order`` ids below ``vocab_size``.
+        vocab_size: size of the vocabulary, over which the uniform law is the floor.
+        order: length of the longest gram, at least 1.
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+    require(vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
+    require(order >= 1, "order", order, "at least 1")
+    ids = token_ids(tokens, "tokens", vocab_size, f"ids from 0 to {vocab_size - 1}")[None]
+    require(ids.size >= order, "tokens", verbatim(str(ids.size)), f"at least as many as the order, {order}")
+    levels: list[Level] = []
+    contexts = np.zeros(ids.shape, np.int64)
+    for _ in range(order):
+        coded = contexts * vocab_size + ids
+        codes, counts = np.unique(coded[contexts >= 0], return_counts=True)
+        context, size = codes // vocab_size, len(levels[-1].codes) if levels else 1
+        totals, kinds = np.bincount(context, counts, size), np.bincount(context, minlength=size)
+        levels.append(Level(codes, counts, totals, kinds))
+        contexts = _preceding(levels[-1].ranks(coded))
+    return NGram(vocab_size, tuple(levels))
+
+
+def _preceding(ranks: Int64[np.ndarray, "rows length"]) -> Int64[np.ndarray, "rows length"]:
+    """The rank of the gram that ends just before each token: -1, never seen, where it would begin before the row."""
+    return np.concatenate([np.full_like(ranks[:, :1], -1), ranks[:, :-1]], axis=1)

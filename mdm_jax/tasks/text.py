@@ -1,0 +1,175 @@
+"""Text as a task: windows of characters from the documentation inside every CPython, or from a file."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int, Int32
+
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.files import digest
+from mdm_jax.tasks.ngram import NGram, fit
+from mdm_jax.tasks.vocabulary import Vocabulary
+
+LARGEST_FILE = 2**30
+"""Bytes; a larger file is refused before it is read (reading takes some 20 bytes of memory per character)."""
+
+
+_ORDERS = ("unigram", "bigram", "trigram", "4-gram", "5-gram")
+
+
+@dataclass(frozen=True, eq=False)
+class TextTask:
+    """A text as a :class:`mdm_jax.tasks.Task`. Made by :func:`text`; the arrays are read-only."""
+
+    spec: str
+    length: int
+    vocabulary: Vocabulary
+    train: Int32[np.ndarray, " tokens"]
+    validation: Int32[np.ndarray, "validation_rows length"]
+    test: Int32[np.ndarray, "test_rows length"]
+    digest: str
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different characters in the whole text."""
+        return self.vocabulary.size
+
+    @property
+    def score_name(self) -> str:
+        """The heading of :meth:`score`."""
+        return "trigram bits per character"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Lower is more like the training text; far below the score of held-out rows, it means repetition."""
+        return True
+
+    @cached_property
+    def _grams(self) -> NGram:
+        return fit(self.train, self.vocab_size, order=len(_ORDERS))
+
+    def show(self, tokens: Int[Any, " length"]) -> str:
+        """The text of one row, with "·" for masks; raises ``InputError`` for ids that are no tokens."""
+        return self.vocabulary.decode(tokens)
+
+    def score(self, tokens: Int[Any, "rows length"]) -> Float64[np.ndarray, " rows"]:
+        """Bits per character of each row under the back-off trigram of the training part; lower is more like it.
+
+        The trigram is fitted once, when first needed. Raises ``InputError`` for rows with masks or other wrong ids.
+        """
+        return self._grams.bits_per_character(tokens, order=3)
+
+    def baselines(self, tokens: Int[Any, "rows length"]) -> dict[str, Float64[np.ndarray, " rows"]]:
+        """Bits per character of each row under back-off n-grams of the training part, unigram to 5-gram.
+
+        They see the same windows as the model, from the first character on. Raises ``InputError`` as :meth:`score`.
+        """
+        return {name: self._grams.bits_per_character(tokens, order=k) for k, name in enumerate(_ORDERS, start=1)}
+
+    def describe(self) -> dict[str, Any]:
+        """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it."""
+        return {
+            "spec": self.spec,
+            "length": self.length,
+            "vocab_size": self.vocab_size,
+            "digest": self.digest,
+            "vocabulary": self.vocabulary.characters,
+        }
+
+
+def text(length: int = 128, path: str | Path | None = None) -> TextTask:
+    r"""Windows of characters from a text.
+
+    The first nine tenths of the text are the training stream. The last tenth, which training never sees, is cut into
+    disjoint windows of ``length``; a fixed permutation deals them into two halves, ``validation`` and ``test``, so that
+    the first rows of each are a random sample of it. The vocabulary is that of the whole text.
+
+    Args:
+        length: characters in one row, at least 2.
+        path: any UTF-8 file; "\r\n" becomes "\n" and a byte-order mark is dropped. By default the text is the
+            reference documentation that comes with CPython (``pydoc_data.topics``), some 450,000 characters, which
+            differ a little between Python versions.
+
+    Raises:
+        InputError: ``length`` is too small; the file cannot be read, is not UTF-8 text, has more than ``LARGEST_FILE``
+            bytes, fewer than two different characters, or too few for two windows of ``length`` in each half.
+    """
+    require(isinstance(length, int) and length >= 2, "length", length, "an integer of at least 2")
+    if path is None:
+        spec, source, content = "text", "CPython's documentation", _documentation()
+    else:
+        require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
+        # Absolute, so that a run can be resumed from another working directory.
+        file = Path(os.path.expanduser(path)).absolute()
+        spec, source, content = f"text:{file}", str(file), _read(file)
+    needed = 40 * length  # a tenth of it is four windows, two for each half
+    if len(content) < needed:
+        raise InputError(
+            f"length {length} needs a text of at least {needed} characters (its last tenth must hold two validation "
+            f"and two test rows); {source} has {len(content)}."
+        )
+    vocabulary = Vocabulary.of(content)
+    require(vocabulary.size >= 2, "path", source, "a text with at least two different characters")
+    tokens = vocabulary.encode(content)
+    held_out = len(tokens) // 10
+    train, validation, test = _split(tokens, len(tokens) - held_out, length)
+    return TextTask(spec, length, vocabulary, train, validation, test, digest(content))
+
+
+def _split(tokens: np.ndarray, boundary: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = (len(tokens) - boundary) // length
+    windows = tokens[boundary : boundary + rows * length].reshape(rows, length)
+    # RandomState, because NumPy promises its stream for all versions; default_rng's may change.
+    windows = windows[np.random.RandomState(0).permutation(rows)]
+    parts = tokens[:boundary], windows[: rows // 2], windows[rows // 2 :]
+    for part in parts:
+        part.flags.writeable = False
+    return parts
+
+
+def _documentation() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise InputError(
+            'The task "text" needs CPython\'s documentation (the module pydoc_data), which this Python lacks; '
+            "give the path of a UTF-8 text file instead."
+        ) from None
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def _read(file: Path) -> str:
+    """The text of a user's file, or one sentence that says why not."""
+
+    def refused(reason: str) -> InputError:
+        return InputError(f"path must be a readable UTF-8 text file; {str(file)!r} {reason}.")
+
+    try:
+        if file.is_dir():
+            raise refused("is a directory")
+        # A pipe or a device could block for ever or never end.
+        if file.exists() and not file.is_file():
+            raise refused("is not a regular file")
+        size = file.stat().st_size
+        if size > LARGEST_FILE:
+            raise refused(f"has {size} bytes, more than the limit of {LARGEST_FILE}")
+        data = file.read_bytes()
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise refused("does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: the path itself holds a NUL or a lone surrogate
+        raise refused(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+    if not data:
+        raise refused("is empty")
+    if (place := data.find(0)) >= 0:
+        raise refused(f"has a NUL byte at position {place}, so it is binary or UTF-16")
+    try:
+        content = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refused(f"has the byte 0x{data[error.start]:02x} at position {error.start}, which is not UTF-8") from None
+    return content.removeprefix("\ufeff").replace("\r\n", "\n")

@@ -1,0 +1,1 @@
+"""Schedules, energies, profiles and plans: mathematics, no model and no random key."""

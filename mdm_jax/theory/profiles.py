@@ -1,0 +1,179 @@
+"""The information profile of a model: one curve from which every schedule's cost follows.
+
+``g(i)`` is the expected cross-entropy per token, in nats, of a masked position when ``i`` uniformly random other
+positions are revealed. From it alone the expected negative ELBO of *any* sizes ``n_1 + ... + n_K = length`` follows
+exactly, with no further model call and no sampling:
+
+    E[-log q(x | S)] = sum_k n_k g(N_{k-1}),     N_k = n_1 + ... + n_k,
+
+where ``S`` is the uniform ordered partition by which a random-order sampler reveals ``n_k`` tokens at step ``k``
+(arXiv 2510.25544; the identity holds for any model, its learning error included).
+
+A profile is a value: NumPy arrays in float64, on the host. ``evaluation.estimate_profile`` measures one.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.files import digest, read_json, to_json, write_json
+
+FORMAT = "mdm_jax profile 1"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Profile:
+    """``g`` measured at some counts and interpolated linearly between them.
+
+    Attributes:
+        length: number of positions of a sequence.
+        counts: int[m], the numbers of revealed tokens at which ``g`` was measured: increasing, from 0 to
+            ``length - 1``.
+        means: float64[m], ``g`` there, nats per token.
+        covariance: float64[m, m], covariance of ``means`` (zero for an exact profile). The counts share sequences, so
+            it is not diagonal.
+        provenance: where it came from, as JSON (model, data, number of sequences, seed).
+    """
+
+    length: int
+    counts: Int[np.ndarray, "m"]
+    means: Float[np.ndarray, "m"]
+    covariance: Float[np.ndarray, "m m"]
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        m = len(self.counts)
+        require(self.length >= 1, "length", self.length, "at least 1")
+        require(
+            m >= 1 and self.counts[0] == 0 and self.counts[-1] == self.length - 1 and bool(np.all(np.diff(self.counts) > 0)),
+            "counts",
+            self.counts.tolist(),
+            f"increasing from 0 to length - 1 = {self.length - 1}",
+        )
+        require(self.means.shape == (m,), "means", verbatim(f"shape {self.means.shape}"), f"of shape ({m},)")
+        shape = self.covariance.shape
+        require(shape == (m, m), "covariance", verbatim(f"shape {shape}"), f"of shape ({m}, {m})")
+        finite = bool(np.isfinite(self.means).all() and np.isfinite(self.covariance).all())
+        require(finite, "means and covariance", verbatim("a NaN or an infinity"), "finite")
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, "m"]:
+        """Standard errors of ``means``, nats per token."""
+        return np.sqrt(np.diagonal(self.covariance))
+
+    @functools.cached_property
+    def values(self) -> Float[np.ndarray, "length"]:
+        """``g(0) .. g(length - 1)``, nats per token."""
+        return self._interpolation @ self.means
+
+    @functools.cached_property
+    def _interpolation(self) -> Float[np.ndarray, "length m"]:
+        """The linear map from measured means to all values; it carries the covariance along."""
+        at = np.arange(self.length)
+        return np.stack([np.interp(at, self.counts, row) for row in np.eye(len(self.counts))], axis=1)
+
+    def expected_nelbo(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
+        """Expected NELBO ``sum_k n_k g(N_{k-1})`` of sampling with ``sizes``, nats per sequence.
+
+        Args:
+            sizes: tokens revealed at each step, summing to ``length`` along the last axis; zeros are idle steps.
+
+        Raises:
+            InputError: negative sizes, or a sum other than ``length``.
+
+        Source: arXiv 2510.25544; notes A3.
+        """
+        sizes, before = self._steps(sizes)
+        return np.sum(sizes * self.values[before], axis=-1)
+
+    def standard_error(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
+        """Standard error of :meth:`expected_nelbo` from the measurement of the profile, nats per sequence."""
+        sizes, before = self._steps(sizes)
+        weights = np.einsum("...k,...km->...m", sizes, self._interpolation[before])
+        return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", weights, self.covariance, weights), 0.0))
+
+    def nelbo(self) -> float:
+        """The NELBO at one token per step, ``sum_i g(i)``: the model's any-order bound, nats per sequence."""
+        return float(self.values.sum())
+
+    def bits_per_token(self) -> float:
+        """:meth:`nelbo` in bits per token."""
+        return self.nelbo() / (self.length * np.log(2))
+
+    def _steps(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Checked sizes, and the number of tokens revealed before each step."""
+        sizes = checked_sizes(sizes, self.length)
+        # Idle steps after the last token would start at `length`; they weigh nothing wherever they are put.
+        return sizes, np.minimum(np.cumsum(sizes, axis=-1) - sizes, self.length - 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``profile.json``."""
+        return {
+            "format": FORMAT,
+            "length": self.length,
+            "counts": self.counts.tolist(),
+            "nats_per_token": self.means.tolist(),
+            "standard_errors": self.standard_errors.tolist(),
+            "covariance": self.covariance.tolist(),
+            "provenance": dict(self.provenance),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``profile.json`` atomically."""
+        return write_json(path, self.to_json())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content; a plan records it."""
+        return digest(to_json(self.to_json()))
+
+
+def from_values(values: Float[np.ndarray, "length"], provenance: Mapping[str, Any] | None = None) -> Profile:
+    """The profile whose every ``g(i)`` is known exactly."""
+    values = np.asarray(values, dtype=np.float64)
+    return Profile(
+        length=len(values),
+        counts=np.arange(len(values)),
+        means=values,
+        covariance=np.zeros((len(values), len(values))),
+        provenance=provenance or {},
+    )
+
+
+def load(path: str | Path) -> Profile:
+    """Read ``profile.json``.
+
+    Raises:
+        InputError: no such file, not a profile, or numbers that make no profile.
+    """
+    value = read_json(path, "a profile")
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise InputError(f"{path} is not a profile: its format must be {FORMAT!r}.")
+    try:
+        return Profile(
+            length=int(value["length"]),
+            counts=np.asarray(value["counts"], dtype=np.int64),
+            means=np.asarray(value["nats_per_token"], dtype=np.float64),
+            covariance=np.asarray(value["covariance"], dtype=np.float64),
+            provenance=value.get("provenance", {}),
+        )
+    except InputError as error:
+        raise InputError(f"{path} is not a profile: {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is not a profile: {type(error).__name__} {error}.") from None
+
+
+def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:
+    """``sizes`` as int64, after checking that they are non-negative and sum to ``length`` along the last axis."""
+    sizes = np.asarray(sizes)
+    require(sizes.ndim >= 1 and sizes.dtype.kind in "iu", "sizes", sizes.tolist(), "whole numbers, one per step")
+    sizes = sizes.astype(np.int64)
+    good = bool((sizes >= 0).all() and (sizes.sum(-1) == length).all())
+    require(good, "sizes", sizes.tolist(), f"non-negative and sum to the length {length}")
+    return sizes

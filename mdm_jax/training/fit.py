@@ -1,0 +1,207 @@
+"""Training from first step to last, in memory or in a run directory that resumes."""
+
+import dataclasses
+import functools
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
+from mdm_jax.support.errors import require
+from mdm_jax.support.progress import bar
+from mdm_jax.tasks import Task
+from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.corruption import mask_counts
+from mdm_jax.training.losses import nelbo
+from mdm_jax.training.runs import Run, RunDirectory, claim, configuration
+from mdm_jax.training.step import Settings, TrainState, initial_state, train_step
+
+HELD_OUT_ROWS = 256
+"""At most this many held-out sequences are scored for the live figure."""
+
+_step = jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training; the state was saved, and the message says how to go on."""
+
+
+def fit(
+    denoiser: Initialisable,
+    task: Task,
+    steps: int | None = None,
+    *,
+    directory: str | Path | None = None,
+    settings: Settings | None = None,
+    report_every: int | None = None,
+    checkpoint_every: int | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train ``denoiser`` on ``task.train``.
+
+    With a ``directory`` the run is saved as it goes, and calling again with the same arguments continues from the
+    newest checkpoint: a killed run ends bitwise equal to an uninterrupted one on the same machine and flags, since
+    data and masks depend on (seed, step) alone. A finished run is loaded, not trained again.
+
+    Args:
+        denoiser: a model that can make its own parameters.
+        task: what to learn.
+        steps: optimiser steps; shorthand for ``settings=Settings(steps=...)``.
+        directory: where to keep the run; nothing is written if left out.
+        settings: everything else about the training; ``length`` is taken from the task.
+        report_every: steps between lines of the log and held-out figures; a fortieth of the run if left out.
+        checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
+            and on Ctrl-C.
+        progress: show loss, tokens per second, time left and held-out bits per token.
+
+    Returns:
+        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the averaged ones.
+
+    Raises:
+        InputError: a task that does not fit the model, or a directory that holds another run.
+        Interrupted: Ctrl-C; the state is saved first.
+    """
+    settings = dataclasses.replace(settings or Settings(), length=task.length)
+    if steps is not None:
+        settings = dataclasses.replace(settings, steps=steps)
+    report_every = report_every or max(1, settings.steps // 40)
+    checkpoint_every = checkpoint_every or max(1, math.ceil(settings.steps / 10))
+    fits = denoiser.vocab_size == task.vocab_size
+    require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
+
+    config = configuration(task, denoiser, settings)
+    place = None if directory is None else RunDirectory(Path(directory))
+    with ExitStack() as stack:
+        checkpoints, state, log = None, None, []
+        if place is not None:
+            claim(place, config)
+            checkpoints = stack.enter_context(Checkpoints(place.checkpoints))
+            if checkpoints.latest() is not None:
+                like = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+                state = checkpoints.restore(like)
+            log = place.cut_log(0 if state is None else int(state.step))
+        if state is None:
+            state = jax.jit(initial_state, static_argnums=(0, 1))(denoiser, settings)
+        reporter = _Reporter(denoiser, task, place, log)
+        state = _loop(denoiser, settings, task, state, checkpoints, reporter, report_every, checkpoint_every, progress)
+    return Run(denoiser, state.average, place, settings, int(state.step), config["task"])
+
+
+def _loop(
+    denoiser: Initialisable,
+    settings: Settings,
+    task: Task,
+    state: TrainState,
+    checkpoints: Checkpoints | None,
+    reporter: "_Reporter",
+    report_every: int,
+    checkpoint_every: int,
+    progress: bool,
+) -> TrainState:
+    train = jnp.asarray(task.train, jnp.int32)
+    done = int(state.step)
+    saved = checkpoints.latest() if checkpoints is not None else None
+    with _interruptible() as interrupted, bar(settings.steps, "train", "step", progress, start=done) as advance:
+        while done < settings.steps:
+            state, metrics = _step(denoiser, settings, state, train)
+            done += 1
+            reporter.add(metrics.nelbo)
+            last = done == settings.steps
+            if done % report_every == 0 or last:
+                advance(0, **reporter.report(done, state.average, settings.batch * settings.length))
+            if checkpoints is not None and (done % checkpoint_every == 0 or last):
+                checkpoints.save(state)
+                saved = done
+            advance(1)
+            if interrupted.is_set() and not last:
+                if checkpoints is not None and saved != done:
+                    checkpoints.save(state)
+                raise Interrupted(_how_to_go_on(reporter.place, done, settings.steps))
+    return state
+
+
+class _Reporter:
+    """Collects figures between reports and writes them to the log."""
+
+    def __init__(
+        self, denoiser: Denoiser, task: Task, place: RunDirectory | None, log: list[dict[str, Any]]
+    ) -> None:
+        self.place = place
+        self._denoiser = denoiser
+        self._rows = jnp.asarray(task.validation[:HELD_OUT_ROWS], jnp.int32)
+        self._seconds = log[-1]["seconds"] if log else 0.0
+        self._since = time.perf_counter()
+        self._losses: list[Array] = []
+
+    def add(self, loss: Array) -> None:
+        self._losses.append(loss)  # kept on the device: reading it would wait for the step
+
+    def report(self, step: int, average: Params, tokens_per_step: int) -> dict[str, str]:
+        """Write a line of the log; returns the figures to show behind the bar."""
+        losses = np.asarray(jnp.stack(self._losses), dtype=np.float64) / np.log(2)
+        elapsed = time.perf_counter() - self._since
+        speed = len(losses) * tokens_per_step / elapsed
+        held_out = np.asarray(held_out_nelbo(self._denoiser, average, self._rows), dtype=np.float64)
+        held_out = held_out / (np.log(2) * self._rows.shape[1])
+        self._seconds += time.perf_counter() - self._since
+        line = {
+            "step": step,
+            "seconds": round(self._seconds, 3),
+            "train_bits_per_token": float(losses.mean()),
+            "held_out_bits_per_token": float(held_out.mean()),
+            "held_out_standard_error": float(held_out.std(ddof=1) / np.sqrt(len(held_out))),
+            "tokens_per_second": round(speed, 1),
+        }
+        if self.place is not None:
+            with self.place.log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        self._losses, self._since = [], time.perf_counter()
+        return {
+            "loss": f"{line['train_bits_per_token']:.2f}",
+            "held-out": f"{line['held_out_bits_per_token']:.2f} bits/token",
+            "tok/s": f"{speed:,.0f}",
+        }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def held_out_nelbo(
+    denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"]
+) -> Float[Array, "rows"]:
+    """Each row's NELBO estimate with the same stratified masks at every call, nats per sequence."""
+    return nelbo(denoiser, params, tokens, mask_counts(jax.random.key(0), tokens, denoiser.mask_id))
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a step is never torn; a second Ctrl-C interrupts at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _how_to_go_on(place: RunDirectory | None, done: int, steps: int) -> str:
+    if place is None:
+        return f"stopped at step {done} of {steps}; nothing was saved, since no directory was given."
+    return f"stopped at step {done} of {steps}, saved in {place.path}; the same command goes on from there."

@@ -1,0 +1,219 @@
+"""Run directories: what training leaves behind and everything else reads.
+
+    config.json       task, model, settings, versions: enough to rebuild the run
+    log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
+    checkpoints/      Orbax checkpoints
+    profile.json, plans/, samples.json, report.html   added by the commands that make them
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mdm_jax import models, tasks
+from mdm_jax.models.denoiser import Initialisable, Params
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.files import read_json, write_json, write_text
+from mdm_jax.tasks import Task, Vocabulary
+from mdm_jax.theory import profiles
+from mdm_jax.theory.profiles import Profile
+from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.step import Settings, initial_state
+
+FORMAT = "mdm_jax run 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run, by name."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.json"
+
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
+    @property
+    def tuning(self) -> Path:
+        return self.path / "tuning.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read_config(self) -> dict[str, Any]:
+        """``config.json``, checked to be one."""
+        if not self.config.exists():
+            raise InputError(f"{self.path} is not a run directory: it has no config.json (mdm-jax train makes one).")
+        value = read_json(self.config, "the configuration of a run")
+        parts = isinstance(value, dict) and all(isinstance(value.get(k), dict) for k in ("task", "settings"))
+        if not parts or value.get("format") != FORMAT:
+            raise InputError(f"{self.config} is not the configuration of a run: its format must be {FORMAT!r}.")
+        return value
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of ``log.jsonl``; a last line cut short by a crash is left out."""
+        if not self.log.exists():
+            return []
+        lines = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def cut_log(self, step: int) -> list[dict[str, Any]]:
+        """Drop what was logged after ``step``: those steps will be taken again."""
+        kept = [line for line in self.read_log() if line["step"] <= step]
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
+
+
+def configuration(task: Task, denoiser: Initialisable, settings: Settings) -> dict[str, Any]:
+    """The content of ``config.json``."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mdm-jax")
+    return {
+        "format": FORMAT,
+        "task": task.describe(),
+        "model": models.describe(denoiser),
+        "settings": dataclasses.asdict(settings),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+    }
+
+
+def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
+    """Write ``config.json``, or check that the run already there is the same one.
+
+    Raises:
+        InputError: the directory holds a run with another task, model or settings.
+    """
+    if not directory.config.exists():
+        strangers = directory.path.exists() and any(directory.path.iterdir())
+        require(not strangers, "directory", str(directory.path), "new, empty or a run directory")
+        write_json(directory.config, config)
+        return
+    present = directory.read_config()
+    for part in ("task", "model", "settings"):
+        ours, theirs = config[part], present.get(part)
+        if ours == theirs:
+            continue
+        detail = part
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            name = next(k for k in (*ours, *theirs) if ours.get(k) != theirs.get(k))
+            detail = f"{part} {name} = {_brief(theirs.get(name))}, not {_brief(ours.get(name))}"
+        raise InputError(
+            f"{directory.path} holds a run with another {detail}; name another directory, or use the same settings."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model with all that it needs.
+
+    Attributes:
+        denoiser: the model.
+        params: its averaged parameters.
+        directory: where it lives, or ``None`` if it was trained in memory.
+        settings: how it was trained.
+        step: steps done.
+        description: the task as stored with the run.
+    """
+
+    denoiser: Initialisable
+    params: Params
+    directory: RunDirectory | None
+    settings: Settings
+    step: int
+    description: dict[str, Any]
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """The task with its data; refused with a sentence if the data is gone or has changed."""
+        return tasks.restore(self.description)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary, stored with the run: showing and prompting need no data."""
+        return tasks.vocabulary_of(self.description)
+
+    @functools.cached_property
+    def profile(self) -> Profile:
+        """The profile stored with the run."""
+        require(self.directory is not None, "run", "a run without a directory", "a run with a directory")
+        assert self.directory is not None
+        if not self.directory.profile.exists():
+            raise InputError(
+                f"{self.directory.path} has no profile yet; make one with: mdm-jax profile {self.directory.path}"
+            )
+        return profiles.load(self.directory.profile)
+
+
+def load(directory: str | Path, denoiser: Initialisable | None = None) -> Run:
+    """A run from its directory: denoiser, averaged parameters, task.
+
+    Args:
+        directory: what ``training.fit`` or ``mdm-jax train`` wrote.
+        denoiser: your own model, if the run was trained with one; the library's models are rebuilt from the
+            configuration.
+
+    Raises:
+        InputError: no run there, no checkpoint yet, or a model that only you can supply.
+    """
+    place = RunDirectory(Path(directory))
+    config = place.read_config()
+    try:
+        settings = Settings(**config["settings"])
+    except TypeError as error:
+        raise InputError(f"{place.config} has settings of another version: {error}.") from None
+    if denoiser is None:
+        if config.get("model") is None:
+            raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
+        denoiser = models.from_description(config["model"])
+    like = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+    if not place.checkpoints.exists():
+        raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
+    with Checkpoints(place.checkpoints) as checkpoints:
+        step = checkpoints.latest()
+        if step is None:
+            raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
+        params = checkpoints.restore_average(like.average, step)
+    return Run(denoiser, params, place, settings, step, config["task"])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
