@@ -69,17 +69,16 @@ def estimate_profile(
     padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
 
     losses = np.zeros((padded.size, len(counts)))
-    with bar(total=len(padded) * orders * len(counts), description="profile", unit="pass", show=progress) as advance:
+    with bar(total=padded.size * orders * len(counts), description="profile", unit="pass", show=progress) as advance:
         for order in range(orders):
             order_key = jax.random.fold_in(key, order)
             for block, ids in enumerate(padded):
                 rank = _ranks(order_key, jnp.asarray(ids), length)
                 batch_tokens = jnp.asarray(tokens[ids])
                 at = slice(block * batch, (block + 1) * batch)
-                for column, count in enumerate(counts):
-                    loss = _loss_at_count(denoiser, params, batch_tokens, rank, jnp.int32(count))
-                    losses[at, column] += np.asarray(loss, dtype=np.float64) / orders
-                    advance(1)
+                loss = _loss_at_counts(denoiser, params, batch_tokens, rank, jnp.asarray(counts, jnp.int32))
+                losses[at] += np.asarray(loss, dtype=np.float64).T / orders
+                advance(batch * len(counts))
     losses = losses[:rows]
     return Profile(
         length=length,
@@ -105,16 +104,19 @@ def _ranks(key: PRNGKeyArray, rows: Int[Array, "batch"], length: int) -> Int[Arr
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _loss_at_count(
+def _loss_at_counts(
     denoiser: Denoiser,
     params: Params,
     tokens: Int[Array, "batch length"],
     rank: Int[Array, "batch length"],
-    count: Int[Array, ""],
-) -> Float[Array, "batch"]:
-    """Mean cross-entropy of the masked positions when the ``count`` first-ranked ones are revealed, nats per token."""
-    masked = rank >= count
-    entropy = masked_cross_entropy(
-        denoiser, params, tokens, jnp.where(masked, denoiser.mask_id, tokens), masked
-    )
-    return jnp.sum(entropy, axis=-1) / (tokens.shape[1] - count)
+    counts: Int[Array, "m"],
+) -> Float[Array, "m batch"]:
+    """Mean cross-entropy of the masked positions when the first-ranked ``count`` are revealed, nats per token."""
+
+    def at_count(count: Array) -> Array:
+        masked = rank >= count
+        corrupted = jnp.where(masked, denoiser.mask_id, tokens)
+        entropy = masked_cross_entropy(denoiser, params, tokens, corrupted, masked)
+        return jnp.sum(entropy, axis=-1) / (tokens.shape[1] - count)
+
+    return jax.lax.map(at_count, counts)

@@ -15,22 +15,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
 from mdm_jax.support.errors import require
 from mdm_jax.support.progress import bar
 from mdm_jax.tasks import Task
 from mdm_jax.training.checkpoints import Checkpoints
-from mdm_jax.training.corruption import mask_counts
-from mdm_jax.training.losses import nelbo
+from mdm_jax.training.losses import stratified_nelbo
 from mdm_jax.training.runs import Run, RunDirectory, claim, configuration
-from mdm_jax.training.step import Settings, TrainState, initial_state, train_step
+from mdm_jax.training.step import BLOCK, Metrics, Settings, TrainState, initial_state, train_steps
 
-HELD_OUT_ROWS = 256
+HELD_OUT_ROWS = 128
 """At most this many held-out sequences are scored for the live figure."""
 
-_step = jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2)
+_steps = jax.jit(train_steps, static_argnums=(0, 1), donate_argnums=2)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,7 +58,7 @@ def fit(
         steps: optimiser steps; shorthand for ``settings=Settings(steps=...)``.
         directory: where to keep the run; nothing is written if left out.
         settings: everything else about the training; ``length`` is taken from the task.
-        report_every: steps between lines of the log and held-out figures; a fortieth of the run if left out.
+        report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
         checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
             and on Ctrl-C.
         progress: show loss, tokens per second, time left and held-out bits per token.
@@ -75,7 +73,7 @@ def fit(
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
-    report_every = report_every or max(1, settings.steps // 40)
+    report_every = report_every or max(1, settings.steps // 20)
     checkpoint_every = checkpoint_every or max(1, math.ceil(settings.steps / 10))
     fits = denoiser.vocab_size == task.vocab_size
     require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
@@ -111,22 +109,21 @@ def _loop(
 ) -> TrainState:
     train = jnp.asarray(task.train, jnp.int32)
     done = int(state.step)
-    saved = checkpoints.latest() if checkpoints is not None else None
     with _interruptible() as interrupted, bar(settings.steps, "train", "step", progress, start=done) as advance:
         while done < settings.steps:
-            state, metrics = _step(denoiser, settings, state, train)
-            done += 1
-            reporter.add(metrics.nelbo)
+            pauses = [done - done % every + every for every in (report_every, checkpoint_every)]
+            count = min(BLOCK, settings.steps - done, *(pause - done for pause in pauses))
+            state, metrics = _steps(denoiser, settings, state, train, jnp.int32(count))
+            done += count
+            figures = reporter.add(metrics, count)
             last = done == settings.steps
             if done % report_every == 0 or last:
-                advance(0, **reporter.report(done, state.average, settings.batch * settings.length))
-            if checkpoints is not None and (done % checkpoint_every == 0 or last):
+                figures |= reporter.report(done, state.average, settings.batch * settings.length)
+            advance(count, **figures)
+            stopping = interrupted.is_set() and not last
+            if checkpoints is not None and (done % checkpoint_every == 0 or last or stopping):
                 checkpoints.save(state)
-                saved = done
-            advance(1)
-            if interrupted.is_set() and not last:
-                if checkpoints is not None and saved != done:
-                    checkpoints.save(state)
+            if stopping:
                 raise Interrupted(_how_to_go_on(reporter.place, done, settings.steps))
     return state
 
@@ -142,17 +139,19 @@ class _Reporter:
         self._rows = jnp.asarray(task.validation[:HELD_OUT_ROWS], jnp.int32)
         self._seconds = log[-1]["seconds"] if log else 0.0
         self._since = time.perf_counter()
-        self._losses: list[Array] = []
+        self._losses: list[np.ndarray] = []
+        self._shown: dict[str, str] = {}
 
-    def add(self, loss: Array) -> None:
-        self._losses.append(loss)  # kept on the device: reading it would wait for the step
+    def add(self, metrics: Metrics, count: int) -> dict[str, str]:
+        """Take in the losses of ``count`` steps, waiting until they are done; returns the figure to show."""
+        self._losses.append(np.asarray(metrics.nelbo[:count], dtype=np.float64) / np.log(2))
+        return {"loss": f"{self._losses[-1].mean():.2f}", **self._shown}
 
     def report(self, step: int, average: Params, tokens_per_step: int) -> dict[str, str]:
         """Write a line of the log; returns the figures to show behind the bar."""
-        losses = np.asarray(jnp.stack(self._losses), dtype=np.float64) / np.log(2)
-        elapsed = time.perf_counter() - self._since
-        speed = len(losses) * tokens_per_step / elapsed
-        held_out = np.asarray(held_out_nelbo(self._denoiser, average, self._rows), dtype=np.float64)
+        losses = np.concatenate(self._losses)
+        speed = len(losses) * tokens_per_step / (time.perf_counter() - self._since)
+        held_out = np.asarray(stratified_nelbo(self._denoiser, average, self._rows, jax.random.key(0)), dtype=np.float64)
         held_out = held_out / (np.log(2) * self._rows.shape[1])
         self._seconds += time.perf_counter() - self._since
         line = {
@@ -167,19 +166,8 @@ class _Reporter:
             with self.place.log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
         self._losses, self._since = [], time.perf_counter()
-        return {
-            "loss": f"{line['train_bits_per_token']:.2f}",
-            "held-out": f"{line['held_out_bits_per_token']:.2f} bits/token",
-            "tok/s": f"{speed:,.0f}",
-        }
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def held_out_nelbo(
-    denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"]
-) -> Float[Array, "rows"]:
-    """Each row's NELBO estimate with the same stratified masks at every call, nats per sequence."""
-    return nelbo(denoiser, params, tokens, mask_counts(jax.random.key(0), tokens, denoiser.mask_id))
+        self._shown = {"held-out": f"{line['held_out_bits_per_token']:.2f} bits/token", "tok/s": f"{speed:,.0f}"}
+        return self._shown
 
 
 @contextmanager

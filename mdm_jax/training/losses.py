@@ -1,11 +1,13 @@
 """The training objective, per example."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
-from mdm_jax.training.corruption import Corrupted
+from mdm_jax.training.corruption import Corrupted, mask_counts
 
 
 def masked_cross_entropy(
@@ -46,3 +48,11 @@ def nelbo(
     """
     entropy = masked_cross_entropy(denoiser, params, tokens, corrupted.tokens, corrupted.masked, context)
     return corrupted.weight * jnp.sum(entropy, axis=-1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def stratified_nelbo(
+    denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], key: PRNGKeyArray
+) -> Float[Array, "rows"]:
+    """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows]."""
+    return nelbo(denoiser, params, tokens, mask_counts(key, tokens, denoiser.mask_id))

@@ -52,6 +52,10 @@ class RunDirectory:
         return self.path / "profile.json"
 
     @property
+    def held_out(self) -> Path:
+        return self.path / "held_out.json"
+
+    @property
     def plans(self) -> Path:
         return self.path / "plans"
 
