@@ -43,13 +43,10 @@ def with_error(value: float, error: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: "48 s", "6 min 12 s", "3 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    """Seconds as people say them: "48 s", "6.3 min", "3.1 h"."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def count(value: float) -> str:
@@ -75,11 +72,12 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
     return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
-def table(headings: Sequence[str], body_html: Sequence[str]) -> str:
-    """A table that scrolls by itself on a narrow screen; ``body_html`` are its ``<tr>`` rows."""
+def table(headings: Sequence[str], body_html: Sequence[str], style: str = "") -> str:
+    """A table that scrolls on a narrow screen; ``body_html`` are its ``<tr>`` rows, ``style`` is a CSS class."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     rows = "\n".join(body_html)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    parts = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<div class="scroll"><table class="{style}">{parts}</table></div>'
 
 
 def chart(figure: Figure, name: str, label: str, caption_html: str = "", small: bool = False) -> str:
@@ -94,7 +92,8 @@ def chart(figure: Figure, name: str, label: str, caption_html: str = "", small: 
     """
     caption = f"<figcaption>{caption_html}</figcaption>" if caption_html else ""
     drawing = svg(figure, name).replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
-    return f'<figure class="{"small" if small else "chart"}">{drawing}{caption}</figure>'
+    parts = caption + drawing if small else drawing + caption
+    return f'<figure class="{"small" if small else "chart"}">{parts}</figure>'
 
 
 def swatches(entries: Iterable[tuple[str, str]]) -> str:
@@ -156,8 +155,10 @@ def _style() -> str:
 
 def _theme(dark: bool) -> str:
     """The variables of one theme: page, charts, and viridis washed out far enough that text stays readable on it."""
-    page = {"page": "#14191e", "card": "#1b2229"} if dark else {"page": "#fbfaf8", "card": "#ffffff"}
-    ground, share = (np.array([20, 25, 30]), 0.50) if dark else (np.array([255, 255, 255]), 0.46)
+    page = {"page": "#14191e", "card": "#1b2229", "on": "#ffffff"} if dark else {
+        "page": "#fbfaf8", "card": "#ffffff", "on": "#10171d",
+    }  # fmt: skip
+    ground, share = (np.array([20, 25, 30]), 0.42) if dark else (np.array([255, 255, 255]), 0.46)
     ramp = 255 * np.asarray(colormaps["viridis"](np.linspace(0.0, 1.0, LEVELS)))[:, :3]
     mixed = np.rint(share * ramp + (1 - share) * ground).astype(int).tolist()
     washed = {f"r{level}": "#" + "".join(f"{part:02x}" for part in colour) for level, colour in enumerate(mixed)}
@@ -170,7 +171,8 @@ _STYLE = """\
 html { font: 17px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   -webkit-text-size-adjust: 100%; scroll-behavior: smooth }
 body { margin: 0; background: var(--page); color: var(--ink); font-variant-numeric: tabular-nums }
-main { display: grid; grid-template-columns: minmax(1.2rem, 1fr) minmax(0, 43rem) minmax(1.2rem, 1fr); padding: 3.5rem 0 5rem }
+main { display: grid; grid-template-columns: minmax(1.2rem, 1fr) minmax(0, 43rem) minmax(1.2rem, 1fr);
+  padding: 3.5rem 0 5rem }
 main > * { grid-column: 2 }
 main > .wide { grid-column: 1 / -1; width: 100%; max-width: 68rem; margin-inline: auto; padding-inline: 1.2rem }
 h1 { font-size: 2.3rem; line-height: 1.15; letter-spacing: -.02em; margin: 0 0 .6rem; overflow-wrap: anywhere }
@@ -179,50 +181,70 @@ h2 { font-size: 1.5rem; line-height: 1.25; letter-spacing: -.01em; margin: 4.5re
 h3 { font-size: 1.05rem; margin: 2.4rem 0 .3rem }
 p, ul, ol { margin: .7rem 0 } li { margin: .35rem 0 }
 .lead { font-size: 1.15rem; color: var(--muted); margin-bottom: 0 }
-.eyebrow { font-size: .8rem; letter-spacing: .08em; text-transform: uppercase; color: var(--muted); margin: 0 0 .4rem }
+.eyebrow { font-size: .8rem; letter-spacing: .08em; text-transform: uppercase; color: var(--muted);
+  margin: 0 0 .4rem }
 nav { margin: 1.6rem 0 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: .9rem }
 a { color: var(--beta); text-underline-offset: .18em }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace }
-code { font-size: .88em; background: color-mix(in srgb, var(--muted) 13%, transparent); border-radius: .25rem; padding: .1em .35em;
+code { font-size: .88em; background: color-mix(in srgb, var(--muted) 13%, transparent); border-radius: .25rem;
+  padding: .1em .35em;
   overflow-wrap: anywhere }
-pre.shell { font-size: .82rem; line-height: 1.7; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+pre.shell { font-size: .82rem; line-height: 1.7; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem;
   padding: .9rem 1.1rem; white-space: pre-wrap; overflow-wrap: anywhere } pre.shell span { color: var(--muted) }
 .formula { text-align: center; font: italic 1.2rem/1.6 Georgia, "Times New Roman", serif; margin: 1.4rem 0 }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.5rem 1.2rem; margin: 2rem 0 }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); gap: 1.5rem 1rem;
+  margin: 2rem 0 }
 .tile { border-left: 3px solid var(--line); padding-left: .9rem } .tile:first-child { border-color: var(--optimal) }
 .tile dt { font-size: .8rem; color: var(--muted) }
-.tile dd { margin: 0; font-size: 1.55rem; line-height: 1.3; font-weight: 600; letter-spacing: -.01em }
-.tile small { display: block; font-size: .8rem; font-weight: 400; letter-spacing: 0; color: var(--muted) }
-figure { margin: 1.6rem 0; break-inside: avoid } figure svg { display: block; width: 100%; height: auto; overflow: visible }
+.tile dd { margin: 0; font-size: 1.4rem; line-height: 1.4; white-space: nowrap; font-weight: 600;
+  letter-spacing: -.01em }
+.tile small { display: block; line-height: 1.4; white-space: normal; font-size: .8rem; font-weight: 400;
+  letter-spacing: 0; color: var(--muted) }
+figure { margin: 1.6rem 0; break-inside: avoid } figure svg { display: block; width: 100%; height: auto;
+  overflow: visible }
 figure text, figure tspan { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif !important }
 figcaption { font-size: .87rem; line-height: 1.5; color: var(--muted); margin-top: .6rem }
-.small { margin: 0 } .small figcaption { margin: .2rem 0 0; text-align: center }
-.multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(13.5rem, 1fr)); gap: 1.8rem 1.6rem; margin: 1.2rem 0;
+.small { margin: 0 } .small figcaption { margin: 0 0 .5rem; font-weight: 600; color: var(--ink) }
+.multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(13.5rem, 1fr)); gap: 1.8rem 1.6rem;
+  margin: 1.2rem 0;
   align-items: end }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.6rem; font-size: .87rem; color: var(--muted); margin: 1rem 0 }
-.legend span > i { display: inline-block; width: .85rem; height: .85rem; border-radius: .2rem; margin-right: .5rem; vertical-align: -.1rem }
-.legend .ramp { display: inline-flex; vertical-align: -.15rem; margin: 0 .35rem; border-radius: .2rem; overflow: hidden }
+.legend span > i { display: inline-block; width: .85rem; height: .85rem; border-radius: .2rem; margin-right: .5rem;
+  vertical-align: -.1rem }
+.legend .ramp { display: inline-flex; vertical-align: -.15rem; margin: 0 .35rem; border-radius: .2rem;
+  overflow: hidden }
 .legend .ramp i { width: .7rem; margin: 0; border-radius: 0; vertical-align: 0 }
 .scroll { overflow-x: auto; margin: 1.4rem 0 }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; line-height: 1.45 }
+sub { line-height: 0 }
 th { font-weight: 600; text-align: left; font-size: .8rem; color: var(--muted); vertical-align: bottom }
-th, td { padding: .45rem .9rem .45rem 0; border-bottom: 1px solid var(--line); white-space: nowrap } td.n { text-align: right }
-th:last-child, td:last-child { padding-right: 0 } tr.group td { border: 0; padding-top: 1.4rem; font-weight: 600; font-size: .95rem }
+th, td { padding: .45rem .9rem .45rem 0; border-bottom: 1px solid var(--line); white-space: nowrap }
+  .figures td + td, .figures th + th { text-align: right }
+th:last-child, td:last-child { padding-right: 0 } tr.group td { border: 0; padding-top: 1.4rem; font-weight: 600;
+  font-size: .95rem }
 td i.dot { display: inline-block; width: .65rem; height: .65rem; border-radius: 50%; margin-right: .55rem }
 .samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem 2rem }
-.panel { min-width: 0; break-inside: avoid } .panel h4 { font-size: .95rem; margin: 0 0 .5rem }
-.panel h4 small, .panel p { font-size: .85rem; font-weight: 400; color: var(--muted) } .panel p { margin: .4rem 0 1.2rem }
-.sample { font-size: .84rem; line-height: 1.62; margin: 0; padding: .8rem 1rem; background: var(--card); color: var(--ink);
+.panel { min-width: 0; break-inside: avoid } .panel h4 { font-size: .95rem; margin: 0 }
+.panel h4 small, .panel p { font-size: .85rem; font-weight: 400; color: var(--muted) } .panel p {
+  margin: .4rem 0 1.2rem } .panel .mean { margin: 0 0 .6rem } .mean strong { color: var(--ink) }
+.sample { font-size: .84rem; line-height: 1.62; margin: 0; padding: .8rem 1rem; background: var(--card);
+  color: var(--ink);
   border: 1px solid var(--line); border-radius: .6rem; white-space: pre-wrap; overflow-wrap: anywhere }
-.sample i { font-style: normal; padding: .1em 0; -webkit-box-decoration-break: clone; box-decoration-break: clone }
+.sample i { font-style: normal; color: var(--on); padding: .1em 0; -webkit-box-decoration-break: clone;
+  box-decoration-break: clone }
 .sample b { font-weight: 400; opacity: .45 } .given { text-decoration: underline; text-underline-offset: .25em }
 .missing { color: var(--muted); border-left: 3px solid var(--line); padding-left: 1rem }
 .note { border-left: 3px solid var(--optimal); padding-left: 1rem }
 details { margin: 1.2rem 0 } summary { cursor: pointer; font-weight: 600 }
-details td { white-space: normal; overflow-wrap: anywhere } details td:first-child { white-space: nowrap; color: var(--muted) }
+details td { white-space: normal; overflow-wrap: anywhere } details td:first-child { white-space: nowrap;
+  color: var(--muted) }
 * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-@media (max-width: 34rem) { html { font-size: 16px } main { padding-top: 2rem } h1 { font-size: 1.8rem }
+@media (max-width: 34rem) { .multiples { grid-template-columns: 1fr 1fr; gap: 1.4rem 1rem } .ramp i {
+  width: .45rem !important } html { font-size: 16px } main { padding-top: 2rem } h1 { font-size: 1.8rem }
   .chart text { font-size: 9.3px !important } .sample { font-size: .78rem; padding: .7rem .8rem } }
-@media print { html { font-size: 10.5pt } main { display: block; padding: 0 } main > .wide { max-width: none; padding: 0 }
-  nav { display: none } h2 { margin-top: 2rem; break-after: avoid } h3, h4 { break-after: avoid } tr { break-inside: avoid } }
+@media print { html { font-size: 10.5pt } main { display: block; padding: 0 } main > .wide { max-width: none;
+  padding: 0 }
+  nav { display: none } h2 { margin-top: 2rem; break-after: avoid } h3, h4 { break-after: avoid } tr {
+  break-inside: avoid } }
 """

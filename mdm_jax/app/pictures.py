@@ -1,7 +1,7 @@
 """Charts of a run as Matplotlib figures: data in, :class:`~matplotlib.figure.Figure` out.
 
-No pyplot, no window, no global state; the same data give the same bytes. :func:`svg` makes a fragment to put into a page:
-its colours are CSS variables with a fallback, so that the page decides how they look in the light and in the dark.
+No pyplot, no window, no global state; the same data give the same bytes. :func:`svg` makes a fragment to put into a
+page: its colours are CSS variables with a fallback, so that the page decides how they look in the light and the dark.
 """
 
 import io
@@ -38,7 +38,7 @@ COLOURS: dict[str, tuple[str, str]] = {
 WIDTH = 5.2
 """Inches of a wide chart; small multiples take half."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 8.0,
     "font.family": ["DejaVu Sans"],
     "text.color": COLOURS["ink"][0],
@@ -122,7 +122,7 @@ def profile(measured: Profile, plan: Plan | None = None) -> Figure:
         tops = measured.values[knots[:-1]]
         area = axes.stairs(
             tops, knots, fill=True, color=_light("beta"), alpha=0.16, linewidth=0,
-            label=f"cost of the {plan.steps}-step {plan.name} plan: the shaded area",
+            label=f"cost of the {plan.steps}-step {plan.name} plan (area)",
         )  # fmt: skip
         area.set_edgecolor("none")
         axes.vlines(knots[:-1], 0, tops, color=_light("beta"), linewidth=0.6, alpha=0.5)
@@ -134,7 +134,7 @@ def profile(measured: Profile, plan: Plan | None = None) -> Figure:
     axes.set(xlabel="i: tokens already revealed", ylabel="g(i), nats per token")
     axes.set(xlim=(-0.012 * measured.length, 1.012 * measured.length), ylim=(0, None))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="upper right")
+    axes.legend(handles[::-1], labels[::-1], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
     return figure
 
 
@@ -150,8 +150,9 @@ def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figu
     scale = 1 / (tuning["length"] * np.log(2))
     steps = np.asarray(tuning["steps"])
     floor = tuning["nelbo_nats"] * scale
-    styles = dict(zip(("optimal", "best beta"), (("optimal", "-", 2.6, 5), ("beta", "-", 1.5, 4))))
-    others = itertools.cycle([(f"family-{i}", dash, 1.2, 3) for i, dash in enumerate(("--", "-.", ":", (0, (5, 1, 1, 1)), "--"), 1)])
+    styles = {"optimal": ("optimal", "-", 2.6, 5), "best beta": ("beta", "-", 1.5, 4)}
+    dashes = ("--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1.5, 1)))
+    others = itertools.cycle([(f"family-{i}", dash, 1.2, 3) for i, dash in enumerate(dashes, 1)])
     top = 0.0
     for family, nats in tuning["families"].items():
         colour, dash, width, order = styles.get(family) or next(others)

@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt32
 
 
 def position_keys(
     key: PRNGKeyArray, rows: Int[Array, "draws"], positions: Int[Array, "draws"]
-) -> PRNGKeyArray:
+) -> Key[Array, "draws"]:
     """``fold_in(fold_in(key, row), position)`` for each pair: keys[draws]."""
     return jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(rows, positions)
 
@@ -23,7 +23,7 @@ def position_bits(key: PRNGKeyArray, rows: Int[Array, "rows"], length: int) -> U
 
 
 def categorical(
-    keys: PRNGKeyArray, logits: Float[Array, "draws vocab_size"], temperature: Float[Array, ""]
+    keys: Key[Array, "draws"], logits: Float[Array, "draws vocab_size"], temperature: Float[Array, ""]
 ) -> tuple[Int[Array, "draws"], Float[Array, "draws"]]:
     """One token per row of logits, from ``softmax(logits / temperature)``; the argmax at temperature 0.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.sampling.orders import plan_knots, random_order
@@ -24,7 +24,7 @@ def sample(
     rows: int | None = None,
     *,
     key: PRNGKeyArray,
-    canvas: Int[Array, "*rows length"] | Int[np.ndarray, "*rows length"] | None = None,
+    canvas: ArrayLike | None = None,
     temperature: float | ArrayLike = 1.0,
     context: Context = None,
 ) -> Revealed:

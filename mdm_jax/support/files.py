@@ -61,7 +61,9 @@ def read_json(path: str | Path, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {what}.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:  # not UTF-8, not JSON, a number of more digits than Python reads
         raise InputError(f"{path} is not {what}: not valid JSON ({error}).") from None
     except RecursionError:
         raise InputError(f"{path} is not {what}: its JSON is nested too deeply.") from None

@@ -18,7 +18,7 @@ from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json, write_json
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.profiles import Profile
-from mdm_jax.theory.schedules import Schedule, beta
+from mdm_jax.theory.schedules import Beta, Schedule, beta
 
 FORMAT = "mdm_jax plan 1"
 BETA_GRID = tuple(round(0.05 * i, 2) for i in range(2, 41))
@@ -57,7 +57,7 @@ class Plan:
         return len(self.sizes)
 
     @property
-    def knots(self) -> Int[np.ndarray, "steps+1"]:
+    def knots(self) -> Int[np.ndarray, "knots"]:
         """Tokens revealed before each step and at the end: ``0 = N_0 < ... < N_K = length``."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
@@ -111,8 +111,7 @@ def from_schedule(schedule: Schedule, length: int, steps: int, name: str | None 
     nothing are dropped.
     """
     _check_budget(length, steps)
-    knots = np.asarray(schedule.alpha(jnp.linspace(0.0, 1.0, steps + 1)), dtype=np.float64)
-    sizes = round_sizes(knots, length)
+    sizes = round_sizes(_fractions(schedule, steps), length)
     text = schedule_text.text_of(schedule) if schedule.name in schedule_text.FAMILIES else type(schedule).__name__
     origin = {"rule": "schedule", "schedule": text, "steps_asked": steps, "rounding": "largest remainder"}
     return Plan(sizes[sizes > 0], name=name or text, origin=origin)
@@ -130,11 +129,15 @@ def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np
     """
     shares = np.maximum(np.diff(knots, axis=-1), 0.0)
     shares = length * shares / shares.sum(-1, keepdims=True)
-    # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.
     whole = np.floor(shares + 1e-6)
-    remainders = np.round(shares - whole, 4)
+    remainders = shares - whole
     left = (length - whole.sum(-1, keepdims=True)).astype(np.int64)
-    rank = np.argsort(np.argsort(-remainders, axis=-1, kind="stable"), axis=-1)
+    # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.
+    order = np.argsort(-remainders, axis=-1, kind="stable")
+    falls = -np.diff(np.take_along_axis(remainders, order, axis=-1), axis=-1, prepend=np.inf) > 1e-4
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.cumsum(falls, axis=-1), axis=-1)
+    rank = np.argsort(np.argsort(place, axis=-1, kind="stable"), axis=-1)
     return whole.astype(np.int64) + (rank < left)
 
 
@@ -215,9 +218,7 @@ def best_beta(profile: Profile, steps: int, grid: Sequence[float] = BETA_GRID) -
     """
     _check_budget(profile.length, steps)
     a, b = (x.ravel()[:, None] for x in np.meshgrid(grid, grid, indexing="ij"))
-    # On the host in float64: thousands of schedules take milliseconds, and rounding sees no noise.
-    theta = scipy.special.betainc(a, b, np.arange(steps + 1) / steps)
-    sizes = round_sizes(np.square(np.sin(0.5 * np.pi * theta)), profile.length)
+    sizes = round_sizes(_beta_fractions(a, b, steps), profile.length)
     nelbo = profile.expected_nelbo(sizes)
     best = int(np.argmin(nelbo))
     text = schedule_text.text_of(beta(a[best, 0], b[best, 0]))
@@ -231,6 +232,22 @@ def best_beta(profile: Profile, steps: int, grid: Sequence[float] = BETA_GRID) -
     }
     plan = Plan(sizes[best][sizes[best] > 0], name=text, origin=origin)
     return plan, nelbo.reshape(len(grid), len(grid))
+
+
+def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, "knots"]:
+    """``alpha`` at the ``steps + 1`` knots of equal time steps."""
+    if isinstance(schedule, Beta):
+        return _beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
+    return np.asarray(schedule.alpha(jnp.linspace(0.0, 1.0, steps + 1)), dtype=np.float64)
+
+
+def _beta_fractions(a: np.ndarray, b: np.ndarray, steps: int) -> Float[np.ndarray, "*stack knots"]:
+    """``alpha`` of Beta schedules at the knots, on the host in float64.
+
+    Thousands of schedules take milliseconds, and rounding sees no noise (JAX's ``betainc`` errs by 1e-5 in float32).
+    """
+    theta = scipy.special.betainc(a, b, np.arange(steps + 1) / steps)
+    return np.square(np.sin(0.5 * np.pi * theta))
 
 
 def _check_budget(length: int, steps: int) -> None:

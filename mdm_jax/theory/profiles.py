@@ -61,6 +61,9 @@ class Profile:
         require(shape == (m, m), "covariance", verbatim(f"shape {shape}"), f"of shape ({m}, {m})")
         finite = bool(np.isfinite(self.means).all() and np.isfinite(self.covariance).all())
         require(finite, "means and covariance", verbatim("a NaN or an infinity"), "finite")
+        variances = np.diagonal(self.covariance)
+        good = bool((variances >= 0).all()) and np.allclose(self.covariance, self.covariance.T)
+        require(good, "covariance", self.covariance.tolist(), "symmetric, with no negative variance")
 
     @property
     def standard_errors(self) -> Float[np.ndarray, "m"]:

@@ -50,6 +50,7 @@ def parse(text: str) -> Schedule:
 
 def text_of(schedule: Schedule) -> str:
     """The text that :func:`parse` reads back as ``schedule`` (one schedule, not a stack)."""
+    _known(schedule)
     numbers = ",".join(_shortest(value) for value in schedule.parameters().values())
     return schedule.name + (":" + numbers if numbers else "")
 
@@ -83,7 +84,7 @@ def _known(schedule: Schedule) -> None:
 def _number(text: str, name: str, word: Any) -> float:
     try:
         number = float(word)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number > 0) or isinstance(word, bool):
         raise InputError(f"schedule {text!r} needs a positive number for {name}; got {word!r}.")

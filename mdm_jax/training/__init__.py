@@ -1,7 +1,7 @@
 """Training: corruption, the NELBO, one step, the loop around it, run directories."""
 
 from mdm_jax.training.corruption import Corrupted, mask_counts, mask_times
-from mdm_jax.training.fit import Interrupted, fit
+from mdm_jax.training.loop import Interrupted, fit
 from mdm_jax.training.losses import masked_cross_entropy, nelbo
 from mdm_jax.training.runs import Run, RunDirectory, load
 from mdm_jax.training.step import Metrics, Settings, TrainState, initial_state, train_step

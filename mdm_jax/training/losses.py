@@ -30,7 +30,7 @@ def masked_cross_entropy(
     """
     scores = logits(denoiser, params, corrupted_tokens, context)
     # A gather's gradient is a scatter; a comparison with the vocabulary fuses on every backend.
-    hit = tokens[..., None] == jnp.arange(denoiser.vocab_size, dtype=tokens.dtype)
+    hit = tokens[:, :, None] == jnp.arange(denoiser.vocab_size, dtype=tokens.dtype)[None, None, :]
     chosen = jnp.sum(jnp.where(hit, scores, 0.0), axis=-1)
     return jnp.where(masked, jax.nn.logsumexp(scores, axis=-1) - chosen, 0.0)
 

@@ -75,7 +75,7 @@ class TrainState:
         optimizer: the state of the optimiser.
     """
 
-    step: Int[Array, ""]
+    step: Any  # abstract (shapes only) as often as not
     params: Params
     average: Params
     optimizer: Any

@@ -1,0 +1,448 @@
+import html
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdm_jax.app import page, pictures, report
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import write_json
+from mdm_jax.theory import plans, profiles, schedule_text
+from mdm_jax.training.runs import RunDirectory
+
+LENGTH = 128
+TEXT = """The "if" statement is used for conditional execution:
+
+   if_stmt ::= "if" assignment_expression ":" suite
+               ("elif" assignment_expression ":" suite)*
+It selects exactly one of the suites by evaluating the expressions one by one until one is found to be true."""
+COMMANDS = {
+    "log.jsonl": "train",
+    "held_out.json": "profile",
+    "profile.json": "profile",
+    "tuning.json": "tune",
+    "samples.json": "demo",
+}
+
+
+def measured_profile():
+    """A profile as training on text gives one: a steep fall, then a long slope, measured at some counts with errors."""
+    counts = np.unique(np.rint(np.concatenate([np.arange(8), np.geomspace(8, LENGTH - 1, 20)])).astype(int))
+    means = 0.9 + 1.5 * np.exp(-counts / 18) + 0.75 * (1 - counts / LENGTH)
+    spread = 0.022 * np.sqrt(means)
+    covariance = np.outer(spread, spread) * (0.3 + 0.7 * np.eye(len(counts)))
+    means = means + 0.5 * np.random.default_rng(1).normal(size=len(counts)) * spread
+    return profiles.Profile(LENGTH, counts, means, covariance, {"rows": 182, "seed": 0})
+
+
+def cost(profile, plan):
+    return float(profile.expected_nelbo(plan.sizes[None])[0])
+
+
+def spread(profile, plan):
+    return float(profile.standard_error(plan.sizes[None])[0])
+
+
+def tuning_of(profile, budgets=(4, 8, 16, 32)):
+    best = plans.optimal_for_every_budget(profile)
+    steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+    betas = [plans.best_beta(profile, k, grid=(0.3, 0.5, 0.7, 0.9, 1.0))[0] for k in steps]
+    crafted = {
+        name: [plans.from_schedule(schedule_text.parse(name), LENGTH, k) for k in steps]
+        for name in schedule_text.HAND_CRAFTED
+    }
+    families = {"optimal": [float(best.nelbo[k - 1]) for k in steps]}
+    for name, made in {"best beta": betas, **crafted}.items():
+        families[name] = [cost(profile, plan) for plan in made]
+    generator = np.random.default_rng(2)
+
+    def entry(role, plan):
+        expected, error = cost(profile, plan), spread(profile, plan)
+        z, sampling = float(generator.normal()), 5.0
+        checked = {
+            "rows": 64,
+            "nelbo_nats": expected + z * float(np.hypot(sampling, error)),
+            "standard_error": sampling,
+            "z": z,
+        }
+        return {
+            "role": role, "plan": plan.to_json(), "expected_nelbo_nats": expected, "standard_error": error,
+            "checked": checked if plan.steps < 32 else None,
+        }  # fmt: skip
+
+    made = []
+    for k in budgets:
+        i = steps.index(k)
+        hand = min((crafted[name][i] for name in crafted), key=lambda plan: cost(profile, plan))
+        named = {"optimal": best.plan(k), "best beta": betas[i], "best hand-crafted": hand}
+        made.append({"steps": k, "plans": [entry(role, plan) for role, plan in named.items()]})
+    return {
+        "format": "mdm_jax tuning 1", "length": LENGTH, "profile_digest": profile.digest, "nelbo_nats": profile.nelbo(),
+        "steps": steps, "families": families, "best_beta": [plan.name for plan in betas], "budgets": made,
+    }  # fmt: skip
+
+
+def samples_of(tuning):
+    generator = np.random.default_rng(3)
+    panels = []
+    for budget in tuning["budgets"]:
+        for entry in reversed(budget["plans"]):
+            if entry["role"] == "best beta":
+                continue
+            rows = []
+            for start in (0, len(TEXT) - LENGTH):
+                order = generator.permutation(LENGTH)
+                reveal = np.empty(LENGTH, dtype=int)
+                reveal[order] = np.repeat(np.arange(len(entry["plan"]["sizes"])), entry["plan"]["sizes"])
+                reveal[:12] = -1 if start == 0 else reveal[:12]
+                pieces = list(TEXT[start : start + LENGTH])
+                for place in generator.choice(LENGTH, 90 // budget["steps"], replace=False):
+                    pieces[place] = "aeionst \n<&"[place % 11]
+                score = 3.0 + 3.0 / budget["steps"] + 0.1 * float(generator.normal())
+                rows.append({"pieces": pieces, "reveal_step": reveal.tolist(), "nfe": budget["steps"], "score": score})
+            panels.append(
+                {"role": entry["role"], "plan": entry["plan"]["name"], "steps": budget["steps"], "rows": rows}
+            )
+    return {
+        "format": "mdm_jax samples 1", "temperature": 1.0, "seed": 0, "score_name": "trigram bits per character",
+        "lower_is_better": True, "reference_score": 2.941, "panels": panels,
+    }  # fmt: skip
+
+
+def log_of(steps=2000):
+    lines = []
+    generator = np.random.default_rng(0)
+    for step in range(steps // 40, steps + 1, steps // 40):
+        held = 2.72 + 3.4 * np.exp(-step / 170) + 0.9 * np.exp(-step / 900)
+        train = held - 0.06 * step / steps + 0.03 * generator.normal()
+        lines.append({
+            "step": step, "seconds": 0.19 * step, "train_bits_per_token": train, "held_out_bits_per_token": held,
+            "held_out_standard_error": 0.033, "tokens_per_second": 21_500 + 300 * generator.normal(),
+        })  # fmt: skip
+    return lines
+
+
+def fill(path: Path, vocabulary: str = "\n !abc", profile=None) -> RunDirectory:
+    """A run directory with every file that the report reads."""
+    task = {"spec": "text", "length": LENGTH, "vocab_size": 97, "digest": "3f" * 32, "vocabulary": vocabulary}
+    settings = {"steps": 2000, "batch": 32, "length": LENGTH, "learning_rate": 3e-3, "optimizer": "adamw", "seed": 0}
+    model = {"family": "transformer", "vocab_size": 97, "width": 128, "depth": 4}
+    versions = {"python": "3.11.9", "jax": "0.8.0", "mdm-jax": "0.1.0"}
+    config = {"format": "mdm_jax run 1", "task": task, "model": model, "settings": settings, "versions": versions}
+    profile = profile or measured_profile()
+    tuning = tuning_of(profile)
+    baselines = [("unigram", 4.731), ("bigram", 3.702), ("trigram", 2.943), ("4-gram", 2.571)]
+    held_out = {
+        "format": "mdm_jax held-out 1", "rows": 182, "bits_per_token": 2.8132, "standard_error": 0.0337,
+        "parameters": 823_553, "baselines": [{"name": name, "bits_per_token": value} for name, value in baselines],
+    }  # fmt: skip
+    write_json(path / "config.json", config)
+    (path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log_of()))
+    write_json(path / "held_out.json", held_out)
+    profile.save(path / "profile.json")
+    write_json(path / "tuning.json", tuning)
+    write_json(path / "samples.json", samples_of(tuning))
+    return RunDirectory(path)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """One rendered report of a full run directory, shared by the tests that only read it."""
+    run = fill(tmp_path_factory.mktemp("report") / "text")
+    return run, report.render(run)
+
+
+@pytest.fixture
+def copy(full, tmp_path):
+    """A run directory of its own with the same files, for tests that change them."""
+    shutil.copytree(full[0].path, tmp_path / "text")
+    return RunDirectory(tmp_path / "text")
+
+
+class Balance(HTMLParser):
+    """Every element is closed in order, every id is unique, and everything that is named can be found in the page."""
+
+    VOID = ("meta", "br", "hr", "img", "link", "input")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.ids, self.links, self.tags = [], [], [], set()
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
+                self.links.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def plain(page):
+    """The text of the page, without its tags."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<(style|svg).*?</\1>|<[^>]*>", "", page, flags=re.DOTALL)))
+
+
+@pytest.mark.core
+def test_page_is_one_well_formed_document_without_anything_from_outside(full):
+    page = Balance(full[1])
+    assert len(page.ids) == len(set(page.ids))
+    assert page.links
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert not page.tags & {"script", "link", "iframe", "object", "img", "base"}
+    assert not re.search(r"@import|url\((?!#)", full[1])
+    assert set(re.findall(r"https?://[^\"' <]*", full[1])) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert len(full[1].encode()) < 2_000_000
+
+
+def test_the_same_files_give_the_same_bytes(full):
+    assert report.render(full[0]) == full[1]
+
+
+@pytest.mark.core
+def test_write_puts_the_page_into_the_run_directory(copy):
+    path = report.write(copy)
+    assert path == copy.report
+    assert path.read_text(encoding="utf-8") == report.render(copy)
+
+
+@pytest.mark.core
+def test_figures_on_the_page_are_those_of_the_files(full):
+    run, shown = full
+    text = plain(shown)
+    held_out, tuning = (json.loads(path.read_text()) for path in (run.held_out, run.tuning))
+    samples, profile = json.loads(run.samples.read_text()), profiles.load(run.profile)
+    scale = 1 / (LENGTH * np.log(2))
+    assert f"{held_out['bits_per_token']:.2f}" in text
+    assert "182 sequences" in text
+    assert "824 k" in text
+    assert "6.3 min" in text  # 0.19 s a step
+    assert "beats the unigram, bigram and trigram; it does not beat the 4-gram" in text
+    for baseline in held_out["baselines"]:
+        assert f">{baseline['bits_per_token']:.2f}</text>" in shown
+    assert f"{profile.values[0]:.2f} nats" in text
+    assert f"{profile.bits_per_token():.3f} ± {spread(profile, plans.uniform(LENGTH, LENGTH)) * scale:.3f}" in text
+    for budget in tuning["budgets"]:
+        optimum = budget["plans"][0]["expected_nelbo_nats"]
+        for entry in budget["plans"]:
+            cost, error = entry["expected_nelbo_nats"] * scale, entry["standard_error"] * scale
+            assert f"{cost:.3f} ± {error:.3f}" in text
+            assert entry["role"] == "optimal" or f"{cost - optimum * scale:+.4f}" in text
+            assert " ".join(map(str, entry["plan"]["sizes"])) in text
+            if entry["checked"]:
+                assert f"{entry['checked']['z']:+.1f}".replace("-", "\N{MINUS SIGN}") in text
+    for panel in samples["panels"]:
+        for row in panel["rows"]:
+            assert f"trigram bits per character: {row['score']:.2f} (held-out text: 2.94)" in text
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS.items())
+def test_a_section_without_its_file_names_the_command_that_makes_it(copy, full, name, command):
+    (copy.path / name).unlink()
+    page = report.render(copy)
+    sentence = f"Make it with <code>mdm-jax {command}"
+    assert sentence in page
+    assert sentence not in full[1]
+    assert ('id="plans"' in page) == (name != "tuning.json")
+    Balance(page)
+
+
+@pytest.mark.core
+def test_a_run_that_has_only_begun_has_a_report(copy):
+    for name in COMMANDS:
+        (copy.path / name).unlink()
+    page = report.render(copy)
+    assert page.count("Make it with") == len(COMMANDS)
+    assert "<svg" not in page
+
+
+@pytest.mark.core
+def test_what_users_wrote_is_escaped(copy):
+    bad = "<script>alert('1')</script>&\"$x_1$"
+    config = json.loads(copy.config.read_text())
+    config["task"] |= {"vocabulary": bad, "spec": f"text:/{bad}"}
+    config["settings"][bad] = bad
+    held_out, tuning, samples = (json.loads(p.read_text()) for p in (copy.held_out, copy.tuning, copy.samples))
+    held_out["baselines"][0]["name"] = bad
+    tuning["families"][bad] = tuning["families"]["linear"]
+    tuning["budgets"][0]["plans"][0]["role"] = bad
+    tuning["budgets"][0]["plans"][1]["plan"]["name"] = bad
+    samples["score_name"] = bad
+    samples["panels"][0] |= {"role": bad, "plan": bad}
+    samples["panels"][0]["rows"][0]["pieces"][:2] = [bad, '"><b>']
+    for path, value in (
+        (copy.config, config),
+        (copy.held_out, held_out),
+        (copy.tuning, tuning),
+        (copy.samples, samples),
+    ):
+        write_json(path, value)
+    page = report.render(copy)
+    assert "script" not in Balance(page).tags
+    assert plain(page).count(bad) >= 9
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("name", "place", "value", "said"),
+    [
+        ("held_out.json", ["format"], "other", "its format must be 'mdm_jax held-out 1'"),
+        ("held_out.json", ["bits_per_token"], "three", "bits_per_token must be a finite number; got 'three'"),
+        ("held_out.json", ["baselines", 1, "name"], None, "baselines[1].name must be text; got None"),
+        ("profile.json", ["nats_per_token"], "x", "is not a profile: ValueError"),
+        ("tuning.json", ["steps"], "all", "steps must be a list; got 'all'"),
+        ("tuning.json", ["families", "linear"], [1.0], "families.linear must be of 14 numbers"),
+        ("tuning.json", ["budgets", 0, "plans", 0, "plan", "sizes"], [0, 128], "sizes must be"),
+        ("tuning.json", ["budgets", 0, "plans", 0, "plan", "sizes"], [1, 2], "the sum of sizes must be the length 128"),
+        ("tuning.json", ["budgets", 0, "plans", 0, "checked"], 3, "checked must be an object; got 3"),
+        ("samples.json", ["panels", 0, "rows", 0, "reveal_step"], [1], "one entry for each position; got 128 and 1"),
+        ("samples.json", ["panels", 0, "steps"], True, "panels[0].steps must be a whole number; got True"),
+        ("config.json", ["task", "length"], "long", "task.length must be a whole number"),
+        ("config.json", ["task"], {"spec": "text"}, "task has no length"),
+    ],
+)
+def test_malformed_files_give_one_sentence(copy, name, place, value, said):
+    content = json.loads((copy.path / name).read_text())
+    inside = content
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    write_json(copy.path / name, content)
+    with pytest.raises(InputError) as caught:
+        report.render(copy)
+    sentence = str(caught.value)
+    assert said in sentence
+    assert sentence.startswith(str(copy.path / name))
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "mdm_jax samples 1"}'])
+@pytest.mark.parametrize("name", ["held_out.json", "profile.json", "tuning.json", "samples.json", "config.json"])
+def test_files_that_are_something_else_give_one_sentence(copy, name, text):
+    (copy.path / name).write_text(text)
+    with pytest.raises(InputError, match=re.escape(name)):
+        report.render(copy)
+
+
+@pytest.mark.core
+def test_a_malformed_log_gives_one_sentence_and_a_cut_one_a_page(copy):
+    good = copy.log.read_text()
+    copy.log.write_text(good + '{"step": 3')
+    report.render(copy)
+    copy.log.write_text(good + '{"step": 3}\n')
+    with pytest.raises(InputError, match=r"line 41 has no seconds"):
+        report.render(copy)
+
+
+@pytest.mark.core
+def test_a_diverged_run_has_a_report(copy):
+    lines = log_of()
+    for line in lines[5:]:
+        line["train_bits_per_token"] = line["held_out_bits_per_token"] = line["held_out_standard_error"] = float("nan")
+    copy.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    copy.held_out.unlink()
+    assert "not a number" in report.render(copy)
+
+
+def test_a_profile_that_rises_is_explained(tmp_path):
+    values = 3.0 + 0.2 * np.cos(np.arange(LENGTH) / 20)
+    run = fill(tmp_path / "text", profile=profiles.from_values(values))
+    page = report.render(run)
+    assert "Some plans seem cheaper than one token per step" in page
+    assert 'aria-label="excess' not in page
+
+
+@pytest.mark.core
+def test_tuning_with_another_profile_is_pointed_out(copy, full):
+    profiles.from_values(measured_profile().values).save(copy.profile)
+    assert "The profile has changed since" in report.render(copy)
+    assert "The profile has changed since" not in full[1]
+
+
+@pytest.mark.core
+def test_samples_show_steps_given_characters_and_line_breaks():
+    shown = page.sample(["a", "b", "\n", "<"], [-1, 0, 0, 15], steps=16, most=100)
+    assert '<u class="given" title="given">a</u>' in shown
+    assert '<i class="r0" title="step 1">b<b>⏎</b>\n</i>' in shown
+    assert '<i class="r15" title="step 16">&lt;</i>' in shown
+    assert page.sample(["a"] * 9, [0] * 9, steps=1, most=4).count("aaaa") == 1
+
+
+def test_many_long_samples_stay_below_two_megabytes(copy):
+    samples = json.loads(copy.samples.read_text())
+    row = {"pieces": ["x"] * 2048, "reveal_step": list(range(2048)), "nfe": 2048, "score": None}
+    samples["panels"] = [{"role": "optimal", "plan": "p", "steps": 2048, "rows": [row] * 2}] * 16
+    write_json(copy.samples, samples)
+    assert len(report.render(copy).encode()) < 2_000_000
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_readable_on_every_colour_of_a_sample(dark):
+    theme = dict(re.findall(r"--([\w-]+): (#\w{6})", page._theme(dark)))
+
+    def luminance(colour):
+        parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    def contrast(one, two):
+        low, high = sorted((luminance(one), luminance(two)))
+        return (high + 0.05) / (low + 0.05)
+
+    assert all(contrast(theme["on"], theme[f"r{level}"]) >= 4.5 for level in range(page.LEVELS))
+    assert all(contrast(theme[name], theme["page"]) >= 4.5 for name in ("ink", "muted", "optimal", "beta", "hand"))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (3.10437, 0.0291, "3.104 ± 0.029"),
+        (3.1, 0.0, "3.100"),
+        (412.2, 12.3, "412 ± 12"),
+        (1.0, 1e-7, "1.0000 ± 0.0000"),
+    ],
+)
+def test_errors_decide_how_many_digits_are_shown(value, error, shown):
+    assert page.with_error(value, error) == shown
+
+
+@pytest.mark.core
+def test_pictures_are_deterministic_and_save_as_png(tmp_path):
+    profile = measured_profile()
+    plan = plans.optimal(profile, 8)
+    figures = [
+        lambda: pictures.loss_curve(log_of(), [("bigram", 3.7)]),
+        lambda: pictures.loss_curve(log_of()[:1]),
+        lambda: pictures.profile(profile, plan),
+        lambda: pictures.plan_curves([("optimal", plan), ("linear", plans.uniform(LENGTH, 8))]),
+        lambda: pictures.plan_sizes([("optimal", plan)]),
+        lambda: pictures.baselines(("this model", 2.8, 0.03), [("bigram", 3.7)]),
+    ]
+    for make in figures:
+        assert pictures.svg(make(), "x") == pictures.svg(make(), "x")
+    one, two = (pictures.save_png(figures[2](), tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
+    assert one == two
+    assert one.startswith(b"\x89PNG")

@@ -1,0 +1,116 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from worlds import draw_rows, exact_world, wrong_world
+
+from mdm_jax.evaluation import paths, profile_estimation
+from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.profiles import from_values
+
+LENGTH, VOCAB = 4, 3
+
+
+def exact_profile(table, params):
+    """``g(i)`` of the denoiser ``params`` under the law ``table``, by enumeration in float64."""
+    logits = np.asarray(params, np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    powers = (VOCAB + 1) ** np.arange(LENGTH - 1, -1, -1)
+    values = np.zeros(LENGTH)
+    for count in range(LENGTH):
+        subsets = list(itertools.combinations(range(LENGTH), count))
+        for tokens in itertools.product(range(VOCAB), repeat=LENGTH):
+            for revealed in subsets:
+                state = np.where(np.isin(np.arange(LENGTH), revealed), tokens, VOCAB)
+                code = int((state * powers).sum())
+                masked = [j for j in range(LENGTH) if j not in revealed]
+                cost = np.mean([-log_p[code, j, tokens[j]] for j in masked])
+                values[count] += table[tokens] * cost / len(subsets)
+    return values
+
+
+@pytest.fixture(scope="module")
+def world():
+    table, _, _ = exact_world(LENGTH, VOCAB)
+    denoiser, params = wrong_world(LENGTH, VOCAB)
+    return table, denoiser, params, exact_profile(table, params)
+
+
+@pytest.mark.core
+def test_the_estimate_is_unbiased_and_its_errors_are_right(world):
+    """32 independent profiles of 128 rows: the mean z within 3/sqrt(32) of 0, its spread within 25% of 1."""
+    table, denoiser, params, truth = world
+    z = []
+    for seed in range(32):
+        rows = draw_rows(table, 128, seed)
+        profile = estimate_profile(denoiser, params, rows, 128 * LENGTH, key=jax.random.key(seed))
+        assert profile.counts.tolist() == [0, 1, 2, 3]
+        z.append((profile.means - truth) / profile.standard_errors)
+    z = np.array(z)
+    assert np.abs(z.mean(axis=0)).max() < 3 / np.sqrt(32)
+    assert abs(np.sqrt((z**2).mean()) - 1) < 0.25
+
+
+@pytest.mark.core
+def test_paths_cost_what_the_profile_says(world):
+    """2,048 exact samples along random paths, against the exact profile: within 3 standard errors for every plan."""
+    table, denoiser, params, truth = world
+    exact = from_values(truth)
+    rows = draw_rows(table, 2048, 99)
+    chosen = [Plan(np.array(s), "t") for s in ((4,), (1, 3), (3, 1), (2, 1, 1), (1, 1, 1, 1))]
+    costs = path_nelbo(denoiser, params, rows, chosen, key=jax.random.key(5))
+    assert costs.shape == (5, 2048)
+    for plan, cost in zip(chosen, costs):
+        error = cost.std(ddof=1) / np.sqrt(len(cost))
+        assert abs(cost.mean() - exact.expected_nelbo(plan.sizes)) < 3 * error
+
+
+def test_batches_do_not_change_a_row(world, monkeypatch):
+    _, denoiser, params, _ = world
+    rows = draw_rows(world[0], 10, 0)
+    whole = estimate_profile(denoiser, params, rows, 160, key=jax.random.key(0))
+    parts = path_nelbo(denoiser, params, rows, [plans.uniform(4, 2)], key=jax.random.key(0))
+    monkeypatch.setattr(profile_estimation, "BATCH", 3)
+    monkeypatch.setattr(paths, "BATCH", 4)
+    np.testing.assert_allclose(
+        whole.means, estimate_profile(denoiser, params, rows, 160, key=jax.random.key(0)).means, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        parts, path_nelbo(denoiser, params, rows, [plans.uniform(4, 2)], key=jax.random.key(0)), rtol=1e-5
+    )
+
+
+def test_passes_choose_rows_and_orders(world):
+    _, denoiser, params, _ = world
+    rows = draw_rows(world[0], 10, 0)
+    few = estimate_profile(denoiser, params, rows, 5 * 4, key=jax.random.key(0))
+    many = estimate_profile(denoiser, params, rows, 30 * 4, key=jax.random.key(0))
+    assert (few.provenance["rows"], few.provenance["orders_per_row"]) == (5, 1)
+    assert (many.provenance["rows"], many.provenance["orders_per_row"]) == (10, 3)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("length", [2, 5, 24, 25, 64, 128, 1000])
+def test_default_counts_cover_both_ends(length):
+    counts = default_counts(length)
+    assert counts[0] == 0
+    assert counts[-1] == length - 1
+    assert np.all(np.diff(counts) > 0)
+    assert len(counts) <= 24
+
+
+@pytest.mark.parametrize(
+    ("rows", "passes", "says"),
+    [
+        (np.zeros((1, 4), int), 100, "tokens must be of shape [rows, length] with at least 2 rows; got shape (1, 4)"),
+        (np.zeros((9, 4), int), 7, "passes must be at least 8, two for each count measured; got 7"),
+    ],
+)
+def test_too_little_is_refused(world, rows, passes, says):
+    with pytest.raises(InputError) as caught:
+        estimate_profile(world[1], world[2], rows, passes, key=jax.random.key(0))
+    assert says in str(caught.value)

@@ -1,0 +1,344 @@
+"""Schedules against formulas in float64 that share no code with them."""
+
+import doctest
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from scipy import special
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import energies, plans, schedule_text, schedules
+from mdm_jax.theory.schedules import Schedule
+
+T = np.linspace(0, 1, 257)
+INSIDE = T[1:-1]
+
+
+def _beta(a, b):
+    """alpha, 1 - alpha and d alpha / dt of Beta(a, b); the derivative inside (0, 1) only."""
+
+    def rate(t):
+        angle = np.pi * np.minimum(special.betainc(a, b, t), special.betaincc(a, b, t))
+        return 0.5 * np.pi * np.sin(angle) * t ** (a - 1) * (1 - t) ** (b - 1) / special.beta(a, b)
+
+    return (
+        lambda t: np.sin(0.5 * np.pi * special.betainc(a, b, t)) ** 2,
+        lambda t: np.sin(0.5 * np.pi * special.betaincc(a, b, t)) ** 2,
+        rate,
+    )
+
+
+def _power(p):
+    return lambda t: t**p, lambda t: -np.expm1(p * np.log(t, out=np.full_like(t, -np.inf), where=t > 0)), lambda t: p * t ** (p - 1)
+
+
+# name: (schedule, (alpha, 1 - alpha, d alpha / dt) in float64, relative error allowed in float32)
+# JAX's float32 betainc is good to 1e-5 only.
+FAMILIES = {
+    "linear": (schedules.linear, (lambda t: t, lambda t: 1 - t, np.ones_like), 1e-6),
+    "sine": (
+        schedules.sine,
+        (
+            lambda t: np.sin(np.pi * t / 2),
+            lambda t: 2 * np.sin(np.pi * (1 - t) / 4) ** 2,
+            lambda t: np.pi / 2 * np.sin(np.pi * (1 - t) / 2),
+        ),
+        1e-6,
+    ),
+    "sine_squared": (
+        schedules.sine_squared,
+        (
+            lambda t: np.sin(np.pi * t / 2) ** 2,
+            lambda t: np.sin(np.pi * (1 - t) / 2) ** 2,
+            lambda t: np.pi / 2 * np.sin(np.pi * np.minimum(t, 1 - t)),
+        ),
+        1e-6,
+    ),
+    "maskgit": (
+        schedules.maskgit,
+        (
+            lambda t: 2 * np.sin(np.pi * t / 4) ** 2,
+            lambda t: np.sin(np.pi * (1 - t) / 2),
+            lambda t: np.pi / 2 * np.sin(np.pi * t / 2),
+        ),
+        1e-6,
+    ),
+    "polynomial:2": (lambda: schedules.polynomial(2.0), _power(2.0), 1e-6),
+    "polynomial:0.5": (lambda: schedules.polynomial(0.5), _power(0.5), 1e-6),
+    "polynomial:3.5": (lambda: schedules.polynomial(3.5), _power(3.5), 2e-6),
+    "beta:0.9,0.3": (lambda: schedules.beta(0.9, 0.3), _beta(0.9, 0.3), 1e-4),
+    "beta:0.3,0.9": (lambda: schedules.beta(0.3, 0.9), _beta(0.3, 0.9), 1e-4),
+    "beta:0.5,0.5": (lambda: schedules.beta(0.5, 0.5), _beta(0.5, 0.5), 1e-4),
+    "beta:1,0.2": (lambda: schedules.beta(1.0, 0.2), _beta(1.0, 0.2), 2e-4),
+    "beta:2,3": (lambda: schedules.beta(2.0, 3.0), _beta(2.0, 3.0), 1e-4),
+}
+every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+@struct.dataclass
+class Smoothstep(Schedule):
+    """What a user writes: ``alpha`` and nothing else."""
+
+    steepness: jax.Array
+
+    def alpha(self, t):
+        t = schedules.as_float(t)
+        return t * t * (3 - 2 * t) * self.steepness + (1 - self.steepness) * t
+
+
+@struct.dataclass
+class AlphaOnly(Schedule):
+    """A built-in schedule stripped to its ``alpha``: every method is the base class's."""
+
+    of: Schedule
+
+    def alpha(self, t):
+        return self.of.alpha(t)
+
+
+def _truth(name):
+    return FAMILIES[name][1]
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def call(schedule, method, t):
+    """``schedule.method(t)``; the members of a family share an executable."""
+    return getattr(schedule, method)(t)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def slopes(schedule, method, t):
+    """The autodiff derivative of ``schedule.method`` in time at every ``t``."""
+    return jax.vmap(jax.grad(getattr(schedule, method)))(t)
+
+
+@pytest.mark.core
+@every_family
+def test_values_are_those_of_the_formula(name, strict_types):
+    make, (alpha, masked, rate), close = FAMILIES[name]
+    schedule, t = make(), jnp.asarray(T, jnp.float32)
+    # `atol` is float32's smallest scale that matters; 1 - alpha is held to *relative* accuracy right up to t = 1
+    np.testing.assert_allclose(call(schedule, "alpha", t), alpha(T), rtol=close, atol=1e-30)
+    np.testing.assert_allclose(call(schedule, "one_minus_alpha", t), masked(T), rtol=close, atol=1e-30)
+    inside = t[1:-1]
+    np.testing.assert_allclose(call(schedule, "derivative", inside), rate(INSIDE), rtol=4 * close)
+    angle = np.arctan2(np.sqrt(alpha(T)), np.sqrt(masked(T))) * 2 / np.pi
+    np.testing.assert_allclose(call(schedule, "theta", t), angle, rtol=close, atol=1e-30)
+    slope = rate(INSIDE) / (np.pi * np.sqrt(alpha(INSIDE) * masked(INSIDE)))
+    np.testing.assert_allclose(call(schedule, "theta_rate", inside), slope, rtol=4 * close)
+    np.testing.assert_allclose(call(schedule, "weight", inside), rate(INSIDE) / masked(INSIDE), rtol=4 * close)
+    assert schedule.alpha(t).dtype == jnp.float32
+
+
+@pytest.mark.core
+@every_family
+def test_float64_is_exact(name, double):
+    make, (alpha, masked, rate), _ = FAMILIES[name]
+    schedule = make()
+    for leaf in jax.tree.leaves(schedule):
+        assert leaf.dtype == jnp.float64
+    np.testing.assert_allclose(call(schedule, "alpha", T), alpha(T), rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(call(schedule, "one_minus_alpha", T), masked(T), rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(call(schedule, "derivative", INSIDE), rate(INSIDE), rtol=1e-11)
+    np.testing.assert_allclose(call(schedule, "inverse", alpha(INSIDE)), INSIDE, rtol=0, atol=2e-11)
+    assert schedule.inverse(0.5).dtype == schedule.theta(0.5).dtype == schedule.weight(0.5).dtype == jnp.float64
+
+
+@pytest.mark.core
+@every_family
+def test_inverse_undoes_alpha(name):
+    schedule, (alpha, _, rate) = FAMILIES[name][0](), _truth(name)
+    found = np.asarray(call(schedule, "inverse", jnp.asarray(alpha(T), jnp.float32)), np.float64)
+    # a time is known as well as alpha is: to a few float32 roundings (or betainc's 1e-5) over the slope
+    slack = 4 * (FAMILIES[name][2] / 10 if "beta" in name else 1.2e-7)
+    assert (np.abs(found - T)[1:-1] <= slack / rate(INSIDE) + 1e-6).all()
+    assert found[0] == 0
+    assert found[-1] == pytest.approx(1, abs=2e-7)
+
+
+@every_family
+def test_closed_forms_agree_with_the_defaults_of_the_base_class(name, double):
+    schedule = FAMILIES[name][0]()
+    plain = AlphaOnly(schedule)
+    t = np.linspace(0.05, 0.95, len(INSIDE))  # 1 - alpha has lost its digits nearer to the end in `plain`
+    np.testing.assert_allclose(call(plain, "derivative", t), call(schedule, "derivative", t), rtol=1e-10)
+    np.testing.assert_allclose(call(plain, "one_minus_alpha", t), call(schedule, "one_minus_alpha", t), rtol=1e-8)
+    np.testing.assert_allclose(call(plain, "theta", t), call(schedule, "theta", t), rtol=1e-9)
+    np.testing.assert_allclose(call(plain, "theta_rate", t), call(schedule, "theta_rate", t), rtol=1e-8)
+    np.testing.assert_allclose(call(plain, "weight", t), call(schedule, "weight", t), rtol=1e-8)
+    levels = np.linspace(0, 1, len(INSIDE))
+    np.testing.assert_allclose(call(plain, "inverse", levels), call(schedule, "inverse", levels), atol=2e-12)
+
+
+@pytest.mark.core
+@every_family
+def test_ends_are_the_limits(name):
+    schedule = FAMILIES[name][0]()
+    ends = jnp.array([0.0, 1.0])
+    assert call(schedule, "alpha", ends).tolist() == [0, 1]
+    assert call(schedule, "one_minus_alpha", ends) == pytest.approx(np.array([1, 0]), rel=1e-7)
+    assert call(schedule, "theta", ends).tolist() == [0, 1]
+    assert call(schedule, "inverse", ends) == pytest.approx(np.array([0, 1]), abs=2e-7)
+    # alpha'/(1 - alpha) ~ 2q / (1 - t) at the end of every schedule
+    assert schedule.weight(1.0) == np.inf
+    assert not np.isnan(call(schedule, "derivative", ends)).any()
+    assert not np.isnan(call(schedule, "weight", ends)).any()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("schedule", "at_0", "at_1"),
+    [
+        (schedules.linear(), 1, 1),
+        (schedules.sine(), np.pi / 2, 0),
+        (schedules.sine_squared(), 0, 0),
+        (schedules.maskgit(), 0, np.pi / 2),
+        (schedules.polynomial(2.0), 0, 2),
+        (schedules.polynomial(1.0), 1, 1),
+        (schedules.polynomial(0.5), np.inf, 0.5),
+        # alpha ~ (pi t^a / (2 a B))^2: infinite slope for a < 1/2, zero for a > 1/2, finite between; mirrored at 1
+        (schedules.beta(0.3, 0.9), np.inf, 0),
+        (schedules.beta(0.9, 0.3), 0, np.inf),
+        (schedules.beta(0.5, 0.5), 1, 1),
+        (schedules.beta(0.5, 2.0), np.pi**2 / special.beta(0.5, 2.0) ** 2, 0),
+        (schedules.beta(2.0, 0.5), 0, np.pi**2 / special.beta(0.5, 2.0) ** 2),
+    ],
+    ids=str,
+)
+def test_slopes_at_the_ends(schedule, at_0, at_1):
+    np.testing.assert_allclose(call(schedule, "derivative", jnp.array([0.0, 1.0])), [at_0, at_1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(call(schedule, "weight", 0.0), at_0, rtol=1e-5)  # 1 - alpha(0) = 1
+
+
+@pytest.mark.core
+@every_family
+def test_the_masked_fraction_keeps_its_digits_near_the_end(name):
+    schedule, (_, masked, _) = FAMILIES[name][0](), _truth(name)
+    gaps = 2.0 ** -np.arange(4, 24, 2)  # 1 - t is exact in float32 down to 2^-24
+    t = (1 - gaps).astype(np.float32)
+    assert (1 - t.astype(np.float64) == gaps).all()
+    # np.float64(t) is exact, so the truth has all its digits; 1 - alpha itself would have none left
+    truth = masked(t.astype(np.float64))
+    np.testing.assert_allclose(call(schedule, "one_minus_alpha", jnp.asarray(t)), truth, rtol=max(FAMILIES[name][2], 2e-6), atol=1e-37)
+
+
+@every_family
+def test_gradient_in_time_is_finite_inside_and_right(name):
+    schedule, (_, _, rate) = FAMILIES[name][0](), _truth(name)
+    t = jnp.asarray(INSIDE, jnp.float32)
+    np.testing.assert_allclose(slopes(schedule, "alpha", t), rate(INSIDE), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slopes(schedule, "one_minus_alpha", t), -rate(INSIDE), rtol=1e-3, atol=1e-6)
+    for method in ("theta", "derivative", "weight", "inverse"):
+        assert np.isfinite(slopes(schedule, method, t)).all(), method
+
+
+@pytest.mark.parametrize("degree", [0.5, 1.0, 2.0])
+def test_slopes_of_alpha_and_of_its_complement_are_opposite_at_the_start(degree):
+    schedule = schedules.polynomial(degree)
+    assert jax.grad(schedule.one_minus_alpha)(0.0) == -jax.grad(schedule.alpha)(0.0) == -schedule.derivative(0.0)
+
+
+@every_family
+def test_inverse_has_the_slope_of_the_implicit_function(name):
+    schedule = FAMILIES[name][0]()
+    levels = jnp.linspace(0.05, 0.95, len(INSIDE))
+    expected = 1 / call(schedule, "derivative", call(schedule, "inverse", levels))
+    np.testing.assert_allclose(slopes(schedule, "inverse", levels), expected, rtol=1e-3)
+
+
+def test_default_inverse_is_differentiable_in_the_parameters(double):
+    def time(degree):
+        return AlphaOnly(schedules.polynomial(degree)).inverse(0.3)
+
+    # t = .3^(1/p), so dt/dp = -t log(.3) / p^2
+    assert jax.grad(time)(2.0) == pytest.approx(-(0.3**0.5) * np.log(0.3) / 4, rel=1e-9)
+
+
+@pytest.mark.parametrize("degree", [0.4, 1.0, 3.0])
+def test_gradient_in_the_degree(degree, double):
+    t = jnp.array([0.0, 1e-6, 0.3, 0.5, 0.9, 1.0])
+    slope = jax.vmap(jax.grad(lambda p, t: schedules.polynomial(p).alpha(t)), (None, 0))(degree, t)
+    np.testing.assert_allclose(slope, special.xlogy(t**degree, t), atol=1e-12)
+    slope = jax.vmap(jax.grad(lambda p, t: schedules.polynomial(p).one_minus_alpha(t)), (None, 0))(degree, t)
+    np.testing.assert_allclose(slope, -special.xlogy(t**degree, t), atol=1e-12)
+
+
+@pytest.mark.core
+def test_a_stack_is_a_loop_and_compiles_once():
+    a, b = np.random.default_rng(0).uniform(0.2, 2, (2, 50)).astype(np.float32)
+    t = jnp.linspace(0, 1, 9)
+    stacked = jax.vmap(lambda s: s.alpha(t))(schedules.beta(a, b))
+    assert stacked.shape == (50, 9)
+    alpha = jax.jit(lambda schedule, t: schedule.alpha(t))
+    one_by_one = np.stack([alpha(schedules.beta(x, y), t) for x, y in zip(a, b)])
+    assert alpha._cache_size() == 1
+    np.testing.assert_allclose(stacked, one_by_one, rtol=1e-4)
+    exact = np.stack([_beta(float(x), float(y))[0](np.asarray(t, np.float64)) for x, y in zip(a, b)])
+    np.testing.assert_allclose(stacked, exact, atol=2e-5)
+    degrees = jnp.array([0.5, 1.0, 2.0])
+    powers = jax.vmap(lambda s: s.inverse(0.25))(schedules.polynomial(degrees))
+    np.testing.assert_allclose(powers, [0.25**2, 0.25, 0.5], rtol=1e-6)
+
+
+@pytest.mark.core
+def test_alpha_alone_makes_a_schedule():
+    mine = Smoothstep(jnp.asarray(1.0))
+    np.testing.assert_allclose(call(mine, "derivative", T.astype(np.float32)), 6 * T * (1 - T), atol=1e-6)
+    np.testing.assert_allclose(mine.inverse(mine.alpha(0.3)), 0.3, rtol=1e-6)
+    assert mine.inverse(jnp.array([-0.5, 0.0, 1.0, 2.0])).tolist() == [0, 0, 1, 1]
+    assert mine.theta(jnp.array([0.0, 0.5, 1.0])) == pytest.approx(np.array([0, 0.5, 1]), abs=1e-6)
+    assert mine.weight(0.5) == pytest.approx(1.5 / 0.5)
+    assert mine.weight(1.0) == np.inf
+    assert mine.end_exponents() is None
+    assert mine.parameters() == {"steepness": mine.steepness}
+    assert plans.from_schedule(mine, 128, 8).sizes.sum() == 128
+    assert plans.from_schedule(mine, 128, 8).name == "Smoothstep"
+    assert np.isfinite(energies.kinetic(mine))
+    assert np.isfinite(energies.kinetic(schedules.sine_squared(), weight=mine))
+    with pytest.raises(NotImplementedError, match="must define alpha"):
+        Schedule().alpha(0.5)
+
+
+@pytest.mark.core
+def test_numbers_take_the_default_float_type():
+    assert schedules.polynomial(2).degree.dtype == jnp.float32
+    assert schedules.beta(np.float64(1), np.int32(2)).b.dtype == jnp.float32
+    stack = schedules.beta(np.ones(3), 0.5)
+    assert stack.a.shape == stack.b.shape == (3,)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("bad", [0, -1.0, np.nan, np.inf, 1e-50, 1e300, [1.0, 0.0]])
+def test_only_positive_numbers_of_the_float_type_are_parameters(bad):
+    bad = np.asarray(bad)
+    for make, argument in [
+        (lambda: schedules.polynomial(bad), "degree"),
+        (lambda: schedules.beta(bad, 1.0), "a"),
+        (lambda: schedules.beta(1.0, bad), "b"),
+    ]:
+        with pytest.raises(InputError, match=rf"^{argument} must be a positive, finite number that float32 can hold; got "):
+            make()
+
+
+def test_float64_holds_more(double):
+    assert schedules.beta(1e-50, 1e300).a == 1e-50
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("module", ["schedules", "schedule_text", "energies", "profiles", "plans"])
+def test_examples_in_the_docstrings(module):
+    result = doctest.testmod(importlib.import_module(f"mdm_jax.theory.{module}"), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+    if module in {"schedules", "schedule_text", "energies"}:
+        assert result.attempted > 0
+
+
+@pytest.mark.core
+def test_hand_crafted_schedules_can_be_read():
+    names = [schedule_text.parse(text).name for text in schedule_text.HAND_CRAFTED]
+    assert len(set(names)) == len(names)

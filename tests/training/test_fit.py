@@ -1,0 +1,251 @@
+"""Training end to end at toy size: it learns, resumes bitwise, logs, stops on Ctrl-C, refuses what does not fit."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import SETTINGS, PatternTask, tiny_transformer
+
+import mdm_jax
+from mdm_jax import models, training
+from mdm_jax.support.errors import InputError
+from mdm_jax.training import Interrupted, RunDirectory, Settings, batches, fit, loop
+from mdm_jax.training.step import BLOCK, initial_state, train_step, train_steps
+
+
+def same(one, two):
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in leaves)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One uninterrupted run in a directory, which the tests below compare with."""
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    run = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
+    return directory, run
+
+
+@pytest.mark.core
+def test_it_learns_the_pattern(finished):
+    directory, run = finished
+    log = RunDirectory(directory).read_log()
+    assert log[-1]["step"] == SETTINGS.steps == run.step
+    # Uniform over 6 tokens is 2.58 bits; the pattern itself has log2(6) / 8 = 0.32 bits per token.
+    assert log[0]["held_out_bits_per_token"] > 1.5
+    assert log[-1]["held_out_bits_per_token"] < 1.0
+    assert [line["step"] for line in log] == sorted({line["step"] for line in log})
+    assert all(a["seconds"] <= b["seconds"] for a, b in zip(log, log[1:]))
+
+
+@pytest.mark.core
+def test_a_run_cut_off_resumes_bitwise(finished, tmp_path, monkeypatch):
+    """Stopped after each checkpoint in turn, as a kill would; the end is bitwise that of the uninterrupted run."""
+    directory = tmp_path / "cut"
+    original = loop._steps
+    attempts = 0
+    for stop_at in (13, 27, None):
+        taken = []
+
+        def dying(denoiser, settings, state, train, count, stop_at=stop_at, taken=taken):
+            if stop_at is not None and int(state.step) >= stop_at:
+                raise RuntimeError("killed")
+            taken.append(int(count))
+            return original(denoiser, settings, state, train, count)
+
+        monkeypatch.setattr(loop, "_steps", dying)
+        arguments = {"directory": directory, "settings": SETTINGS, "checkpoint_every": 7, "progress": False}
+        if stop_at is None:
+            run = fit(tiny_transformer(), PatternTask(), **arguments)
+        else:
+            with pytest.raises(RuntimeError, match="killed"):
+                fit(tiny_transformer(), PatternTask(), **arguments)
+        attempts += 1
+    assert attempts == 3
+    assert sum(taken) < SETTINGS.steps  # the last attempt did not start over
+    assert same(run.params, finished[1].params)
+    steps = [line["step"] for line in RunDirectory(directory).read_log()]
+    assert steps == sorted(set(steps))
+
+
+def test_a_finished_run_is_loaded_and_costs_nothing(finished, monkeypatch):
+    directory, run = finished
+    monkeypatch.setattr(loop, "_steps", lambda *_: pytest.fail("trained again"))
+    again = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
+    assert same(again.params, run.params)
+
+
+@pytest.mark.core
+def test_blocks_of_steps_are_the_single_steps(finished):
+    """The loop inside the program takes the steps that ``train_step`` takes one by one, to float rounding."""
+    del finished
+    denoiser, train = tiny_transformer(), jnp.asarray(PatternTask().train)
+    block, metrics = jax.jit(train_steps, static_argnums=(0, 1))(
+        denoiser, SETTINGS, initial_state(denoiser, SETTINGS), train, jnp.int32(4)
+    )
+    state, losses = initial_state(denoiser, SETTINGS), []
+    single = jax.jit(train_step, static_argnums=(0, 1))
+    for _ in range(4):
+        state, metric = single(denoiser, SETTINGS, state, train)
+        losses.append(float(metric.nelbo))
+    assert int(block.step) == 4
+    assert metrics.nelbo.shape == (BLOCK,)
+    np.testing.assert_allclose(metrics.nelbo[:4], losses, rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(block.params), jax.tree.leaves(state.params)):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_every_setting_changes_the_run():
+    """An option that nothing reads is a defect: each field must move the parameters or the length of the run."""
+    denoiser, task = tiny_transformer(), PatternTask()
+    train = jnp.asarray(task.train)
+    base = dataclasses.replace(SETTINGS, steps=6)
+
+    def end(settings):
+        state, _ = jax.jit(train_steps, static_argnums=(0, 1))(
+            denoiser, settings, initial_state(denoiser, settings), train, jnp.int32(4)
+        )
+        return np.concatenate([np.ravel(x) for x in jax.tree.leaves((state.params, state.average))])
+
+    reference = end(base)
+    changes = {
+        "steps": 60,
+        "batch": 5,
+        "learning_rate": 1e-4,
+        "warmup": 0.5,
+        "final_learning_rate": 0.9,
+        "weight_decay": 0.5,
+        "clip": 1e-3,
+        "average": 0.1,
+        "seed": 9,
+    }
+    for name, value in changes.items():
+        other = end(dataclasses.replace(base, **{name: value}))
+        assert not np.array_equal(other, reference), name
+
+
+@pytest.mark.core
+def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
+    directory = tmp_path / "interrupted"
+    original = loop._steps
+
+    def pressing(denoiser, settings, state, train, count):
+        if int(state.step) >= 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(denoiser, settings, state, train, count)
+
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_steps", pressing)
+        with pytest.raises(Interrupted, match="saved in .*interrupted; the same command goes on from there"):
+            fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
+    assert signal.getsignal(signal.SIGINT) == before
+    with training.checkpoints.Checkpoints(RunDirectory(directory).checkpoints) as checkpoints:
+        assert 8 <= checkpoints.latest() < SETTINGS.steps
+    run = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
+    assert same(run.params, finished[1].params)
+
+
+@pytest.mark.core
+def test_load_gives_denoiser_params_and_description(finished):
+    directory, run = finished
+    loaded = mdm_jax.load(directory, tiny_transformer())
+    assert same(loaded.params, run.params)
+    assert loaded.step == SETTINGS.steps
+    assert loaded.settings == dataclasses.replace(SETTINGS, length=PatternTask.length)
+    assert mdm_jax.load(directory).denoiser == tiny_transformer()
+
+
+@pytest.mark.core
+def test_a_directory_that_holds_something_else_is_refused(finished, tmp_path):
+    directory, _ = finished
+    before = (directory / "config.json").read_text()
+    with pytest.raises(InputError, match="holds a run with another settings seed = 0, not 1"):
+        fit(tiny_transformer(), PatternTask(), directory=directory, settings=dataclasses.replace(SETTINGS, seed=1))
+    with pytest.raises(InputError, match="another model width = 16, not 32"):
+        wide = models.transformer(6, length=8, width=32, depth=1, heads=2)
+        fit(wide, PatternTask(), directory=directory, settings=SETTINGS)
+    with pytest.raises(InputError, match="vocab_size must be the task's vocab_size 6; got 7"):
+        fit(models.transformer(7, length=8, width=16, depth=1, heads=2), PatternTask(), settings=SETTINGS)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to_mother.txt").write_text("dear")
+    with pytest.raises(InputError, match="new, empty or a run directory"):
+        fit(tiny_transformer(), PatternTask(), directory=tmp_path / "letters", settings=SETTINGS)
+    assert (directory / "config.json").read_text() == before
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is not a run directory: it has no config.json"),
+        ("{", "is not the configuration of a run: not valid JSON"),
+        ("[]", "its format must be 'mdm_jax run 1'"),
+        (json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {"speed": 1}, "model": None}), "another version"),
+        (json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {}, "model": None}), "a model of your own"),
+        (
+            json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {}, "model": {"family": "rnn"}}),
+            "model family must be 'transformer'",
+        ),
+        (
+            json.dumps(
+                {
+                    "format": "mdm_jax run 1",
+                    "task": {},
+                    "settings": {},
+                    "model": models.describe(models.transformer(6, length=8, width=16, depth=1, heads=2)),
+                }
+            ),
+            "has no checkpoint yet",
+        ),
+    ],
+)
+def test_load_says_what_is_wrong(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        mdm_jax.load(tmp_path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.core
+def test_batches_are_windows_of_the_stream_and_a_function_of_the_key():
+    stream = jnp.arange(100, dtype=jnp.int32)
+    drawn = np.asarray(batches.draw(jax.random.key(0), stream, 500, 8))
+    assert np.all(np.diff(drawn, axis=1) == 1)
+    assert drawn.min() == 0
+    assert drawn.max() == 99
+    np.testing.assert_array_equal(drawn, batches.draw(jax.random.key(0), stream, 500, 8))
+    rows = jnp.arange(12, dtype=jnp.int32).reshape(4, 3)
+    assert {tuple(row) for row in np.asarray(batches.draw(jax.random.key(1), rows, 99, 3))} == {
+        tuple(row) for row in np.asarray(rows)
+    }
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("batch", 0),
+        ("length", 1),
+        ("learning_rate", 0.0),
+        ("warmup", 1.0),
+        ("final_learning_rate", 2.0),
+        ("optimizer", "sgd"),
+        ("weight_decay", -0.1),
+        ("clip", 0.0),
+        ("average", 1.0),
+        ("seed", -1),
+    ],
+)
+def test_bad_settings_are_named(field, value):
+    with pytest.raises(InputError, match=f"^{field} must be .*; got {value!r}"):
+        Settings(**{field: value})
