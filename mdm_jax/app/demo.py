@@ -62,6 +62,7 @@ def draw_samples(trained: Run) -> dict[str, Any]:
                 {
                     "role": role,
                     "plan": plan.name,
+                    "budget": steps,
                     "steps": plan.steps,
                     "rows": rows[:ROWS],
                     "scored_rows": len(scores),

@@ -38,9 +38,15 @@ def measure(trained: Run, passes: int, seed: int) -> tuple[Profile, dict[str, An
         provenance={"run_step": trained.step, "data_digest": task.digest, "rows_of": "validation", "seed": seed},
     )
     held_out = judge(trained.denoiser, trained.params, task, key=test_key, progress=True)
+    held_out["parameters"] = parameter_count(trained)
     profile.save(trained.directory.profile)
     write_json(trained.directory.held_out, held_out)
     return profile, held_out
+
+
+def parameter_count(trained: Run) -> int:
+    """Numbers in the model."""
+    return sum(leaf.size for leaf in jax.tree.leaves(trained.params))
 
 
 def describe(profile: Profile, held_out: dict[str, Any]) -> str:

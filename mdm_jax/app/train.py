@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from mdm_jax import models, tasks
 from mdm_jax.app.output import show
+from mdm_jax.app.profile import parameter_count
 from mdm_jax.app.recipes import settings_and_model
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import Run, RunDirectory, Settings, fit
@@ -54,7 +53,7 @@ def summary(trained: Run) -> dict[str, Any]:
     return {
         "directory": str(trained.directory.path),
         "step": trained.step,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
+        "parameters": parameter_count(trained),
         "seconds": last["seconds"],
         "held_out_bits_per_token": last["held_out_bits_per_token"],
         "held_out_standard_error": last["held_out_standard_error"],

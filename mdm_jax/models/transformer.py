@@ -1,46 +1,190 @@
-"""interim."""
+"""A bidirectional transformer for masked diffusion, small and quick to train.
+
+RMSNorm, rotary positions, normalised queries and keys, squared-ReLU feed-forward layers, no biases, outputs that start
+at zero, and a depthwise mixing of neighbouring positions in front of every attention and feed-forward layer, which lets
+a shallow model see local patterns at once. No time input: an MDM's optimal prediction does not depend on it.
+"""
+
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
 from mdm_jax.models.adapters import LinenDenoiser, from_linen
+from mdm_jax.support.errors import require
+
+_ZEROS = nn.initializers.zeros
+_FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+
+class Norm(nn.Module):
+    """RMSNorm with a learned gain; a context vector, if given, adds a gain and a shift of its own (AdaLN, zero-init)."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, inputs: Array, context: Array | None = None) -> Array:
+        width = inputs.shape[-1]
+        mean_square = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True)
+        normed = inputs * jax.lax.rsqrt(mean_square + self.epsilon)
+        normed = normed * _along_last(self.param("gain", nn.initializers.ones, (width,)), inputs)
+        if context is None:
+            return normed
+        modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(context)
+        gain, shift = jnp.split(modulation[:, None, :], 2, axis=-1)
+        return normed * (1.0 + gain) + shift
+
+
+class LocalMixing(nn.Module):
+    """Each position plus a learned, per-channel mixture of its ``2 reach + 1`` neighbours (zero-init).
+
+    Written as a sum of shifts: XLA fuses those on every backend, where a depthwise convolution is slow on CPU.
+    """
+
+    reach: int
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        length, width = inputs.shape[1:]
+        taps = self.param("taps", _ZEROS, (2 * self.reach + 1, width))
+        padded = jnp.pad(inputs, ((0, 0), (self.reach, self.reach), (0, 0)))
+        for k in range(2 * self.reach + 1):
+            inputs = inputs + _along_last(taps[k], inputs) * padded[:, k : k + length]
+        return inputs
+
+
+class Attention(nn.Module):
+    """Bidirectional multi-head attention with normalised, rotated queries and keys; zero-init output."""
+
+    heads: int
+    rotary_base: float
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        rows, length, width = inputs.shape
+        features = width // self.heads
+        projected = nn.Dense(3 * width, use_bias=False, kernel_init=_FAN_IN, name="query_key_value")(inputs)
+        query, key, value = (
+            part.reshape(rows, length, self.heads, features) for part in jnp.split(projected, 3, axis=-1)
+        )
+        query = rotate(Norm(name="query_norm")(query), self.rotary_base) * features**-0.5
+        key = rotate(Norm(name="key_norm")(key), self.rotary_base)
+        attention = jax.nn.softmax(jnp.einsum("rqhf,rkhf->rhqk", query, key))
+        mixed = jnp.einsum("rhqk,rkhf->rqhf", attention, value).reshape(rows, length, width)
+        return nn.Dense(width, use_bias=False, kernel_init=_ZEROS, name="output")(mixed)
+
+
+class FeedForward(nn.Module):
+    """Squared-ReLU feed-forward layer; zero-init output."""
+
+    expansion: int
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        width = inputs.shape[-1]
+        hidden = nn.Dense(self.expansion * width, use_bias=False, kernel_init=_FAN_IN, name="expand")(inputs)
+        hidden = jnp.square(jax.nn.relu(hidden))
+        return nn.Dense(width, use_bias=False, kernel_init=_ZEROS, name="contract")(hidden)
 
 
 class Block(nn.Module):
+    """Pre-norm residual block: attention, then feed-forward, each after a local mixing."""
+
     heads: int
+    expansion: int
+    reach: int
+    rotary_base: float
 
     @nn.compact
-    def __call__(self, x):
-        w = x.shape[-1]
-        h = nn.RMSNorm()(x)
-        q, k, v = jnp.split(nn.Dense(3 * w, use_bias=False)(h).reshape(*h.shape[:2], self.heads, -1), 3, -1)
-        a = nn.softmax(jnp.einsum("blhd,bmhd->bhlm", q, k) / q.shape[-1] ** 0.5)
-        x = x + nn.Dense(w, use_bias=False)(jnp.einsum("bhlm,bmhd->blhd", a, v).reshape(x.shape))
-        h = nn.RMSNorm()(x)
-        return x + nn.Dense(w)(nn.gelu(nn.Dense(4 * w)(h)))
+    def __call__(self, inputs: Array, context: Array | None = None) -> Array:
+        normed = Norm(name="attention_norm")(inputs, context)
+        normed = LocalMixing(self.reach, name="attention_mixing")(normed)
+        inputs = inputs + Attention(self.heads, self.rotary_base, name="attention")(normed)
+        normed = Norm(name="feed_forward_norm")(inputs, context)
+        normed = LocalMixing(self.reach, name="feed_forward_mixing")(normed)
+        return inputs + FeedForward(self.expansion, name="feed_forward")(normed)
 
 
 class Transformer(nn.Module):
+    """The network of :func:`transformer`, whose arguments are its fields."""
+
     vocab_size: int
-    length: int = 128
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
+    length: int
+    width: int
+    depth: int
+    heads: int
+    expansion: int
+    reach: int
+    rotary_base: float
+    embedding_scale: float
 
-    def setup(self):
-        self.embed = nn.Embed(self.vocab_size + 1, self.width)
-        self.pos = self.param("pos", nn.initializers.normal(0.02), (self.length, self.width))
-        self.blocks = [Block(self.heads) for _ in range(self.depth)]
-        self.norm = nn.RMSNorm()
-        self.head = nn.Dense(self.vocab_size)
+    def setup(self) -> None:
+        scale = nn.initializers.normal(self.embedding_scale)
+        self.embedding = nn.Embed(self.vocab_size + 1, self.width, embedding_init=scale)
+        self.blocks = [Block(self.heads, self.expansion, self.reach, self.rotary_base) for _ in range(self.depth)]
+        self.final_norm = Norm()
+        self.head = nn.Dense(self.vocab_size, use_bias=False, kernel_init=_ZEROS)
 
-    def encode(self, tokens, context=None):
-        x = self.embed(tokens) + self.pos[None, : tokens.shape[1]]
-        for b in self.blocks:
-            x = b(x)
-        return self.norm(x)
+    def encode(
+        self, tokens: Int[Array, "rows length"], context: Float[Array, "rows context"] | None = None
+    ) -> Float[Array, "rows length width"]:
+        """Hidden vectors; the mask's id is ``vocab_size``. Any length up to the model's."""
+        require(tokens.shape[1] <= self.length, "tokens", tokens.shape[1], f"at most {self.length} long, as the model is")
+        hidden = self.embedding(tokens)
+        for block in self.blocks:
+            hidden = block(hidden, context)
+        return self.final_norm(hidden, context)
 
-    def readout(self, hidden):
+    def readout(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any vocab_size"]:
+        """Logits over the real tokens: one linear map."""
         return self.head(hidden)
 
 
-def transformer(vocab_size, length=128, width=128, depth=4, heads=4) -> LinenDenoiser:
-    return from_linen(Transformer(vocab_size, length, width, depth, heads), vocab_size)
+def transformer(
+    vocab_size: int,
+    length: int = 128,
+    width: int = 128,
+    depth: int = 3,
+    heads: int = 4,
+    expansion: int = 4,
+    reach: int = 2,
+    rotary_base: float = 1000.0,
+    embedding_scale: float = 0.3,
+) -> LinenDenoiser:
+    """A bidirectional transformer as a denoiser; the mask's id is ``vocab_size``.
+
+    Args:
+        vocab_size: number of real tokens.
+        length: the longest sequence.
+        width: of the residual stream; a multiple of ``2 * heads``.
+        depth: number of blocks.
+        heads: of attention.
+        expansion: width of a feed-forward layer's hidden part, as a multiple of ``width``.
+        reach: how many neighbours on each side the local mixing sees.
+        rotary_base: of the rotary positions' wavelengths.
+        embedding_scale: standard deviation of the initial embeddings.
+
+    A context, ``float32[rows, context]``, modulates every norm; its weights exist if ``init`` was given one.
+    """
+    for name, value, least in (("length", length, 2), ("depth", depth, 1), ("heads", heads, 1), ("reach", reach, 0)):
+        require(value >= least, name, value, f"at least {least}")
+    require(width >= 2 * heads and width % (2 * heads) == 0, "width", width, f"a multiple of 2 * heads = {2 * heads}")
+    module = Transformer(
+        vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale
+    )
+    return from_linen(module, vocab_size)
+
+
+def rotate(inputs: Float[Array, "rows length heads features"], base: float) -> Float[Array, "rows length heads features"]:
+    """Rotary position embedding (arXiv 2104.09864) in half-split form, wavelengths from 2 pi to 2 pi ``base``."""
+    length, half = inputs.shape[1], inputs.shape[-1] // 2
+    frequencies = base ** (-jnp.arange(half) / half)
+    angles = (jnp.arange(length)[:, None] * frequencies[None, :])[None, :, None, :]
+    first, second = inputs[..., :half], inputs[..., half:]
+    cosine, sine = jnp.cos(angles).astype(inputs.dtype), jnp.sin(angles).astype(inputs.dtype)
+    return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+
+def _along_last(vector: Array, like: Array) -> Array:
+    """``vector[width]`` with leading axes of one, to multiply ``like[..., width]``."""
+    return vector.reshape((1,) * (like.ndim - 1) + vector.shape)

@@ -93,13 +93,13 @@ class Profile:
         Source: arXiv 2510.25544; notes A3.
         """
         sizes, before = self._steps(sizes)
-        return np.sum(sizes * self.values[before], axis=-1)
+        return np.asarray(np.sum(sizes * self.values[before], axis=-1))
 
     def standard_error(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
         """Standard error of :meth:`expected_nelbo` from the measurement of the profile, nats per sequence."""
         sizes, before = self._steps(sizes)
         weights = np.einsum("...k,...km->...m", sizes, self._interpolation[before])
-        return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", weights, self.covariance, weights), 0.0))
+        return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", weights, self.covariance, weights), 0.0)))
 
     def nelbo(self) -> float:
         """The NELBO at one token per step, ``sum_i g(i)``: the model's any-order bound, nats per sequence."""

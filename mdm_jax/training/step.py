@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -27,11 +28,10 @@ class Settings:
         steps: optimiser steps.
         batch: sequences per step.
         length: tokens per sequence.
-        learning_rate: at its peak.
-        warmup: fraction of the steps over which the learning rate rises linearly from 0; it then falls along a
-            cosine to ``final_learning_rate`` times its peak.
-        final_learning_rate: as a fraction of the peak.
-        optimizer: "adamw" or "muon".
+        optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw".
+        learning_rate: at its peak; of Muon, or of AdamW.
+        adam_fraction: the learning rate of the parameters that Muon leaves to Adam, as a fraction of Muon's.
+        warmup: fraction of the steps over which the learning rate rises linearly from 0; it then falls linearly to 0.
         weight_decay: decoupled, on matrices only.
         clip: global gradient norm.
         average: decay of the exponential moving average of the parameters, which is what is evaluated and sampled.
@@ -39,15 +39,15 @@ class Settings:
     """
 
     steps: int = 2000
-    batch: int = 32
+    batch: int = 8
     length: int = 128
-    learning_rate: float = 3e-3
-    warmup: float = 0.05
-    final_learning_rate: float = 0.02
-    optimizer: str = "adamw"
-    weight_decay: float = 0.1
+    optimizer: str = "muon"
+    learning_rate: float = 0.02
+    adam_fraction: float = 0.25
+    warmup: float = 0.03
+    weight_decay: float = 0.0
     clip: float = 1.0
-    average: float = 0.995
+    average: float = 0.99
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Settings:
         require(self.length >= 2, "length", self.length, "at least 2")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
-        require(0 <= self.final_learning_rate <= 1, "final_learning_rate", self.final_learning_rate, "from 0 to 1")
+        require(self.adam_fraction > 0, "adam_fraction", self.adam_fraction, "positive")
         require_choice("optimizer", self.optimizer, ("adamw", "muon"))
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         require(self.clip > 0, "clip", self.clip, "positive")
@@ -93,24 +93,41 @@ class Metrics(NamedTuple):
     gradient_norm: Float[Array, "*steps"]
 
 
-def optimizer_of(settings: Settings) -> optax.GradientTransformation:
-    """The Optax optimiser that ``settings`` describe: warm-up, cosine decay, clipping, decoupled weight decay."""
-    rate = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=settings.learning_rate,
-        warmup_steps=round(settings.warmup * settings.steps),
-        decay_steps=settings.steps,
-        end_value=settings.final_learning_rate * settings.learning_rate,
-    )
-    adamw = optax.adamw(rate, b1=0.9, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices)
-    return optax.chain(optax.clip_by_global_norm(settings.clip), adamw)
+def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransformation:
+    """The Optax optimiser that ``settings`` describe: clipping, warm-up and linear decay, decoupled weight decay.
+
+    Args:
+        settings: how to train.
+        vocab_size: tells embeddings and heads, which Muon is not meant for, from the matrices between hidden layers.
+    """
+    warm = max(1, round(settings.warmup * settings.steps))
+
+    def rate(peak: float) -> optax.Schedule:
+        rise = optax.linear_schedule(0.0, peak, warm)
+        fall = optax.linear_schedule(peak, 0.0, max(1, settings.steps - warm))
+        return optax.join_schedules([rise, fall], [warm])
+
+    if settings.optimizer == "adamw":
+        chosen = optax.adamw(
+            rate(settings.learning_rate), b1=0.9, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices
+        )
+    else:
+        chosen = optax.contrib.muon(
+            rate(settings.learning_rate),
+            weight_decay=settings.weight_decay,
+            adam_learning_rate=rate(settings.adam_fraction * settings.learning_rate),
+            adam_b1=0.9,
+            adam_b2=0.95,
+            muon_weight_dimension_numbers=lambda params: _muon_dimensions(params, vocab_size),
+        )
+    return optax.chain(optax.clip_by_global_norm(settings.clip), chosen)
 
 
 def initial_state(denoiser: Initialisable, settings: Settings) -> TrainState:
     """Fresh parameters and optimiser state; a pure function of ``settings``."""
     params = denoiser.init(jax.random.key(settings.seed), settings.length)
     average = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer_of(settings).init(params))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer_of(settings, denoiser.vocab_size).init(params))
 
 
 def train_step(
@@ -135,7 +152,8 @@ def train_step(
         return jnp.mean(nelbo(denoiser, params, tokens, corrupted)) / settings.length
 
     value, gradient = jax.value_and_grad(objective)(state.params)
-    updates, optimizer = optimizer_of(settings).update(gradient, state.optimizer, state.params)
+    optimizer_step = optimizer_of(settings, denoiser.vocab_size).update
+    updates, optimizer = optimizer_step(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     # The average forgets the first steps faster than its final decay would.
     decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
@@ -171,3 +189,14 @@ def train_steps(
 
 def _matrices(params: Params) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _muon_dimensions(params: Params, vocab_size: int) -> Any:
+    """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam."""
+
+    def one(path: tuple[Any, ...], leaf: Any) -> Any:
+        last = jax.tree_util.keystr(path[-1:], simple=True) if path else ""
+        inside = last == "kernel" and leaf.ndim == 2 and not {vocab_size, vocab_size + 1} & set(leaf.shape)
+        return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
+
+    return jax.tree_util.tree_map_with_path(one, params)
