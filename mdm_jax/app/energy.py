@@ -24,7 +24,9 @@ def run(options: argparse.Namespace) -> None:
         "energies": {n: {w: e if math.isfinite(e) else None for w, e in row.items()} for n, row in values.items()},
     }
     heading = ["schedule", *(f"under {weight}" for weight in weights)]
-    rows = [[name, *("diverges" if math.isinf(e) else f"{e:.4f}" for e in row.values())] for name, row in values.items()]
+    rows = [
+        [name, *("diverges" if math.isinf(e) else f"{e:.4f}" for e in row.values())] for name, row in values.items()
+    ]
     text = (
         table(heading, rows)
         + "\nEnergy per token in units of pi^2, its minimum: 1 where schedule and weight agree (arXiv 2509.13866)."

@@ -16,7 +16,9 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(heading), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
     texts = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+        )
         for line in lines
     ]
     return "\n".join([texts[0].rstrip(), "-" * len(texts[0]), *(text.rstrip() for text in texts[1:])])

@@ -54,10 +54,7 @@ def describe(profile: Profile, held_out: dict[str, Any]) -> str:
     shown = np.unique(np.linspace(0, len(profile.counts) - 1, 9).round().astype(int))
     points = table(
         ["revealed", "nats per token", "standard error"],
-        [
-            [str(profile.counts[i]), f"{profile.means[i]:.4f}", f"{profile.standard_errors[i]:.4f}"]
-            for i in shown
-        ],
+        [[str(profile.counts[i]), f"{profile.means[i]:.4f}", f"{profile.standard_errors[i]:.4f}"] for i in shown],
     )
     rivals = table(
         ["held-out (test half)", "bits per token", "behind the model by"],

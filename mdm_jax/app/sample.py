@@ -77,7 +77,9 @@ def make_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
 def as_rows(trained: Run, drawn: Revealed) -> list[dict[str, Any]]:
     """Samples as JSON: text, the piece at each position, its step, passes, log-probability."""
     rows = []
-    for tokens, step, nfe, log_prob in zip(*map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.log_prob))):
+    for tokens, step, nfe, log_prob in zip(
+        *map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.log_prob))
+    ):
         rows.append(
             {
                 "text": trained.vocabulary.decode(tokens),

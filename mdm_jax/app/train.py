@@ -17,12 +17,12 @@ _CHOICES = ("recipe", "task", *(name for name in Settings.__dataclass_fields__),
 
 def run(options: argparse.Namespace) -> None:
     """Train, then print what came out."""
-    trained = train(options)
-    result = summary(trained)
+    result = summary(train(options))
+    directory = result["directory"]
     text = (
-        f"{trained.directory.path}: step {result['step']}, {result['parameters']:,} parameters, held-out "
+        f"{directory}: step {result['step']}, {result['parameters']:,} parameters, held-out "
         f"{result['held_out_bits_per_token']:.3f} bits per token (validation half), "
-        f"{result['seconds']:.0f} s of training.\nNext: mdm-jax profile {trained.directory.path}"
+        f"{result['seconds']:.0f} s of training.\nNext: mdm-jax profile {directory}"
     )
     show(result, text, options.json)
 
@@ -41,9 +41,7 @@ def train(options: argparse.Namespace) -> Run:
         length = LENGTH if options.length is None else options.length
         task = tasks.from_spec(options.task or "text", length)
         settings, denoiser = settings_and_model(options.recipe or "demo", task, options)
-    return fit(
-        denoiser, task, directory=place.path, settings=settings, checkpoint_every=options.checkpoint_every
-    )
+    return fit(denoiser, task, directory=place.path, settings=settings, checkpoint_every=options.checkpoint_every)
 
 
 def summary(trained: Run) -> dict[str, Any]:

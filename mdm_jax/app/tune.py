@@ -29,7 +29,7 @@ def parse_budgets(text: str, length: int) -> list[int]:
         budgets = sorted({int(word) for word in text.split(",")})
     except ValueError:
         raise InputError(f"--budgets must be whole numbers separated by commas, as in 4,8,16; got {text!r}.") from None
-    require(1 <= budgets[0] and budgets[-1] <= length, "--budgets", text, f"numbers of steps from 1 to {length}")
+    require(budgets[0] >= 1 and budgets[-1] <= length, "--budgets", text, f"numbers of steps from 1 to {length}")
     return budgets
 
 
@@ -70,7 +70,9 @@ def describe(result: dict[str, Any]) -> str:
                     entry["plan"]["name"],
                     f"{entry['expected_nelbo_nats'] * bits:.4f} ± {entry['standard_error'] * bits:.4f}",
                     f"{(entry['expected_nelbo_nats'] - least) * bits:+.4f}",
-                    "" if checked is None else f"{checked['nelbo_nats'] * bits:.4f} ± {checked['standard_error'] * bits:.4f}",
+                    ""
+                    if checked is None
+                    else f"{checked['nelbo_nats'] * bits:.4f} ± {checked['standard_error'] * bits:.4f}",
                     "" if checked is None else f"{checked['z']:+.2f}",
                 ]
             )

@@ -24,7 +24,7 @@ def held_out_nelbo(
     key: PRNGKeyArray,
     repeats: int = REPEATS,
     progress: bool = False,
-) -> Float[np.ndarray, "rows"]:
+) -> Float[np.ndarray, " rows"]:
     """The NELBO of each sequence, averaged over ``repeats`` stratified maskings, nats per sequence.
 
     Args:

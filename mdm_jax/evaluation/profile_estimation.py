@@ -26,7 +26,7 @@ def estimate_profile(
     passes: int = 4096,
     *,
     key: PRNGKeyArray,
-    counts: Int[np.ndarray, "m"] | None = None,
+    counts: Int[np.ndarray, " m"] | None = None,
     progress: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Profile:
@@ -89,7 +89,7 @@ def estimate_profile(
     )
 
 
-def default_counts(length: int, most: int = 24) -> Int[np.ndarray, "m"]:
+def default_counts(length: int, most: int = 24) -> Int[np.ndarray, " m"]:
     """About ``most`` counts from 0 to ``length - 1``, spaced geometrically from both ends, where profiles bend."""
     if length <= most:
         return np.arange(length)
@@ -98,7 +98,7 @@ def default_counts(length: int, most: int = 24) -> Int[np.ndarray, "m"]:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _ranks(key: PRNGKeyArray, rows: Int[Array, "batch"], length: int) -> Int[Array, "batch length"]:
+def _ranks(key: PRNGKeyArray, rows: Int[Array, " batch"], length: int) -> Int[Array, "batch length"]:
     bits = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (length,)))(rows)
     return jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1)
 
@@ -109,7 +109,7 @@ def _loss_at_counts(
     params: Params,
     tokens: Int[Array, "batch length"],
     rank: Int[Array, "batch length"],
-    counts: Int[Array, "m"],
+    counts: Int[Array, " m"],
 ) -> Float[Array, "m batch"]:
     """Mean cross-entropy of the masked positions when the first-ranked ``count`` are revealed, nats per token."""
 

@@ -81,7 +81,7 @@ def tune(
     return result, chosen
 
 
-def check(entry: dict[str, Any], nelbo: Float[np.ndarray, "rows"]) -> None:
+def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
     """Put the measured cost of a plan beside the predicted one, in place.
 
     Args:

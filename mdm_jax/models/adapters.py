@@ -30,6 +30,9 @@ class LinenDenoiser:
     def _halves(self) -> bool:
         return hasattr(self.module, "encode") and hasattr(self.module, "readout")
 
+    def _apply(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
+        return self.module.apply(params, *inputs, method=method)
+
     def init(self, key: PRNGKeyArray, length: int) -> Params:
         tokens = jnp.zeros((1, length), jnp.int32)
         if not self._halves:
@@ -41,14 +44,13 @@ class LinenDenoiser:
     ) -> Float[Array, "rows length d"]:
         extra = () if context is None else (context,)
         if self._halves:
-            return self.module.apply(params, tokens, *extra, method="encode")
-        return checked_logits(self.module.apply(params, tokens, *extra), self.vocab_size, self.mask_id)
+            return self._apply(params, tokens, *extra, method="encode")
+        return checked_logits(self._apply(params, tokens, *extra), self.vocab_size, self.mask_id)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         if not self._halves:
             return hidden
-        values = self.module.apply(params, hidden, method="readout")
-        return checked_logits(values, self.vocab_size, self.mask_id)
+        return checked_logits(self._apply(params, hidden, method="readout"), self.vocab_size, self.mask_id)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Norm(nn.Module):
-    """RMSNorm with a learned gain; a context vector, if given, adds a gain and a shift of its own (AdaLN, zero-init)."""
+    """RMSNorm with a learned gain; a context vector, if given, adds its own gain and shift (AdaLN, zero-init)."""
 
     epsilon: float = 1e-6
 
@@ -129,7 +129,9 @@ class Transformer(nn.Module):
         self, tokens: Int[Array, "rows length"], context: Float[Array, "rows context"] | None = None
     ) -> Float[Array, "rows length width"]:
         """Hidden vectors; the mask's id is ``vocab_size``. Any length up to the model's."""
-        require(tokens.shape[1] <= self.length, "tokens", tokens.shape[1], f"at most {self.length} long, as the model is")
+        require(
+            tokens.shape[1] <= self.length, "tokens", tokens.shape[1], f"at most {self.length} long, as the model is"
+        )
         hidden = self.embedding(tokens)
         for block in self.blocks:
             hidden = block(hidden, context)
@@ -169,13 +171,13 @@ def transformer(
     for name, value, least in (("length", length, 2), ("depth", depth, 1), ("heads", heads, 1), ("reach", reach, 0)):
         require(value >= least, name, value, f"at least {least}")
     require(width >= 2 * heads and width % (2 * heads) == 0, "width", width, f"a multiple of 2 * heads = {2 * heads}")
-    module = Transformer(
-        vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale
-    )
+    module = Transformer(vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale)
     return from_linen(module, vocab_size)
 
 
-def rotate(inputs: Float[Array, "rows length heads features"], base: float) -> Float[Array, "rows length heads features"]:
+def rotate(
+    inputs: Float[Array, "rows length heads features"], base: float
+) -> Float[Array, "rows length heads features"]:
     """Rotary position embedding (arXiv 2104.09864) in half-split form, wavelengths from 2 pi to 2 pi ``base``."""
     length, half = inputs.shape[1], inputs.shape[-1] // 2
     frequencies = base ** (-jnp.arange(half) / half)

@@ -6,13 +6,13 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt32
 
 
 def position_keys(
-    key: PRNGKeyArray, rows: Int[Array, "draws"], positions: Int[Array, "draws"]
-) -> Key[Array, "draws"]:
+    key: PRNGKeyArray, rows: Int[Array, " draws"], positions: Int[Array, " draws"]
+) -> Key[Array, " draws"]:
     """``fold_in(fold_in(key, row), position)`` for each pair: keys[draws]."""
     return jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(rows, positions)
 
 
-def position_bits(key: PRNGKeyArray, rows: Int[Array, "rows"], length: int) -> UInt32[Array, "rows length"]:
+def position_bits(key: PRNGKeyArray, rows: Int[Array, " rows"], length: int) -> UInt32[Array, "rows length"]:
     """Thirty-two random bits for every position of every row; ranking them gives a uniform order."""
 
     def row_bits(row: Array) -> Array:
@@ -23,8 +23,8 @@ def position_bits(key: PRNGKeyArray, rows: Int[Array, "rows"], length: int) -> U
 
 
 def categorical(
-    keys: Key[Array, "draws"], logits: Float[Array, "draws vocab_size"], temperature: Float[Array, ""]
-) -> tuple[Int[Array, "draws"], Float[Array, "draws"]]:
+    keys: Key[Array, " draws"], logits: Float[Array, "draws vocab_size"], temperature: Float[Array, ""]
+) -> tuple[Int[Array, " draws"], Float[Array, " draws"]]:
     """One token per row of logits, from ``softmax(logits / temperature)``; the argmax at temperature 0.
 
     Gumbel noise is drawn with the full range of a float32 exponent (``mode="high"``): JAX's default cuts it at 15.94,
@@ -47,7 +47,7 @@ def categorical(
     return tokens, jnp.where(greedy, 0.0, log_prob_of(scaled, tokens))
 
 
-def log_prob_of(logits: Float[Array, "draws vocab_size"], tokens: Int[Array, "draws"]) -> Float[Array, "draws"]:
+def log_prob_of(logits: Float[Array, "draws vocab_size"], tokens: Int[Array, " draws"]) -> Float[Array, " draws"]:
     """``logit - logsumexp`` of the given tokens, float32[draws], nats."""
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)

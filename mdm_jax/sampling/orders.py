@@ -23,7 +23,7 @@ def random_order(
     key: PRNGKeyArray,
     knots: Int[Array, "rows knots"],
     free: Bool[Array, "rows length"],
-    row_ids: Int[Array, "rows"] | None = None,
+    row_ids: Int[Array, " rows"] | None = None,
 ) -> Int[Array, "rows length"]:
     """Reveal the free positions of each row in uniformly random order, as many per step as its plan says.
 

@@ -37,11 +37,11 @@ class Revealed(NamedTuple):
     """
 
     tokens: Int[Array, "rows length"]
-    nfe: Int[Array, "rows"]
+    nfe: Int[Array, " rows"]
     passes: Int[Array, ""]
-    remaining: Int[Array, "rows"]
+    remaining: Int[Array, " rows"]
     reveal_step: Int[Array, "rows length"]
-    log_prob: Float[Array, "rows"]
+    log_prob: Float[Array, " rows"]
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk"))
@@ -53,7 +53,7 @@ def reveal(
     key: PRNGKeyArray,
     temperature: ArrayLike = 1.0,
     context: Context = None,
-    row_ids: Int[Array, "rows"] | None = None,
+    row_ids: Int[Array, " rows"] | None = None,
     chunk: int = CHUNK,
 ) -> Revealed:
     """Sample every position at its step.
@@ -72,8 +72,7 @@ def reveal(
     Returns:
         :class:`Revealed`.
     """
-    rows, length = tokens.shape
-    ids = jnp.arange(rows) if row_ids is None else row_ids
+    ids = jnp.arange(tokens.shape[0]) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
 
     def draw(logits: Array, row: Array, position: Array) -> tuple[Array, Array]:
@@ -99,7 +98,7 @@ def path_log_prob(
     reveal_step: Int[Array, "rows length"],
     context: Context = None,
     chunk: int = CHUNK,
-) -> Float[Array, "rows"]:
+) -> Float[Array, " rows"]:
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
     Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts.

@@ -59,9 +59,10 @@ def sample(
     require(canvas.ndim in (1, 2), "canvas", verbatim(f"shape {canvas.shape}"), "of shape [length] or [rows, length]")
     _check_ids(canvas, denoiser)
 
-    known = {len(plans) if len(plans) > 1 else None, len(canvas) if canvas.ndim == 2 else None, rows} - {None}
-    require(len(known) <= 1, "rows", rows, "the same in rows, plan and canvas")
-    rows = known.pop() if known else 1
+    asked = [rows, len(plans) if len(plans) > 1 else None, len(canvas) if canvas.ndim == 2 else None]
+    known = {count for count in asked if count is not None} or {1}
+    require(len(known) == 1, "rows", rows, "the same in rows, plan and canvas")
+    rows = known.pop()
     require(rows >= 1, "rows", rows, "at least 1")
     if not isinstance(temperature, jax.Array):
         require(bool(np.all(np.asarray(temperature) >= 0)), "temperature", temperature, "0 or more")

@@ -9,9 +9,7 @@ from tqdm import tqdm
 
 
 @contextlib.contextmanager
-def bar(
-    total: int, description: str, unit: str, show: bool = True, start: int = 0
-) -> Iterator[Callable[..., None]]:
+def bar(total: int, description: str, unit: str, show: bool = True, start: int = 0) -> Iterator[Callable[..., None]]:
     """A progress bar; the value is ``advance(steps, **figures)``, whose figures are shown behind the bar.
 
     Args:

@@ -36,7 +36,7 @@ class Plan:
         origin: where it came from, as JSON (schedule, rounding, profile digest, expected NELBO).
     """
 
-    sizes: Int[np.ndarray, "steps"]
+    sizes: Int[np.ndarray, " steps"]
     name: str
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -57,7 +57,7 @@ class Plan:
         return len(self.sizes)
 
     @property
-    def knots(self) -> Int[np.ndarray, "knots"]:
+    def knots(self) -> Int[np.ndarray, " knots"]:
         """Tokens revealed before each step and at the end: ``0 = N_0 < ... < N_K = length``."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
@@ -157,10 +157,10 @@ class OptimalPlans:
     """
 
     profile: Profile
-    nelbo: Float[np.ndarray, "most_steps"]
+    nelbo: Float[np.ndarray, " most_steps"]
     _previous: Int[np.ndarray, "most_steps knots"] = dataclasses.field(repr=False)
 
-    def sizes(self, steps: int) -> Int[np.ndarray, "used"]:
+    def sizes(self, steps: int) -> Int[np.ndarray, " used"]:
         """The optimal sizes for a budget of ``steps``; fewer steps where another could not help."""
         _check_budget(len(self.nelbo), steps)
         knot, sizes = self.profile.length, []
@@ -234,7 +234,7 @@ def best_beta(profile: Profile, steps: int, grid: Sequence[float] = BETA_GRID) -
     return plan, nelbo.reshape(len(grid), len(grid))
 
 
-def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, "knots"]:
+def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:
     """``alpha`` at the ``steps + 1`` knots of equal time steps."""
     if isinstance(schedule, Beta):
         return _beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)

@@ -42,8 +42,8 @@ class Profile:
     """
 
     length: int
-    counts: Int[np.ndarray, "m"]
-    means: Float[np.ndarray, "m"]
+    counts: Int[np.ndarray, " m"]
+    means: Float[np.ndarray, " m"]
     covariance: Float[np.ndarray, "m m"]
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -66,12 +66,12 @@ class Profile:
         require(good, "covariance", self.covariance.tolist(), "symmetric, with no negative variance")
 
     @property
-    def standard_errors(self) -> Float[np.ndarray, "m"]:
+    def standard_errors(self) -> Float[np.ndarray, " m"]:
         """Standard errors of ``means``, nats per token."""
         return np.sqrt(np.diagonal(self.covariance))
 
     @functools.cached_property
-    def values(self) -> Float[np.ndarray, "length"]:
+    def values(self) -> Float[np.ndarray, " length"]:
         """``g(0) .. g(length - 1)``, nats per token."""
         return self._interpolation @ self.means
 
@@ -137,7 +137,7 @@ class Profile:
         return digest(to_json(self.to_json()))
 
 
-def from_values(values: Float[np.ndarray, "length"], provenance: Mapping[str, Any] | None = None) -> Profile:
+def from_values(values: Float[np.ndarray, " length"], provenance: Mapping[str, Any] | None = None) -> Profile:
     """The profile whose every ``g(i)`` is known exactly."""
     values = np.asarray(values, dtype=np.float64)
     return Profile(

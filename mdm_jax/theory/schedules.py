@@ -23,12 +23,12 @@ Values at ``t = 0`` and ``t = 1`` are the mathematical limits (infinite where th
 """
 
 import dataclasses
-from typing import ClassVar, TypeVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.scipy.special import betainc, betaln
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -37,21 +37,48 @@ from mdm_jax.support.errors import require
 
 HALF_PI = 0.5 * np.pi
 _BISECTIONS = 40
-Self = TypeVar("Self", bound="Schedule")
 
 
-@struct.dataclass
+@dataclass_transform(frozen_default=True, kw_only_default=False)
+@dataclasses.dataclass(frozen=True)
 class Schedule:
     """A mask schedule ``alpha: [0, 1] -> [0, 1]``, increasing, with ``alpha(0) = 0`` and ``alpha(1) = 1``.
 
     Methods take times of any shape, ``float[...]``, and return the same shape; parameters are scalars (stack
-    schedules and use ``jax.vmap`` for many of them). To define your own, subclass, decorate with
-    ``flax.struct.dataclass`` and write :meth:`alpha`.
+    schedules and use ``jax.vmap`` for many of them). To define your own, subclass and write :meth:`alpha`; annotated
+    names are its numbers, as in a dataclass (every subclass becomes one, and a pytree).
     """
 
     name: ClassVar[str] = "schedule"
     ends: ClassVar[tuple[float, float] | None] = None
     """``(p, q)`` where ``theta ~ t^p`` at 0 and ``1 - theta ~ (1-t)^q`` at 1, if known; see :meth:`end_exponents`."""
+    _flax_dataclass: ClassVar[bool]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make the subclass a frozen dataclass and a pytree whose structure names its class.
+
+        JAX's ``register_dataclass``, which ``flax.struct.dataclass`` calls, takes the structures of two classes with
+        equally many fields for equal (seen in 0.10 to 0.12), so that ``jit`` now and then, as hashes fall, runs one
+        schedule's program for another. Here the class is part of the structure.
+        """
+        super().__init_subclass__(**options)
+        dataclasses.dataclass(frozen=True)(cls)
+        cls._flax_dataclass = True  # so that decorating it with flax.struct.dataclass as well changes nothing
+        names = tuple(field.name for field in dataclasses.fields(cls))
+
+        def flatten(schedule: Schedule) -> tuple[tuple[Any, ...], type[Schedule]]:
+            return tuple(getattr(schedule, name) for name in names), cls
+
+        def flatten_with_keys(schedule: Schedule) -> tuple[tuple[Any, ...], type[Schedule]]:
+            return tuple((jax.tree_util.GetAttrKey(name), getattr(schedule, name)) for name in names), cls
+
+        def unflatten(_: type[Schedule], leaves: Iterable[Any]) -> Schedule:
+            schedule = object.__new__(cls)  # no __init__: leaves may be anything while JAX is at work
+            for name, leaf in zip(names, leaves):
+                object.__setattr__(schedule, name, leaf)
+            return schedule
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         """Probability that a token is revealed at time ``t``."""
@@ -112,7 +139,6 @@ class Schedule:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
-@struct.dataclass
 class Linear(Schedule):
     """``alpha(t) = t``."""
 
@@ -133,7 +159,6 @@ class Linear(Schedule):
         return as_float(alpha)
 
 
-@struct.dataclass
 class Sine(Schedule):
     """``alpha(t) = sin(pi t / 2)``, which MDLM calls cosine."""
 
@@ -158,7 +183,6 @@ class Sine(Schedule):
         return jnp.arcsin(as_float(alpha)) / HALF_PI
 
 
-@struct.dataclass
 class SineSquared(Schedule):
     """``alpha(t) = sin^2(pi t / 2)``: constant speed in ``theta``, hence the kinetic optimum of uniform time."""
 
@@ -186,7 +210,6 @@ class SineSquared(Schedule):
         return jnp.arctan2(jnp.sqrt(alpha), jnp.sqrt(1 - alpha)) / HALF_PI
 
 
-@struct.dataclass
 class MaskGIT(Schedule):
     """``alpha(t) = 1 - cos(pi t / 2)``, the cosine schedule of MaskGIT and MD4."""
 
@@ -212,7 +235,6 @@ class MaskGIT(Schedule):
         return 2 * jnp.arcsin(jnp.sqrt(0.5 * as_float(alpha))) / HALF_PI
 
 
-@struct.dataclass
 class Polynomial(Schedule):
     """``alpha(t) = t^degree`` for ``degree > 0``."""
 
@@ -243,7 +265,6 @@ class Polynomial(Schedule):
         return 0.5 * self.degree, 0.5
 
 
-@struct.dataclass
 class Beta(Schedule):
     r"""``alpha(t) = sin^2(pi/2 I_t(a, b))`` with the regularised incomplete beta function (arXiv 2509.13866, 3.3).
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 
 def draw(
-    key: PRNGKeyArray, train: Int[Array, "tokens"] | Int[Array, "examples length"], rows: int, length: int
+    key: PRNGKeyArray, train: Int[Array, " tokens"] | Int[Array, "examples length"], rows: int, length: int
 ) -> Int[Array, "rows length"]:
     """The batch that ``key`` names: windows at uniform offsets of a stream, or uniform examples, with replacement.
 

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: atomic, the newest few kept."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -37,7 +38,7 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Save in the background; the state may be donated to the next step at once."""
         state = jax.tree.map(jnp.copy, state)
-        rest = state.replace(average=None)
+        rest = dataclasses.replace(state, average=None)
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
@@ -52,7 +53,7 @@ class Checkpoints:
             self.latest() if step is None else step,
             args=ocp.args.Composite(
                 average=ocp.args.StandardRestore(abstract.average),
-                training=ocp.args.StandardRestore(vars(abstract.replace(average=None))),
+                training=ocp.args.StandardRestore(vars(dataclasses.replace(abstract, average=None))),
             ),
         )
         return TrainState(**{**found["training"], "average": found["average"]})
@@ -60,9 +61,7 @@ class Checkpoints:
     def restore_average(self, like: Params, step: int | None = None) -> Params:
         """The averaged parameters alone; ``like`` gives their structure, shapes and types."""
         restore = ocp.args.StandardRestore(jax.tree.map(_abstract, like))
-        found = self._manager.restore(
-            self.latest() if step is None else step, args=ocp.args.Composite(average=restore)
-        )
+        found = self._manager.restore(self.latest() if step is None else step, args=ocp.args.Composite(average=restore))
         return found["average"]
 
 

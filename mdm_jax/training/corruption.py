@@ -25,7 +25,7 @@ class Corrupted(NamedTuple):
 
     tokens: Int[Array, "rows length"]
     masked: Bool[Array, "rows length"]
-    weight: Float[Array, "rows"]
+    weight: Float[Array, " rows"]
 
 
 def mask_counts(key: PRNGKeyArray, tokens: Int[Array, "rows length"], mask_id: int) -> Corrupted:

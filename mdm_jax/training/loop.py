@@ -131,9 +131,7 @@ def _loop(
 class _Reporter:
     """Collects figures between reports and writes them to the log."""
 
-    def __init__(
-        self, denoiser: Denoiser, task: Task, place: RunDirectory | None, log: list[dict[str, Any]]
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, task: Task, place: RunDirectory | None, log: list[dict[str, Any]]) -> None:
         self.place = place
         self._denoiser = denoiser
         self._rows = jnp.asarray(task.validation[:HELD_OUT_ROWS], jnp.int32)
@@ -151,7 +149,9 @@ class _Reporter:
         """Write a line of the log; returns the figures to show behind the bar."""
         losses = np.concatenate(self._losses)
         speed = len(losses) * tokens_per_step / (time.perf_counter() - self._since)
-        held_out = np.asarray(stratified_nelbo(self._denoiser, average, self._rows, jax.random.key(0)), dtype=np.float64)
+        held_out = np.asarray(
+            stratified_nelbo(self._denoiser, average, self._rows, jax.random.key(0)), dtype=np.float64
+        )
         held_out = held_out / (np.log(2) * self._rows.shape[1])
         self._seconds += time.perf_counter() - self._since
         line = {

@@ -41,7 +41,7 @@ def nelbo(
     tokens: Int[Array, "rows length"],
     corrupted: Corrupted,
     context: Context = None,
-) -> Float[Array, "rows"]:
+) -> Float[Array, " rows"]:
     """Unbiased one-sample estimate of each row's NELBO, nats per sequence: float32[rows].
 
     Source: MDLM (2406.07524), MD4 (2406.04329); arXiv 2509.13866, C.2.
@@ -53,6 +53,6 @@ def nelbo(
 @functools.partial(jax.jit, static_argnums=0)
 def stratified_nelbo(
     denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], key: PRNGKeyArray
-) -> Float[Array, "rows"]:
+) -> Float[Array, " rows"]:
     """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows]."""
     return nelbo(denoiser, params, tokens, mask_counts(key, tokens, denoiser.mask_id))

@@ -1,9 +1,9 @@
 """Run directories: what training leaves behind and everything else reads.
 
-    config.json       task, model, settings, versions: enough to rebuild the run
-    log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
-    checkpoints/      Orbax checkpoints
-    profile.json, plans/, samples.json, report.html   added by the commands that make them
+config.json       task, model, settings, versions: enough to rebuild the run
+log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
+checkpoints/      Orbax checkpoints
+profile.json, plans/, samples.json, report.html   added by the commands that make them
 """
 
 import dataclasses

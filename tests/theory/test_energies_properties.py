@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mdm_jax.theory import energies, schedules
 
-number = st.floats(0.05, 5.0, width=32)
+number = st.floats(0.0625, 5.0, width=32)
 of_beta = jax.jit(lambda a, b, c, d: energies.kinetic(schedules.beta(a, b), schedules.beta(c, d)))
 of_power = jax.jit(lambda p, c, d: energies.kinetic(schedules.polynomial(p), schedules.beta(c, d)))
 of_power_twice = jax.jit(lambda p, q: energies.kinetic(schedules.polynomial(p), schedules.polynomial(q)))

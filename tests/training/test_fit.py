@@ -1,6 +1,7 @@
 """Training end to end at toy size: it learns, resumes bitwise, logs, stops on Ctrl-C, refuses what does not fit."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -24,6 +25,10 @@ def same(one, two):
     return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in leaves)
 
 
+def run_config(**parts):
+    return json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {}, "model": None, **parts})
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One uninterrupted run in a directory, which the tests below compare with."""
@@ -41,7 +46,7 @@ def test_it_learns_the_pattern(finished):
     assert log[0]["held_out_bits_per_token"] > 1.5
     assert log[-1]["held_out_bits_per_token"] < 1.0
     assert [line["step"] for line in log] == sorted({line["step"] for line in log})
-    assert all(a["seconds"] <= b["seconds"] for a, b in zip(log, log[1:]))
+    assert all(a["seconds"] <= b["seconds"] for a, b in itertools.pairwise(log))
 
 
 @pytest.mark.core
@@ -145,7 +150,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_steps", pressing)
-        with pytest.raises(Interrupted, match="saved in .*interrupted; the same command goes on from there"):
+        with pytest.raises(Interrupted, match=r"saved in .*interrupted; the same command goes on from there"):
             fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
     assert signal.getsignal(signal.SIGINT) == before
     with training.checkpoints.Checkpoints(RunDirectory(directory).checkpoints) as checkpoints:
@@ -168,10 +173,10 @@ def test_load_gives_denoiser_params_and_description(finished):
 def test_a_directory_that_holds_something_else_is_refused(finished, tmp_path):
     directory, _ = finished
     before = (directory / "config.json").read_text()
-    with pytest.raises(InputError, match="holds a run with another settings seed = 0, not 1"):
+    with pytest.raises(InputError, match=r"holds a run with another settings seed = 0, not 1"):
         fit(tiny_transformer(), PatternTask(), directory=directory, settings=dataclasses.replace(SETTINGS, seed=1))
+    wide = models.transformer(6, length=8, width=32, depth=1, heads=2)
     with pytest.raises(InputError, match="another model width = 16, not 32"):
-        wide = models.transformer(6, length=8, width=32, depth=1, heads=2)
         fit(wide, PatternTask(), directory=directory, settings=SETTINGS)
     with pytest.raises(InputError, match="vocab_size must be the task's vocab_size 6; got 7"):
         fit(models.transformer(7, length=8, width=16, depth=1, heads=2), PatternTask(), settings=SETTINGS)
@@ -189,23 +194,10 @@ def test_a_directory_that_holds_something_else_is_refused(finished, tmp_path):
         (None, "is not a run directory: it has no config.json"),
         ("{", "is not the configuration of a run: not valid JSON"),
         ("[]", "its format must be 'mdm_jax run 1'"),
-        (json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {"speed": 1}, "model": None}), "another version"),
-        (json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {}, "model": None}), "a model of your own"),
-        (
-            json.dumps({"format": "mdm_jax run 1", "task": {}, "settings": {}, "model": {"family": "rnn"}}),
-            "model family must be 'transformer'",
-        ),
-        (
-            json.dumps(
-                {
-                    "format": "mdm_jax run 1",
-                    "task": {},
-                    "settings": {"length": 8},
-                    "model": models.describe(models.transformer(6, length=8, width=16, depth=1, heads=2)),
-                }
-            ),
-            "has no checkpoint yet",
-        ),
+        (run_config(settings={"speed": 1}), "another version"),
+        (run_config(), "a model of your own"),
+        (run_config(model={"family": "rnn"}), "model family must be 'transformer'"),
+        (run_config(settings={"length": 8}, model=models.describe(tiny_transformer())), "has no checkpoint yet"),
     ],
 )
 def test_load_says_what_is_wrong(tmp_path, content, says):

@@ -1,0 +1,107 @@
+"""A training step takes no longer than the same step of the same network in PyTorch, on the same cores.
+
+Also: what many steps per compiled call bring. XLA on CPU allocates a program's temporary buffers anew at each call,
+and the kernel faults them in page by page; inside one call they are reused. PyTorch is the optional extra ``torch``.
+"""
+
+import functools
+import importlib.util
+import statistics
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.common import Experiment, alternate, paired_ratio
+from mdm_jax import models
+from mdm_jax.training import Settings, initial_state, mask_counts, train_step
+from mdm_jax.training.step import BLOCK, train_steps
+
+VOCAB, LENGTH, BATCH = 103, 64, 32
+ROUNDS = 15
+
+
+def run(experiment: Experiment) -> None:
+    """Alternate the variants, ``BLOCK`` steps each turn; AdamW throughout, since PyTorch's Muon is another one."""
+    denoiser = models.transformer(VOCAB, length=LENGTH)
+    settings = Settings(steps=10_000, batch=BATCH, length=LENGTH, optimizer="adamw", learning_rate=1e-3)
+    train = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, 100_000), jnp.int32)
+    many = jax.jit(train_steps, static_argnums=(0, 1), donate_argnums=2)
+    single = jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2)
+    states = {name: initial_state(denoiser, settings) for name in ("one step per call", "ten steps per call")}
+
+    def one_by_one() -> None:
+        state = states["one step per call"]
+        for _ in range(BLOCK):
+            state, _ = single(denoiser, settings, state, train)
+        states["one step per call"] = jax.block_until_ready(state)
+
+    def together() -> None:
+        state, _ = many(denoiser, settings, states["ten steps per call"], train, jnp.int32(BLOCK))
+        states["ten steps per call"] = jax.block_until_ready(state)
+
+    variants = {"one step per call": one_by_one, "ten steps per call": together}
+    difference = None
+    if importlib.util.find_spec("torch") is not None:
+        variants["PyTorch"], difference = torch_variant(denoiser, settings, np.asarray(train))
+    seconds = alternate(variants, 2 if experiment.quick else ROUNDS)
+
+    speed = {name: BLOCK * BATCH * LENGTH / statistics.median(values) for name, values in seconds.items()}
+    results = {
+        "tokens_per_second": {name: round(value) for name, value in speed.items()},
+        "seconds_of_ten_steps": seconds,
+        "one_by_one_over_together": paired_ratio(seconds["one step per call"], seconds["ten steps per call"]),
+    }
+    verdict = "not tested"
+    if "PyTorch" in seconds:
+        ratio = paired_ratio(seconds["ten steps per call"], seconds["PyTorch"])
+        results |= {"ours_over_pytorch": ratio, "largest_difference_of_logits": difference}
+        verdict = "holds" if ratio["median"] <= 1 else "does not"
+    else:
+        print("PyTorch is not installed (pip install -e '.[torch]'): the claim is not tested.")
+    print({k: v for k, v in results.items() if k != "seconds_of_ten_steps"})
+    figure = Figure(figsize=(6, 2.4))
+    axes = figure.subplots()
+    axes.barh(list(speed), list(speed.values()), color="#4c72b0")
+    axes.set_xlabel("training tokens per second (median)")
+    experiment.finish("our training step takes no longer than PyTorch's of the same network", verdict, results, figure)
+
+
+def torch_variant(denoiser, settings, train):
+    """Ten steps in PyTorch on equal data volume, and how far its logits are from ours with equal weights."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    from experiments.torch_twin import Twin
+
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    twin = Twin(denoiser.module)
+    params = denoiser.init(jax.random.key(0), LENGTH)
+    # Zero-initialised outputs would hide differences: perturb every weight.
+    leaves, tree = jax.tree.flatten(params)
+    params = jax.tree.unflatten(tree, [x + 0.05 * generator.standard_normal(x.shape).astype("float32") for x in leaves])
+    twin.copy_from(params)
+    tokens = generator.integers(0, VOCAB + 1, (4, LENGTH))
+    ours = models.logits(denoiser, params, jnp.asarray(tokens, jnp.int32))
+    difference = float(np.abs(np.asarray(ours) - twin(torch.tensor(tokens)).detach().numpy()).max())
+
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    average = [parameter.detach().clone() for parameter in twin.parameters()]
+    mask = functools.partial(jax.jit(mask_counts, static_argnums=2), mask_id=denoiser.mask_id)
+    batch = torch.tensor(train[: BATCH * LENGTH].reshape(BATCH, LENGTH), dtype=torch.long)
+    corrupted = mask(jax.random.key(0), jnp.asarray(batch.numpy(), jnp.int32))
+    seen = torch.tensor(np.asarray(corrupted.tokens), dtype=torch.long)
+    weight = torch.tensor(np.asarray(corrupted.masked) * np.asarray(corrupted.weight)[:, None])
+
+    def steps() -> None:
+        for _ in range(BLOCK):
+            optimizer.zero_grad(set_to_none=True)
+            losses = torch.nn.functional.cross_entropy(twin(seen).transpose(1, 2), batch, reduction="none")
+            ((losses * weight).sum(-1).mean() / LENGTH).backward()
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), settings.clip)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(average, list(twin.parameters()), 1 - settings.average)
+
+    return steps, difference

@@ -1,0 +1,177 @@
+"""The files of a run directory as the report reads them: their shapes, declared, and one function that checks them.
+
+What has been read holds no surprises: every declared key is there, with ``None`` for what a file may leave out.
+"""
+
+import dataclasses
+import math
+import numbers
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.files import read_json
+from mdm_jax.theory import profiles
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.profiles import Profile
+from mdm_jax.training.runs import RunDirectory
+
+# What the files must hold, as read by _checked: a type, [each], {key: value}, {str: each value}, or (shape, None) for
+# what may be null or left out. More keys are allowed. numbers.Real also takes NaN: a diverged run has a report too.
+_TASK = {"spec": str, "length": int, "vocab_size": int, "digest": str}
+_CONFIG = {"task": _TASK, "model": (dict, None), "settings": dict, "versions": (dict, None)}
+_LOG_FIGURES = ("train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error", "tokens_per_second")
+_LOG = [{"step": int, "seconds": float, **dict.fromkeys(_LOG_FIGURES, numbers.Real)}]
+_BASELINE = {"name": str, "bits_per_token": float, "margin": (float, None), "margin_standard_error": (float, None)}
+_HELD_OUT = {"rows": int, "bits_per_token": float, "standard_error": float, "parameters": (int, None),
+             "baselines": [_BASELINE]}  # fmt: skip
+_CHECK = {"rows": int, "nelbo_nats": float, "standard_error": float, "z": float}
+_TUNED_PLAN = {"role": str, "plan": {"name": str, "sizes": [int], "origin": dict}, "expected_nelbo_nats": float,
+               "standard_error": float, "checked": (_CHECK, None)}  # fmt: skip
+_TUNING = {"length": int, "profile_digest": str, "nelbo_nats": float, "steps": [int], "families": {str: [float]},
+           "best_beta": [str], "budgets": [{"steps": int, "plans": [_TUNED_PLAN]}]}  # fmt: skip
+_SAMPLE = {"pieces": [str], "reveal_step": [int], "nfe": int, "score": (float, None)}
+_PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows": [_SAMPLE], "scored_rows": (int, None),
+          "mean_score": (float, None), "score_standard_error": (float, None)}  # fmt: skip
+_SAMPLES = {"temperature": float, "seed": int, "score_name": str, "lower_is_better": bool,
+            "reference_score": (float, None), "panels": [_PANEL]}  # fmt: skip
+_WORDS = {float: "a finite number", numbers.Real: "a number", int: "a whole number", str: "text", bool: "true or false",
+          dict: "an object", list: "a list"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """The content of the files of a run; ``None`` for a file that is not there.
+
+    Attributes:
+        directory: where they are.
+        config: ``config.json``.
+        log: the lines of ``log.jsonl``; none before training.
+        held_out: ``held_out.json``.
+        profile: ``profile.json``.
+        tuning: ``tuning.json``, with a :class:`Plan` as the "plan" of every entry.
+        samples: ``samples.json``, with what files of older runs lack worked out from the rows.
+    """
+
+    directory: RunDirectory
+    config: dict[str, Any]
+    log: list[dict[str, Any]]
+    held_out: dict[str, Any] | None
+    profile: Profile | None
+    tuning: dict[str, Any] | None
+    samples: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The name of the run: that of its directory."""
+        return self.directory.path.resolve().name
+
+    @property
+    def argument(self) -> str:
+        """The directory as one word of a shell command."""
+        return shlex.quote(str(self.directory.path))
+
+
+def read(directory: RunDirectory) -> RunFiles:
+    """Everything in the directory that the report shows.
+
+    Raises:
+        InputError: no run there, or a file that does not hold what it should.
+    """
+    return RunFiles(
+        directory,
+        config=_checked(directory.read_config(), _CONFIG, f"{directory.config} is not the configuration of a run"),
+        log=_checked(directory.read_log(), _LOG, f"{directory.log} is not the log of a run"),
+        held_out=_read(directory.held_out, _HELD_OUT, "held-out"),
+        profile=profiles.load(directory.profile) if directory.profile.exists() else None,
+        tuning=_read_tuning(directory.tuning),
+        samples=_read_samples(directory.samples),
+    )
+
+
+def _read(path: Path, shape: Any, kind: str) -> Any:
+    """The content of a file of ``"format": "mdm_jax <kind> 1"``, checked; ``None`` if there is no such file."""
+    if not path.exists():
+        return None
+    value = read_json(path, f"a {kind} file")
+    wanted = f"mdm_jax {kind} 1"
+    if not isinstance(value, dict) or value.get("format") != wanted:
+        raise InputError(f"{path} is not a {kind} file: its format must be {wanted!r}.")
+    return _checked(value, shape, f"{path} is not a {kind} file")
+
+
+def _read_tuning(path: Path) -> dict[str, Any] | None:
+    tuning = _read(path, _TUNING, "tuning")
+    if tuning is None:
+        return None
+    points, length = len(tuning["steps"]), tuning["length"]
+    try:
+        for family, nats in tuning["families"].items():
+            given, wanted = verbatim(f"{len(nats)}"), f"of {points} numbers, as steps"
+            require(len(nats) == points > 0, f"families.{family}", given, wanted)
+        for entry in (entry for budget in tuning["budgets"] for entry in budget["plans"]):
+            stored = entry["plan"]
+            plan = Plan(np.asarray(stored["sizes"]), name=stored["name"], origin=stored["origin"])
+            require(plan.length == length, "the sum of sizes", plan.length, f"the length {length}")
+            entry["plan"] = plan
+    except InputError as error:
+        raise InputError(f"{path} is not a tuning file: {error}") from None
+    return tuning
+
+
+def _read_samples(path: Path) -> dict[str, Any] | None:
+    samples = _read(path, _SAMPLES, "samples")
+    if samples is None:
+        return None
+    for row in (row for panel in samples["panels"] for row in panel["rows"]):
+        if len(row["pieces"]) != len(row["reveal_step"]):
+            raise InputError(
+                f"{path} is not a samples file: pieces and reveal_step must have one entry for each position; "
+                f"got {len(row['pieces'])} and {len(row['reveal_step'])}."
+            )
+    return samples | {"panels": [_completed(panel) for panel in samples["panels"]]}
+
+
+def _completed(panel: dict[str, Any]) -> dict[str, Any]:
+    """A panel of samples with what older files lack: the budget, and the mean score over the rows in the file."""
+    scores = [row["score"] for row in panel["rows"] if row["score"] is not None]
+    mean = math.fsum(scores) / len(scores) if scores else None
+    older = {"budget": panel["steps"], "scored_rows": len(panel["rows"]), "mean_score": mean}
+    return panel | {name: value for name, value in older.items() if panel[name] is None}
+
+
+def _checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
+    """``value`` if it has ``shape`` (see above ``_TASK``), with ``None`` for what may be left out and is.
+
+    Raises:
+        InputError: "``what``: ``where`` must be ...".
+    """
+    if isinstance(shape, tuple):
+        return None if value is None else _checked(value, shape[0], what, where)
+    kind = type(shape) if isinstance(shape, dict | list) else shape
+    if not _is(value, kind):
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        raise InputError(f"{what}: {where or 'its content'} must be {_WORDS[kind]}; got {shown}.")
+    if isinstance(shape, list):
+        places = (f"{where}[{i}]" if where else f"line {i + 1}" for i in range(len(value)))
+        return [_checked(item, shape[0], what, place) for item, place in zip(value, places)]
+    if not isinstance(shape, dict):
+        return value
+    shapes = dict.fromkeys(value, shape[str]) if str in shape else shape
+    for name, item_shape in shapes.items():
+        if name not in value and not isinstance(item_shape, tuple):
+            raise InputError(f"{what}: {where + ' ' if where else 'it '}has no {name}.")
+    before = f"{where}." if where else ""
+    return value | {name: _checked(value.get(name), item, what, before + name) for name, item in shapes.items()}
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether ``value`` is of ``kind``, where ``float`` means any finite number and a truth value is no number."""
+    if kind in (int, float, numbers.Real):
+        right = isinstance(value, int) or (kind is not int and isinstance(value, float))
+        return right and not isinstance(value, bool) and (kind is not float or abs(value) <= sys.float_info.max)
+    return isinstance(value, kind)

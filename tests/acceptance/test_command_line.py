@@ -1,0 +1,249 @@
+"""What a user does at a terminal, from training to the report, on a text of their own."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import mdm_jax
+from mdm_jax.app.cli import main
+
+TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4"]
+
+
+def command(arguments, **options):
+    """``mdm-jax`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "mdm_jax.app.cli", *arguments], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory):
+    """A text in which some letters tell others: enough for a profile with a slope."""
+    sentence = "the cat sat on the mat and the dog sat on the log while a bird sang in the old tree"
+    words = sentence.split()
+    choice = random.Random(0).choice
+    path = tmp_path_factory.mktemp("texts") / "story.txt"
+    path.write_text(" ".join(choice(words) for _ in range(4000)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(story, tmp_path_factory):
+    """A run directory with everything in it, made by the commands themselves."""
+    directory = tmp_path_factory.mktemp("runs") / "story"
+    assert main(["train", str(directory), "--task", f"text:{story}", "--steps", "60", *TINY]) == 0
+    assert main(["profile", str(directory), "--passes", "1024"]) == 0
+    assert main(["tune", str(directory), "--budgets", "2,4,8", "--check-rows", "32"]) == 0
+    return directory
+
+
+def printed_json(capsys, arguments):
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.core
+def test_tuning_is_optimal_and_its_prediction_holds(trained):
+    tuning = json.loads((trained / "tuning.json").read_text())
+    assert [budget["steps"] for budget in tuning["budgets"]] == [2, 4, 8]
+    optimal = tuning["families"]["optimal"]
+    for family, values in tuning["families"].items():
+        assert all(best <= value + 1e-9 for best, value in zip(optimal, values)), family
+    for budget in tuning["budgets"]:
+        for entry in budget["plans"]:
+            assert sum(entry["plan"]["sizes"]) == 16
+            assert len(entry["plan"]["sizes"]) <= budget["steps"]
+            assert entry["checked"]["rows"] == 32
+            assert abs(entry["checked"]["z"]) < 3
+
+
+@pytest.mark.core
+def test_samples_come_from_the_run_s_own_plan_or_any_other(trained, capsys):
+    own = printed_json(capsys, ["sample", trained, "--steps", "4", "--rows", "2"])
+    assert own["plan"]["name"] == "optimal"
+    assert own["passes"] == own["plan"]["steps"] <= 4
+    assert [len(row["text"]) for row in own["samples"]] == [16, 16]
+    again = printed_json(capsys, ["sample", trained, "--plan", trained / "plans" / "optimal-4.json", "--rows", "2"])
+    assert [row["text"] for row in again["samples"]] == [row["text"] for row in own["samples"]]
+    sine = printed_json(capsys, ["sample", trained, "--schedule", "sine", "--steps", "5", "--rows", "1"])
+    assert sine["plan"]["name"] == "sine"
+    other = printed_json(capsys, ["sample", trained, "--steps", "4", "--rows", "2", "--seed", "1"])
+    assert [row["text"] for row in other["samples"]] != [row["text"] for row in own["samples"]]
+
+
+@pytest.mark.core
+def test_prompts_and_blanks_are_kept(trained, capsys):
+    prompt = printed_json(capsys, ["sample", trained, "--prompt", "the cat ", "--rows", "3", "--steps", "4"])
+    assert all(row["text"].startswith("the cat ") for row in prompt["samples"])
+    filled = printed_json(capsys, ["sample", trained, "--infill", "the ?????? sat", "--blank", "?", "--rows", "3"])
+    for row in filled["samples"]:
+        assert row["text"].startswith("the ")
+        assert row["text"][10:14] == " sat"
+        assert row["reveal_step"][:4] == [-1] * 4
+        assert min(row["reveal_step"][4:10]) >= 0
+
+
+@pytest.mark.core
+def test_python_is_as_easy(trained):
+    run = mdm_jax.load(trained)
+    out = mdm_jax.sampling.sample(
+        run.denoiser, run.params, mdm_jax.theory.plans.optimal(run.profile, 4), 2, key=jax.random.key(0)
+    )
+    assert len(run.task.show(np.asarray(out.tokens[0]))) == 16
+    assert run.task.score(np.asarray(out.tokens)).shape == (2,)
+
+
+@pytest.mark.core
+def test_energy_prints_a_table_and_json(capsys):
+    result = printed_json(capsys, ["energy", "linear", "sine_squared", "beta:0.9,0.6", "--weight", "linear"])
+    assert result["energies"]["linear"]["linear"] == pytest.approx(1.0, abs=1e-5)
+    assert result["energies"]["sine_squared"]["linear"] == pytest.approx(np.pi**2 / 8, abs=1e-5)
+    assert printed_json(capsys, ["energy", "linear"])["energies"]["linear"]["sine_squared"] is None
+    assert main(["energy"]) == 0
+    assert "diverges" in capsys.readouterr().out
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["profile", "nowhere"], "nowhere is not a run directory"),
+        (["report", "nowhere"], "nowhere is not a run directory"),
+        (["train", "out", "--task", "text:missing.txt"], "missing.txt"),
+        (["train", "out", "--task", "poems"], "poems"),
+        (["train", "out", "--steps", "0"], "steps must be at least 1; got 0"),
+        (["train", "out", "--optimizer", "sgd"], "optimizer must be one of adamw, muon; got 'sgd'"),
+        (["train", "out", "--width", "10"], "width must be a multiple of 2 * heads = 8; got 10"),
+        (["energy", "sin"], "schedule must be one of linear, sine, sine_squared"),
+        (["energy", "beta:1"], "beta takes 2, as in beta:A,B"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "--steps", "0"], "--steps must be from 1 to 16; got 0"),
+        (["sample", "--rows", "0"], "--rows must be at least 1"),
+        (["sample", "--temperature", "-1"], "--temperature must be 0 or more"),
+        (["sample", "--schedule", "beta:0,1"], "needs a positive number for a"),
+        (["sample", "--plan", "nothing.json"], "nothing.json does not exist"),
+        (["sample", "--prompt", "ÿ"], "ÿ"),
+        (["sample", "--prompt", "the cat " * 3], "--prompt must be at most 16 characters long"),
+        (["sample", "--infill", "a?", "--blank", "??"], "mask"),
+        (["tune", "--budgets", "4,x"], "--budgets must be whole numbers separated by commas"),
+        (["tune", "--budgets", "4,17"], "--budgets must be numbers of steps from 1 to 16"),
+        (["tune", "--check-rows", "-1"], "--check-rows must be 0 or more"),
+        (["profile", "--passes", "3"], "passes must be at least"),
+        (["train", "--seed", "5"], "holds a run with another"),
+    ],
+)
+def test_bad_requests_to_a_run_change_nothing(arguments, says, trained, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*.json")}
+    assert main([arguments[0], str(trained), *arguments[1:]]) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert before == {path: path.read_bytes() for path in trained.rglob("*.json")}
+
+
+@pytest.mark.core
+def test_help_is_instant_because_jax_is_not_imported():
+    check = (
+        "import sys; from mdm_jax.app.cli import make_parser; make_parser().format_help(); print('jax' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+    for arguments in (["--help"], ["train", "--help"], []):
+        done = command(arguments)
+        assert done.returncode == 0
+        assert "usage: mdm-jax" in done.stdout
+    assert command(["sing"]).returncode == 2
+
+
+def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
+    """A real process, killed without warning once a checkpoint exists, started again by the same command."""
+    train = ["train", "--task", f"text:{story}", "--steps", "3000", "--checkpoint-every", "20", "--json", *TINY]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdm_jax.app.cli", "train", str(cut), *train[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not any(path.name.isdigit() for path in cut.glob("checkpoints/*")):
+        assert process.poll() is None, "finished before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    reached = max(int(path.name) for path in cut.glob("checkpoints/*") if path.name.isdigit())
+    assert reached < 3000
+    for directory in (cut, whole):
+        done = command(["train", str(directory), *train[1:]])
+        assert done.returncode == 0, done.stderr
+    one, two = (mdm_jax.load(directory) for directory in (cut, whole))
+    assert one.step == two.step == 3000
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
+    directory = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdm_jax.app.cli", "train", str(directory), "--task", f"text:{story}"]
+        + ["--steps", "200000", *TINY],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (directory / "checkpoints").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(6)  # past the compilation
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert any(path.name.isdigit() for path in (directory / "checkpoints").iterdir())
+
+
+def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mdm_jax.app.demo.BUDGETS", [2, 4])
+    monkeypatch.setattr("mdm_jax.app.demo.PASSES", 256)
+    monkeypatch.setattr("mdm_jax.app.demo.CHECK_ROWS", 8)
+    monkeypatch.setitem(
+        __import__("mdm_jax.app.recipes", fromlist=["RECIPES"]).RECIPES,
+        "demo",
+        {"steps": 20, "batch": 4, "width": 16, "depth": 1, "heads": 2},
+    )
+    directory = tmp_path / "demo"
+    for _ in range(2):
+        assert main(["demo", "--directory", str(directory), "--task", f"text:{story}"]) == 0
+        assert "report.html in a browser" in capsys.readouterr().out
+    made = {path.name for path in directory.iterdir()}
+    assert made >= {"config.json", "log.jsonl", "checkpoints", "profile.json", "held_out.json", "tuning.json", "plans"}
+    assert made >= {"samples.json", "report.html"}
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page

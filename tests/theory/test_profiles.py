@@ -1,0 +1,322 @@
+"""Profiles against brute force and against the exact law of the sampler on a small random table."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import special
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import profiles
+from mdm_jax.theory.profiles import Profile
+
+D = 4
+
+
+def compositions(total):
+    """Every way to write ``total`` as an ordered sum of positive whole numbers."""
+    for bits in itertools.product([0, 1], repeat=total - 1):
+        cuts = [i + 1 for i, bit in enumerate(bits) if bit]
+        yield tuple(np.diff([0, *cuts, total]).tolist())
+
+
+def ordered_partitions(positions, sizes):
+    """Every ordered partition of ``positions`` into blocks of these sizes; all are equally likely."""
+    if not sizes:
+        yield ()
+        return
+    for block in itertools.combinations(sorted(positions), sizes[0]):
+        for rest in ordered_partitions(positions - set(block), sizes[1:]):
+            yield (block, *rest)
+
+
+class Table:
+    """A joint law of ``D`` bits, and a model of its conditionals: exact, or as wrong as can be."""
+
+    def __init__(self, seed, exact):
+        generator = np.random.default_rng(seed)
+        self.states = list(itertools.product([0, 1], repeat=D))
+        self.law = dict(zip(self.states, generator.dirichlet(np.full(2**D, 0.4))))
+        self.guess = {}
+        for j in range(D):
+            for shown in itertools.product([None, 0, 1], repeat=D):
+                if shown[j] is None:
+                    self.guess[j, shown] = self.conditional(j, shown) if exact else generator.uniform(0.05, 0.95)
+
+    def conditional(self, j, shown):
+        def mass(bit):
+            return sum(p for x, p in self.law.items() if x[j] == bit and all(s in (None, v) for s, v in zip(shown, x)))
+
+        return mass(1) / (mass(0) + mass(1))
+
+    def log_q(self, x, j, revealed):
+        """The model's log-probability of bit ``j`` of ``x`` given the bits at ``revealed``."""
+        p = self.guess[j, tuple(v if i in revealed else None for i, v in enumerate(x))]
+        return math.log(p if x[j] else 1 - p)
+
+    def profile(self):
+        values = []
+        for i in range(D):
+            pairs = [(s, j) for s in itertools.combinations(range(D), i) for j in range(D) if j not in s]
+            values.append(-np.mean([sum(p * self.log_q(x, j, s) for x, p in self.law.items()) for s, j in pairs]))
+        return profiles.from_values(np.array(values))
+
+    def entropy(self):
+        return -sum(p * math.log(p) for p in self.law.values())
+
+    def divergence(self, sizes):
+        """``E_S KL(law || q(. | S))`` by enumeration of every ordered partition S and every state."""
+        total, count = 0.0, 0
+        for partition in ordered_partitions(set(range(D)), sizes):
+            count += 1
+            for x, p in self.law.items():
+                revealed, log_q = set(), 0.0
+                for block in partition:
+                    log_q += sum(self.log_q(x, j, revealed) for j in block)
+                    revealed |= set(block)
+                total += p * (math.log(p) - log_q)
+        assert count == math.factorial(D) // math.prod(math.factorial(n) for n in sizes)
+        return total / count
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("exact", [True, False], ids=["exact conditionals", "inconsistent conditionals"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_expected_nelbo_is_the_divergence_of_the_sampler(seed, exact):
+    table = Table(seed, exact)
+    profile = table.profile()
+    every = list(compositions(D))
+    assert len(every) == 2 ** (D - 1)
+    for sizes in every:
+        excess = profile.expected_nelbo(np.array(sizes)) - table.entropy()
+        assert excess == pytest.approx(table.divergence(sizes), abs=1e-12), sizes
+    if exact:  # one token at a time loses nothing, and h falls
+        assert profile.nelbo() == pytest.approx(table.entropy(), abs=1e-12)
+        assert (np.diff(profile.values) <= 1e-15).all()
+    else:
+        assert profile.nelbo() > table.entropy() + 0.1
+
+
+def polya(b, length):
+    """``h(i)`` of the Beta(b, b) mixture of coins, from the beta-binomial count of ones (notes, A10)."""
+    values = []
+    for i in range(length):
+        ones = np.arange(i + 1)
+        weight = np.exp(special.gammaln(i + 1) - special.gammaln(ones + 1) - special.gammaln(i - ones + 1)
+                        + special.betaln(ones + b, i - ones + b) - special.betaln(b, b))  # fmt: skip
+        p = (ones + b) / (i + 2 * b)
+        values.append(weight @ (special.entr(p) + special.entr(1 - p)))
+    return profiles.from_values(np.array(values))
+
+
+@pytest.mark.core
+def test_polya_urn_adds_up_to_its_entropy():
+    length, b = 12, 0.5
+    # the urn's law depends on the number of ones only
+    c = np.arange(length + 1)
+    log_p = special.betaln(c + b, length - c + b) - special.betaln(b, b)
+    entropy = -np.sum(special.comb(length, c) * np.exp(log_p) * log_p)
+    profile = polya(b, length)
+    assert profile.nelbo() == pytest.approx(entropy, abs=1e-12)
+    assert profile.values[0] == pytest.approx(np.log(2))
+    assert profile.bits_per_token() == pytest.approx(entropy / length / np.log(2))
+    # all at once: independent fair coins
+    assert profile.expected_nelbo(np.array([length])) == pytest.approx(length * np.log(2))
+
+
+@pytest.mark.core
+def test_uniform_sizes_on_the_polya_urn():
+    profile = polya(0.5, 128)
+    excess = profile.expected_nelbo(np.full(8, 16)) - profile.nelbo()
+    assert excess == pytest.approx(3.855, abs=5e-4)  # notes, A10
+
+
+@pytest.mark.core
+def test_expected_nelbo_is_the_sum_of_its_definition():
+    generator = np.random.default_rng(0)
+    g = generator.normal(2, 1, 20)  # it may rise, and need not be positive
+    profile = profiles.from_values(g)
+    stack = np.stack([generator.multinomial(20, np.full(7, 1 / 7)) for _ in range(30)]).reshape(5, 6, 7)
+    assert (stack == 0).any()  # idle steps, in the middle and at the end
+    values = profile.expected_nelbo(stack)
+    assert values.shape == (5, 6)
+    for at in np.ndindex(5, 6):
+        total, revealed = 0.0, 0
+        for n in stack[at].tolist():
+            for _ in range(n):
+                total += g[revealed]
+            revealed += n
+        assert values[at] == pytest.approx(total, rel=1e-13)
+    idle = np.array([0, 3, 0, 17, 0, 0])
+    assert profile.expected_nelbo(idle) == profile.expected_nelbo(np.array([3, 17]))
+
+
+@pytest.mark.core
+def test_interpolation_is_linear_in_the_count():
+    counts, means = np.array([0, 2, 3, 9]), np.array([3.0, 2.0, 1.5, 0.9])
+    profile = Profile(10, counts, means, np.zeros((4, 4)))
+    expected = [3.0, 2.5, 2.0, 1.5, 1.4, 1.3, 1.2, 1.1, 1.0, 0.9]
+    np.testing.assert_allclose(profile.values, expected, rtol=1e-14)
+    assert profile.nelbo() == pytest.approx(sum(expected))
+    assert profile.expected_nelbo(np.array([4, 6])) == pytest.approx(4 * 3.0 + 6 * 1.4)
+    single = Profile(1, np.array([0]), np.array([0.7]), np.zeros((1, 1)))
+    assert single.values.tolist() == [0.7]
+
+
+def _random_profile(seed=0, length=24, counts=(0, 1, 3, 7, 12, 23)):
+    generator = np.random.default_rng(seed)
+    m = len(counts)
+    factor = generator.normal(0, 0.02, (m, m + 2))
+    return Profile(length, np.array(counts), 1 + generator.random(m), factor @ factor.T, {"rows": 3})
+
+
+@pytest.mark.core
+def test_standard_error_by_monte_carlo():
+    # 20,000 draws of the means: the standard deviation is known to 1 / sqrt(2 * 20,000) = 0.5 % (one standard error);
+    # asked of 5 sizes within 4 of them. The seed is fixed, so the test does not flicker.
+    profile, draws = _random_profile(), 20_000
+    means = np.random.default_rng(1).multivariate_normal(profile.means, profile.covariance, size=draws)
+    values = np.stack([np.interp(np.arange(24), profile.counts, row) for row in means])
+    sizes = np.array([[24, 0, 0, 0], [1, 2, 3, 18], [6, 6, 6, 6], [12, 12, 0, 0], [18, 3, 2, 1]])
+    errors = profile.standard_error(sizes)
+    assert errors.shape == (5,)
+    for row, error in zip(sizes, errors):
+        before = np.cumsum(row) - row
+        spread = np.std(values[:, np.minimum(before, 23)] @ row, ddof=1)
+        assert abs(spread / error - 1) < 4 / np.sqrt(2 * draws)
+
+
+@pytest.mark.core
+def test_standard_errors_keep_correlations():
+    counts = np.array([0, 1])
+    together = Profile(2, counts, np.ones(2), np.full((2, 2), 0.04))
+    opposed = Profile(2, counts, np.ones(2), np.array([[0.04, -0.04], [-0.04, 0.04]]))
+    assert together.standard_errors.tolist() == [0.2, 0.2]
+    assert together.standard_error(np.array([1, 1])) == pytest.approx(0.4)
+    assert opposed.standard_error(np.array([1, 1])) == pytest.approx(0, abs=1e-9)
+    assert profiles.from_values(np.ones(3)).standard_error(np.array([1, 2])) == 0
+
+
+@pytest.mark.core
+def test_file_round_trip(tmp_path):
+    profile = _random_profile()
+    path = profile.save(tmp_path / "new folder" / "profile.json")
+    again = profiles.load(path)
+    assert again.length == profile.length
+    for name in ("counts", "means", "covariance", "values"):
+        assert getattr(again, name).tolist() == getattr(profile, name).tolist()  # to the last bit
+    assert again.provenance == {"rows": 3}
+    assert again.digest == profile.digest
+    assert json.loads(path.read_text())["standard_errors"] == profile.standard_errors.tolist()
+
+
+@pytest.mark.core
+def test_the_digest_sees_every_number():
+    profile = _random_profile()
+    digests = {profile.digest}
+    for name in ("means", "covariance"):
+        changed = getattr(profile, name).copy()
+        changed.flat[0] = np.nextafter(changed.flat[0], np.inf)
+        digests.add(Profile(**{**vars_of(profile), name: changed}).digest)
+    digests.add(Profile(**{**vars_of(profile), "provenance": {}}).digest)
+    assert len(digests) == 4
+
+
+def vars_of(profile):
+    return {name: getattr(profile, name) for name in ("length", "counts", "means", "covariance", "provenance")}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "sizes",
+    [[3, 3], [5, -1], [2, 3], [], [[2, 2], [2, 3]]],
+    ids=str,
+)
+def test_sizes_must_make_a_plan(sizes):
+    profile = profiles.from_values(np.ones(4))
+    for method in (profile.expected_nelbo, profile.standard_error):
+        with pytest.raises(InputError, match=r"^sizes must be non-negative and sum to the length 4; got \["):
+            method(np.asarray(sizes, dtype=int))
+
+
+GOOD = {
+    "format": profiles.FORMAT,
+    "length": 3,
+    "counts": [0, 2],
+    "nats_per_token": [2.0, 1.0],
+    "covariance": [[0.1, 0.0], [0.0, 0.1]],
+    "provenance": {},
+}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": None},
+        {"format": "mdm_jax plan 1"},
+        {"length": None},
+        {"length": 0},
+        {"length": 4},
+        {"length": "three"},
+        {"length": []},
+        {"length": 1e400},
+        {"length": 3.5},
+        {"length": 10**400},
+        {"counts": None},
+        {"counts": []},
+        {"counts": 0},
+        {"counts": [0, 1]},
+        {"counts": [1, 2]},
+        {"counts": [2, 0]},
+        {"counts": [0, 0]},
+        {"counts": [0.0, 2.5]},
+        {"counts": [[0, 2], [0, 2]]},
+        {"counts": ["a", "b"]},
+        {"counts": [0, 10**30]},
+        {"nats_per_token": [1.0]},
+        {"nats_per_token": [1.0, None]},
+        {"nats_per_token": [1.0, 1e400]},
+        {"nats_per_token": [[1.0], [2.0]]},
+        {"nats_per_token": {"0": 1.0}},
+        {"covariance": None},
+        {"covariance": [0.1, 0.1]},
+        {"covariance": [[0.1, 0.0], [0.0]]},
+        {"covariance": [[0.1, 0.0], [0.0, -0.1]]},
+        {"covariance": [[0.1, 0.05], [0.0, 0.1]]},
+        {"covariance": [[float("nan"), 0.0], [0.0, 0.1]]},
+        {"provenance": "a text"},
+        {"provenance": [1, 2]},
+        {"provenance": None},
+    ],
+    ids=lambda change: str(change)[:50],
+)
+def test_malformed_file(change, tmp_path):
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(GOOD))
+    assert profiles.load(path).values.tolist() == [2.0, 1.5, 1.0]
+    path.write_text(json.dumps({**GOOD, **change}))
+    with pytest.raises(InputError) as caught:
+        profiles.load(path)
+    assert str(caught.value).startswith(f"{path} is not a profile: ")
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("missing", ["format", "length", "counts", "nats_per_token", "covariance"])
+def test_incomplete_file(missing, tmp_path):
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({k: v for k, v in GOOD.items() if k != missing}))
+    with pytest.raises(InputError, match=missing):
+        profiles.load(path)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", '"profile"', "{", "\x00"])
+def test_no_profile_at_all(text, tmp_path):
+    path = tmp_path / "profile.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="is not a profile"):
+        profiles.load(path)
