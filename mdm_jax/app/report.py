@@ -78,7 +78,7 @@ def _headline(files: RunFiles) -> Iterator[tuple[str, str, str]]:
     elif log:
         yield "Held-out NELBO", bits(log[-1]["held_out_bits_per_token"]), "bits per token, from the log"
     if held_out and held_out["parameters"] is not None:
-        yield "Parameters", page.count(held_out["parameters"]), (files.config["model"] or {}).get("family", "")
+        yield "Parameters", page.count(float(held_out["parameters"])), (files.config["model"] or {}).get("family", "")
     if log:
         asked = files.config["settings"].get("steps")
         yield "Training steps", f"{log[-1]['step']:,}", f"of {asked:,}" if isinstance(asked, int) else ""

@@ -110,6 +110,7 @@ def _read_tuning(path: Path) -> dict[str, Any] | None:
         return None
     points, length = len(tuning["steps"]), tuning["length"]
     try:
+        require(length >= 1, "length", length, "at least 1")
         for family, nats in tuning["families"].items():
             given, wanted = verbatim(f"{len(nats)}"), f"of {points} numbers, as steps"
             require(len(nats) == points > 0, f"families.{family}", given, wanted)
@@ -157,6 +158,8 @@ def _checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         raise InputError(f"{what}: {where or 'its content'} must be {_WORDS[kind]}; got {shown}.")
     if isinstance(shape, list):
+        if shape[0] in (int, str) and set(map(type, value)) <= {shape[0]}:
+            return value  # at once: samples are long
         places = (f"{where}[{i}]" if where else f"line {i + 1}" for i in range(len(value)))
         return [_checked(item, shape[0], what, place) for item, place in zip(value, places)]
     if not isinstance(shape, dict):

@@ -134,7 +134,8 @@ def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np
     left = (length - whole.sum(-1, keepdims=True)).astype(np.int64)
     # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.
     order = np.argsort(-remainders, axis=-1, kind="stable")
-    falls = -np.diff(np.take_along_axis(remainders, order, axis=-1), axis=-1, prepend=np.inf) > 1e-4
+    ordered = np.take_along_axis(remainders, order, axis=-1)
+    falls = np.diff(ordered, axis=-1, prepend=ordered[..., :1]).astype(np.float64) < -1e-4
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.cumsum(falls, axis=-1), axis=-1)
     rank = np.argsort(np.argsort(place, axis=-1, kind="stable"), axis=-1)
@@ -172,13 +173,14 @@ class OptimalPlans:
 
     def plan(self, steps: int) -> Plan:
         """The optimal plan for a budget of ``steps``."""
+        sizes = self.sizes(steps)
         origin = {
             "rule": "optimal",
             "steps_asked": steps,
             "expected_nelbo_nats": float(self.nelbo[steps - 1]),
             "profile_digest": self.profile.digest,
         }
-        return Plan(self.sizes(steps), name="optimal", origin=origin)
+        return Plan(sizes, name="optimal", origin=origin)
 
 
 def optimal_for_every_budget(profile: Profile, most_steps: int | None = None) -> OptimalPlans:
@@ -238,7 +240,7 @@ def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:
     """``alpha`` at the ``steps + 1`` knots of equal time steps."""
     if isinstance(schedule, Beta):
         return _beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
-    return np.asarray(schedule.alpha(jnp.linspace(0.0, 1.0, steps + 1)), dtype=np.float64)
+    return np.asarray(schedule.alpha(jnp.asarray(np.arange(steps + 1) / steps, float)), dtype=np.float64)
 
 
 def _beta_fractions(a: np.ndarray, b: np.ndarray, steps: int) -> Float[np.ndarray, "*stack knots"]:

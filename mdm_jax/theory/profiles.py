@@ -51,7 +51,10 @@ class Profile:
         m = len(self.counts)
         require(self.length >= 1, "length", self.length, "at least 1")
         require(
-            m >= 1 and self.counts[0] == 0 and self.counts[-1] == self.length - 1 and bool(np.all(np.diff(self.counts) > 0)),
+            m >= 1
+            and self.counts[0] == 0
+            and self.counts[-1] == self.length - 1
+            and bool(np.all(np.diff(self.counts) > 0)),
             "counts",
             self.counts.tolist(),
             f"increasing from 0 to length - 1 = {self.length - 1}",
@@ -159,12 +162,15 @@ def load(path: str | Path) -> Profile:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise InputError(f"{path} is not a profile: its format must be {FORMAT!r}.")
     try:
+        length, counts = value["length"], np.asarray(value["counts"])
+        require(isinstance(length, int), "length", length, "a whole number")
+        require(counts.dtype.kind == "i", "counts", value["counts"], "whole numbers")
         return Profile(
-            length=int(value["length"]),
-            counts=np.asarray(value["counts"], dtype=np.int64),
+            length=length,
+            counts=counts,
             means=np.asarray(value["nats_per_token"], dtype=np.float64),
             covariance=np.asarray(value["covariance"], dtype=np.float64),
-            provenance=value.get("provenance", {}),
+            provenance=dict(value.get("provenance", {})),
         )
     except InputError as error:
         raise InputError(f"{path} is not a profile: {error}") from None

@@ -18,7 +18,9 @@ FAMILIES: dict[str, tuple[Callable[..., Schedule], tuple[str, ...]]] = {
     "polynomial": (schedules.polynomial, ("degree",)),
     "beta": (schedules.beta, ("a", "b")),
 }
-FORMS = ", ".join(name + (":" + ",".join(p.upper() for p in names) if names else "") for name, (_, names) in FAMILIES.items())
+FORMS = ", ".join(
+    name + (":" + ",".join(p.upper() for p in names) if names else "") for name, (_, names) in FAMILIES.items()
+)
 """What :func:`parse` accepts, for help texts."""
 
 HAND_CRAFTED = ("linear", "sine", "sine_squared", "maskgit", "polynomial:2")
@@ -96,5 +98,4 @@ def _shortest(value: Any) -> str:
     array = np.asarray(value)
     if array.ndim:
         raise InputError(f"schedule must be a single schedule; got a stack of shape {array.shape}.")
-    text = np.format_float_positional(array[()], unique=True, trim="-")
-    return text
+    return np.format_float_positional(array.item() if array.dtype == np.float64 else np.float32(array), trim="-")

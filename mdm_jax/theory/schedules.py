@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, dataclass_transform
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc, betaln
@@ -353,8 +354,10 @@ def as_float(x: ArrayLike) -> Array:
 
 def _positive(argument: str, value: ArrayLike) -> Array:
     if not isinstance(value, jax.core.Tracer):
-        numbers, held = np.asarray(value, dtype=float), jnp.finfo(jax.dtypes.canonicalize_dtype(float))
-        good = bool(np.all((numbers >= held.tiny) & (numbers <= held.max)))
+        held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
+        with np.errstate(over="ignore"):
+            numbers = np.asarray(value, dtype=float).astype(held.dtype)
+        good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
         require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
     return as_float(value)
 

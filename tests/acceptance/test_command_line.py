@@ -45,6 +45,17 @@ def trained(story, tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def trained_on_text(tmp_path_factory):
+    """The documentation inside CPython, length 128, budgets 4 to 32, by a model that has just begun to learn."""
+    directory = tmp_path_factory.mktemp("runs") / "text"
+    small = ["--steps", "150", "--width", "32", "--depth", "1", "--heads", "2"]
+    assert main(["train", str(directory), *small]) == 0
+    assert main(["profile", str(directory), "--passes", "2400"]) == 0
+    assert main(["tune", str(directory), "--check-rows", "64"]) == 0
+    return directory
+
+
 def printed_json(capsys, arguments):
     capsys.readouterr()
     assert main([*map(str, arguments), "--json"]) == 0
@@ -53,16 +64,29 @@ def printed_json(capsys, arguments):
 
 @pytest.mark.core
 def test_tuning_is_optimal_and_its_prediction_holds(trained):
-    tuning = json.loads((trained / "tuning.json").read_text())
-    assert [budget["steps"] for budget in tuning["budgets"]] == [2, 4, 8]
+    check_tuning(trained, 16, [2, 4, 8])
+
+
+def test_on_held_out_text_too(trained_on_text):
+    """Real text, length 128: the optimum beats every family at every budget, and paths cost what was predicted."""
+    check_tuning(trained_on_text, 128, [4, 8, 16, 32])
+    held_out = json.loads((trained_on_text / "held_out.json").read_text())
+    assert [row["name"] for row in held_out["baselines"]] == ["unigram", "bigram", "trigram", "4-gram", "5-gram"]
+
+
+def check_tuning(directory, length, budgets):
+    """A theorem (optimal <= all others) and a prediction (|z| < 3 on sequences that the profile has not seen)."""
+    tuning = json.loads((directory / "tuning.json").read_text())
+    assert [budget["steps"] for budget in tuning["budgets"]] == budgets
     optimal = tuning["families"]["optimal"]
+    assert len(tuning["families"]) == 7
     for family, values in tuning["families"].items():
-        assert all(best <= value + 1e-9 for best, value in zip(optimal, values)), family
+        assert all(best <= value + 1e-9 for best, value in zip(optimal, values, strict=True)), family
     for budget in tuning["budgets"]:
+        assert [entry["role"] for entry in budget["plans"]] == ["optimal", "best beta", "best hand-crafted"]
         for entry in budget["plans"]:
-            assert sum(entry["plan"]["sizes"]) == 16
+            assert sum(entry["plan"]["sizes"]) == length
             assert len(entry["plan"]["sizes"]) <= budget["steps"]
-            assert entry["checked"]["rows"] == 32
             assert abs(entry["checked"]["z"]) < 3
 
 
@@ -209,9 +233,9 @@ def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
 
 def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
     directory = tmp_path / "stopped"
+    train = ["--task", f"text:{story}", "--steps", "200000", *TINY]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mdm_jax.app.cli", "train", str(directory), "--task", f"text:{story}"]
-        + ["--steps", "200000", *TINY],
+        [sys.executable, "-m", "mdm_jax.app.cli", "train", str(directory), *train],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -30,7 +30,9 @@ def test_what_was_given_is_shown(given, shown):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("given", [list(range(10_000)), "x" * 10_000, verbatim("x" * 10_000)], ids=["list", "text", "verbatim"])
+@pytest.mark.parametrize(
+    "given", [list(range(10_000)), "x" * 10_000, verbatim("x" * 10_000)], ids=["list", "text", "verbatim"]
+)
 def test_what_is_long_is_shortened(given):
     with pytest.raises(InputError) as caught:
         require(False, "x", given, "y")

@@ -12,7 +12,7 @@ number = st.floats(0.0625, 5.0, width=32)
 of_beta = jax.jit(lambda a, b, c, d: energies.kinetic(schedules.beta(a, b), schedules.beta(c, d)))
 of_power = jax.jit(lambda p, c, d: energies.kinetic(schedules.polynomial(p), schedules.beta(c, d)))
 of_power_twice = jax.jit(lambda p, q: energies.kinetic(schedules.polynomial(p), schedules.polynomial(q)))
-tuned = settings(max_examples=150, deadline=None)
+tuned = settings(max_examples=80, deadline=None)
 
 
 @tuned
@@ -39,7 +39,7 @@ def test_never_below_pi_squared_by_quadrature(p, c, d):
 @tuned
 @given(number, number, number)
 def test_gradients_are_never_nan(p, c, d):
-    slopes = [gradient(jnp.asarray(p), jnp.asarray(c), jnp.asarray(d)) for gradient in (_slope_of_power, _slope_of_weight)]
+    slopes = [slope(*(jnp.asarray(x) for x in (p, c, d))) for slope in (_slope_of_power, _slope_of_weight)]
     assert np.isfinite(slopes).all()
 
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_written(write):
     with pytest.raises(InputError, match="must be of a named family to be written down; got Mine"):
         write(Mine())
     with pytest.raises(InputError, match="must be a single schedule; got a stack of shape"):
-        write(schedules.polynomial([1.0, 2.0]))
+        write(schedules.polynomial(jnp.array([1.0, 2.0])))
 
 
 def test_the_help_text_names_every_family():

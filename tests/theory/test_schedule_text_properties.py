@@ -10,7 +10,7 @@ from mdm_jax.theory.schedules import Schedule
 
 TINY, HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 number = st.floats(TINY, HUGE, width=32, allow_subnormal=False)
-tuned = settings(max_examples=150, deadline=None)
+tuned = settings(max_examples=80, deadline=None)
 
 
 @st.composite
@@ -45,13 +45,14 @@ def test_what_is_typed_is_what_is_meant(degree):
 
 def _reads_or_says_why(read, value):
     try:
-        assert isinstance(read(value), Schedule)
+        result = read(value)
     except InputError as error:
-        assert str(error).endswith(".")
+        result = str(error)
+    assert isinstance(result, Schedule) or (result.endswith(".") and result.count("\n") == 0)
 
 
 family = st.sampled_from(sorted(schedule_text.FAMILIES)) | st.text(max_size=8)
-word = st.text(alphabet="0123456789.,:+-_eE infa\x00١", max_size=12)
+word = st.text(alphabet="0123456789.,:+-_eE infa\x00\u0661", max_size=12)
 
 
 @tuned
@@ -61,11 +62,20 @@ def test_any_text(text):
 
 
 scalar = st.none() | st.booleans() | st.integers() | st.integers(min_value=10**300) | st.floats() | st.text(max_size=5)
-anything = st.recursive(scalar, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3))
+anything = st.recursive(
+    scalar, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+)
 
 
 @tuned
-@given(anything | st.builds(lambda f, rest: {"family": f, **rest}, family | anything, st.dictionaries(st.sampled_from(["a", "b", "degree", "x"]), anything)))
+@given(
+    anything
+    | st.builds(
+        lambda f, rest: {"family": f, **rest},
+        family | anything,
+        st.dictionaries(st.sampled_from(["a", "b", "degree", "x"]), anything),
+    )
+)
 def test_any_json(value):
     _reads_or_says_why(schedule_text.from_json, value)
 
@@ -74,4 +84,6 @@ def test_any_json(value):
 @settings(max_examples=40, deadline=None)
 @given(values=st.lists(scalar, min_size=2, max_size=2))
 def test_any_parameters(family, values):
-    _reads_or_says_why(schedule_text.from_json, {"family": family, **dict(zip(schedule_text.FAMILIES[family][1], values))})
+    _reads_or_says_why(
+        schedule_text.from_json, {"family": family, **dict(zip(schedule_text.FAMILIES[family][1], values))}
+    )
