@@ -161,7 +161,7 @@ def train_step(
     decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update(params, state.average, step_size=1 - decay)
     state = TrainState(state.step + 1, params, average, optimizer)
-    return state, Metrics(value, optax.global_norm(gradient))
+    return state, Metrics(value, optax.tree.norm(gradient))
 
 
 def train_steps(

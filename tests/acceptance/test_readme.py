@@ -1,0 +1,44 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tour_runs(tmp_path, monkeypatch, capsys):
+    """The Python block, word for word but for the size of the training."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    for shown, small in (
+        ("width=128, depth=3", "width=16, depth=1"),
+        ("steps=1600", "steps=3"),
+        ("key=key)\nbest", ""),
+    ):
+        assert shown in code
+        if small:
+            code = code.replace(shown, small)
+    code = code.replace("task.validation, key=key)", "task.validation, 96, key=key)")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    with jax.numpy_rank_promotion("allow"):  # a user's setting
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["out"].tokens.shape == (6, 128)
+    assert names["out"].nfe.tolist() == [4, 8, 16, 4, 8, 16]
+    assert (tmp_path / "plan.json").exists()
+    assert capsys.readouterr().out
+
+
+@pytest.mark.core
+def test_both_commands_are_there_and_every_shown_command_parses():
+    from mdm_jax.app.cli import make_parser
+
+    installs = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
+    assert [line.rsplit(" ", 1)[-1] for line in installs] == ["demo", "pytest"]
+    shown = re.findall(r"^mdm-jax (.*?)(?:   .*)?$", README, flags=re.MULTILINE)
+    assert len(shown) >= 9
+    for line in shown:
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)]
+        assert make_parser().parse_args(words).command == words[0]
