@@ -13,7 +13,7 @@ BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the value is the exit status: 0, 2 for bad input, 130 for Ctrl-C."""
+    """Run one command; the exit status is 0, 2 for bad input or unusable files, 130 for Ctrl-C."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -32,8 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing more, to it or to the interpreter's last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         return 0
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was standard output that failed: a full disk, say
+            _silence_output()
+        where = "standard output or a file" if error.filename is None else error.filename
+        print(f"mdm-jax: {where} cannot be used: {error.strerror or error}.", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _silence_output() -> None:
+    """Send what is still buffered for standard output nowhere, so that the interpreter's last flush cannot fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -57,7 +70,6 @@ def make_parser() -> argparse.ArgumentParser:
     sub = command("demo", "demo", "train on text, tune, sample and write report.html, in one go", "Safe to run twice.")
     sub.add_argument("--directory", default="runs/demo", help="run directory")
     sub.add_argument("--task", default="text", help="text (CPython's documentation) or text:PATH (your UTF-8 file)")
-    sub.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     _json(sub)
 
     sub = command(
@@ -79,7 +91,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     sub = command("tune", "tune", "find the best schedules for several step budgets from a run's profile")
     _run(sub)
-    sub.add_argument("--budgets", default="4,8,16,32", help="numbers of steps, separated by commas")
+    sub.add_argument(
+        "--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16,32 that fit the length)"
+    )
     sub.add_argument(
         "--check-rows", type=int, default=64, help="held-out sequences on which to check the prediction; 0: no check"
     )
@@ -91,14 +105,14 @@ def make_parser() -> argparse.ArgumentParser:
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--plan", help="a plan file (as tune writes)")
     how.add_argument("--schedule", help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan)")
-    sub.add_argument("--steps", type=int, default=16, help="denoiser passes; not with --plan")
+    sub.add_argument("--steps", type=int, help="denoiser passes; not with --plan (default: 16, or the length if less)")
     sub.add_argument("--rows", type=int, default=4, help="number of samples")
     sub.add_argument("--temperature", type=float, default=1.0, help="0 takes the most probable token")
     sub.add_argument("--seed", type=int, default=0, help="of the draws")
     given = sub.add_mutually_exclusive_group()
     given.add_argument("--prompt", help="text to begin with")
     given.add_argument("--infill", help="text with blanks to fill; what is left of the length is free")
-    sub.add_argument("--blank", default="\N{WHITE SQUARE}", help="the character that stands for a blank in --infill")
+    sub.add_argument("--blank", help="the character that stands for a blank in --infill (default: \N{WHITE SQUARE})")
     _json(sub)
 
     sub = command("energy", "energy", "print the one-token energy of schedules under several weights")

@@ -9,14 +9,15 @@ import numpy as np
 
 from mdm_jax.app import profile, report, tune
 from mdm_jax.app.output import show
+from mdm_jax.app.run_files import SAMPLES_FORMAT
 from mdm_jax.app.sample import as_rows
-from mdm_jax.app.train import summary, train
+from mdm_jax.app.train import start, summary
 from mdm_jax.sampling import sample
 from mdm_jax.support.files import write_json
 from mdm_jax.theory.plans import Plan, load
 from mdm_jax.training import Run
 
-BUDGETS = [4, 8, 16, 32]
+BUDGETS = list(tune.BUDGETS)
 PASSES = 4096
 CHECK_ROWS = 64
 SHOWN_ROLES = ("best hand-crafted", "optimal")
@@ -29,19 +30,16 @@ def run(options: argparse.Namespace) -> None:
     """Train (or load what is trained), measure, tune, sample, report."""
     say = _Steps(5)
     say("train a masked diffusion model")
-    for name in ("recipe", "length", "checkpoint_every"):
-        setattr(options, name, None)
-    trained = train(options)
-    assert trained.directory is not None
+    trained = start(options.directory, options.task)
     say("measure its information profile and held-out loss")
     measured, held_out = profile.measure(trained, PASSES, SEED)
     say("find the best schedules for " + ", ".join(map(str, BUDGETS)) + " steps, and check the prediction")
     tuned = tune.make_plans(trained, BUDGETS, CHECK_ROWS, SEED)
     say("sample with hand-crafted and tuned schedules")
     samples = draw_samples(trained)
-    write_json(trained.directory.samples, samples)
+    write_json(trained.place.samples, samples)
     say("write the report")
-    page = report.write(trained.directory)
+    page = report.write(trained.place)
     result = {"training": summary(trained), "held_out": held_out, "tuning": tuned, "report": str(page)}
     text = f"{profile.describe(measured, held_out)}\n\n{tune.describe(tuned)}\n\nOpen {page} in a browser."
     show(result, text, options.json)
@@ -49,12 +47,11 @@ def run(options: argparse.Namespace) -> None:
 
 def draw_samples(trained: Run) -> dict[str, Any]:
     """The content of ``samples.json``: a panel per budget and role; equal seeds, so equal orders and noise."""
-    assert trained.directory is not None
     task = trained.task
     panels = []
     for steps in BUDGETS:
         for role in SHOWN_ROLES:
-            plan: Plan = load(trained.directory.plans / f"{role.replace(' ', '-')}-{steps}.json")
+            plan: Plan = load(trained.place.plans / f"{role.replace(' ', '-')}-{steps}.json")
             drawn = sample(trained.denoiser, trained.params, plan, SCORED_ROWS, key=jax.random.key(SEED))
             scores = task.score(np.asarray(drawn.tokens))
             rows = [{**row, "score": float(score)} for row, score in zip(as_rows(trained, drawn), scores)]
@@ -71,7 +68,7 @@ def draw_samples(trained: Run) -> dict[str, Any]:
                 }
             )
     return {
-        "format": "mdm_jax samples 1",
+        "format": SAMPLES_FORMAT,
         "temperature": 1.0,
         "seed": SEED,
         "score_name": task.score_name,

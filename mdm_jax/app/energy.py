@@ -3,7 +3,7 @@
 import argparse
 import math
 
-from mdm_jax.app.output import show, table
+from mdm_jax.app.output import finite, show, table
 from mdm_jax.theory import energies, schedule_text
 
 WEIGHTS = ("sine_squared", "linear", "beta:0.9,0.3")
@@ -18,10 +18,9 @@ def run(options: argparse.Namespace) -> None:
         name: {weight: float(energies.kinetic(s, w)) / math.pi**2 for weight, w in weights.items()}
         for name, s in schedules.items()
     }
-    # JSON has no infinity: a diverging energy is null.
     result = {
         "unit": "pi^2",
-        "energies": {n: {w: e if math.isfinite(e) else None for w, e in row.items()} for n, row in values.items()},
+        "energies": {n: {w: finite(e) for w, e in row.items()} for n, row in values.items()},
     }
     heading = ["schedule", *(f"under {weight}" for weight in weights)]
     rows = [

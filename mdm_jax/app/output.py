@@ -1,5 +1,6 @@
 """What commands print: JSON for a script, a table for a person."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,16 @@ from mdm_jax.support.files import to_json
 def show(result: dict[str, Any], text: str, as_json: bool) -> None:
     """Print ``result`` as JSON, or ``text``, to standard output."""
     print(to_json(result) if as_json else text)
+
+
+def finite(value: Any) -> float | None:
+    """``value`` if it is a number that JSON has: not infinite, not NaN, not missing."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def figure(value: float | None, form: str) -> str:
+    """``value`` in the given format, or "unknown"."""
+    return "unknown" if value is None else format(value, form)
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
@@ -102,7 +102,7 @@ def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, 
             )  # fmt: skip
             last = level
     axes.set(xlabel="training step", ylabel="bits per token", xlim=(0, max(step.max(), 1)))
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
     return figure
 
@@ -295,7 +295,3 @@ def _small(height: float) -> tuple[Figure, Axes]:
 
 def _light(name: str) -> str:
     return COLOURS[name][0]
-
-
-def _thousands(value: float, _: object) -> str:
-    return f"{value:,.0f}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from mdm_jax.app.output import show, table
 from mdm_jax.evaluation import estimate_profile, judge
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, load
@@ -16,6 +16,7 @@ from mdm_jax.training import Run, load
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print both."""
+    require_seed("--seed", options.seed)
     trained = load(options.directory)
     profile, held_out = measure(trained, options.passes, options.seed)
     result = {"profile": profile.to_json(), "held_out": held_out}
@@ -24,9 +25,7 @@ def run(options: argparse.Namespace) -> None:
 
 def measure(trained: Run, passes: int, seed: int) -> tuple[Profile, dict[str, Any]]:
     """The profile on the validation half and the loss on the test half; both are written to the run directory."""
-    assert trained.directory is not None
-    require(0 <= seed < 2**31, "seed", seed, "from 0 to 2^31 - 1")
-    task = trained.task
+    place, task = trained.place, trained.task
     profile_key, test_key = jax.random.split(jax.random.key(seed))
     profile = estimate_profile(
         trained.denoiser,
@@ -39,8 +38,8 @@ def measure(trained: Run, passes: int, seed: int) -> tuple[Profile, dict[str, An
     )
     held_out = judge(trained.denoiser, trained.params, task, key=test_key, progress=True)
     held_out["parameters"] = parameter_count(trained)
-    profile.save(trained.directory.profile)
-    write_json(trained.directory.held_out, held_out)
+    profile.save(place.profile)
+    write_json(place.held_out, held_out)
     return profile, held_out
 
 

@@ -1,7 +1,6 @@
-"""Settings that are known to work, by name, and how command-line options change them."""
+"""Settings that are known to work, by name, and how single settings change them."""
 
-import argparse
-import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from mdm_jax import models
@@ -24,16 +23,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 _MODEL = ("width", "depth", "heads")
+NAMES = (*Settings.__dataclass_fields__, *_MODEL)
+"""Everything that can be overridden."""
 
 
-def settings_and_model(recipe: str, task: Task, overrides: argparse.Namespace) -> tuple[Settings, LinenDenoiser]:
-    """The settings and the model that ``recipe`` and the options given on the command line describe."""
-    chosen = dict(RECIPES[recipe])
-    names = [field.name for field in dataclasses.fields(Settings)] + list(_MODEL)
-    for name in names:
-        value = getattr(overrides, name, None)
-        if value is not None:
-            chosen[name] = value
+def settings_and_model(recipe: str, task: Task, overrides: Mapping[str, Any]) -> tuple[Settings, LinenDenoiser]:
+    """The settings and the model of ``recipe`` with some replaced by name; the length is the task's."""
+    chosen = {**RECIPES[recipe], **overrides, "length": task.length}
     model = {name: chosen.pop(name) for name in _MODEL}
-    chosen["length"] = task.length
     return Settings(**chosen), models.transformer(task.vocab_size, length=task.length, **model)

@@ -149,8 +149,9 @@ def _steps_for(tuning: Mapping[str, Any], family: str, nats: float) -> float | N
 
 
 def _next(files: RunFiles) -> str:
+    steps = min(16, files.config["task"]["length"])
     commands = (
-        (f"mdm-jax sample {files.argument} --steps 16", "write with the best plan for 16 steps"),
+        (f"mdm-jax sample {files.argument} --steps {steps}", f"write with the best plan for {steps} steps"),
         (f"mdm-jax profile {files.argument}", "measure again, after more training"),
         (f"mdm-jax tune {files.argument}", "compare schedules again, or for other budgets"),
     )

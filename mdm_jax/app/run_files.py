@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
+from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import read_json
 from mdm_jax.theory import profiles
@@ -39,6 +41,7 @@ _PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows":
           "mean_score": (float, None), "score_standard_error": (float, None)}  # fmt: skip
 _SAMPLES = {"temperature": float, "seed": int, "score_name": str, "lower_is_better": bool,
             "reference_score": (float, None), "panels": [_PANEL]}  # fmt: skip
+SAMPLES_FORMAT = "mdm_jax samples 1"
 _WORDS = {float: "a finite number", numbers.Real: "a number", int: "a whole number", str: "text", bool: "true or false",
           dict: "an object", list: "a list"}  # fmt: skip
 
@@ -82,38 +85,50 @@ def read(directory: RunDirectory) -> RunFiles:
     Raises:
         InputError: no run there, or a file that does not hold what it should.
     """
+    config = _checked(directory.read_config(), _CONFIG, f"{directory.config} is not the configuration of a run")
     return RunFiles(
         directory,
-        config=_checked(directory.read_config(), _CONFIG, f"{directory.config} is not the configuration of a run"),
+        config=config,
         log=_checked(directory.read_log(), _LOG, f"{directory.log} is not the log of a run"),
-        held_out=_read(directory.held_out, _HELD_OUT, "held-out"),
-        profile=profiles.load(directory.profile) if directory.profile.exists() else None,
+        held_out=_read(directory.held_out, _HELD_OUT, HELD_OUT_FORMAT),
+        profile=_read_profile(directory.profile, config["task"]["length"]),
         tuning=_read_tuning(directory.tuning),
         samples=_read_samples(directory.samples),
     )
 
 
-def _read(path: Path, shape: Any, kind: str) -> Any:
-    """The content of a file of ``"format": "mdm_jax <kind> 1"``, checked; ``None`` if there is no such file."""
+def _read(path: Path, shape: Any, form: str) -> Any:
+    """The content of a file of ``"format": form`` ("mdm_jax <kind> 1"), checked; ``None`` if there is no such file."""
     if not path.exists():
         return None
+    kind = form.split()[1]
     value = read_json(path, f"a {kind} file")
-    wanted = f"mdm_jax {kind} 1"
-    if not isinstance(value, dict) or value.get("format") != wanted:
-        raise InputError(f"{path} is not a {kind} file: its format must be {wanted!r}.")
+    if not isinstance(value, dict) or value.get("format") != form:
+        raise InputError(f"{path} is not a {kind} file: its format must be {form!r}.")
     return _checked(value, shape, f"{path} is not a {kind} file")
 
 
+def _read_profile(path: Path, length: int) -> Profile | None:
+    """The profile, of the length that the run has."""
+    profile = profiles.load(path) if path.exists() else None
+    if profile is not None and profile.length != length:
+        raise InputError(f"{path} is not a profile of this run: its length must be {length}; got {profile.length}.")
+    return profile
+
+
 def _read_tuning(path: Path) -> dict[str, Any] | None:
-    tuning = _read(path, _TUNING, "tuning")
+    tuning = _read(path, _TUNING, TUNING_FORMAT)
     if tuning is None:
         return None
     points, length = len(tuning["steps"]), tuning["length"]
     try:
         require(length >= 1, "length", length, "at least 1")
+        for name in ("steps", "families"):
+            require(len(tuning[name]) > 0, name, tuning[name], "of at least one entry")
+        require(min(tuning["steps"]) >= 1, "steps", tuning["steps"], "at least 1 each")
         for family, nats in tuning["families"].items():
             given, wanted = verbatim(f"{len(nats)}"), f"of {points} numbers, as steps"
-            require(len(nats) == points > 0, f"families.{family}", given, wanted)
+            require(len(nats) == points, f"families.{family}", given, wanted)
         for entry in (entry for budget in tuning["budgets"] for entry in budget["plans"]):
             stored = entry["plan"]
             plan = Plan(np.asarray(stored["sizes"]), name=stored["name"], origin=stored["origin"])
@@ -125,7 +140,7 @@ def _read_tuning(path: Path) -> dict[str, Any] | None:
 
 
 def _read_samples(path: Path) -> dict[str, Any] | None:
-    samples = _read(path, _SAMPLES, "samples")
+    samples = _read(path, _SAMPLES, SAMPLES_FORMAT)
     if samples is None:
         return None
     for row in (row for panel in samples["panels"] for row in panel["rows"]):

@@ -1,25 +1,36 @@
 """``mdm-jax sample``: draw sequences from a run."""
 
 import argparse
+import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from mdm_jax.app.output import show
+from mdm_jax.app.output import figure, finite, show
 from mdm_jax.sampling import Revealed, sample
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.theory import plans, schedule_text
 from mdm_jax.theory.plans import Plan
 from mdm_jax.training import Run, load
 
+STEPS = 16
+"""Unless others are asked for, or the model is shorter."""
+
+BLANK = "\N{WHITE SQUARE}"
+
 
 def run(options: argparse.Namespace) -> None:
     """Draw and print samples."""
-    trained = load(options.directory)
+    temperature = options.temperature
     require(options.rows >= 1, "--rows", options.rows, "at least 1")
-    require(options.temperature >= 0, "--temperature", options.temperature, "0 or more")
-    require(0 <= options.seed < 2**31, "--seed", options.seed, "from 0 to 2^31 - 1")
+    require(math.isfinite(temperature) and temperature >= 0, "--temperature", temperature, "0 or more, and finite")
+    require_seed("--seed", options.seed)
+    if options.plan is not None and options.steps is not None:
+        raise InputError("--steps cannot be given beside --plan: a plan has its own number of steps.")
+    if options.infill is None and options.blank is not None:
+        raise InputError("--blank must be given beside --infill: it stands for the blanks of that text.")
+    trained = load(options.directory)
     plan = choose_plan(trained, options)
     canvas = make_canvas(trained, options)
     drawn = sample(
@@ -29,17 +40,18 @@ def run(options: argparse.Namespace) -> None:
         options.rows,
         key=jax.random.key(options.seed),
         canvas=canvas,
-        temperature=options.temperature,
+        temperature=temperature,
     )
     result = {
         "plan": plan.to_json(),
-        "temperature": options.temperature,
+        "temperature": temperature,
         "seed": options.seed,
         "passes": int(drawn.passes),
         "samples": as_rows(trained, drawn),
     }
     blocks = [
-        f"── sample {i}: {row['nfe']} passes, log-probability along its path {row['log_prob']:.1f} nats\n{row['text']}"
+        f"── sample {i}: {row['nfe']} passes, log-probability along its path {figure(row['log_prob'], '.1f')} nats\n"
+        + row["text"]
         for i, row in enumerate(result["samples"])
     ]
     show(result, f"plan {plan.name}, {plan.steps} steps\n" + "\n".join(blocks), options.json)
@@ -52,10 +64,11 @@ def choose_plan(trained: Run, options: argparse.Namespace) -> Plan:
         plan = plans.load(options.plan)
         require(plan.length == length, "--plan", options.plan, f"a plan of length {length}, this run's")
         return plan
-    require(1 <= options.steps <= length, "--steps", options.steps, f"from 1 to {length}")
+    steps = min(STEPS, length) if options.steps is None else options.steps
+    require(1 <= steps <= length, "--steps", steps, f"from 1 to {length}")
     if options.schedule is not None:
-        return plans.from_schedule(schedule_text.parse(options.schedule), length, options.steps)
-    return plans.optimal(trained.profile, options.steps)
+        return plans.from_schedule(schedule_text.parse(options.schedule), length, steps)
+    return plans.optimal(trained.profile, steps)
 
 
 def make_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
@@ -65,7 +78,7 @@ def make_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
     if options.prompt is not None:
         given = vocabulary.encode(options.prompt)
     elif options.infill is not None:
-        given = vocabulary.encode(options.infill, mask=options.blank)
+        given = vocabulary.encode(options.infill, mask=BLANK if options.blank is None else options.blank)
     if len(given) > length:
         name = "--prompt" if options.prompt is not None else "--infill"
         raise InputError(f"{name} must be at most {length} characters long, as the model is; got {len(given)}.")
@@ -86,7 +99,7 @@ def as_rows(trained: Run, drawn: Revealed) -> list[dict[str, Any]]:
                 "pieces": [trained.vocabulary.decode(tokens[i : i + 1]) for i in range(len(tokens))],
                 "reveal_step": step.tolist(),
                 "nfe": int(nfe),
-                "log_prob": float(log_prob),
+                "log_prob": finite(float(log_prob)),
             }
         )
     return rows

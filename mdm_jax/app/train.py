@@ -1,58 +1,76 @@
 """``mdm-jax train``: train a model into a run directory, or go on where a run stopped."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mdm_jax import models, tasks
-from mdm_jax.app.output import show
+from mdm_jax.app.output import figure, finite, show
 from mdm_jax.app.profile import parameter_count
-from mdm_jax.app.recipes import settings_and_model
-from mdm_jax.support.errors import InputError
-from mdm_jax.training import Run, RunDirectory, Settings, fit
+from mdm_jax.app.recipes import NAMES, settings_and_model
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.training import Run, RunDirectory, fit
 
 LENGTH = 128
-_CHOICES = ("recipe", "task", *(name for name in Settings.__dataclass_fields__), "width", "depth", "heads")
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, then print what came out."""
-    result = summary(train(options))
+    every = options.checkpoint_every
+    require(every is None or every >= 1, "--checkpoint-every", every, "at least 1")
+    overrides = {name: value for name in NAMES if (value := getattr(options, name, None)) is not None}
+    result = summary(start(options.directory, options.task, options.recipe, overrides, every))
     directory = result["directory"]
     text = (
         f"{directory}: step {result['step']}, {result['parameters']:,} parameters, held-out "
-        f"{result['held_out_bits_per_token']:.3f} bits per token (validation half), "
-        f"{result['seconds']:.0f} s of training.\nNext: mdm-jax profile {directory}"
+        f"{figure(result['held_out_bits_per_token'], '.3f')} bits per token (validation half), "
+        f"{figure(result['seconds'], '.0f')} s of training.\nNext: mdm-jax profile {directory}"
     )
     show(result, text, options.json)
 
 
-def train(options: argparse.Namespace) -> Run:
-    """Start the run that the options describe, or resume the one in the directory."""
-    place = RunDirectory(Path(options.directory))
-    named = [name for name in _CHOICES if getattr(options, name, None) is not None]
-    if place.config.exists() and not named:
+def start(
+    directory: str | Path,
+    task: str | None = None,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    checkpoint_every: int | None = None,
+) -> Run:
+    """Start the run that the arguments describe, or go on with the one in the directory.
+
+    Args:
+        directory: of the run. If one is there and nothing else is said about it, it keeps its task and settings.
+        task: ``text`` (if left out) or ``text:PATH``.
+        recipe: the settings to start from; ``demo`` if left out.
+        overrides: settings by name, instead of the recipe's.
+        checkpoint_every: steps between checkpoints.
+
+    Raises:
+        InputError: unusable settings, or the directory holds another run.
+    """
+    place = RunDirectory(Path(directory))
+    if place.config.exists() and task is None and recipe is None and not overrides:
         config = place.read_config()
         if config.get("model") is None:
             raise InputError(f"{place.path} was trained with a model of your own; resume it with mdm_jax.training.fit.")
-        task = tasks.restore(config["task"])
-        settings, denoiser = Settings(**config["settings"]), models.from_description(config["model"])
+        settings = place.settings(config)
+        learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
     else:
-        length = LENGTH if options.length is None else options.length
-        task = tasks.from_spec(options.task or "text", length)
-        settings, denoiser = settings_and_model(options.recipe or "demo", task, options)
-    return fit(denoiser, task, directory=place.path, settings=settings, checkpoint_every=options.checkpoint_every)
+        overrides = overrides or {}
+        learnt = tasks.from_spec(task or "text", overrides.get("length", LENGTH))
+        settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
+    return fit(denoiser, learnt, directory=place.path, settings=settings, checkpoint_every=checkpoint_every)
 
 
 def summary(trained: Run) -> dict[str, Any]:
-    """The figures of a finished training, as JSON."""
-    assert trained.directory is not None
-    last = trained.directory.read_log()[-1]
+    """The figures of a finished training, as JSON; null for what the log does not tell."""
+    log = trained.place.read_log()
+    last: dict[str, Any] = log[-1] if log else {}
+    figures = ("seconds", "held_out_bits_per_token", "held_out_standard_error")
     return {
-        "directory": str(trained.directory.path),
+        "directory": str(trained.place.path),
         "step": trained.step,
         "parameters": parameter_count(trained),
-        "seconds": last["seconds"],
-        "held_out_bits_per_token": last["held_out_bits_per_token"],
-        "held_out_standard_error": last["held_out_standard_error"],
+        **{name: finite(last.get(name)) for name in figures},
     }

@@ -1,6 +1,7 @@
 """``mdm-jax tune``: the best schedules for several step budgets, from the profile alone."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,19 +9,29 @@ import numpy as np
 
 from mdm_jax.app.output import show, table
 from mdm_jax.evaluation import check, path_nelbo, tune
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.training import Run, load
+
+BUDGETS: Sequence[int] = (4, 8, 16, 32)
+"""Unless others are asked for."""
 
 
 def run(options: argparse.Namespace) -> None:
     """Tune, check, print a table."""
+    require_seed("--seed", options.seed)
+    check_rows = options.check_rows
+    require(check_rows == 0 or check_rows >= 2, "--check-rows", check_rows, "0 (no check), or 2 or more")
     trained = load(options.directory)
-    require(options.check_rows >= 0, "--check-rows", options.check_rows, "0 or more")
-    budgets = parse_budgets(options.budgets, trained.profile.length)
-    result = make_plans(trained, budgets, options.check_rows, options.seed)
-    assert trained.directory is not None
-    show(result, f"{describe(result)}\nPlans are in {trained.directory.plans}.", options.json)
+    length = trained.settings.length
+    budgets = fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
+    result = make_plans(trained, budgets, check_rows, options.seed)
+    show(result, f"{describe(result)}\nPlans are in {trained.place.plans}.", options.json)
+
+
+def fitting(budgets: Sequence[int], length: int) -> list[int]:
+    """Those of ``budgets`` that are no longer than ``length``, or else ``length`` itself."""
+    return [budget for budget in budgets if budget <= length] or [length]
 
 
 def parse_budgets(text: str, length: int) -> list[int]:
@@ -39,11 +50,14 @@ def make_plans(trained: Run, budgets: list[int], check_rows: int, seed: int) -> 
     The check compares each plan's predicted cost with the teacher-forced ``-log q`` of ``check_rows`` sequences of
     the test half, which the profile has not seen.
     """
-    assert trained.directory is not None
-    profile = trained.profile
+    place, profile = trained.place, trained.profile
+    rows = trained.task.test[:check_rows]
+    enough = check_rows == 0 or len(rows) >= 2
+    require(
+        enough, "--check-rows", check_rows, f"0 (no check): the data has {len(rows)} held-out sequences to check on"
+    )
     result, chosen = tune(profile, budgets, progress=True)
     if check_rows:
-        rows = trained.task.test[:check_rows]
         plans = [plan for budget in budgets for plan in chosen[budget].values()]
         entries = [entry for budget in result["budgets"] for entry in budget["plans"]]
         costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=jax.random.key(seed), progress=True)
@@ -51,8 +65,8 @@ def make_plans(trained: Run, budgets: list[int], check_rows: int, seed: int) -> 
             check(entry, cost)
     for budget, plans_of_budget in chosen.items():
         for role, plan in plans_of_budget.items():
-            plan.save(trained.directory.plans / f"{role.replace(' ', '-')}-{budget}.json")
-    write_json(trained.directory.tuning, result)
+            plan.save(place.plans / f"{role.replace(' ', '-')}-{budget}.json")
+    write_json(place.tuning, result)
     return result
 
 

@@ -14,6 +14,8 @@ from mdm_jax.training.losses import stratified_nelbo
 
 FORMAT = "mdm_jax held-out 1"
 REPEATS = 8
+ROWS = 1024
+"""At most this many sequences are judged; tasks hold them in random order."""
 
 
 def held_out_nelbo(
@@ -48,13 +50,15 @@ def held_out_nelbo(
 def judge(
     denoiser: Denoiser, params: Params, task: Task, *, key: PRNGKeyArray, progress: bool = False
 ) -> dict[str, Any]:
-    """The content of ``held_out.json``: bits per token on ``task.test``, beside the task's baselines on the same rows.
+    """The content of ``held_out.json``: bits per token on ``task.test``, beside the task's baselines on the
+    same rows (the first ``ROWS`` of them).
 
     ``margin`` is the baseline's mean minus the model's, positive where the model is better, with the standard error
     of the paired difference.
     """
-    length = task.test.shape[1]
-    nelbo = held_out_nelbo(denoiser, params, task.test, key=key, progress=progress)
+    rows = task.test[:ROWS]
+    length = rows.shape[1]
+    nelbo = held_out_nelbo(denoiser, params, rows, key=key, progress=progress)
     bits = nelbo / (length * np.log(2))
 
     def standard_error(values: np.ndarray) -> float:
@@ -72,6 +76,6 @@ def judge(
                 "margin": float((theirs - bits).mean()),
                 "margin_standard_error": standard_error(theirs - bits),
             }
-            for name, theirs in task.baselines(task.test).items()
+            for name, theirs in task.baselines(rows).items()
         ],
     }

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.sampling.reveal import path_log_prob
+from mdm_jax.support.errors import require
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
 
@@ -42,6 +43,8 @@ def path_nelbo(
     """
     tokens = np.asarray(tokens, dtype=np.int32)
     rows, length = tokens.shape
+    for plan in plans:
+        require(plan.length == length, "plans", plan.length, f"plans of the sequences' length {length}")
     batch = min(BATCH, rows)
     padded = np.pad(np.arange(rows), (0, -rows % batch), mode="edge").reshape(-1, batch)
     free = jnp.ones((batch, length), bool)

@@ -12,6 +12,8 @@ from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 
 FORMAT = "mdm_jax tuning 1"
+MOST_STEPS = 1024
+"""The curves end here for longer sequences: the dynamic programme costs steps x length^2."""
 ROLES = ("optimal", "best beta", "best hand-crafted")
 
 
@@ -35,9 +37,9 @@ def tune(
         optimal, best beta and best hand-crafted.
     """
     length = profile.length
-    optimal = plans.optimal_for_every_budget(profile)
-    named = {text: schedule_text.parse(text) for text in hand_crafted}
     steps = sorted({*_budget_grid(length), *budgets})
+    optimal = plans.optimal_for_every_budget(profile, steps[-1])
+    named = {text: schedule_text.parse(text) for text in hand_crafted}
     curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *named)}
     best_betas: list[str] = []
     chosen: dict[int, dict[str, Plan]] = {}
@@ -99,6 +101,7 @@ def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
 
 
 def _budget_grid(length: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... and the length itself."""
-    powers = [2**k for k in range(length.bit_length())]
-    return sorted({n for power in powers for n in (power, power * 3 // 2) if n <= length} | {length})
+    """1, 2, 3, 4, 6, 8, 12, 16, ... up to the length, or to ``MOST_STEPS`` of a long one."""
+    most = min(length, MOST_STEPS)
+    powers = [2**k for k in range(most.bit_length())]
+    return sorted({n for power in powers for n in (power, power * 3 // 2) if n <= most} | {most})

@@ -6,7 +6,7 @@ from typing import Any
 from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
 from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, logits
 from mdm_jax.models.transformer import Transformer, transformer
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require
 
 __all__ = [
     "Context",
@@ -33,15 +33,19 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     return {"family": "transformer", **{name: getattr(module, name) for name in names}}
 
 
-def from_description(description: dict[str, Any]) -> LinenDenoiser:
+def from_description(description: Any) -> LinenDenoiser:
     """The model that :func:`describe` described.
 
     Raises:
         InputError: not a model of this version of the library.
     """
+    family = description.get("family") if isinstance(description, dict) else description
+    if family != "transformer":
+        raise InputError(f"model family must be 'transformer'; got {family!r}.")
     settings = {name: value for name, value in description.items() if name != "family"}
-    if description.get("family") != "transformer":
-        raise InputError(f"model family must be 'transformer'; got {description.get('family')!r}.")
+    for name, value in settings.items():
+        kinds = (int, float) if name in ("rotary_base", "embedding_scale") else (int,)
+        require(type(value) in kinds, f"model {name}", value, "a number" if float in kinds else "a whole number")
     try:
         return transformer(**settings)
     except TypeError as error:

@@ -33,11 +33,11 @@ class LinenDenoiser:
     def _apply(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
         return self.module.apply(params, *inputs, method=method)
 
-    def init(self, key: PRNGKeyArray, length: int) -> Params:
-        tokens = jnp.zeros((1, length), jnp.int32)
+    def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
+        inputs = (jnp.zeros((1, length), jnp.int32), *(() if context is None else (context,)))
         if not self._halves:
-            return self.module.init(key, tokens)
-        return self.module.init(key, tokens, method=lambda module, x: module.readout(module.encode(x)))
+            return self.module.init(key, *inputs)
+        return self.module.init(key, *inputs, method=lambda module, *x: module.readout(module.encode(*x)))
 
     def encode(
         self, params: Params, tokens: Int[Array, "rows length"], context: Context = None
@@ -126,7 +126,8 @@ def from_function(function: Callable[..., Array], vocab_size: int, mask_id: int 
 
     The function must be pure; compiled samplers are shared per function *object*, so define it once.
     """
-    count = len(inspect.signature(function).parameters)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    count = sum(parameter.kind in kinds for parameter in inspect.signature(function).parameters.values())
     require(count in (2, 3), "function", function, "a function of (params, tokens) or (params, tokens, context)")
     return FunctionDenoiser(function, count == 3, *_ids(vocab_size, mask_id))
 

@@ -78,6 +78,6 @@ def checked_logits(values: Array, vocab_size: int, mask_id: int) -> Array:
 class Initialisable(Denoiser, Protocol):
     """A denoiser that can make its own parameters, as training needs."""
 
-    def init(self, key: PRNGKeyArray, length: int) -> Params:
-        """Fresh parameters for sequences of ``length`` tokens."""
+    def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
+        """Fresh parameters for sequences of ``length`` tokens, and for contexts like ``context``, one row of it."""
         ...

@@ -27,7 +27,7 @@ class Norm(nn.Module):
         width = inputs.shape[-1]
         mean_square = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True)
         normed = inputs * jax.lax.rsqrt(mean_square + self.epsilon)
-        normed = normed * _along_last(self.param("gain", nn.initializers.ones, (width,)), inputs)
+        normed = normed * _along_last(self.param("gain", nn.initializers.ones, (width,), jnp.float32), inputs)
         if context is None:
             return normed
         modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(context)
@@ -46,7 +46,7 @@ class LocalMixing(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         length, width = inputs.shape[1:]
-        taps = self.param("taps", _ZEROS, (2 * self.reach + 1, width))
+        taps = self.param("taps", _ZEROS, (2 * self.reach + 1, width), jnp.float32)
         padded = jnp.pad(inputs, ((0, 0), (self.reach, self.reach), (0, 0)))
         for k in range(2 * self.reach + 1):
             inputs = inputs + _along_last(taps[k], inputs) * padded[:, k : k + length]
@@ -166,7 +166,8 @@ def transformer(
         rotary_base: of the rotary positions' wavelengths.
         embedding_scale: standard deviation of the initial embeddings.
 
-    A context, ``float32[rows, context]``, modulates every norm; its weights exist if ``init`` was given one.
+    A context, ``float32[rows, context]``, modulates every norm; its weights exist if ``init(key, length, context)`` was
+    given one.
     """
     for name, value, least in (("length", length, 2), ("depth", depth, 1), ("heads", heads, 1), ("reach", reach, 0)):
         require(value >= least, name, value, f"at least {least}")

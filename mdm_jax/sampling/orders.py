@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.sampling.draws import position_bits
+from mdm_jax.support.errors import require
 from mdm_jax.theory.plans import Plan
 
 GIVEN = -1
@@ -41,6 +42,8 @@ def random_order(
         int32[rows, length], the step of each free position, -1 elsewhere.
     """
     rows, length = free.shape
+    fits = length * (knots.shape[1] - 1) < 2**31
+    require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
     row_ids = jnp.arange(rows) if row_ids is None else row_ids
     # Given positions sort behind every free one, whatever their bits.
     bits = position_bits(key, row_ids, length) >> 1

@@ -29,6 +29,11 @@ def require_choice(argument: str, given: str, choices: Iterable[str]) -> None:
     require(given in options, argument, given, "one of " + ", ".join(options))
 
 
+def require_seed(argument: str, given: int) -> None:
+    """Raise :class:`InputError` unless ``given`` is a seed: JAX keeps 32 bits, of which all but the sign are free."""
+    require(0 <= given < 2**31, argument, given, "from 0 to 2^31 - 1")
+
+
 def _shown(given: object, most: int = 200) -> str:
     text = given if isinstance(given, _Verbatim) else repr(given)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -5,32 +5,47 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mdm_jax.support.errors import InputError
 
 LARGEST_JSON = 64 * 2**20
 """Bytes; a larger JSON file is refused before it is read."""
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+# Read once: reading means setting, and files that other threads make meanwhile would get the wrong permissions.
+
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write ``text`` to ``path`` atomically: readers see the old file or the new one, never a part."""
+    """Write ``text`` to ``path`` atomically: readers see the old file or the new one, never a part.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path`` (or the folder that cannot be made).
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _replace(path, text)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # not the temporary file, and not nothing
+        raise
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a temporary file beside ``path`` and put it in its place; on failure nothing is left of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -51,14 +66,14 @@ def read_json(path: str | Path, what: str) -> Any:
         what: what the file should be ("a plan"), for the error message.
 
     Raises:
-        InputError: missing, unreadable, too large or not JSON.
+        InputError: missing, unreadable, too large or not JSON (which has no NaN and no infinities).
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > LARGEST_JSON:
             raise InputError(f"{path} has {size} bytes, more than {what} can have ({LARGEST_JSON}).")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {what}.") from None
     except InputError:
@@ -69,6 +84,11 @@ def read_json(path: str | Path, what: str) -> Any:
         raise InputError(f"{path} is not {what}: its JSON is nested too deeply.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read as {what}: {error.strerror}.") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    """What Python's JSON reader would take though JSON has no such number."""
+    raise ValueError(f"{constant} is no number")
 
 
 def digest(data: bytes | str) -> str:

@@ -1,1 +1,15 @@
 """Schedules, energies, profiles and plans: mathematics, no model and no random key."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdm_jax.theory import energies, plans, profiles, schedule_text, schedules
+
+__all__ = ["energies", "plans", "profiles", "schedule_text", "schedules"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"mdm_jax.theory.{name}")
+    raise AttributeError(f"module 'mdm_jax.theory' has no attribute {name!r}")

@@ -193,7 +193,7 @@ def optimal_for_every_budget(profile: Profile, most_steps: int | None = None) ->
         profile: the model's profile.
         most_steps: the largest budget wanted; ``length`` if left out.
 
-    Source: arXiv 2511.04647; notes A7.
+    Source: arXiv 2511.04647; checked against all compositions in tests/theory.
     """
     length = profile.length
     most_steps = length if most_steps is None else most_steps

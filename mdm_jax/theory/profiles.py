@@ -93,7 +93,7 @@ class Profile:
         Raises:
             InputError: negative sizes, or a sum other than ``length``.
 
-        Source: arXiv 2510.25544; notes A3.
+        Source: arXiv 2510.25544; the identity is derived and enumerated in tests/theory.
         """
         sizes, before = self._steps(sizes)
         return np.asarray(np.sum(sizes * self.values[before], axis=-1))

@@ -2,12 +2,14 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from mdm_jax.models.denoiser import Params
+from mdm_jax.support.errors import InputError
 from mdm_jax.training.step import TrainState
 
 KEPT = 2
@@ -21,8 +23,11 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | Path) -> None:
+        self._directory = Path(directory).resolve()
+        if self._directory.exists() and not self._directory.is_dir():
+            raise InputError(f"{directory} must be a folder of checkpoints; it is a file.")
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        self._manager = ocp.CheckpointManager(Path(directory).resolve(), options=options)
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -46,23 +51,26 @@ class Checkpoints:
             ),
         )
 
-    def restore(self, like: TrainState, step: int | None = None) -> TrainState:
-        """The state of ``step`` (the newest if left out); ``like`` gives its structure, shapes and types."""
-        abstract = jax.tree.map(_abstract, like)
-        found = self._manager.restore(
-            self.latest() if step is None else step,
-            args=ocp.args.Composite(
-                average=ocp.args.StandardRestore(abstract.average),
-                training=ocp.args.StandardRestore(vars(dataclasses.replace(abstract, average=None))),
-            ),
-        )
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest state; ``like`` gives its structure, shapes and types."""
+        found = self._read(average=like.average, training=vars(dataclasses.replace(like, average=None)))
         return TrainState(**{**found["training"], "average": found["average"]})
 
-    def restore_average(self, like: Params, step: int | None = None) -> Params:
-        """The averaged parameters alone; ``like`` gives their structure, shapes and types."""
-        restore = ocp.args.StandardRestore(jax.tree.map(_abstract, like))
-        found = self._manager.restore(self.latest() if step is None else step, args=ocp.args.Composite(average=restore))
-        return found["average"]
+    def restore_average(self, like: Params) -> Params:
+        """The newest averaged parameters alone; ``like`` gives their structure, shapes and types."""
+        return self._read(average=like)["average"]
+
+    def _read(self, **items: Any) -> Any:
+        """Items of the newest checkpoint, by name, each like the value given."""
+        step = self.latest()
+        wanted = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, like)) for name, like in items.items()}
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        except Exception as error:  # Orbax and TensorStore raise many kinds, with pages of text
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise InputError(
+                f"checkpoint {step} in {self._directory} cannot be read, or is of another model: {reason}"
+            ) from error
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
-from mdm_jax.support.errors import require
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.tasks import Task
 from mdm_jax.training.checkpoints import Checkpoints
@@ -36,12 +36,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    denoiser: Initialisable,
+    denoiser: Denoiser,
     task: Task,
     steps: int | None = None,
     *,
     directory: str | Path | None = None,
     settings: Settings | None = None,
+    params: Params | None = None,
     report_every: int | None = None,
     checkpoint_every: int | None = None,
     progress: bool = True,
@@ -50,14 +51,16 @@ def fit(
 
     With a ``directory`` the run is saved as it goes, and calling again with the same arguments continues from the
     newest checkpoint: a killed run ends bitwise equal to an uninterrupted one on the same machine and flags, since
-    data and masks depend on (seed, step) alone. A finished run is loaded, not trained again.
+    data and masks depend on (seed, step) alone (on GPU, where XLA is told to be deterministic). A finished run is
+    loaded, not trained again.
 
     Args:
-        denoiser: a model that can make its own parameters.
+        denoiser: the model.
         task: what to learn.
         steps: optimiser steps; shorthand for ``settings=Settings(steps=...)``.
         directory: where to keep the run; nothing is written if left out.
         settings: everything else about the training; ``length`` is taken from the task.
+        params: where to start, for a denoiser that cannot make its own parameters (``from_nnx``, ``from_function``).
         report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
         checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
             and on Ctrl-C.
@@ -73,10 +76,11 @@ def fit(
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
-    report_every = report_every or max(1, settings.steps // 20)
-    checkpoint_every = checkpoint_every or max(1, math.ceil(settings.steps / 10))
-    fits = denoiser.vocab_size == task.vocab_size
-    require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
+    report_every = max(1, settings.steps // 20) if report_every is None else report_every
+    checkpoint_every = max(1, math.ceil(settings.steps / 10)) if checkpoint_every is None else checkpoint_every
+    require(report_every >= 1, "report_every", report_every, "at least 1")
+    require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "at least 1")
+    _check_task(denoiser, task)
 
     config = configuration(task, denoiser, settings)
     place = None if directory is None else RunDirectory(Path(directory))
@@ -86,18 +90,18 @@ def fit(
             claim(place, config)
             checkpoints = stack.enter_context(Checkpoints(place.checkpoints))
             if checkpoints.latest() is not None:
-                like = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+                like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
                 state = checkpoints.restore(like)
             log = place.cut_log(0 if state is None else int(state.step))
         if state is None:
-            state = jax.jit(initial_state, static_argnums=(0, 1))(denoiser, settings)
+            state = jax.jit(initial_state, static_argnums=(0, 1))(denoiser, settings, params)
         reporter = _Reporter(denoiser, task, place, log)
         state = _loop(denoiser, settings, task, state, checkpoints, reporter, report_every, checkpoint_every, progress)
     return Run(denoiser, state.average, place, settings, int(state.step), config["task"])
 
 
 def _loop(
-    denoiser: Initialisable,
+    denoiser: Denoiser,
     settings: Settings,
     task: Task,
     state: TrainState,
@@ -125,6 +129,8 @@ def _loop(
                 checkpoints.save(state)
             if stopping:
                 raise Interrupted(_how_to_go_on(reporter.place, done, settings.steps))
+        if interrupted.is_set():
+            raise Interrupted("the last step was already done: the run is finished; what follows it was not begun.")
     return state
 
 
@@ -168,6 +174,21 @@ class _Reporter:
         self._losses, self._since = [], time.perf_counter()
         self._shown = {"held-out": f"{line['held_out_bits_per_token']:.2f} bits/token", "tok/s": f"{speed:,.0f}"}
         return self._shown
+
+
+def _check_task(denoiser: Denoiser, task: Task) -> None:
+    """Refuse a task that does not fit the model, or arrays that do not fit the task."""
+    fits = denoiser.vocab_size == task.vocab_size
+    require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
+    length, shape = task.length, verbatim(f"shape {task.train.shape}")
+    if task.train.ndim == 1:
+        require(len(task.train) >= length, "task.train", shape, f"a stream of at least {length} tokens")
+    else:
+        rows = task.train.ndim == 2 and task.train.shape[1] == length and len(task.train) > 0
+        require(rows, "task.train", shape, f"a stream, or of shape [examples, {length}]")
+    shape = verbatim(f"shape {task.validation.shape}")
+    enough = task.validation.ndim == 2 and len(task.validation) >= 2 and task.validation.shape[1] == length
+    require(enough, "task.validation", shape, f"of shape [rows, {length}] with at least 2 rows")
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.training.corruption import Corrupted, mask_counts
 
+ROWS = 32
+"""Rows that :func:`stratified_nelbo` encodes together."""
+
 
 def masked_cross_entropy(
     denoiser: Denoiser,
@@ -55,4 +58,15 @@ def stratified_nelbo(
     denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], key: PRNGKeyArray
 ) -> Float[Array, " rows"]:
     """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows]."""
-    return nelbo(denoiser, params, tokens, mask_counts(key, tokens, denoiser.mask_id))
+    rows = tokens.shape[0]
+    corrupted = mask_counts(key, tokens, denoiser.mask_id)
+
+    def chunked(leaf: Array) -> Array:
+        filled = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], -rows % ROWS, axis=0)])
+        return filled.reshape(-1, ROWS, *leaf.shape[1:])
+
+    def of_chunk(chunk: tuple[Array, Corrupted]) -> Array:
+        return nelbo(denoiser, params, *chunk)
+
+    # A few rows at a time: the memory needed does not grow with their number.
+    return jax.lax.map(of_chunk, jax.tree.map(chunked, (tokens, corrupted))).reshape(-1)[:rows]

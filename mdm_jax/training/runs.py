@@ -3,7 +3,9 @@
 config.json       task, model, settings, versions: enough to rebuild the run
 log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
 checkpoints/      Orbax checkpoints
-profile.json, plans/, samples.json, report.html   added by the commands that make them
+profile.json, held_out.json     what ``mdm-jax profile`` measures
+tuning.json, plans/             what ``mdm-jax tune`` finds
+samples.json, report.html       what ``mdm-jax demo`` adds
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ from typing import Any
 import jax
 
 from mdm_jax import models, tasks
-from mdm_jax.models.denoiser import Initialisable, Params
+from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json, write_json, write_text
 from mdm_jax.tasks import Task, Vocabulary
@@ -81,16 +83,34 @@ class RunDirectory:
             raise InputError(f"{self.config} is not the configuration of a run: its format must be {FORMAT!r}.")
         return value
 
+    def settings(self, config: dict[str, Any]) -> Settings:
+        """The settings in ``config``, the content of ``config.json``."""
+        try:
+            return Settings(**config["settings"])
+        except TypeError as error:
+            raise InputError(f"{self.config} has settings of another version or type: {error}.") from None
+        except InputError as error:
+            raise InputError(f"{self.config} has settings that cannot be: {error}") from None
+
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of ``log.jsonl``; a last line cut short by a crash is left out."""
         if not self.log.exists():
             return []
+        try:
+            texts = self.log.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{self.log} is not the log of a run: it is not UTF-8 text.") from None
         lines = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        for number, text in enumerate(texts, start=1):
             try:
-                lines.append(json.loads(line))
+                line = json.loads(text)
             except json.JSONDecodeError:
-                break
+                if number == len(texts):
+                    break
+                raise InputError(f"{self.log} is not the log of a run: line {number} is not JSON.") from None
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise InputError(f"{self.log} is not the log of a run: line {number} has no step.")
+            lines.append(line)
         return lines
 
     def cut_log(self, step: int) -> list[dict[str, Any]]:
@@ -100,7 +120,7 @@ class RunDirectory:
         return kept
 
 
-def configuration(task: Task, denoiser: Initialisable, settings: Settings) -> dict[str, Any]:
+def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[str, Any]:
     """The content of ``config.json``."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mdm-jax")
     return {
@@ -119,8 +139,10 @@ def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
         InputError: the directory holds a run with another task, model or settings.
     """
     if not directory.config.exists():
-        strangers = directory.path.exists() and any(directory.path.iterdir())
-        require(not strangers, "directory", str(directory.path), "new, empty or a run directory")
+        # A kill while config.json was being written leaves a temporary file of ours.
+        found = directory.path.iterdir() if directory.path.exists() else ()
+        ours = (path.name.startswith(".config.json.") and path.suffix == ".tmp" for path in found)
+        require(all(ours), "directory", str(directory.path), "new, empty or a run directory")
         write_json(directory.config, config)
         return
     present = directory.read_config()
@@ -150,7 +172,7 @@ class Run:
         description: the task as stored with the run.
     """
 
-    denoiser: Initialisable
+    denoiser: Denoiser
     params: Params
     directory: RunDirectory | None
     settings: Settings
@@ -167,48 +189,53 @@ class Run:
         """The vocabulary, stored with the run: showing and prompting need no data."""
         return tasks.vocabulary_of(self.description)
 
+    @property
+    def place(self) -> RunDirectory:
+        """The directory of a run that has one."""
+        if self.directory is None:
+            raise InputError("this run was trained in memory; it has no directory.")
+        return self.directory
+
     @functools.cached_property
     def profile(self) -> Profile:
         """The profile stored with the run."""
-        require(self.directory is not None, "run", "a run without a directory", "a run with a directory")
-        assert self.directory is not None
-        if not self.directory.profile.exists():
-            raise InputError(
-                f"{self.directory.path} has no profile yet; make one with: mdm-jax profile {self.directory.path}"
-            )
-        return profiles.load(self.directory.profile)
+        path = self.place.profile
+        if not path.exists():
+            raise InputError(f"{self.place.path} has no profile yet; make one with: mdm-jax profile {self.place.path}")
+        profile = profiles.load(path)
+        if profile.length != self.settings.length:
+            raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}.")
+        return profile
 
 
-def load(directory: str | Path, denoiser: Initialisable | None = None) -> Run:
+def load(directory: str | Path, denoiser: Denoiser | None = None, params: Params | None = None) -> Run:
     """A run from its directory: denoiser, averaged parameters, task.
 
     Args:
         directory: what ``training.fit`` or ``mdm-jax train`` wrote.
         denoiser: your own model, if the run was trained with one; the library's models are rebuilt from the
             configuration.
+        params: parameters of the same structure, for a denoiser that cannot make its own (NNX, plain functions).
 
     Raises:
-        InputError: no run there, no checkpoint yet, or a model that only you can supply.
+        InputError: no run there, no checkpoint yet, an unreadable one, or a model that only you can supply.
     """
     place = RunDirectory(Path(directory))
     config = place.read_config()
-    try:
-        settings = Settings(**config["settings"])
-    except TypeError as error:
-        raise InputError(f"{place.config} has settings of another version: {error}.") from None
+    settings = place.settings(config)
     if denoiser is None:
         if config.get("model") is None:
             raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
         denoiser = models.from_description(config["model"])
-    like = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+    like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
     if not place.checkpoints.exists():
         raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
     with Checkpoints(place.checkpoints) as checkpoints:
         step = checkpoints.latest()
         if step is None:
             raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
-        params = checkpoints.restore_average(like.average, step)
-    return Run(denoiser, params, place, settings, step, config["task"])
+        average = checkpoints.restore_average(like.average)
+    return Run(denoiser, average, place, settings, step, config["task"])
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,8 @@
 """One training step: a pure function of (state, data). Every way of running it compiles this same function."""
 
 import dataclasses
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +32,12 @@ class Settings:
         optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw".
         learning_rate: at its peak; of Muon, or of AdamW.
         adam_fraction: the learning rate of the parameters that Muon leaves to Adam, as a fraction of Muon's.
-        warmup: fraction of the steps over which the learning rate rises linearly from 0; it then falls linearly to 0.
-        weight_decay: decoupled, on matrices only.
+        warmup: fraction of the steps over which the learning rate rises linearly; it then falls linearly towards 0.
+        weight_decay: decoupled; under Muon on the matrices between hidden layers, under AdamW on every parameter of
+            two axes or more.
         clip: global gradient norm.
-        average: decay of the exponential moving average of the parameters, which is what is evaluated and sampled.
+        average: decay of the exponential moving average of the parameters, which is what is evaluated and sampled;
+            at step ``n`` no more than ``(1 + n) / (10 + n)``, so that the start is soon forgotten.
         seed: of the parameters, the data order and the masks.
     """
 
@@ -51,15 +54,19 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            right = type(value) is kind or (kind is float and type(value) is int)
+            require(right, field.name, value, {int: "a whole number", float: "a number", str: "text"}[kind])
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.length >= 2, "length", self.length, "at least 2")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "positive and finite")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
-        require(self.adam_fraction > 0, "adam_fraction", self.adam_fraction, "positive")
+        require(0 < self.adam_fraction < math.inf, "adam_fraction", self.adam_fraction, "positive and finite")
         require_choice("optimizer", self.optimizer, ("adamw", "muon"))
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        require(self.clip > 0, "clip", self.clip, "positive")
+        require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more, and finite")
+        require(0 < self.clip < math.inf, "clip", self.clip, "positive and finite")
         require(0 <= self.average < 1, "average", self.average, "from 0 to below 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2^31 - 1")
 
@@ -100,12 +107,15 @@ def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransform
         settings: how to train.
         vocab_size: tells embeddings and heads, which Muon is not meant for, from the matrices between hidden layers.
     """
-    warm = max(1, round(settings.warmup * settings.steps))
+    warm = round(settings.warmup * settings.steps)
 
     def rate(peak: float) -> optax.Schedule:
-        rise = optax.linear_schedule(0.0, peak, warm)
-        fall = optax.linear_schedule(peak, 0.0, max(1, settings.steps - warm))
-        return optax.join_schedules([rise, fall], [warm])
+        def at(count: Any) -> Any:
+            rise = (count + 1) / max(1, warm)
+            fall = (settings.steps - count) / max(1, settings.steps - warm)
+            return peak * jnp.clip(jnp.minimum(rise, fall), 0.0, 1.0)
+
+        return at
 
     if settings.optimizer == "adamw":
         chosen = optax.adamw(
@@ -123,9 +133,21 @@ def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransform
     return optax.chain(optax.clip_by_global_norm(settings.clip), chosen)
 
 
-def initial_state(denoiser: Initialisable, settings: Settings) -> TrainState:
-    """Fresh parameters and optimiser state; a pure function of ``settings``."""
-    params = denoiser.init(jax.random.key(settings.seed), settings.length)
+def initial_state(denoiser: Denoiser, settings: Settings, params: Params = None) -> TrainState:
+    """The state before the first step, a pure function of its arguments.
+
+    Args:
+        denoiser: the model.
+        settings: how to train.
+        params: initial parameters, for a denoiser that cannot make its own (NNX modules, plain functions).
+
+    Raises:
+        InputError: no ``params`` and a denoiser without ``init``.
+    """
+    if params is None:
+        able = hasattr(denoiser, "init")
+        require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
+        params = cast(Initialisable, denoiser).init(jax.random.key(settings.seed), settings.length)
     average = jax.tree.map(jnp.copy, params)
     return TrainState(
         jnp.zeros((), jnp.int32), params, average, optimizer_of(settings, denoiser.vocab_size).init(params)
@@ -184,7 +206,7 @@ def train_steps(
     def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, history = carry
         state, metrics = train_step(denoiser, settings, state, train)
-        return state, jax.tree.map(lambda row, value: row.at[i].set(value), history, metrics)
+        return state, jax.tree.map(lambda row, value: row.at[i].set(value.astype(row.dtype)), history, metrics)
 
     return jax.lax.fori_loop(0, count, body, (state, empty))
 
@@ -194,11 +216,21 @@ def _matrices(params: Params) -> Any:
 
 
 def _muon_dimensions(params: Params, vocab_size: int) -> Any:
-    """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam."""
+    """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam.
+
+    The head is told by its name, "head"; in a model that names none so, by its output axis of ``vocab_size``.
+    """
+
+    def name_of(path: tuple[Any, ...]) -> str:
+        return jax.tree_util.keystr(path, simple=True, separator="/")
+
+    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    named = any("head/" in f"{name}/" for name in names)
 
     def one(path: tuple[Any, ...], leaf: Any) -> Any:
-        last = jax.tree_util.keystr(path[-1:], simple=True) if path else ""
-        inside = last == "kernel" and leaf.ndim == 2 and not {vocab_size, vocab_size + 1} & set(leaf.shape)
+        name = f"{name_of(path)}/"
+        is_head = "head/" in name if named else leaf.shape[-1:] == (vocab_size,)
+        inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head
         return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
 
     return jax.tree_util.tree_map_with_path(one, params)

@@ -1,7 +1,10 @@
 """What a user does at a terminal, from training to the report, on a text of their own."""
 
+import errno
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +16,9 @@ import pytest
 
 import mdm_jax
 from mdm_jax.app.cli import main
+from mdm_jax.app.tune import fitting
+from mdm_jax.theory import profiles
+from mdm_jax.training import RunDirectory
 
 TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4"]
 
@@ -87,7 +93,8 @@ def check_tuning(directory, length, budgets):
         for entry in budget["plans"]:
             assert sum(entry["plan"]["sizes"]) == length
             assert len(entry["plan"]["sizes"]) <= budget["steps"]
-            assert abs(entry["checked"]["z"]) < 3
+            z = entry["checked"]["z"]
+            assert abs(z) < 3, f"{budget['steps']} steps, {entry['role']}: z = {z:.2f}"
 
 
 @pytest.mark.core
@@ -147,6 +154,8 @@ def test_energy_prints_a_table_and_json(capsys):
         (["train", "out", "--steps", "0"], "steps must be at least 1; got 0"),
         (["train", "out", "--optimizer", "sgd"], "optimizer must be one of adamw, muon; got 'sgd'"),
         (["train", "out", "--width", "10"], "width must be a multiple of 2 * heads = 8; got 10"),
+        (["train", "out", "--checkpoint-every", "0"], "--checkpoint-every must be at least 1; got 0"),
+        (["train", "out", "--seed", "-1"], "seed must be from 0 to 2^31 - 1; got -1"),
         (["energy", "sin"], "schedule must be one of linear, sine, sine_squared"),
         (["energy", "beta:1"], "beta takes 2, as in beta:A,B"),
     ],
@@ -168,6 +177,12 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["sample", "--steps", "0"], "--steps must be from 1 to 16; got 0"),
         (["sample", "--rows", "0"], "--rows must be at least 1"),
         (["sample", "--temperature", "-1"], "--temperature must be 0 or more"),
+        (["sample", "--temperature", "inf"], "--temperature must be 0 or more, and finite; got inf"),
+        (["sample", "--temperature", "nan"], "--temperature must be 0 or more, and finite; got nan"),
+        (["sample", "--seed", "-1"], "--seed must be from 0 to 2^31 - 1; got -1"),
+        (["sample", "--plan", "nothing.json", "--steps", "4"], "--steps cannot be given beside --plan"),
+        (["sample", "--blank", "?"], "--blank must be given beside --infill"),
+        (["sample", "--prompt", "the", "--blank", "?"], "--blank must be given beside --infill"),
         (["sample", "--schedule", "beta:0,1"], "needs a positive number for a"),
         (["sample", "--plan", "nothing.json"], "nothing.json does not exist"),
         (["sample", "--prompt", "ÿ"], "ÿ"),
@@ -175,8 +190,12 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["sample", "--infill", "a?", "--blank", "??"], "mask"),
         (["tune", "--budgets", "4,x"], "--budgets must be whole numbers separated by commas"),
         (["tune", "--budgets", "4,17"], "--budgets must be numbers of steps from 1 to 16"),
-        (["tune", "--check-rows", "-1"], "--check-rows must be 0 or more"),
+        (["tune", "--check-rows", "-1"], "--check-rows must be 0 (no check), or 2 or more; got -1"),
+        (["tune", "--check-rows", "1"], "--check-rows must be 0 (no check), or 2 or more; got 1"),
+        (["tune", "--seed", "-1"], "--seed must be from 0 to 2^31 - 1; got -1"),
+        (["tune", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["profile", "--passes", "3"], "passes must be at least"),
+        (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["train", "--seed", "5"], "holds a run with another"),
     ],
 )
@@ -185,8 +204,128 @@ def test_bad_requests_to_a_run_change_nothing(arguments, says, trained, capsys):
     assert main([arguments[0], str(trained), *arguments[1:]]) == 2
     captured = capsys.readouterr()
     assert says in captured.err
-    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
     assert before == {path: path.read_bytes() for path in trained.rglob("*.json")}
+
+
+@pytest.mark.core
+def test_defaults_fit_a_short_run(trained, tmp_path, capsys):
+    """16 tokens: 32 steps are too many to ask for, and no default asks for them."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    tuned = printed_json(capsys, ["tune", copy, "--check-rows", "0"])
+    assert [budget["steps"] for budget in tuned["budgets"]] == [4, 8, 16]
+    assert printed_json(capsys, ["sample", copy, "--schedule", "linear", "--rows", "1"])["plan"]["sizes"] == [1] * 16
+    assert main(["tune", str(copy), "--budgets", "4,32"]) == 2
+    assert [fitting((4, 8), length) for length in (2, 4, 7, 8, 128)] == [[2], [4], [4], [4, 8], [4, 8]]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("name", "content", "commands", "says"),
+    [
+        ("config.json", {"model": None}, ["train", "sample"], "trained with a model of your own"),
+        ("config.json", {"settings": {"colour": 1}}, ["train", "sample"], "config.json has settings"),
+        ("config.json", {"settings": {"steps": 0}}, ["train", "sample"], "steps must be at least 1; got 0"),
+        ("tuning.json", {"families": {}}, ["report"], "families must be of at least one entry"),
+        ("tuning.json", {"steps": []}, ["report"], "steps must be of at least one entry"),
+        ("tuning.json", {"nelbo_nats": float("nan")}, ["report"], "not valid JSON (NaN is no number)"),
+        ("profile.json", profiles.from_values(np.ones(4)).to_json(), ["report", "tune"], "profile.json"),
+    ],
+)
+def test_files_that_were_edited_are_refused(name, content, commands, says, trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    path = copy / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    before = contents(copy)
+    for command in commands:
+        assert main([command, str(copy)]) == 2
+        captured = capsys.readouterr()
+        assert says in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("model", "transformer text", "'transformer text'"),
+        ("model", [1], "[1]"),
+        ("model", {"family": "transformer", "width": "wide"}, "model width must be a whole number"),
+        ("settings", {"steps": "many"}, "config.json has settings"),
+        ("settings", {"learning_rate": None}, "config.json has settings"),
+    ],
+)
+def test_configurations_of_wrong_types_are_refused(part, value, says, trained, tmp_path):
+    """In processes of their own: the type checks of the tests would object first, in many lines."""
+    config = json.loads((trained / "config.json").read_text()) | {part: value}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name in ("train", "sample"):
+        done = command([name, str(tmp_path)])
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("lose", [lambda log: log.unlink(), lambda log: log.write_text("")], ids=["deleted", "empty"])
+def test_a_finished_run_without_its_log_is_still_loaded(lose, trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    lose(copy / "log.jsonl")
+    result = printed_json(capsys, ["train", copy])
+    assert result["step"] == 60
+    assert result["seconds"] is result["held_out_bits_per_token"] is result["held_out_standard_error"] is None
+    assert main(["train", str(copy)]) == 0
+    assert "held-out unknown bits per token" in capsys.readouterr().out
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(("place", "says"), [("file", "Not a directory"), ("file/run", "Not a directory")])
+def test_a_directory_that_cannot_be_one_is_refused(place, says, story, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for arguments in (["train", "--task", f"text:{story}", *TINY], ["demo", "--task", f"text:{story}", "--directory"]):
+        assert main([*arguments, str(tmp_path / place)]) == 2
+        sentence = capsys.readouterr().err.splitlines()[-1]
+        assert sentence.startswith(f"mdm-jax: {tmp_path / 'file'}")
+        assert sentence.endswith(f"{says}.")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert main(["sample", str(tmp_path / place)]) == 2
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_files_that_cannot_be_written_are_named(kind, trained, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(kind, os.strerror(kind))
+
+    before = contents(trained)
+    monkeypatch.setattr(os, "fsync", fail)
+    assert main(["tune", str(trained), "--budgets", "2", "--check-rows", "0"]) == 2
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert sentence == f"mdm-jax: {trained / 'plans' / 'optimal-2.json'} cannot be used: {os.strerror(kind)}."
+    assert contents(trained) == before
+
+
+@pytest.mark.core
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_standard_output_that_is_full_is_a_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mdm_jax.app.cli", "energy"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "mdm-jax: standard output or a file cannot be used: No space left on device.\n"
+
+
+def contents(directory):
+    """Every file that commands write, by path."""
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 @pytest.mark.core
@@ -203,6 +342,21 @@ def test_help_is_instant_because_jax_is_not_imported():
     assert command(["sing"]).returncode == 2
 
 
+def newest_checkpoint(directory):
+    """The step of the newest whole checkpoint, -1 if there is none."""
+    names = (path.name for path in directory.glob("checkpoints/*"))
+    return max((int(name) for name in names if name.isdigit()), default=-1)
+
+
+def wait_for_checkpoint(process, directory, step):
+    """Return once a checkpoint of ``step`` or later is there and ``process`` still runs."""
+    deadline = time.monotonic() + 120
+    while newest_checkpoint(directory) < step:
+        assert process.poll() is None, "it ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
     """A real process, killed without warning once a checkpoint exists, started again by the same command."""
     train = ["train", "--task", f"text:{story}", "--steps", "800", "--checkpoint-every", "20", "--json", *TINY]
@@ -212,19 +366,20 @@ def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
-    while not any(path.name.isdigit() for path in cut.glob("checkpoints/*")):
-        assert process.poll() is None, "finished before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoint(process, cut, 60)  # figures are logged every 40 steps
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    reached = max(int(path.name) for path in cut.glob("checkpoints/*") if path.name.isdigit())
+    reached = newest_checkpoint(cut)
     assert reached < 800
+    kept = [line for line in RunDirectory(cut).read_log() if line["step"] <= reached]
+    assert [line["step"] for line in kept] == list(range(40, reached + 1, 40))
     for directory in (cut, whole):
         done = command(["train", str(directory), *train[1:]])
         assert done.returncode == 0, done.stderr
+    logged = RunDirectory(cut).read_log()
+    assert logged[: len(kept)] == kept, "it went on from an earlier step: the times differ"
+    assert [line["step"] for line in logged] == list(range(40, 801, 40))
     one, two = (mdm_jax.load(directory) for directory in (cut, whole))
     assert one.step == two.step == 800
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
@@ -233,24 +388,20 @@ def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
 
 def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
     directory = tmp_path / "stopped"
-    train = ["--task", f"text:{story}", "--steps", "200000", *TINY]
+    train = ["--task", f"text:{story}", "--steps", "200000", "--checkpoint-every", "20", *TINY]
     process = subprocess.Popen(
         [sys.executable, "-m", "mdm_jax.app.cli", "train", str(directory), *train],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not (directory / "checkpoints").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(6)  # past the compilation
+    wait_for_checkpoint(process, directory, 20)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
-    assert any(path.name.isdigit() for path in (directory / "checkpoints").iterdir())
+    assert f"stopped at step {newest_checkpoint(directory)} of 200000" in errors
 
 
 def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, monkeypatch, capsys):
@@ -266,6 +417,10 @@ def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, monkey
     for _ in range(2):
         assert main(["demo", "--directory", str(directory), "--task", f"text:{story}"]) == 0
         assert "report.html in a browser" in capsys.readouterr().out
+    (directory / "log.jsonl").unlink()
+    result = printed_json(capsys, ["demo", "--directory", directory, "--task", f"text:{story}"])
+    assert result["training"]["step"] == 20
+    assert result["training"]["seconds"] is None
     made = {path.name for path in directory.iterdir()}
     assert made >= {"config.json", "log.jsonl", "checkpoints", "profile.json", "held_out.json", "tuning.json", "plans"}
     assert made >= {"samples.json", "report.html"}

@@ -333,6 +333,9 @@ def test_what_users_wrote_is_escaped(copy):
         ("held_out.json", ["baselines", 1, "name"], None, "baselines[1].name must be text; got None"),
         ("profile.json", ["nats_per_token"], "x", "is not a profile: ValueError"),
         ("tuning.json", ["length"], 0, "length must be at least 1; got 0"),
+        ("tuning.json", ["families"], {}, "families must be of at least one entry"),
+        ("tuning.json", ["steps"], [], "steps must be of at least one entry"),
+        ("tuning.json", ["steps"], [0, 2, 4, 8, 16, 32, 64, 128], "steps must be at least 1 each"),
         ("tuning.json", ["steps"], "all", "steps must be a list; got 'all'"),
         ("tuning.json", ["families", "linear"], [1.0], "families.linear must be of 8 numbers"),
         ("tuning.json", ["budgets", 0, "plans", 0, "plan", "sizes"], [0, 128], "sizes must be"),
@@ -358,6 +361,13 @@ def test_malformed_files_give_one_sentence(copy, name, place, value, said):
     assert sentence.startswith(str(copy.path / name))
     assert "\n" not in sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.core
+def test_the_profile_of_another_length_gives_one_sentence(copy):
+    profiles.from_values(np.linspace(3.0, 1.0, 64)).save(copy.profile)
+    with pytest.raises(InputError, match=r"profile\.json is not a profile of this run: its length must be 128; got 64"):
+        report.render(copy)
 
 
 @pytest.mark.core

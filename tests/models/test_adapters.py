@@ -113,6 +113,37 @@ def test_context_reaches_the_model():
     assert np.asarray(out.tokens).tolist() == [[1, 1, 1], [3, 3, 3]]
 
 
+@pytest.mark.core
+def test_the_transformer_takes_a_context_if_it_was_made_for_one():
+    denoiser = models.transformer(VOCAB, length=6, width=16, depth=1, heads=2)
+    context = jnp.ones((2, 3))
+    params = denoiser.init(jax.random.key(0), 6, context[:1])
+    noisy = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), params)
+    tokens = jnp.full((2, 6), VOCAB)
+    logits = models.logits(denoiser, noisy, tokens, context * jnp.array([[0.0], [3.0]]))
+    assert not np.allclose(logits[0], logits[1])
+    # zero-initialised: at first the context changes nothing, and without one it costs no parameters
+    np.testing.assert_array_equal(
+        models.logits(denoiser, params, tokens, context), models.logits(denoiser, params, tokens, 5 * context)
+    )
+    plain = denoiser.init(jax.random.key(0), 6)
+    assert len(jax.tree.leaves(plain)) < len(jax.tree.leaves(params))
+
+
+@pytest.mark.core
+def test_the_transformer_sees_both_ways_and_takes_shorter_sequences():
+    denoiser = models.transformer(VOCAB, length=8, width=16, depth=1, heads=2)
+    params = denoiser.init(jax.random.key(0), 8)
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), params)
+    base = jnp.zeros((1, 5), jnp.int32)
+    for changed in (0, 4):
+        other = base.at[0, changed].set(1)
+        moved = np.abs(models.logits(denoiser, params, base) - models.logits(denoiser, params, other)).max(axis=-1)[0]
+        assert np.all(moved > 1e-6), changed
+    with pytest.raises(InputError, match="tokens must be at most 8 long, as the model is; got 9"):
+        models.logits(denoiser, params, jnp.zeros((1, 9), jnp.int32))
+
+
 def test_a_mask_among_the_logits_is_never_drawn():
     denoiser = models.from_function(plain, VOCAB, mask_id=2)
     params = jnp.zeros((VOCAB + 1, VOCAB)).at[:, 2].set(100.0)
@@ -138,6 +169,11 @@ def test_a_mask_among_the_logits_is_never_drawn():
         ),
         (lambda: models.from_description({"family": "unet"}), "model family must be 'transformer'; got 'unet'"),
         (lambda: models.from_description({"family": "transformer", "vocab_size": 5, "colour": 1}), "another version"),
+        (lambda: models.from_description([1]), "model family must be 'transformer'; got [1]"),
+        (
+            lambda: models.from_description({"family": "transformer", "vocab_size": 5, "depth": "4"}),
+            "model depth must be a whole number; got '4'",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(make, says):

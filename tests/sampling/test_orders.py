@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mdm_jax.sampling import GIVEN, plan_knots, random_order
+from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan
 
@@ -51,3 +52,8 @@ def test_plans_of_one_row_share_their_order():
     fine = random_order(jax.random.key(3), jnp.asarray(plan_knots(plans.uniform(12, 12), 2)), free)
     coarse = random_order(jax.random.key(3), jnp.asarray(plan_knots(plans.uniform(12, 3), 2)), free)
     np.testing.assert_array_equal(np.asarray(fine) // 4, coarse)
+
+
+def test_lengths_beyond_int32_arithmetic_are_refused_not_garbled():
+    with pytest.raises(InputError, match="length must be such that"):
+        random_order(jax.random.key(0), jnp.zeros((1, 46_402), jnp.int32), jnp.ones((1, 46_401), bool))

@@ -1,6 +1,6 @@
 import pytest
 
-from mdm_jax.support.errors import InputError, require, require_choice, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, require_seed, verbatim
 
 
 @pytest.mark.core
@@ -38,6 +38,15 @@ def test_what_is_long_is_shortened(given):
         require(False, "x", given, "y")
     assert len(str(caught.value)) < 250
     assert str(caught.value).endswith("....")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("seed", [-1, 2**31, 10**30])
+def test_seeds_have_31_bits(seed):
+    require_seed("seed", 0)
+    require_seed("seed", 2**31 - 1)
+    with pytest.raises(InputError, match=f"--seed must be from 0 to .* - 1; got {seed}"):
+        require_seed("--seed", seed)
 
 
 @pytest.mark.core

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -29,13 +31,31 @@ def test_write_and_read(tmp_path):
 @pytest.mark.core
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_follow_the_umask(mask, tmp_path):
-    before = os.umask(mask)
-    try:
-        path = files.write_text(tmp_path / "file", "text")
-        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
-        assert os.umask(mask) == mask  # and the umask is as it was
-    finally:
-        os.umask(before)
+    path = tmp_path / "file"
+    script = f"import os; from mdm_jax.support import files; files.write_text({str(path)!r}, ''); print(os.umask(0))"
+    done = subprocess.run([sys.executable, "-c", script], umask=mask, capture_output=True, text=True, check=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert int(done.stdout) == mask  # and the umask is as it was
+
+
+@pytest.mark.core
+def test_writing_leaves_the_umask_alone(tmp_path, monkeypatch):
+    """Other threads make files meanwhile."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
+    files.write_text(tmp_path / "file", "text")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("moment", ["replace", "fsync", "chmod"])
+def test_an_error_names_the_file_that_was_meant(moment, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "temporary", None, "other")
+
+    monkeypatch.setattr(os, moment, fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        files.write_text(tmp_path / "file", "text")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert caught.value.filename2 is None
 
 
 class Interrupted(BaseException):
@@ -128,6 +148,15 @@ def test_not_json(content, tmp_path):
     path = tmp_path / "file.json"
     path.write_bytes(content)
     assert f"{path} is not a plan: not valid JSON (" in _message(path)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("form", ["{}", "[1, {}]", '{{"a": {}}}'])
+def test_json_has_no_such_number(form, constant, tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(form.format(constant))
+    assert _message(path) == f"{path} is not a plan: not valid JSON ({constant} is no number)."
 
 
 @pytest.mark.core

@@ -4,19 +4,22 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax.contrib
 import pytest
+from flax import nnx
 from toys import SETTINGS, PatternTask, tiny_transformer
 
 import mdm_jax
 from mdm_jax import models, training
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import Interrupted, RunDirectory, Settings, batches, fit, loop
+from mdm_jax.training import Interrupted, RunDirectory, Settings, batches, fit, loop, step
 from mdm_jax.training.step import BLOCK, initial_state, train_step, train_steps
 
 
@@ -87,9 +90,8 @@ def test_a_finished_run_is_loaded_and_costs_nothing(finished, monkeypatch):
 
 
 @pytest.mark.core
-def test_blocks_of_steps_are_the_single_steps(finished):
+def test_blocks_of_steps_are_the_single_steps():
     """The loop inside the program takes the steps that ``train_step`` takes one by one, to float rounding."""
-    del finished
     denoiser, train = tiny_transformer(), jnp.asarray(PatternTask().train)
     block, metrics = jax.jit(train_steps, static_argnums=(0, 1))(
         denoiser, SETTINGS, initial_state(denoiser, SETTINGS), train, jnp.int32(4)
@@ -157,6 +159,118 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
         assert 8 <= checkpoints.latest() < SETTINGS.steps
     run = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
     assert same(run.params, finished[1].params)
+
+
+def test_ctrl_c_at_the_very_end_stops_what_would_follow(tmp_path):
+    original = loop._steps
+
+    def pressing(denoiser, settings, state, train, count):
+        state, metrics = original(denoiser, settings, state, train, count)
+        if int(state.step) == SETTINGS.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return state, metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_steps", pressing)
+        with pytest.raises(Interrupted, match="the run is finished"):
+            fit(tiny_transformer(), PatternTask(), directory=tmp_path / "end", settings=SETTINGS, progress=False)
+    assert mdm_jax.load(tmp_path / "end").step == SETTINGS.steps
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("vocab_size", [6, 16, 48])
+def test_muon_takes_every_matrix_between_hidden_layers_whatever_the_vocabulary(vocab_size):
+    """Two in attention, two in the feed-forward layer; never the head, the embedding, gains or taps."""
+    denoiser = models.transformer(vocab_size, length=8, width=16, depth=1, heads=2)
+    params = jax.eval_shape(lambda: denoiser.init(jax.random.key(0), 8))
+
+    def is_chosen(leaf):
+        return isinstance(leaf, optax.contrib.MuonDimensionNumbers)
+
+    chosen = step._muon_dimensions(params, vocab_size)
+    names = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(chosen, is_leaf=is_chosen)
+        if is_chosen(leaf)
+    }
+    assert {name.split("/")[-2] for name in names} == {"query_key_value", "output", "expand", "contract"}
+
+
+@pytest.mark.core
+def test_models_that_cannot_make_parameters_train_from_given_ones(tmp_path):
+    """An NNX module through the same loop, run directory and load."""
+
+    class Table(nnx.Module):
+        def __init__(self, rngs):
+            self.embed, self.head = nnx.Embed(7, 8, rngs=rngs), nnx.Linear(64, 48, rngs=rngs)
+
+        def __call__(self, tokens):
+            return self.head(self.embed(tokens).reshape(tokens.shape[0], 64)).reshape(*tokens.shape, 6)
+
+    denoiser, params = models.from_nnx(Table(nnx.Rngs(0)), 6)
+    settings = dataclasses.replace(SETTINGS, steps=60)
+    with pytest.raises(InputError, match="params must be given, since NNXDenoiser cannot make its own parameters"):
+        fit(denoiser, PatternTask(), settings=settings, progress=False)
+    run = fit(denoiser, PatternTask(), params=params, settings=settings, directory=tmp_path / "nnx", progress=False)
+    assert RunDirectory(tmp_path / "nnx").read_log()[-1]["held_out_bits_per_token"] < 2.0
+    assert same(mdm_jax.load(tmp_path / "nnx", denoiser, params).params, run.params)
+
+
+def test_the_learning_rate_rises_and_falls_and_is_never_zero():
+    for warmup in (0.0, 0.1, 0.9):
+        settings = dataclasses.replace(SETTINGS, steps=20, warmup=warmup, optimizer="adamw", weight_decay=0.0)
+        optimizer = step.optimizer_of(settings, 6)
+        params = {"w": jnp.zeros(())}
+        state, rates = optimizer.init(params), []
+        for _ in range(20):
+            updates, state = optimizer.update({"w": jnp.ones(())}, state, params)
+            rates.append(-float(updates["w"]))
+        rates = np.array(rates) / settings.learning_rate
+        assert np.all(rates > 0)
+        assert rates.max() == pytest.approx(1, abs=1e-3)
+        top = int(np.argmax(rates))
+        assert np.all(np.diff(rates[: top + 1]) > 0)
+        assert np.all(np.diff(rates[top + 1 :]) < 0)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"train": np.zeros(7, np.int32)}, "task.train must be a stream of at least 8 tokens; got shape (7,)"),
+        ({"train": np.zeros((4, 9), np.int32)}, "task.train must be a stream, or of shape [examples, 8]"),
+        ({"validation": np.zeros((1, 8), np.int32)}, "task.validation must be of shape [rows, 8] with at least 2 rows"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_task_are_refused(change, says):
+    task = PatternTask()
+    vars(task).update(change)
+    with pytest.raises(InputError) as caught:
+        fit(tiny_transformer(), task, settings=SETTINGS, progress=False)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_every", "report_every"])
+@pytest.mark.parametrize("value", [0, -5])
+def test_intervals_must_be_positive(name, value):
+    with pytest.raises(InputError, match=f"{name} must be at least 1; got {value}"):
+        fit(tiny_transformer(), PatternTask(), settings=SETTINGS, progress=False, **{name: value})
+
+
+@pytest.mark.core
+def test_a_damaged_checkpoint_is_refused_with_a_sentence(finished, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(finished[0], copy)
+    for path in (copy / "checkpoints").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(InputError, match="cannot be read, or is of another model"):
+        mdm_jax.load(copy)
+
+
+def test_a_left_over_temporary_file_does_not_block_a_run(tmp_path):
+    (tmp_path / ".config.json.abc.tmp").write_text("{")
+    settings = dataclasses.replace(SETTINGS, steps=1)
+    assert fit(tiny_transformer(), PatternTask(), directory=tmp_path, settings=settings, progress=False).step == 1
 
 
 @pytest.mark.core
@@ -237,6 +351,8 @@ def test_batches_are_windows_of_the_stream_and_a_function_of_the_key():
         ("clip", 0.0),
         ("average", 1.0),
         ("seed", -1),
+        ("learning_rate", float("inf")),
+        ("clip", float("nan")),
     ],
 )
 def test_bad_settings_are_named(field, value):
