@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
@@ -15,7 +14,6 @@ from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
 
 BATCH = 32
-_random_order = jax.jit(random_order)
 
 
 def path_nelbo(
@@ -53,7 +51,7 @@ def path_nelbo(
         for i, plan in enumerate(plans):
             knots = jnp.asarray(plan_knots(plan, batch))
             for block, ids in enumerate(padded):
-                reveal_step = _random_order(key, knots, free, jnp.asarray(ids))
+                reveal_step = random_order(key, knots, free, jnp.asarray(ids))
                 log_prob = path_log_prob(denoiser, params, jnp.asarray(tokens[ids]), reveal_step)
                 values[i, block * batch : (block + 1) * batch] = -np.asarray(log_prob, dtype=np.float64)
                 advance(1)

@@ -20,6 +20,7 @@ GIVEN = -1
 """The reveal step of a position that is not to be sampled."""
 
 
+@jax.jit
 def random_order(
     key: PRNGKeyArray,
     knots: Int[Array, "rows knots"],

@@ -14,8 +14,6 @@ from mdm_jax.sampling.reveal import Revealed, reveal
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory.plans import Plan
 
-_random_order = jax.jit(random_order)
-
 
 def sample(
     denoiser: Denoiser,
@@ -69,7 +67,7 @@ def sample(
 
     canvas = jnp.asarray(np.broadcast_to(canvas, (rows, canvas.shape[-1])), jnp.int32)
     order_key, token_key = jax.random.split(key)
-    reveal_step = _random_order(order_key, jnp.asarray(plan_knots(plans, rows)), canvas == denoiser.mask_id)
+    reveal_step = random_order(order_key, jnp.asarray(plan_knots(plans, rows)), canvas == denoiser.mask_id)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
     return reveal(denoiser, params, canvas, reveal_step, token_key, temperature, context)
 

@@ -1,4 +1,3 @@
-import importlib
 import itertools
 
 import jax
@@ -13,7 +12,6 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
 
-sample = importlib.import_module("mdm_jax.sampling.sample")
 pytestmark = pytest.mark.usefixtures("strict_types")
 
 
@@ -143,7 +141,7 @@ def test_schedule_budget_temperature_prompt_and_seed_share_one_executable():
 
     draw(plans.uniform(16, 4))
     first = len(traces)
-    before = reveal._cache_size(), sample._random_order._cache_size()
+    before = reveal._cache_size(), sampling.random_order._cache_size()
     prompt = np.full(16, 5, np.int32)
     for steps in (1, 3, 8, 16):
         draw(plans.uniform(16, steps))
@@ -152,7 +150,7 @@ def test_schedule_budget_temperature_prompt_and_seed_share_one_executable():
         draw(plans.uniform(16, steps), temperature=steps / 4, canvas=prompt)
     draw(plans.uniform(16, 2), temperature=0)
     assert len(traces) == first
-    assert (reveal._cache_size(), sample._random_order._cache_size()) == before
+    assert (reveal._cache_size(), sampling.random_order._cache_size()) == before
 
 
 def test_temperature_zero_is_argmax_and_high_temperature_is_uniform():
