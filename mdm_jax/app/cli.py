@@ -12,6 +12,13 @@ INTERRUPTED = 130
 BAD_INPUT = 2
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that are values."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for bad input or unusable files, 130 for Ctrl-C."""
     parser = make_parser()
@@ -62,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
             help=about,
             description=f"{about[0].upper()}{about[1:]}. {details}".strip(),
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Formatter,
         )
         sub.set_defaults(module=module)
         return sub
