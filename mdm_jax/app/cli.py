@@ -16,7 +16,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that are values."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
