@@ -15,7 +15,7 @@ def main() -> None:
     """Write profile.png and excess.png."""
     run = RunDirectory(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
     FOLDER.mkdir(exist_ok=True)
-    plan = plans.load(run.plans / "optimal-8.json")
+    plan = plans.load(run.plan("optimal", 8))
     pictures.save_png(pictures.profile(profiles.load(run.profile), plan), FOLDER / "profile.png")
     tuning = read_json(run.tuning, "a tuning file")
     pictures.save_png(pictures.nelbo_against_steps(tuning, excess=True), FOLDER / "excess.png")

@@ -51,7 +51,7 @@ def draw_samples(trained: Run) -> dict[str, Any]:
     panels = []
     for steps in BUDGETS:
         for role in SHOWN_ROLES:
-            plan: Plan = load(trained.place.plans / f"{role.replace(' ', '-')}-{steps}.json")
+            plan: Plan = load(trained.place.plan(role, steps))
             drawn = sample(trained.denoiser, trained.params, plan, SCORED_ROWS, key=jax.random.key(SEED))
             scores = task.score(np.asarray(drawn.tokens))
             rows = [{**row, "score": float(score)} for row, score in zip(as_rows(trained, drawn), scores)]

@@ -65,7 +65,7 @@ def make_plans(trained: Run, budgets: list[int], check_rows: int, seed: int) -> 
             check(entry, cost)
     for budget, plans_of_budget in chosen.items():
         for role, plan in plans_of_budget.items():
-            plan.save(place.plans / f"{role.replace(' ', '-')}-{budget}.json")
+            plan.save(place.plan(role, budget))
     write_json(place.tuning, result)
     return result
 

@@ -113,8 +113,7 @@ def from_schedule(schedule: Schedule, length: int, steps: int, name: str | None 
     _check_budget(length, steps)
     sizes = round_sizes(_fractions(schedule, steps), length)
     text = schedule_text.text_of(schedule) if schedule.name in schedule_text.FAMILIES else type(schedule).__name__
-    origin = {"rule": "schedule", "schedule": text, "steps_asked": steps, "rounding": "largest remainder"}
-    return Plan(sizes[sizes > 0], name=name or text, origin=origin)
+    return _rounded_plan(sizes, text, steps, name=name)
 
 
 def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np.ndarray, "*stack steps"]:
@@ -224,16 +223,15 @@ def best_beta(profile: Profile, steps: int, grid: Sequence[float] = BETA_GRID) -
     nelbo = profile.expected_nelbo(sizes)
     best = int(np.argmin(nelbo))
     text = schedule_text.text_of(beta(a[best, 0], b[best, 0]))
-    origin = {
-        "rule": "schedule",
-        "schedule": text,
-        "steps_asked": steps,
-        "rounding": "largest remainder",
-        "searched": {"least": float(min(grid)), "most": float(max(grid)), "values_per_axis": len(grid)},
-        "profile_digest": profile.digest,
-    }
-    plan = Plan(sizes[best][sizes[best] > 0], name=text, origin=origin)
+    searched = {"least": float(min(grid)), "most": float(max(grid)), "values_per_axis": len(grid)}
+    plan = _rounded_plan(sizes[best], text, steps, searched=searched, profile_digest=profile.digest)
     return plan, nelbo.reshape(len(grid), len(grid))
+
+
+def _rounded_plan(sizes: np.ndarray, schedule: str, steps: int, name: str | None = None, **more: Any) -> Plan:
+    """The plan of a schedule's rounded sizes, idle steps dropped, with its origin."""
+    origin = {"rule": "schedule", "schedule": schedule, "steps_asked": steps, "rounding": "largest remainder", **more}
+    return Plan(sizes[sizes > 0], name=name or schedule, origin=origin)
 
 
 def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:

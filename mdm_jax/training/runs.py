@@ -61,6 +61,10 @@ class RunDirectory:
     def plans(self) -> Path:
         return self.path / "plans"
 
+    def plan(self, role: str, budget: int) -> Path:
+        """The plan file of a role ("optimal", "best beta", ...) at a budget of steps."""
+        return self.plans / f"{role.replace(' ', '-')}-{budget}.json"
+
     @property
     def tuning(self) -> Path:
         return self.path / "tuning.json"
