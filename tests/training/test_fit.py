@@ -212,6 +212,7 @@ def test_models_that_cannot_make_parameters_train_from_given_ones(tmp_path):
     with pytest.raises(InputError, match="params must be given, since NNXDenoiser cannot make its own parameters"):
         fit(denoiser, PatternTask(), settings=settings, progress=False)
     run = fit(denoiser, PatternTask(), params=params, settings=settings, directory=tmp_path / "nnx", progress=False)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))  # donation must not reach the caller's own
     assert RunDirectory(tmp_path / "nnx").read_log()[-1]["held_out_bits_per_token"] < 2.0
     assert same(mdm_jax.load(tmp_path / "nnx", denoiser, params).params, run.params)
 
