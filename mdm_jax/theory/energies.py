@@ -1,50 +1,57 @@
-r"""The energy of a mask schedule, per token, as a differentiable JAX function.
+r"""The energies of a mask schedule, per token, as differentiable JAX functions.
 
-For one token the three energies of arXiv 2509.13866 (kinetic, conditional kinetic, geodesic; equations 5, 7, 9)
-coincide (example 3.3, equation 14):
+arXiv 2509.13866 defines three energies of a masked diffusion process: kinetic (equation 5), conditional kinetic (7) and
+geodesic (9). For one token they coincide (example 3.3, equation 14):
 
     E = integral alpha'(t)^2 / (gamma'(t) alpha (1 - alpha)) dt  =  pi^2 integral theta'(t)^2 / gamma'(t) dt  >=  pi^2,
 
-with equality exactly when ``theta = gamma``. For longer sequences they differ from it by constants alone (theorems
-3.1 and 3.2), so the minimisers are the same.
+with equality exactly when ``theta = gamma``; indeed ``E = pi^2 (1 + chi^2(theta' || gamma'))``. For a sequence each is
+that number times a constant which no schedule changes (theorems 3.1 and 3.2): :func:`log_multiplicity`.
+``THEOREM.md`` beside this file says what follows from it and what does not;
+:mod:`mdm_jax.theory.enumeration` computes all three from their definitions, state by state.
 
 A weight ``gamma`` is given as *the schedule that it makes optimal*: ``gamma(t) = weight.theta(t)``. Thus uniform
-time is ``sine_squared`` (the default), the arcsine law is ``linear``, and ``Beta(a, b)`` is ``beta(a, b)``.
+time is ``sine_squared`` (the default), the arcsine law is ``linear``, ``Beta(a, b)`` is ``beta(a, b)``, and any rise
+from 0 to 1 is ``kinetic_optimum(rise)``.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betaln
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from mdm_jax.theory.schedules import HALF_PI, Beta, Linear, Schedule, SineSquared
+from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.theory import actions
+from mdm_jax.theory.incomplete_beta import digamma_of_next, entropy_excess, log_beta_remainder
+from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
 
-_NODES = 129
-_MEASURED = 0.02
-"""An energy whose measured power at an end is not above this counts as infinite (a known power: not above 0)."""
+Energy = Callable[[Schedule], Array]
+CHUNK = 4096
+"""Schedules per call of the executable in :func:`batch`."""
 
 
 def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
-    """The one-token energy of ``schedule`` under ``weight``, in units in which the optimum is ``pi^2``.
+    """The kinetic energy of ``schedule`` under ``weight``, per token: ``pi^2`` at the optimum.
 
-    Between Beta schedules (``linear`` and ``sine_squared`` are two of them) it is the closed form
-    ``pi^2 B(a, b) B(2a'-a, 2b'-b) / B(a', b')^2``; otherwise a double-exponential quadrature in ``t`` with the tails
-    beyond its last nodes added. Its relative error in float32 is about 1e-5 (1e-4 where the integral barely
-    converges), and up to 1e-3 where one of the two is known by ``alpha`` alone (``theta_rate`` and ``ends`` give the
-    digits back) or has an exponent in the tens at an end.
+    Equation 5 of the paper is ``integral 1/gamma' sum_{z != x} p_t(z)/p_t(x) Q_t(z, x)^2 dt``; it is this number times
+    ``exp(log_multiplicity(...).kinetic)``.
+
+    Between Beta schedules (``linear`` and ``sine_squared`` are two of them) it is :func:`closed_form`; otherwise the
+    quadrature of :func:`mdm_jax.theory.actions.action` with its errors.
 
     Args:
-        schedule: one schedule (``vmap`` over a stack).
+        schedule: one schedule (``vmap`` over a stack, or :func:`batch`).
         weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
 
     Returns:
-        float[]; ``inf`` where the integral diverges. Differentiable in the numbers of both. For a schedule without
-        ``ends`` the behaviour at the ends is measured, and an energy about to diverge may count as infinite.
+        float[]; ``inf`` where the integral diverges. Differentiable in the numbers of both, with finite derivatives
+        wherever the value is finite.
 
-    Source: arXiv 2509.13866, example 3.3 and section 3.3; closed form derived.
+    Source: arXiv 2509.13866, equation 5, example 3.3; one-token form derived and checked by enumeration.
 
     >>> from mdm_jax.theory import schedules
     >>> round(float(kinetic(schedules.sine_squared()) / np.pi**2), 4)
@@ -53,10 +60,131 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
     inf
     """
     weight = SineSquared() if weight is None else weight
+    if _beta_parameters(schedule) is not None and _beta_parameters(weight) is not None:
+        return closed_form(schedule, weight)
+    return actions.action(schedule, actions.fisher, weight)
+
+
+def conditional_kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
+    """The conditional kinetic energy, per token: the same number as :func:`kinetic`, with another multiplicity.
+
+    Equation 7 of the paper is ``E_x1 integral 1/gamma' sum_{z != x} p_{t|1}(z)/p_{t|1}(x) Q_{t|1}(z, x)^2 dt``, which is
+    ``length 2^(length-1)`` times this (theorem 3.1).
+    """
+    return kinetic(schedule, weight)
+
+
+def geodesic_energy(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
+    """The geodesic energy, per token: the same number as :func:`kinetic`, with multiplicity ``length``.
+
+    Equation 9 of the paper is ``E_x1 integral 1/gamma' sum_i sum_z 4 (d/dt sqrt(p_{t|1}(z_i)))^2 dt``: the length of the
+    path on the sphere of ``sqrt(p)``, squared, at the pace that ``gamma`` sets (theorem 3.2).
+    """
+    return kinetic(schedule, weight)
+
+
+class LogMultiplicity(NamedTuple):
+    """``log(energy of the sequence / energy per token)`` of each energy; see :func:`log_multiplicity`."""
+
+    kinetic: float
+    conditional_kinetic: float
+    geodesic: float
+
+
+def log_multiplicity(
+    length: int, vocab_size: int | None = None, support: Int[np.ndarray, "rows length"] | None = None
+) -> LogMultiplicity:
+    """The constants between the energies of a sequence and the energy per token, as logarithms (they are huge).
+
+    The kinetic one counts the masked tokens of all states that the process can be in: ``length (V + 1)^(length - 1)``
+    if every sequence is possible. It depends on the *support* of the data, not on its length and vocabulary alone as
+    the paper's theorem 3.1 says (27 for three binary tokens, 21 if they are always equal). The others are
+    ``length 2^(length - 1)`` and ``length``.
+
+    Args:
+        length: tokens per sequence.
+        vocab_size: number of real tokens, where every sequence has positive probability.
+        support: int[rows, length], the possible sequences, instead; length at most 20.
+
+    Raises:
+        InputError: neither or both of ``vocab_size`` and ``support``, or numbers and shapes that fit no sequence.
+
+    >>> [round(np.exp(x)) for x in log_multiplicity(3, vocab_size=2)]
+    [27, 12, 3]
+    >>> [round(np.exp(x)) for x in log_multiplicity(3, support=np.array([[0, 0, 0], [1, 1, 1]]))]
+    [21, 12, 3]
+    """
+    require(length >= 1, "length", length, "at least 1")
+    if (vocab_size is None) == (support is None):
+        raise InputError("vocab_size or support must be given, and not both.")
+    if support is not None:
+        kinetic = float(np.log(_masked_tokens(length, np.asarray(support))))
+    else:
+        require(vocab_size is not None and vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
+        kinetic = float(np.log(length) + (length - 1) * np.log(vocab_size + 1))
+    return LogMultiplicity(kinetic, float(np.log(length) + (length - 1) * np.log(2)), float(np.log(length)))
+
+
+def _masked_tokens(length: int, support: np.ndarray) -> int:
+    shape = verbatim(str(support.shape))
+    require(support.ndim == 2 and support.shape[1] == length and len(support) > 0, "support", shape, f"[rows, {length}]")
+    require(length <= 20, "length", length, "at most 20 where a support is given: its masked states are counted")
+    total = 0
+    for subset in range(2**length - 1):  # the revealed positions; all revealed has no masked token
+        shown = [i for i in range(length) if subset >> i & 1]
+        distinct = len(np.unique(support[:, shown], axis=0)) if shown else 1
+        total += (length - len(shown)) * distinct
+    return total
+
+
+def chi_squared(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
+    """``chi^2(theta' || gamma') = integral (theta' - gamma')^2 / gamma' dt``, so that ``E = pi^2 (1 + chi^2)``.
+
+    How far a schedule is from optimal, with all its digits near the optimum, where the energy has lost them.
+
+    Args:
+        schedule: one schedule.
+        weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
+    """
+    weight = SineSquared() if weight is None else weight
+
+    def log_integrand(
+        value: Callable[[actions.LogRate], Array], ours: actions.LogRate, theirs: actions.LogRate
+    ) -> Array:
+        ahead = value(actions.combine(1.0, ours, -1.0, theirs))  # log(theta' / gamma')
+        steep = ahead > 1  # here theta'^2 / gamma' is taken out, elsewhere gamma'
+        far = value(actions.combine(2.0, ours, -1.0, theirs)) + 2 * jnp.log1p(-jnp.exp(-jnp.where(steep, ahead, 1.0)))
+        excess = jnp.abs(jnp.expm1(jnp.where(steep, 0.0, ahead)))
+        near = 2 * jnp.log(jnp.where(excess > 0, excess, 1.0)) + value(theirs)
+        return jnp.where(steep, far, jnp.where(excess > 0, near, -jnp.inf))
+
+    return actions.integral(schedule, weight, log_integrand, lambda p, c: jnp.minimum(2 * p - c, c))
+
+
+def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
+    """The energy of a Beta(a', b') schedule under a Beta(a, b) weight: ``pi^2 B(a,b) B(2a'-a, 2b'-b) / B(a',b')^2``.
+
+    Infinite exactly where the integral diverges, ``2a' <= a`` or ``2b' <= b``. The beta functions are combined as
+    relative entropies, so that nothing cancels: the relative error in float32 is about 1e-6.
+
+    Args:
+        schedule: a Beta schedule, ``linear`` (.5, .5) or ``sine_squared`` (1, 1).
+        weight: another.
+
+    Raises:
+        InputError: a schedule of another family.
+
+    Source: derived from example 3.3 and section 3.3 of arXiv 2509.13866.
+    """
     ours, theirs = _beta_parameters(schedule), _beta_parameters(weight)
-    if ours is not None and theirs is not None:
-        return _closed_form(ours, theirs)
-    return _quadrature(schedule, weight)
+    if ours is None or theirs is None:
+        given = type(schedule if ours is None else weight).__name__
+        raise InputError(f"schedule and weight must be of the Beta family (linear and sine_squared are); got {given}.")
+    (a, b), (c, d) = ours, theirs
+    finite = (2 * a > c) & (2 * b > d)
+    # Both branches of `where` are differentiated, so the unused one is fed safe numbers.
+    safe = (jnp.where(finite, x, 1.0) for x in (a, b, c, d))
+    return np.pi**2 * jnp.where(finite, jnp.exp(_log_closed_form(*safe)), jnp.inf)
 
 
 def _beta_parameters(schedule: Schedule) -> tuple[Array, Array] | None:
@@ -70,73 +198,75 @@ def _beta_parameters(schedule: Schedule) -> tuple[Array, Array] | None:
     return None
 
 
-def _closed_form(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> Array:
-    (a, b), (c, d) = ours, theirs
+@jax.custom_jvp
+def _log_closed_form(a: Array, b: Array, c: Array, d: Array) -> Array:
     left, right = 2 * a - c, 2 * b - d
-    finite = (left > 0) & (right > 0)
-    # Both branches of `where` are differentiated, so the unused one is fed safe numbers.
-    left, right = jnp.where(finite, left, 1.0), jnp.where(finite, right, 1.0)
-    value = jnp.exp(betaln(c, d) + betaln(left, right) - 2 * betaln(a, b))
-    return np.pi**2 * jnp.where(finite, value, jnp.inf)
+    cross, total = a * d - b * c, a + b
+    # (c + d) KL(c : d || a : b) + (left + right) KL(left : right || a : b)
+    entropy = jnp.zeros_like(total)
+    for part, other, sign in ((c, d, 1), (left, right, -1)):
+        share = (part + other) / total
+        entropy += entropy_excess(part, sign * cross / (total * part), jnp.log(share * (a / part)))
+        entropy += entropy_excess(other, -sign * cross / (total * other), jnp.log(share * (b / other)))
+    remainder = log_beta_remainder(c, d) + log_beta_remainder(left, right) - 2 * log_beta_remainder(a, b)
+    means = (a * b / total) ** 2 / ((c * d / (c + d)) * (left * right / (left + right)))
+    return entropy + remainder + jnp.log(means)
 
 
-def _quadrature(schedule: Schedule, weight: Schedule) -> Array:
-    t, u, mass = (jnp.asarray(x, float) for x in _double_exponential(str(jnp.zeros((), float).dtype)))
-    usable = _trusted(schedule, t, u) & _trusted(weight, t, u)
-    first, last = jnp.argmax(usable), len(mass) - 1 - jnp.argmax(usable[::-1])
-    # The integrand behaves as t^(2p - c - 1) at 0: what lies before the first node is value * t / (2p - c).
-    (p, q, sharp), (c, d, sharp_too) = (_end_exponents(s, t[first], u[last]) for s in (schedule, weight))
-    least = 0.0 if sharp and sharp_too else _MEASURED
-    powers = (2 * p - c, 2 * q - d)
-    finite = (powers[0] > least) & (powers[1] > least)
-    # Nodes out of use are fed a safe time, because every branch of `where` is differentiated.
-    at = jnp.arange(len(mass))
-    inside = (at >= first) & (at <= last) & finite
-    t, u = jnp.where(inside, t, 0.5), jnp.where(inside, u, 0.5)
-    rate = schedule.theta_rate(t, u)
-    inverse = jnp.exp(-jnp.log(weight.theta_rate(t, u)))  # the derivative of 1 / x would square a tiny x
-    values = jnp.where(inside, rate * inverse * rate, 0.0)
-    ends = (at == first) | (at == last)
-    value = jnp.sum(values * mass * jnp.where(ends, 0.5, 1.0))
-    value = value + values[first] * t[first] / jnp.where(finite, powers[0], 1.0)
-    value = value + values[last] * u[last] / jnp.where(finite, powers[1], 1.0)
-    return np.pi**2 * jnp.where(finite, value, jnp.inf)
+@_log_closed_form.defjvp
+def _log_closed_form_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    a, b, c, d = primals
+    da, db, dc, dd = tangents
+    left, right = 2 * a - c, 2 * b - d
+
+    def digamma(x: Array) -> Array:
+        return digamma_of_next(x) - 1 / x
+
+    middle, theirs, sides = digamma(a + b), digamma(c + d), digamma(left + right)
+    change = 2 * (digamma(left) - sides - digamma(a) + middle) * da
+    change = change + 2 * (digamma(right) - sides - digamma(b) + middle) * db
+    change = change + (digamma(c) - theirs - digamma(left) + sides) * dc
+    change = change + (digamma(d) - theirs - digamma(right) + sides) * dd
+    return _log_closed_form(*primals), change
 
 
-def _own_rate(schedule: Schedule) -> bool:
-    """Whether ``schedule`` has a formula of its own for ``theta_rate``, good to the last digit at both ends."""
-    return type(schedule).theta_rate is not Schedule.theta_rate and schedule.end_exponents() is not None
+def batch(
+    stack: Schedule, weight: Schedule | None = None, energy: Callable[..., Array] = kinetic, gradient: bool = False
+) -> Any:
+    """The energies of a whole stack of schedules, and their gradients; any number of them with one executable.
+
+    Args:
+        stack: a schedule whose leaves have a leading axis (``beta(a_values, b_values)``).
+        weight: one weight for all; ``sine_squared()`` if left out.
+        energy: ``energy(schedule, weight) -> float[]``.
+        gradient: return the gradient in the schedules' numbers as well.
+
+    Returns:
+        float[stack], or that and a schedule whose leaves are the gradients.
+
+    Raises:
+        InputError: leaves without a common leading axis.
+
+    >>> from mdm_jax.theory import schedules
+    >>> values, slopes = batch(schedules.beta(jnp.array([0.9, 1.0, 1.1]), 1.0), gradient=True)
+    >>> values.shape, slopes.a.shape
+    ((3,), (3,))
+    """
+    weight = SineSquared() if weight is None else weight
+    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(stack)}
+    require(len(sizes) == 1 and () not in sizes, "stack", stack, "a schedule whose leaves share one leading axis")
+    ((count,),) = sizes
+    rows = np.minimum(np.arange(-(-count // CHUNK) * CHUNK), count - 1)
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        chosen = rows[start : start + CHUNK]
+        parts.append(_chunk(energy, gradient, jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], stack), weight))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
-def _trusted(schedule: Schedule, t: Array, u: Array) -> Array:
-    """Where ``theta_rate`` has its digits: no underflow, and for ``alpha`` alone no cancellation in ``1 - alpha``."""
-    if _own_rate(schedule):
-        return schedule.theta_rate(t, u) > jnp.finfo(t.dtype).tiny
-    cut = float(jnp.finfo(t.dtype).eps) ** 0.6
-    return (schedule.alpha(t) > cut) & (schedule.one_minus_alpha(t) > cut)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _chunk(energy: Callable[..., Array], gradient: bool, stack: Schedule, weight: Schedule) -> Any:
+    function = jax.value_and_grad(energy) if gradient else energy
+    return jax.vmap(function, in_axes=(0, None))(stack, weight)
 
 
-def _end_exponents(schedule: Schedule, t: Array, u: Array) -> tuple[Array, Array, bool]:
-    """The powers of ``theta`` at 0 and of ``1 - theta`` at 1, and whether they are known (or measured at ``t, u``)."""
-    known = schedule.end_exponents()
-    if known is not None:
-        return jnp.asarray(known[0], float), jnp.asarray(known[1], float), True
-    late = 1 - u
-    masked = jnp.arctan2(jnp.sqrt(schedule.one_minus_alpha(late)), jnp.sqrt(schedule.alpha(late))) / HALF_PI
-    return t * schedule.theta_rate(t) / schedule.theta(t), u * schedule.theta_rate(late, u) / masked, False
-
-
-@functools.cache
-def _double_exponential(dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes ``t``, their complements ``1 - t`` and weights of the tanh-sinh rule on (0, 1)."""
-    reach = 4.0 if dtype == "float64" else 3.3
-    s = np.linspace(-reach, reach, _NODES)
-    odds = np.pi * np.sinh(s)
-    t = 1 / (1 + np.exp(-odds))
-    u = 1 / (1 + np.exp(odds))
-    mass = np.pi * np.cosh(s) * t * u * (s[1] - s[0])
-    return t, u, mass
-
-
-batch = jax.jit(jax.vmap(kinetic, in_axes=(0, None)))
-"""``kinetic`` of a stack of schedules (every leaf with a leading axis) under one weight: ``float[stack]``."""

@@ -1,143 +1,38 @@
-r"""Mask schedules as pytrees.
+"""The families of mask schedules. (What a schedule is, and the convention of time: :mod:`mdm_jax.theory.schedule`.)
 
-**The convention, stated once.** Time ``t`` runs with generation: at ``t = 0`` every token is masked, at ``t = 1`` all
-are revealed. ``alpha(t)`` is the probability that a token is *revealed* at time ``t``; it rises from 0 to 1 (the
-convention of arXiv 2509.13866, section 2). Nothing in this package uses the reversed time.
+| here                         | formula for ``alpha``                  | elsewhere                                           |
+|------------------------------|----------------------------------------|-----------------------------------------------------|
+| ``linear``                   | ``t``                                  | MDLM ``loglinear``, MD4 ``linear``, dllm ``linear``, LLaDA, flow_matching ``CondOT`` and (for tokens) ``LinearVP`` |
+| ``sine``                     | ``sin(pi t / 2)``                      | MDLM ``cosine``, flow_matching ``Cosine``            |
+| ``sine_squared``             | ``sin^2(pi t / 2)``                    | MDLM ``cosinesqr``; the kinetic optimum of gamma = t |
+| ``maskgit``                  | ``1 - cos(pi t / 2)``                  | MaskGIT, MD4 and dllm ``cosine``                     |
+| ``polynomial(p)``            | ``t^p``                                | MD4 ``polyP``, flow_matching ``PolynomialConvex(P)`` |
+| ``geometric(s, S)``          | ``exp(-s^t S^(1-t))``, shifted and scaled to [0, 1] | SEDD and MDLM ``geometric`` (which stop short of 0 and 1) |
+| ``beta(a, b)``               | ``sin^2(pi/2 I_t(a, b))``              | arXiv 2509.13866, section 3.3                        |
+| ``kinetic_optimum(gamma)``   | ``sin^2(pi/2 gamma(t))``               | arXiv 2509.13866, condition 3.4                      |
+| ``tabulated``, ``free``      | ``theta`` piecewise linear             | a learnable schedule; :mod:`mdm_jax.theory.tabulated` |
 
-A schedule is a frozen dataclass whose numbers are JAX leaves, so schedules can be stacked, ``vmap``-ped over and
-differentiated. ``alpha`` is enough to define one (subclass :class:`Schedule`); everything else follows from it, and
-the built-in families override what has a closed form. Two companions of ``alpha`` keep the digits that ``alpha``
-itself loses near the ends: ``one_minus_alpha`` and the angle ``theta(t) = (2/pi) arcsin sqrt(alpha(t))``, the
-coordinate in which the Fisher-Rao metric of a mask bit is flat.
-
-Values at ``t = 0`` and ``t = 1`` are the mathematical limits (infinite where the limit is).
-
-| here                | formula for ``alpha``          | elsewhere                                            |
-|---------------------|--------------------------------|------------------------------------------------------|
-| ``linear``          | ``t``                          | MDLM ``loglinear``, dllm ``linear``, LLaDA            |
-| ``sine``            | ``sin(pi t / 2)``              | MDLM ``cosine``                                       |
-| ``sine_squared``    | ``sin^2(pi t / 2)``            | MDLM ``cosinesqr``; the kinetic optimum of gamma = t   |
-| ``maskgit``         | ``1 - cos(pi t / 2)``          | MaskGIT, MD4 and dllm ``cosine``                      |
-| ``polynomial(p)``   | ``t^p``                        | MD4 ``poly``, flow_matching ``PolynomialConvex``       |
-| ``beta(a, b)``      | ``sin^2(pi/2 I_t(a, b))``      | arXiv 2509.13866, section 3.3                         |
+MDLM's and dllm's ``eps`` (a schedule that stops at ``1 - eps``) has no counterpart: ours reach 0 and 1.
 """
-
-import dataclasses
-from collections.abc import Iterable
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc, betaln
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import require
+from mdm_jax.theory.incomplete_beta import incomplete_beta, incomplete_beta_inverse, log_beta
+from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float, positive, times
+from mdm_jax.theory.tabulated import Tabulated, free, tabulate, tabulated
 
-HALF_PI = 0.5 * np.pi
-_BISECTIONS = 40
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=False)
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """A mask schedule ``alpha: [0, 1] -> [0, 1]``, increasing, with ``alpha(0) = 0`` and ``alpha(1) = 1``.
-
-    Methods take times of any shape, ``float[...]``, and return the same shape; parameters are scalars (stack
-    schedules and use ``jax.vmap`` for many of them). To define your own, subclass and write :meth:`alpha`; annotated
-    names are its numbers, as in a dataclass (every subclass becomes one, and a pytree).
-    """
-
-    name: ClassVar[str] = "schedule"
-    ends: ClassVar[tuple[float, float] | None] = None
-    """``(p, q)`` where ``theta ~ t^p`` at 0 and ``1 - theta ~ (1-t)^q`` at 1, if known; see :meth:`end_exponents`."""
-    _flax_dataclass: ClassVar[bool]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Make the subclass a frozen dataclass and a pytree whose structure names its class.
-
-        JAX's ``register_dataclass``, which ``flax.struct.dataclass`` calls, takes the structures of two classes with
-        equally many fields for equal (seen in 0.10 to 0.12), so that ``jit`` now and then, as hashes fall, runs one
-        schedule's program for another. Here the class is part of the structure.
-        """
-        super().__init_subclass__(**options)
-        dataclasses.dataclass(frozen=True)(cls)
-        cls._flax_dataclass = True  # so that decorating it with flax.struct.dataclass as well changes nothing
-        names = tuple(field.name for field in dataclasses.fields(cls))
-
-        def flatten(schedule: Schedule) -> tuple[tuple[Any, ...], type[Schedule]]:
-            return tuple(getattr(schedule, name) for name in names), cls
-
-        def flatten_with_keys(schedule: Schedule) -> tuple[tuple[Any, ...], type[Schedule]]:
-            return tuple((jax.tree_util.GetAttrKey(name), getattr(schedule, name)) for name in names), cls
-
-        def unflatten(_: type[Schedule], leaves: Iterable[Any]) -> Schedule:
-            schedule = object.__new__(cls)  # no __init__: leaves may be anything while JAX is at work
-            for name, leaf in zip(names, leaves):
-                object.__setattr__(schedule, name, leaf)
-            return schedule
-
-        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-
-    def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        """Probability that a token is revealed at time ``t``."""
-        raise NotImplementedError(f"{type(self).__name__} must define alpha(t)")
-
-    def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        """Probability that a token is masked at time ``t``, ``1 - alpha(t)``, without cancellation near 1."""
-        return 1 - self.alpha(t)
-
-    def theta(self, t: ArrayLike) -> Float[Array, "..."]:
-        """The angle ``(2/pi) arcsin sqrt(alpha(t))``, from 0 to 1 (arXiv 2509.13866, condition 3.4)."""
-        return jnp.arctan2(jnp.sqrt(self.alpha(t)), jnp.sqrt(self.one_minus_alpha(t))) / HALF_PI
-
-    def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
-        """``d alpha / dt``, per unit of time."""
-        t = as_float(t)
-        return jax.jvp(self.alpha, (t,), (jnp.ones_like(t),))[1]
-
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        """``d theta / dt`` inside ``(0, 1)``; ``complement`` is ``1 - t`` where it is known more exactly than ``t``."""
-        del complement
-        t = as_float(t)
-        return self.derivative(t) / (np.pi * jnp.sqrt(self.alpha(t) * self.one_minus_alpha(t)))
-
-    def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
-        """The time at which ``alpha`` is reached, ``float[...]`` in [0, 1]."""
-        target = as_float(alpha)
-
-        def halve(bounds: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-            low, high = bounds
-            middle = 0.5 * (low + high)
-            below = self.alpha(middle) < target
-            return (jnp.where(below, middle, low), jnp.where(below, high, middle)), None
-
-        start = (jnp.zeros_like(target), jnp.ones_like(target))
-        (low, high), _ = jax.lax.scan(halve, start, length=_BISECTIONS)
-        middle = 0.5 * (low + high)
-        # Bisection has no derivative; that of the implicit equation alpha(t) = target is added, with value zero.
-        middle = jax.lax.stop_gradient(middle)
-        slope = jax.lax.stop_gradient(self.derivative(middle))
-        error = target - self.alpha(middle)
-        middle = middle + (error - jax.lax.stop_gradient(error)) / jnp.where(slope > 0, slope, 1.0)
-        return jnp.where(target <= 0, 0.0, jnp.where(target >= 1, 1.0, middle)).astype(target.dtype)
-
-    def weight(self, t: ArrayLike) -> Float[Array, "..."]:
-        """The NELBO weight ``alpha'(t) / (1 - alpha(t))`` of the summed masked cross-entropy; infinite at ``t = 1``."""
-        t = as_float(t)
-        ended = t >= 1
-        inside = jnp.where(ended, 0.5, t)
-        return jnp.where(ended, jnp.inf, self.derivative(inside) / self.one_minus_alpha(inside))
-
-    def end_exponents(self) -> tuple[ArrayLike, ArrayLike] | None:
-        """``(p, q)`` where ``theta ~ t^p`` near 0 and ``1 - theta ~ (1-t)^q`` near 1, or ``None`` if unknown."""
-        return self.ends
-
-    def parameters(self) -> dict[str, Array]:
-        """The numbers that distinguish this schedule from others of its family, by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+__all__ = [
+    "HALF_PI", "AngleSchedule", "Beta", "Geometric", "KineticOptimum", "Linear", "MaskGIT", "Polynomial", "Schedule",
+    "Sine", "SineSquared", "Tabulated", "as_float", "beta", "free", "geometric", "kinetic_optimum", "linear", "maskgit",
+    "polynomial", "sine", "sine_squared", "tabulate", "tabulated",
+]  # fmt: skip
 
 
 class Linear(Schedule):
@@ -152,9 +47,12 @@ class Linear(Schedule):
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.ones_like(as_float(t))
 
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        t, u = _pair(t, complement)
-        return 1 / (np.pi * jnp.sqrt(t) * jnp.sqrt(u))
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
+        return -float(np.log(np.pi)) - 0.5 * jnp.log(t) - 0.5 * jnp.log(u)
+
+    def log_regular_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        return jnp.full_like(times(t, complement)[0], -np.log(np.pi))
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         return as_float(alpha)
@@ -175,10 +73,10 @@ class Sine(Schedule):
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return HALF_PI * jnp.sin(HALF_PI * (1 - as_float(t)))
 
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        t, u = _pair(t, complement)
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
         # alpha' / (pi sqrt(alpha (1 - alpha))) with sin(x) = 2 sin(x/2) cos(x/2) taken out of the ratio
-        return jnp.cos(0.5 * HALF_PI * u) / jnp.sqrt(2 * jnp.sin(HALF_PI * t))
+        return jnp.log(jnp.cos(0.5 * HALF_PI * u)) - 0.5 * jnp.log(2 * jnp.sin(HALF_PI * t))
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         return jnp.arcsin(as_float(alpha)) / HALF_PI
@@ -199,16 +97,19 @@ class SineSquared(Schedule):
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
         return as_float(t)
 
+    def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        return 1 - as_float(t)
+
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         t = as_float(t)
         return np.pi * jnp.sin(HALF_PI * t) * jnp.sin(HALF_PI * (1 - t))
 
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        return jnp.ones_like(_pair(t, complement)[0])
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        return jnp.zeros_like(times(t, complement)[0])
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
-        return jnp.arctan2(jnp.sqrt(alpha), jnp.sqrt(1 - alpha)) / HALF_PI
+        return angle(alpha, 1 - alpha)
 
 
 class MaskGIT(Schedule):
@@ -228,9 +129,9 @@ class MaskGIT(Schedule):
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return HALF_PI * jnp.sin(HALF_PI * as_float(t))
 
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        t, u = _pair(t, complement)
-        return Sine().theta_rate(u, t)  # MaskGIT is the mirror image of sine
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
+        return Sine().log_theta_rate(u, t)  # MaskGIT is the mirror image of sine
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         return 2 * jnp.arcsin(jnp.sqrt(0.5 * as_float(alpha))) / HALF_PI
@@ -253,11 +154,11 @@ class Polynomial(Schedule):
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return self.degree * as_float(t) ** (self.degree - 1)
 
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        t, u = _pair(t, complement)
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
         log_t = jnp.where(t < 0.5, jnp.log(t), jnp.log1p(-u))
         masked = -jnp.expm1(self.degree * log_t)
-        return self.degree * jnp.exp((0.5 * self.degree - 1) * log_t) / (np.pi * jnp.sqrt(masked))
+        return jnp.log(self.degree / np.pi) + (0.5 * self.degree - 1) * log_t - 0.5 * jnp.log(masked)
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         return as_float(alpha) ** (1 / self.degree)
@@ -266,12 +167,74 @@ class Polynomial(Schedule):
         return 0.5 * self.degree, 0.5
 
 
-class Beta(Schedule):
+class Geometric(Schedule):
+    """``alpha(t) = exp(-sigma(t))`` with ``sigma = sigma_max^(1-t) sigma_min^t``, shifted and scaled to reach 0 and 1.
+
+    ``0 < sigma_min < sigma_max``: the geometric noise of SEDD and MDLM, read from noise to data.
+    """
+
+    sigma_min: Float[Array, "*stack"]
+    sigma_max: Float[Array, "*stack"]
+    name: ClassVar[str] = "geometric"
+    ends: ClassVar[tuple[float, float] | None] = (0.5, 0.5)
+
+    def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
+        t = as_float(t)
+        early = -self.sigma_max * jnp.expm1(-self._log_ratio() * t)  # sigma_max - sigma
+        late = self._excess(1 - t)
+        return jnp.exp(-late) * jnp.expm1(-early) / self._scale()
+
+    def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
+        return jnp.expm1(-self._excess(1 - as_float(t))) / self._scale()
+
+    def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
+        return jnp.exp(self._log_derivative(1 - as_float(t)))
+
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
+        early = -self.sigma_max * jnp.expm1(-self._log_ratio() * t)
+        late = self._excess(u)
+        # alpha' / (pi sqrt(alpha (1 - alpha))), the scales taken out
+        log_alpha = -late + jnp.log(-jnp.expm1(-early))
+        log_masked = jnp.log(-jnp.expm1(-late))
+        log_rate = jnp.log(self._log_ratio()) + self._log_sigma(u) - late
+        return log_rate - float(np.log(np.pi)) - 0.5 * (log_alpha + log_masked)
+
+    def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
+        alpha = as_float(alpha)
+        early = -jnp.log(alpha + (1 - alpha) * jnp.exp(self.sigma_min - self.sigma_max))
+        excess = jnp.where(alpha < 0.5, early, -jnp.log1p((1 - alpha) * self._scale()))
+        return 1 - jnp.log1p(excess / self.sigma_min) / self._log_ratio()
+
+    def coordinates(self) -> Any:
+        return {"log_sigma_min": jnp.log(self.sigma_min), "log_log_ratio": jnp.log(self._log_ratio())}
+
+    def at_coordinates(self, coordinates: Any) -> Schedule:
+        least = jnp.exp(coordinates["log_sigma_min"])
+        return type(self)(sigma_min=least, sigma_max=least * jnp.exp(jnp.exp(coordinates["log_log_ratio"])))
+
+    def _log_ratio(self) -> Array:
+        return jnp.log(self.sigma_max / self.sigma_min)
+
+    def _scale(self) -> Array:
+        return jnp.expm1(self.sigma_min - self.sigma_max)
+
+    def _log_sigma(self, u: Array) -> Array:
+        return jnp.log(self.sigma_min) + self._log_ratio() * u
+
+    def _excess(self, u: Array) -> Array:
+        """``sigma - sigma_min`` at the complement ``u`` of the time."""
+        return self.sigma_min * jnp.expm1(self._log_ratio() * u)
+
+    def _log_derivative(self, u: Array) -> Array:
+        return jnp.log(-self._log_ratio() / self._scale()) + self._log_sigma(u) - self._excess(u)
+
+
+class Beta(AngleSchedule):
     r"""``alpha(t) = sin^2(pi/2 I_t(a, b))`` with the regularised incomplete beta function (arXiv 2509.13866, 3.3).
 
     ``a, b > 0``. ``(.5, .5)`` is linear, ``(1, 1)`` is ``sine_squared``; ``a > b`` reveals few tokens early and many
-    late. Values are differentiable in ``t`` inside (0, 1) (``derivative`` has the limits at the ends); JAX's
-    ``betainc`` has no derivative in ``a`` and ``b``, and in float32 errs by about 1e-5.
+    late. Differentiable in ``t``, ``a`` and ``b``, repeatedly (:mod:`mdm_jax.theory.incomplete_beta`).
     """
 
     a: Float[Array, "*stack"]
@@ -279,36 +242,70 @@ class Beta(Schedule):
     name: ClassVar[str] = "beta"
 
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
-        t = as_float(t)
-        return betainc(*jnp.broadcast_arrays(self.a, self.b, t))
+        return incomplete_beta(self.a, self.b, t)[0]
 
-    def _one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
-        t = as_float(t)
-        return betainc(*jnp.broadcast_arrays(self.b, self.a, 1 - t))
+    def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        return incomplete_beta(self.a, self.b, t)[1]
 
-    def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        return jnp.square(jnp.sin(HALF_PI * self.theta(t)))
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        t, u = times(t, complement)
+        return (self.a - 1) * jnp.log(t) + (self.b - 1) * jnp.log(u) - log_beta(self.a, self.b)
 
-    def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        return jnp.square(jnp.sin(HALF_PI * self._one_minus_theta(t)))
+    def log_regular_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        return jnp.broadcast_to(-log_beta(self.a, self.b), jnp.shape(times(t, complement)[0]))
 
-    def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
-        t = as_float(t)
-        inside = jnp.where((t > 0) & (t < 1), t, 0.5)
-        value = np.pi * jnp.sin(HALF_PI * self.theta(inside)) * jnp.sin(HALF_PI * self._one_minus_theta(inside))
-        value = value * self.theta_rate(inside)
-        # alpha ~ (pi/2 t^a / (a B))^2 at 0, and the mirror image at 1
-        log_scale = 2 * (np.log(HALF_PI) - betaln(self.a, self.b))
-        at_0 = _power_limit(2 * self.a - 1, jnp.exp(log_scale) * 2 / self.a)
-        at_1 = _power_limit(2 * self.b - 1, jnp.exp(log_scale) * 2 / self.b)
-        return jnp.where(t <= 0, at_0, jnp.where(t >= 1, at_1, value))
-
-    def theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        t, u = _pair(t, complement)
-        return jnp.exp((self.a - 1) * jnp.log(t) + (self.b - 1) * jnp.log(u) - betaln(self.a, self.b))
+    def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
+        alpha = as_float(alpha)
+        return incomplete_beta_inverse(self.a, self.b, angle(alpha, 1 - alpha), angle(1 - alpha, alpha))[0]
 
     def end_exponents(self) -> tuple[ArrayLike, ArrayLike] | None:
         return self.a, self.b
+
+
+class KineticOptimum(AngleSchedule):
+    """``alpha(t) = sin^2(pi/2 gamma(t))``: the schedule of least energy under the weight ``1 / gamma'``.
+
+    ``gamma`` is itself a schedule, whose ``alpha`` is meant: any smooth rise from 0 to 1. As a *weight* (see
+    :mod:`mdm_jax.theory.energies`) a ``kinetic_optimum(gamma)`` stands for that ``gamma``.
+
+    Source: arXiv 2509.13866, condition 3.4 and theorem 3.6.
+    """
+
+    gamma: Schedule
+    name: ClassVar[str] = "kinetic_optimum"
+
+    def theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        return self.gamma.alpha(t)
+
+    def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        return self.gamma.one_minus_alpha(t)
+
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        match self.gamma:
+            case Linear():
+                return jnp.zeros_like(as_float(t))
+            case Polynomial(degree=degree):
+                return jnp.log(degree) + (degree - 1) * jnp.log(as_float(t))
+        t, u = times(t, complement)
+        alpha, masked = self.gamma.alpha(t), self.gamma.one_minus_alpha(t)
+        return self.gamma.log_theta_rate(t, u) + float(np.log(np.pi)) + 0.5 * (jnp.log(alpha) + jnp.log(masked))
+
+    def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
+        alpha = as_float(alpha)
+        return self.gamma.inverse(angle(alpha, 1 - alpha))
+
+    def end_exponents(self) -> tuple[ArrayLike, ArrayLike] | None:
+        known = self.gamma.end_exponents()
+        return None if known is None else (2 * jnp.asarray(known[0], float), 2 * jnp.asarray(known[1], float))
+
+    def pieces(self) -> Float[Array, " knots"] | None:
+        return self.gamma.pieces()
+
+    def coordinates(self) -> Any:
+        return self.gamma.coordinates()
+
+    def at_coordinates(self, coordinates: Any) -> Schedule:
+        return type(self)(self.gamma.at_coordinates(coordinates))
 
 
 def linear() -> Linear:
@@ -333,40 +330,41 @@ def maskgit() -> MaskGIT:
 
 def polynomial(degree: ArrayLike) -> Polynomial:
     """``alpha(t) = t^degree``; ``degree > 0``, a number or an array (a stack of schedules)."""
-    return Polynomial(degree=_positive("degree", degree))
+    return Polynomial(degree=positive("degree", degree))
+
+
+def geometric(sigma_min: ArrayLike = 1e-4, sigma_max: ArrayLike = 20.0) -> Geometric:
+    """The geometric noise schedule between ``0 < sigma_min < sigma_max``; the defaults are SEDD's.
+
+    Raises:
+        InputError: a number that is not positive, ``sigma_max`` above 50 (beyond which ``exp(-sigma_max)`` says
+            nothing new), or the two out of order.
+    """
+    least, most = jnp.broadcast_arrays(positive("sigma_min", sigma_min), positive("sigma_max", sigma_max, most=50.0))
+    if not isinstance(sigma_min, jax.core.Tracer) and not isinstance(sigma_max, jax.core.Tracer):
+        require(bool(np.all(least < most)), "sigma_min", sigma_min, f"below sigma_max ({sigma_max})")
+    return Geometric(sigma_min=least, sigma_max=most)
 
 
 def beta(a: ArrayLike, b: ArrayLike) -> Beta:
-    """``alpha(t) = sin^2(pi/2 I_t(a, b))``; ``a, b > 0``, numbers or arrays of one shape (a stack of schedules).
+    """``alpha(t) = sin^2(pi/2 I_t(a, b))``; ``0 < a, b <= 1000``, numbers or arrays of one shape (a stack).
+
+    Raises:
+        InputError: a parameter that is not positive, or above 1000 (beyond which float32 has too few digits).
 
     >>> schedule = beta(0.9, 0.3)
     >>> schedule.alpha(jnp.array([0.0, 0.5, 1.0])).round(3).tolist()
     [0.0, 0.106..., 1.0]
     """
-    a, b = jnp.broadcast_arrays(_positive("a", a), _positive("b", b))
+    a, b = jnp.broadcast_arrays(positive("a", a, most=1000.0), positive("b", b, most=1000.0))
     return Beta(a=a, b=b)
 
 
-def as_float(x: ArrayLike) -> Array:
-    """``x`` as an array of JAX's default float type (float32, or float64 under ``jax_enable_x64``)."""
-    return jnp.asarray(x, dtype=float)
+def kinetic_optimum(gamma: Schedule) -> KineticOptimum:
+    """The schedule whose angle is ``gamma.alpha``: the optimum of the weight that a rise ``gamma`` from 0 to 1 gives.
 
-
-def _positive(argument: str, value: ArrayLike) -> Array:
-    if not isinstance(value, jax.core.Tracer):
-        held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
-        with np.errstate(over="ignore"):
-            numbers = np.asarray(value, dtype=float).astype(held.dtype)
-        good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
-        require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
-    return as_float(value)
-
-
-def _pair(t: ArrayLike, complement: ArrayLike | None) -> tuple[Array, Array]:
-    t = as_float(t)
-    return t, 1 - t if complement is None else as_float(complement)
-
-
-def _power_limit(exponent: Array, coefficient: Array) -> Array:
-    """The limit of ``coefficient * x^exponent`` as ``x`` falls to 0."""
-    return jnp.where(exponent > 0, 0.0, jnp.where(exponent < 0, jnp.inf, coefficient))
+    >>> kinetic_optimum(linear()).alpha(0.5) == sine_squared().alpha(0.5)
+    Array(True, dtype=bool)
+    """
+    require(isinstance(gamma, Schedule), "gamma", gamma, "a Schedule (its alpha is the rise from 0 to 1)")
+    return KineticOptimum(gamma=gamma)

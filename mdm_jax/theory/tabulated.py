@@ -1,0 +1,137 @@
+"""Schedules given by a table: any family on common terms, and a schedule that is free to learn."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float
+
+
+class Tabulated(AngleSchedule):
+    """``theta`` piecewise linear in ``t``: from knot to knot it rises by the softmax of ``logits``.
+
+    Rising, and from 0 to 1, whatever the logits are: a schedule that a gradient can shape freely. ``times`` stay where
+    they are put. (Two schedules of different families with as many knots are two members of this one.)
+    """
+
+    times: Float[Array, "*stack knots"]
+    logits: Float[Array, "*stack cells"]
+    name: ClassVar[str] = "tabulated"
+    ends: ClassVar[tuple[float, float] | None] = (1.0, 1.0)
+
+    def increments(self) -> Float[Array, "*stack cells"]:
+        """How much ``theta`` rises in each cell; they sum to 1."""
+        return jax.nn.softmax(self.logits, axis=-1)
+
+    def theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        rises, cell, before, _, width, _ = self._cell(t)
+        below = jnp.cumsum(rises) - rises
+        value = below[cell] + rises[cell] * before / width
+        return _between(t, value, 0.0, 1.0)
+
+    def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
+        rises, cell, _, after, width, _ = self._cell(t)
+        above = jnp.cumsum(rises[::-1])[::-1] - rises
+        value = above[cell] + rises[cell] * after / width
+        return _between(t, value, 1.0, 0.0)
+
+    def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
+        del complement
+        _, cell, _, _, width, log_rises = self._cell(t)
+        return log_rises[cell] - jnp.log(width)
+
+    def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
+        alpha = as_float(alpha)
+        target, rest = angle(alpha, 1 - alpha), angle(1 - alpha, alpha)
+        rises = self.increments()
+        at = jnp.concatenate([jnp.zeros((1,), rises.dtype), jnp.cumsum(rises)])
+        cell = jnp.clip(jnp.searchsorted(at, target, side="right") - 1, 0, len(rises) - 1)
+        above = jnp.cumsum(rises[::-1])[::-1] - rises
+        share = jnp.where(target < 0.5, (target - at[cell]) / rises[cell], 1 - (rest - above[cell]) / rises[cell])
+        value = self.times[cell] + jnp.clip(share, 0.0, 1.0) * (self.times[cell + 1] - self.times[cell])
+        return jnp.where(target <= 0, 0.0, jnp.where(rest <= 0, 1.0, value))
+
+    def pieces(self) -> Float[Array, " knots"] | None:
+        return self.times
+
+    def coordinates(self) -> Any:
+        return {"logits": self.logits}
+
+    def at_coordinates(self, coordinates: Any) -> Schedule:
+        return type(self)(times=self.times, logits=coordinates["logits"])
+
+    def _cell(self, t: ArrayLike) -> tuple[Array, Array, Array, Array, Array, Array]:
+        t = as_float(t)
+        last = self.logits.shape[-1] - 1
+        cell = jnp.clip(jnp.searchsorted(self.times, t, side="right") - 1, 0, last)
+        start, end = self.times[cell], self.times[cell + 1]
+        width = jnp.where(end > start, end - start, 1.0)
+        log_rises = jax.nn.log_softmax(self.logits, axis=-1)
+        return jnp.exp(log_rises), cell, t - start, end - t, width, log_rises
+
+
+def tabulated(times: ArrayLike, angles: ArrayLike) -> Tabulated:
+    """The schedule whose angle ``theta`` has the given values at the given times, straight lines in between.
+
+    Args:
+        times: float[knots], rising from 0 to 1.
+        angles: float[knots], rising from 0 to 1 (``(2/pi) arcsin sqrt(alpha)``).
+
+    Raises:
+        InputError: shapes that differ, fewer than 2 knots, or values that do not rise from 0 to 1.
+    """
+    if not isinstance(times, jax.core.Tracer) and not isinstance(angles, jax.core.Tracer):
+        given, values = (np.asarray(x, dtype=float) for x in (times, angles))
+        for argument, numbers in (("times", given), ("angles", values)):
+            good = numbers.ndim == 1 and len(numbers) > 1 and numbers[0] == 0 and numbers[-1] == 1
+            require(good and bool(np.all(np.diff(numbers) > 0)), argument, numbers.tolist(), "rising from 0 to 1")
+        shapes = verbatim(f"{given.shape} and {values.shape}")
+        require(given.shape == values.shape, "times and angles", shapes, "of one shape")
+    rises = jnp.diff(as_float(angles))
+    return Tabulated(times=as_float(times), logits=jnp.log(rises))
+
+
+def tabulate(schedule: Schedule, cells: int = 256) -> Tabulated:
+    """``schedule`` as a table, with knots at equally spaced angles: wherever it rises fast, the knots are dense.
+
+    Every family becomes the same one, so that schedules of different families can be stacked and share an executable.
+    With 256 cells ``alpha`` is off by less than 1e-4 for every family here; the slope at singular ends is lost
+    (:meth:`Schedule.end_exponents` becomes 1), so compute energies before tabulating.
+
+    Args:
+        schedule: one schedule (``vmap`` for a stack).
+        cells: number of straight pieces, at least 2.
+    """
+    require(cells >= 2, "cells", cells, "at least 2")
+    thetas = jnp.arange(cells + 1) / cells
+    knots = schedule.inverse(jnp.square(jnp.sin(HALF_PI * thetas)))
+    return Tabulated(times=jnp.asarray(knots, float), logits=jnp.zeros((cells,)))
+
+
+def free(cells: int = 64, key: Array | None = None, times: ArrayLike | None = None) -> Tabulated:
+    """A schedule to learn: ``sine_squared`` in ``cells`` straight pieces, or a random one near it.
+
+    Args:
+        cells: number of pieces.
+        key: draw the logits from a standard normal law.
+        times: float[cells + 1], rising from 0 to 1; equally spaced if left out.
+    """
+    require(cells >= 2, "cells", cells, "at least 2")
+    knots = jnp.arange(cells + 1) / cells if times is None else as_float(times)
+    require(knots.shape == (cells + 1,), "times", verbatim(str(knots.shape)), f"of shape ({cells + 1},)")
+    start = tabulated(knots, knots)
+    if key is None:
+        return start
+    return Tabulated(times=start.times, logits=start.logits + jax.random.normal(key, (cells,)))
+
+
+def _between(t: ArrayLike, value: Array, at_0: float, at_1: float) -> Array:
+    """``value`` inside (0, 1); knots that float32 cannot tell from an end do not move the end."""
+    t = as_float(t)
+    return jnp.where(t <= 0, at_0, jnp.where(t >= 1, at_1, value))
