@@ -122,11 +122,22 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--blank", help="the character that stands for a blank in --infill (default: \N{WHITE SQUARE})")
     _json(sub)
 
-    sub = command("energy", "energy", "print the one-token energy of schedules under several weights")
+    sub = command(
+        "energy",
+        "energy",
+        "print the one-token energy of schedules under several weights, and draw it over all Beta schedules",
+        "A schedule is linear, sine, sine_squared, maskgit, polynomial:DEGREE, geometric, beta:A,B, "
+        "kinetic_optimum:SCHEDULE or tabulated:FILE.",
+    )
     sub.add_argument("schedules", nargs="*", metavar="SCHEDULE", help="as in sine or beta:0.9,0.3 (default: the named)")
     sub.add_argument(
         "--weight", action="append", metavar="SCHEDULE", help="a weight, as the schedule it makes optimal; repeatable"
     )
+    sub.add_argument("--length", type=int, help="tokens of a sequence: print its constants too, with --vocab-size")
+    sub.add_argument("--vocab-size", type=int, help="real tokens in the vocabulary, with --length")
+    drawn = sub.add_mutually_exclusive_group()
+    drawn.add_argument("--picture", metavar="PATH", default="runs/energy.png", help="a .png, .svg or .pdf file to draw")
+    drawn.add_argument("--no-picture", action="store_true", help="draw nothing")
     _json(sub)
 
     sub = command("report", "write_report", "write a run's report.html")

@@ -4,9 +4,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mdm_jax.theory import energies, plans, profiles, schedule_text, schedules
+    from mdm_jax.theory import (
+        actions,
+        energies,
+        enumeration,
+        incomplete_beta,
+        optimising,
+        plans,
+        profiles,
+        schedule_text,
+        schedules,
+    )
 
-__all__ = ["energies", "plans", "profiles", "schedule_text", "schedules"]
+__all__ = [
+    "actions",
+    "energies",
+    "enumeration",
+    "incomplete_beta",
+    "optimising",
+    "plans",
+    "profiles",
+    "schedule_text",
+    "schedules",
+]
 
 
 def __getattr__(name: str) -> Any:

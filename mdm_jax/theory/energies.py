@@ -16,6 +16,7 @@ from 0 to 1 is ``kinetic_optimum(rise)``.
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ from jaxtyping import Array, Float, Int
 
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.theory import actions
-from mdm_jax.theory.incomplete_beta import digamma_of_next, entropy_excess, log_beta_remainder
 from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
+from mdm_jax.theory.special import digamma_of_next, entropy_excess, log_beta_remainder
 
 Energy = Callable[[Schedule], Array]
 CHUNK = 4096
@@ -68,7 +69,7 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
 def conditional_kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
     """The conditional kinetic energy, per token: the same number as :func:`kinetic`, with another multiplicity.
 
-    Equation 7 of the paper is ``E_x1 integral 1/gamma' sum_{z != x} p_{t|1}(z)/p_{t|1}(x) Q_{t|1}(z, x)^2 dt``, which is
+    Equation 7 of the paper is ``E_x1 integral 1/gamma' sum_{z != x} p_{t|1}(z)/p_{t|1}(x) Q_{t|1}(z, x)^2 dt``: it is
     ``length 2^(length-1)`` times this (theorem 3.1).
     """
     return kinetic(schedule, weight)
@@ -77,8 +78,8 @@ def conditional_kinetic(schedule: Schedule, weight: Schedule | None = None) -> F
 def geodesic_energy(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
     """The geodesic energy, per token: the same number as :func:`kinetic`, with multiplicity ``length``.
 
-    Equation 9 of the paper is ``E_x1 integral 1/gamma' sum_i sum_z 4 (d/dt sqrt(p_{t|1}(z_i)))^2 dt``: the length of the
-    path on the sphere of ``sqrt(p)``, squared, at the pace that ``gamma`` sets (theorem 3.2).
+    Equation 9 of the paper is ``E_x1 integral 1/gamma' sum_i sum_z 4 (d/dt sqrt(p_{t|1}(z_i)))^2 dt``: the length of
+    the path on the sphere of ``sqrt(p)``, squared, at the pace that ``gamma`` sets (theorem 3.2).
     """
     return kinetic(schedule, weight)
 
@@ -127,7 +128,9 @@ def log_multiplicity(
 
 def _masked_tokens(length: int, support: np.ndarray) -> int:
     shape = verbatim(str(support.shape))
-    require(support.ndim == 2 and support.shape[1] == length and len(support) > 0, "support", shape, f"[rows, {length}]")
+    require(
+        support.ndim == 2 and support.shape[1] == length and len(support) > 0, "support", shape, f"[rows, {length}]"
+    )
     require(length <= 20, "length", length, "at most 20 where a support is given: its masked states are counted")
     total = 0
     for subset in range(2**length - 1):  # the revealed positions; all revealed has no masked token
@@ -257,10 +260,10 @@ def batch(
     require(len(sizes) == 1 and () not in sizes, "stack", stack, "a schedule whose leaves share one leading axis")
     ((count,),) = sizes
     rows = np.minimum(np.arange(-(-count // CHUNK) * CHUNK), count - 1)
-    parts = []
+    leaves, parts = jax.tree.map(jnp.asarray, stack), []
     for start in range(0, len(rows), CHUNK):
-        chosen = rows[start : start + CHUNK]
-        parts.append(_chunk(energy, gradient, jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], stack), weight))
+        part = jax.tree.map(operator.itemgetter(rows[start : start + CHUNK]), leaves)
+        parts.append(_chunk(energy, gradient, part, weight))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
@@ -268,5 +271,3 @@ def batch(
 def _chunk(energy: Callable[..., Array], gradient: bool, stack: Schedule, weight: Schedule) -> Any:
     function = jax.value_and_grad(energy) if gradient else energy
     return jax.vmap(function, in_axes=(0, None))(stack, weight)
-
-

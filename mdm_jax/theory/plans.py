@@ -112,8 +112,9 @@ def from_schedule(schedule: Schedule, length: int, steps: int, name: str | None 
     """
     _check_budget(length, steps)
     sizes = round_sizes(_fractions(schedule, steps), length)
-    text = schedule_text.text_of(schedule) if schedule.name in schedule_text.FAMILIES else type(schedule).__name__
-    return _rounded_plan(sizes, text, steps, name=name)
+    definition = schedule_text.definition(schedule)
+    more = {} if definition is None else {"definition": definition}
+    return _rounded_plan(sizes, schedule_text.label(schedule), steps, name=name, **more)
 
 
 def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np.ndarray, "*stack steps"]:

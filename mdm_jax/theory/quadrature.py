@@ -72,7 +72,7 @@ def integrate(
 
 
 def _beyond(log_values: Array, log_mass: Array, log_t: Array, end: Array, inward: Array, power: Array) -> Array:
-    """What a power law has beyond the ``end`` node, with Euler and Maclaurin's correction for the sum's stopping there."""
+    """What a power law has beyond the ``end`` node, and Euler and Maclaurin's correction for the sum's end there."""
     log_step = log_mass - log_t  # of the change of log(t) per node
     growth = power * jnp.exp(log_step[end]) + log_step[inward] - log_step[end]  # of log(value * mass), per node
     outside = jnp.exp(log_values[end] + log_t[end]) / power

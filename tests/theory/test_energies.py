@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
+from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.schedules import Schedule
 
@@ -336,15 +337,34 @@ def test_infinite_neighbours_do_not_spoil_gradients(weight):
 
 
 @pytest.mark.core
-def test_batch_compiles_once():
+@pytest.mark.parametrize("gradient", [False, True])
+def test_one_executable_for_any_number_of_schedules(gradient):
+    traces = []
+
+    def energy(schedule, weight):
+        traces.append(type(schedule))
+        return energies.kinetic(schedule, weight)
+
     generator = np.random.default_rng(0)
-    before = energies.batch._cache_size()
-    for _ in range(3):
-        a, b = generator.uniform(0.3, 2, (2, 1000)).astype(np.float32)
+    for count in (1, 3, 1000, energies.CHUNK, energies.CHUNK + 1):
+        a, b = generator.uniform(0.3, 2, (2, count)).astype(np.float32)
         weight = schedules.beta(*generator.uniform(0.3, 1, 2))
-        values = energies.batch(schedules.beta(a, b), weight)
-    assert energies.batch._cache_size() == before + 1
-    some = [energies.kinetic(schedules.beta(x, y), weight) for x, y in zip(a[:5], b[:5])]
-    np.testing.assert_allclose(values[:5], some, rtol=1e-5)
-    left, right = 2 * a - float(weight.a), 2 * b - float(weight.b)
-    assert (np.isfinite(values) == ((left > 0) & (right > 0))).all()
+        values = energies.batch(schedules.beta(a, b), weight, energy=energy, gradient=gradient)
+        values, slopes = values if gradient else (values, None)
+        assert values.shape == (count,)
+        left, right = 2 * a - np.float32(weight.a), 2 * b - np.float32(weight.b)
+        assert (np.isfinite(values) == ((left > 0) & (right > 0))).all()
+        some = [jax.value_and_grad(energies.kinetic)(schedules.beta(x, y), weight) for x, y in zip(a[-3:], b[-3:])]
+        np.testing.assert_allclose(values[-3:], [value for value, _ in some], rtol=1e-5)
+        if gradient:
+            np.testing.assert_allclose(slopes.a[-3:], [slope.a for _, slope in some], rtol=1e-5, atol=1e-5)
+    assert traces == [schedules.Beta]
+    for degrees in (generator.uniform(1, 3, 5), generator.uniform(1, 3, 50)):
+        energies.batch(schedules.polynomial(degrees), schedules.linear(), energy=energy, gradient=gradient)
+    assert traces == [schedules.Beta, schedules.Polynomial]
+
+
+@pytest.mark.parametrize("stack", [schedules.beta(1.0, 1.0), schedules.linear()])
+def test_a_stack_has_a_leading_axis(stack):
+    with pytest.raises(InputError, match="stack must be a schedule whose leaves share one leading axis"):
+        energies.batch(stack)

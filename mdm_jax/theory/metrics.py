@@ -1,0 +1,54 @@
+"""Metrics on the revealed fraction: how far apart two values of ``alpha`` are.
+
+A metric is any function ``metric(alpha, one_minus_alpha) -> G > 0`` (the second argument keeps the digits near 1); one
+with numbers of its own to differentiate or batch over is a ``jax.tree_util.Partial``. Against the Fisher-Rao metric of
+a mask bit its measure is ``M = G alpha (1 - alpha)``: in the angle, ``G alpha'^2 = pi^2 M theta'^2``.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mdm_jax.theory.schedule import HALF_PI
+
+Metric = Callable[[Array, Array], Array]
+
+
+def fisher(alpha: Array, one_minus_alpha: Array) -> Array:
+    """The Fisher-Rao metric of a mask bit, ``1 / (alpha (1 - alpha))``: the metric of all three energies."""
+    return 1 / (alpha * one_minus_alpha)
+
+
+def flat(alpha: Array, one_minus_alpha: Array) -> Array:
+    """``1``: the metric whose geodesic in uniform time is the linear schedule."""
+    del one_minus_alpha
+    return jnp.ones_like(alpha)
+
+
+def speed(metric: Metric, theta: Array) -> Array:
+    """``sqrt(M)`` at an angle."""
+    alpha, masked = jnp.square(jnp.sin(HALF_PI * theta)), jnp.square(jnp.sin(HALF_PI * (1 - theta)))
+    return jnp.exp(0.5 * log_ratio(metric, alpha, masked))
+
+
+def log_ratio(metric: Metric, alpha: Array, masked: Array) -> Array:
+    """``log M = log(G alpha (1 - alpha))``: how the metric compares with Fisher's."""
+    tiny = jnp.finfo(alpha.dtype).tiny
+    alpha, masked = jnp.maximum(alpha, tiny), jnp.maximum(masked, tiny)
+    return jnp.log(metric(alpha, masked)) + jnp.log(alpha) + jnp.log(masked)
+
+
+def exponents(metric: Metric, alpha: Array, one_minus_alpha: Array) -> tuple[Array, Array]:
+    """The powers of ``alpha`` at 0 and of ``1 - alpha`` at 1 with which ``M`` goes, measured at two values."""
+    tiny = jnp.finfo(alpha.dtype).tiny ** 0.5
+    least, most = (jnp.maximum(x, tiny) for x in (alpha, one_minus_alpha))
+
+    def measure(ratio: Callable[[Array], Array], x: Array) -> Array:
+        return jax.jvp(ratio, (x,), (x,))[1]
+
+    return (
+        measure(lambda alpha: log_ratio(metric, alpha, 1 - alpha), least),
+        measure(lambda masked: log_ratio(metric, 1 - masked, masked), most),
+    )
