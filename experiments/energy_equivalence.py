@@ -11,7 +11,7 @@ The paper says more: that the constants depend on the length ``n`` and the vocab
 import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -32,7 +32,9 @@ def run(experiment: Experiment) -> None:
     """Constants, then whole energies along families of schedules, then the place of the minima."""
     laws = targets()
     rows = [constants(name, law) for name, law in laws.items()]
-    print(f"{'target':24} {'n':>2} {'d':>2}  {'kinetic':>12} {'conditional':>12} {'geodesic':>9}   n(d+1)^(n-1)   spread")
+    print(
+        f"{'target':24} {'n':>2} {'d':>2}  {'kinetic':>12} {'conditional':>12} {'geodesic':>9}   n(d+1)^(n-1)   spread"
+    )
     for row in rows:
         k, c, g = row["measured"]
         agrees = "=" if row["kinetic_as_in_the_paper"] else "not"
@@ -153,12 +155,7 @@ def sweep(pair: tuple[float, float], laws: Mapping[str, np.ndarray], count: int)
         return brute_force(laws["aaa or bbb"], x, b, weight)
 
     places = {
-        name: minimize_scalar(
-            lambda x, which=which: restricted(round(float(x), 6))[which],
-            bounds=(0.75 * own, 2 * own),
-            method="bounded",
-            options={"xatol": 1e-3},
-        ).x
+        name: least_place(lambda x, which=which: restricted(round(x, 6))[which], 0.75 * own, 2 * own)
         for which, name in enumerate(NAMES)
     }
     return {
@@ -172,9 +169,16 @@ def sweep(pair: tuple[float, float], laws: Mapping[str, np.ndarray], count: int)
         "argmin": int(lowest[0, 0]),
         "same_argmin": int(np.sum(lowest == lowest[0, 0])),
         "curves": int(lowest.size),
-        "continuous_argmin": {name: float(place) for name, place in places.items()},
+        "continuous_argmin": places,
         "curve": {"a": fine.tolist(), "energy": curve.tolist()},
     }
+
+
+def least_place(function: Callable[[float], float], low: float, high: float) -> float:
+    found: Any = minimize_scalar(
+        lambda x: function(float(x)), bounds=(low, high), method="bounded", options={"xatol": 1e-3}
+    )
+    return float(found.x)
 
 
 def one_token_energy(schedule: schedules.Schedule, weight: schedules.Schedule) -> jax.Array:
@@ -196,10 +200,10 @@ def picture(sweeps: Mapping[str, Mapping[str, Any]]) -> Figure:
         panel.plot(found["curve"]["a"], found["curve"]["energy"], color="#5d6974", lw=1, label="one token, quadrature")
         scaled = np.array(found["energies_over_constants"])
         for which, (energy, colour, (mark, size)) in enumerate(zip(NAMES, colours, marks, strict=True)):
-            for row in scaled:
+            for law, row in enumerate(scaled):
                 panel.plot(
                     found["a"], row[:, which], mark, ms=size, mfc="none", color=colour, ls="",
-                    label=f"{energy}, every state" if row is scaled[0] else None,
+                    label=f"{energy}, every state" if law == 0 else None,
                 )  # fmt: skip
         panel.axvline(found["own"], color="#1d2730", lw=0.8, ls=":")
         panel.annotate(

@@ -7,6 +7,7 @@ diverges. A table shows how many digits both forms of ours keep in float32 where
 """
 
 import importlib.util
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -49,12 +50,13 @@ def run(experiment: Experiment) -> None:
         weight = schedules.beta(c, d)
         landscape = np.asarray(energies.batch(stack, weight, by_quadrature), np.float64) / np.pi**2
         landscapes[c, d] = landscape.reshape(len(grid), len(grid))
-        rows.append(check(landscape, a, b, (c, d), spots, np.random.default_rng(number)))
+        row = check(landscape, a, b, (c, d), spots, np.random.default_rng(number))
+        rows.append(row)
         print(
-            f"gamma Beta({c:g}, {d:g}): least at {rows[-1]['argmin']}, {rows[-1]['least'] - 1:+.0e} from pi^2, slope there "
-            f"{rows[-1]['slope_at_own']:.0e}; SciPy differs by {rows[-1]['from_scipy']:.0e} at {spots} places; "
-            f"{rows[-1]['infinite']} of {len(a)} infinite, {rows[-1]['wrongly_finite_or_infinite']} wrongly, "
-            f"{rows[-1]['wrong_by_scipy']} of {rows[-1]['places_by_scipy']} by SciPy"
+            f"gamma Beta({c:g}, {d:g}): least at {row['argmin']} ({row['least'] - 1:+.0e} from pi^2, slope "
+            f"{row['slope_at_own']:.0e}); SciPy differs by {row['from_scipy']:.0e} at {spots} places; infinite: "
+            f"{row['infinite']} of {len(a)}; wrongly so or not: {row['wrongly_finite_or_infinite']} by 2a' > a and "
+            f"2b' > b, {row['wrong_by_scipy']} of {row['places_by_scipy']} looked at by SciPy"
         )
     table, source = near_divergence()
     print(f"\nrelative errors in float32 near divergence (truth: {source}, at the float32 numbers)")
@@ -69,8 +71,8 @@ def run(experiment: Experiment) -> None:
     exact = all(row["from_scipy"] < CLOSE and abs(row["least"] - 1) < CLOSE for row in rows)
     diverges = all(row["wrongly_finite_or_infinite"] == 0 and row["wrong_by_scipy"] == 0 for row in rows)
     experiment.finish(
-        "the one-token energy over Beta schedules is least at gamma's own (a, b), where it is pi^2, and infinite exactly "
-        "where the integral diverges",
+        "the one-token energy over Beta schedules is least at gamma's own (a, b), where it is pi^2, and infinite "
+        "exactly where the integral diverges",
         "holds" if at_own and exact and diverges else "partly" if at_own else "does not",
         {"landscapes": rows, "grid": [grid[0], grid[-1], step], "near_divergence": table, "truth": source},
         picture(grid, landscapes),
@@ -90,11 +92,11 @@ def check(
     exact = np.array([float(c), float(d)], np.float32)
     should = (2 * a.astype(np.float32) > exact[0]) & (2 * b.astype(np.float32) > exact[1])
     chosen = rng.choice(np.flatnonzero(finite), spots, replace=False)
-    truth = np.array([definition(a[i], b[i], c, d) for i in chosen]) / np.pi**2
+    truth = np.array([definition(float(a[i]), float(b[i]), c, d) for i in chosen]) / np.pi**2
     # Where divergence is decided: the grid's points next to either bound, and the bound itself.
     near = np.flatnonzero((np.abs(2 * a - c) < 0.11) | (np.abs(2 * b - d) < 0.11))
     near = rng.choice(near, min(5 * spots, len(near)), replace=False)
-    settled = np.array([settles(a[i], b[i], c, d) for i in near])
+    settled = np.array([settles(float(a[i]), float(b[i]), c, d) for i in near])
     return {
         "own": [c, d],
         "argmin": [float(a[best]), float(b[best])],
@@ -138,7 +140,7 @@ def settles(a: float, b: float, c: float, d: float) -> bool:
     for sign in (1, -1):
         first, second = (
             abs(quad(integrand, sign * near, sign * far, args=numbers, epsabs=0, epsrel=1e-10)[0])
-            for near, far in zip(marks[:-1], marks[1:], strict=True)
+            for near, far in itertools.pairwise(marks)
         )
         if second > 0.99 * first:
             return False
@@ -176,9 +178,9 @@ def by_mpmath(a: float, b: float, c: float, d: float) -> float:
     import mpmath as mp  # pyright: ignore[reportMissingImports]
 
     with mp.workdps(30):
-        a, b, c, d = (mp.mpf(x) for x in (a, b, c, d))
+        left, right = 2 * mp.mpf(a) - c, 2 * mp.mpf(b) - d
         scale = mp.pi**2 * mp.beta(c, d) / mp.beta(a, b) ** 2
-        value = scale * mp.beta(2 * a - c, 2 * b - d)
+        value = scale * mp.beta(left, right)
 
         def side(power: Any, other: Any) -> Any:
             """``integral_0^(1/2) t^(power-1) (1-t)^(other-1) dt``, with ``t^power`` for the variable."""
@@ -186,7 +188,6 @@ def by_mpmath(a: float, b: float, c: float, d: float) -> float:
             cuts = [0, *(end * mp.mpf(x) ** power for x in (1e-24, 1e-12, 1e-6, 1e-3, 0.1)), end]
             return mp.quad(lambda s: (1 - s ** (1 / power)) ** (other - 1), cuts) / power
 
-        left, right = 2 * a - c, 2 * b - d
         summed = scale * (side(left, right) + side(right, left))
         if abs(summed / value - 1) > 1e-15:
             raise ArithmeticError(f"mpmath's quadrature and the closed form differ by {float(abs(summed / value - 1))}")
@@ -204,7 +205,7 @@ def picture(grid: np.ndarray, landscapes: Mapping[tuple[float, float], np.ndarra
         shown = np.ma.masked_invalid(landscape.T)
         image = panel.pcolormesh(grid, grid, shown, norm=norm, cmap="viridis_r", shading="nearest", rasterized=True)
         lines = panel.contour(grid, grid, shown, levels=levels, colors="#1d2730", linewidths=0.5)
-        panel.clabel(lines, fmt="%g", fontsize=6)
+        panel.clabel(lines, levels[2:], fmt="%g", fontsize=7)
         panel.plot(c, d, "*", ms=13, mfc="#ff7a1a", mec="#1d2730", mew=0.6, clip_on=False)
         panel.set_title(f"gamma = Beta({c:g}, {d:g})", fontsize=9)
         panel.tick_params(labelsize=8)
@@ -217,6 +218,6 @@ def picture(grid: np.ndarray, landscapes: Mapping[tuple[float, float], np.ndarra
     if image is not None:
         bar = figure.colorbar(image, ax=panels, shrink=0.8, extend="max", ticks=[1, 2, 5, 10, 20], format="%g")
         bar.minorticks_off()
-        bar.set_label("energy / π² (grey: infinite; star: gamma's own a, b)", fontsize=8)
+        bar.set_label("energy / π² (lines: 1.01, 1.05, 1.2, 2, 5; grey: infinite; star: gamma's own a, b)", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     return figure

@@ -8,7 +8,7 @@ separately, the closed form to which ``energies.kinetic`` dispatches. The others
 * NumPy, the closed form by ``scipy.special.betaln``, five evaluations;
 * SciPy, one ``scipy.integrate.quad`` per evaluation, five per schedule, on a subsample that is scaled up.
 
-NumPy works in one thread, JAX in as many as there are cores: seconds of processor time are given beside seconds of wall.
+NumPy works in one thread, JAX in as many as there are cores: processor time is given beside wall time.
 """
 
 import math
@@ -119,8 +119,8 @@ def run(experiment: Experiment) -> None:
         "seconds": seconds,
     }
     experiment.finish(
-        f"energy and gradient of {count:,} Beta schedules by quadrature take at most 1/{TIMES_FASTER:g} of the time of the "
-        "same quadrature in NumPy with finite differences",
+        f"energy and gradient of {count:,} Beta schedules by quadrature take at most 1/{TIMES_FASTER:g} of the time "
+        "of the same quadrature in NumPy with finite differences",
         verdict,
         results,
         picture(per_schedule),
@@ -201,11 +201,11 @@ def picture(per_schedule: dict[str, list[float]]) -> Figure:
     colours = ["#c2410c" if name.startswith("ours") else "#8a949e" for name in names]
     axes.barh(names, middle, xerr=spread, color=colours, error_kw={"lw": 1, "capsize": 2, "ecolor": "#1d2730"})
     for place, name in enumerate(names):
-        label = f" {middle[place] / 1000:,.3g} µs"
+        label = f" {middle[place]:,.0f} ns"
         axes.text(max(per_schedule[name]) * 1.12, place, label, va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(right=10 * max(map(max, per_schedule.values())))
-    axes.set_xlabel("nanoseconds per schedule: energy and gradient (log scale; whiskers: fastest to slowest round)")
-    axes.xaxis.label.set_size(8)
+    axes.set_xlabel("nanoseconds per schedule, energy and gradient (whiskers: fastest to slowest round)", fontsize=8)
+    axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

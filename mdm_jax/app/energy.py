@@ -21,6 +21,7 @@ MOST = 2.0
 POINTS = 61
 """Values of ``a`` and of ``b`` in a landscape: the grid fills one chunk of :func:`energies.batch`."""
 _WIDENINGS = 6
+_SMALLEST_BETA, _LARGEST_BETA = 1e-4, 1000.0
 _LARGEST = 10**12
 """A longer sequence, or a larger vocabulary, is taken for a slip of the hand."""
 
@@ -116,14 +117,16 @@ def landscape(weight: Schedule, name: str = "", points: int = POINTS) -> Landsca
     exact = beta_parameters(weight)
     ends = exact or _end_exponents(weight)
     walls = 0.5 * ends[0], 0.5 * ends[1]
-    most = [max(MOST, 2 * end) for end in ends]
+    if max(walls) >= _LARGEST_BETA:
+        raise InputError(f"weight {name or type(weight).__name__} is too steep to draw (--no-picture leaves that out).")
+    most = [min(max(MOST, 2 * end), _LARGEST_BETA) for end in ends]
     rise = np.linspace(0, 1, points) ** 2
     for left in reversed(range(_WIDENINGS)):
-        a, b = (wall + (high - wall) * rise for wall, high in zip(walls, most))
+        a, b = (max(wall, _SMALLEST_BETA) * (1 - rise) + high * rise for wall, high in zip(walls, most))
         values, at = _energies(a, b, weight)
         beyond = [x[i] > 0.75 * x[-1] for x, i in zip((a, b), at)]
         if exact is None and any(beyond) and left:
-            most = [2 * high if far else high for high, far in zip(most, beyond)]
+            most = [min(2 * high, _LARGEST_BETA) if far else high for high, far in zip(most, beyond)]
             continue
         best = (*exact, 1.0) if exact else _refined(a, b, at, weight)
         return Landscape(name, a, b, values, walls, best, exact is not None)

@@ -367,7 +367,7 @@ def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float
     shown = {name: at for name, at in marks.items() if at[0] <= panel.a[-1] and at[1] <= panel.b[-1]}
     if not panel.exact:
         shown[f"({a:.2g}, {b:.2g}): {energy:.4g}"] = (a, b)
-    places = np.array(list(shown.values())) / (panel.a[-1], panel.b[-1])
+    places = np.reshape(list(shown.values()), (-1, 2)) / (panel.a[-1], panel.b[-1])
     for i, (name, at) in enumerate(shown.items()):
         star = at == (a, b)
         if not star:
@@ -375,7 +375,7 @@ def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float
                 *at, "o", color=_light("ink"), markersize=3.5, markeredgecolor="white", markeredgewidth=0.6, zorder=5,
                 clip_on=False,
             )  # fmt: skip
-        beside = np.abs(places[:i] - places[i]) < (0.5, 0.06)  # an earlier name stands above this line
+        beside = np.abs(places[:i] - places[i]) < (0.5, 0.04)  # an earlier name stands above this line
         below, left = (star and not panel.exact) or bool(beside.all(axis=1).any()), places[i, 0] > 0.6
         away = (6 if star else 4) * (-1 if left else 1), -9 if below else 4
         axes.annotate(
@@ -428,7 +428,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 def check_suffix(argument: str, path: str | Path) -> None:
     """Raise :class:`InputError` unless :func:`save` can write a file of this name."""
     if Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"{argument} must end in {', '.join(FORMATS)}; got {str(path)!r}.")
+        raise InputError(f"{argument} must end in .png, .svg or .pdf; got {str(path)!r}.")
 
 
 @rc_context(_STYLE)

@@ -16,7 +16,7 @@ from 0 to 1 is ``kinetic_optimum(rise)``.
 """
 
 import functools
-import operator
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,8 +31,9 @@ from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
 from mdm_jax.theory.special import digamma_of_next, entropy_excess, log_beta_remainder
 
 Energy = Callable[[Schedule], Array]
-CHUNK = 4096
-"""Schedules per call of the executable in :func:`batch`."""
+CHUNK, BLOCK = 16384, 2048
+"""Schedules per call of the executable in :func:`batch`, and how many of them it works on at a time."""
+_FEW = 4
 
 
 def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
@@ -116,14 +117,14 @@ def log_multiplicity(
     [21, 12, 3]
     """
     require(length >= 1, "length", length, "at least 1")
-    if (vocab_size is None) == (support is None):
-        raise InputError("vocab_size or support must be given, and not both.")
-    if support is not None:
-        kinetic = float(np.log(_masked_tokens(length, np.asarray(support))))
+    if support is not None and vocab_size is None:
+        kinetic = math.log(_masked_tokens(length, np.asarray(support)))
+    elif vocab_size is not None and support is None:
+        require(vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
+        kinetic = math.log(length) + (length - 1) * math.log(vocab_size + 1)
     else:
-        require(vocab_size is not None and vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
-        kinetic = float(np.log(length) + (length - 1) * np.log(vocab_size + 1))
-    return LogMultiplicity(kinetic, float(np.log(length) + (length - 1) * np.log(2)), float(np.log(length)))
+        raise InputError("vocab_size or support must be given, and not both.")
+    return LogMultiplicity(kinetic, math.log(length) + (length - 1) * math.log(2), math.log(length))
 
 
 def _masked_tokens(length: int, support: np.ndarray) -> int:
@@ -259,15 +260,40 @@ def batch(
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(stack)}
     require(len(sizes) == 1 and () not in sizes, "stack", stack, "a schedule whose leaves share one leading axis")
     ((count,),) = sizes
-    rows = np.minimum(np.arange(-(-count // CHUNK) * CHUNK), count - 1)
-    leaves, parts = jax.tree.map(jnp.asarray, stack), []
-    for start in range(0, len(rows), CHUNK):
-        part = jax.tree.map(operator.itemgetter(rows[start : start + CHUNK]), leaves)
-        parts.append(_chunk(energy, gradient, part, weight))
+    leaves, parts = jax.tree.map(np.asarray, stack), []  # NumPy slices; JAX's eager ones cost more than the energies
+    for start in range(0, count, CHUNK):
+        part = jax.tree.map(lambda leaf, start=start: _padded(leaf[start : start + CHUNK]), leaves)
+        blocks = -(-min(CHUNK, count - start) // BLOCK)
+        parts.append(_chunk(energy, gradient, part, weight, blocks))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
+def _padded(leaf: np.ndarray) -> np.ndarray:
+    missing = CHUNK - len(leaf)
+    return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _chunk(energy: Callable[..., Array], gradient: bool, stack: Schedule, weight: Schedule) -> Any:
-    function = jax.value_and_grad(energy) if gradient else energy
-    return jax.vmap(function, in_axes=(0, None))(stack, weight)
+def _chunk(energy: Callable[..., Array], gradient: bool, stack: Schedule, weight: Schedule, blocks: Array | int) -> Any:
+    """The first ``blocks`` blocks, one after another: what is in hand stays in cache."""
+    many = jax.vmap(functools.partial(_value_and_slopes, energy) if gradient else energy, in_axes=(0, None))
+    parts = jax.tree.map(lambda leaf: leaf.reshape(-1, BLOCK, *leaf.shape[1:]), stack)
+    values = jnp.zeros((CHUNK // BLOCK, BLOCK), float)
+    start = (values, jax.tree.map(jnp.zeros_like, parts)) if gradient else values
+
+    def one(i: Array, done: Any) -> Any:
+        answer = many(jax.tree.map(lambda leaf: leaf[i], parts), weight)
+        return jax.tree.map(lambda whole, part: whole.at[i].set(part), done, answer)
+
+    done = jax.lax.fori_loop(0, blocks, one, start)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
+
+
+def _value_and_slopes(energy: Callable[..., Array], schedule: Schedule, weight: Schedule) -> tuple[Array, Schedule]:
+    """For a few numbers, derivatives forwards cost less than one backwards: nothing has to be kept."""
+    leaves, tree = jax.tree.flatten(schedule)
+    if any(jnp.ndim(leaf) for leaf in leaves) or len(leaves) > _FEW:
+        return jax.value_and_grad(energy)(schedule, weight)
+    value, push = jax.linearize(lambda *leaves: energy(jax.tree.unflatten(tree, leaves), weight), *leaves)
+    units = np.eye(len(leaves), dtype=value.dtype)
+    return value, jax.tree.unflatten(tree, [push(*map(jnp.asarray, unit)) for unit in units])

@@ -98,7 +98,7 @@ def energies(
     weight: Schedule | None = None,
     *,
     nodes: int = 64,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-4,
 ) -> Energies:
     """The energies (5), (7), (9) of ``schedule``: :func:`instantaneous` over ``gamma'``, integrated over time.
 
@@ -111,7 +111,7 @@ def energies(
         nodes: number of times at which states are enumerated; half as many are used again to estimate the error.
         tolerance: the largest relative change between the two; one that changes by more is refused as infinite or slow.
     """
-    require(nodes >= 4, "nodes", nodes, "at least 4")
+    require(4 <= nodes <= 128, "nodes", nodes, "from 4 to 128 (more of them would round to the ends)")
     world, weight = _World(target), SineSquared() if weight is None else weight
     fine, coarse = (_integrate(world, schedule, weight, count) for count in (nodes, nodes // 2))
     change = float(np.max(np.abs(fine - coarse) / fine))

@@ -82,6 +82,8 @@ class SineSquared(Schedule):
     def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         return jnp.zeros_like(times(t, complement)[0])
 
+    log_regular_rate = log_theta_rate
+
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
         return angle(alpha, 1 - alpha)

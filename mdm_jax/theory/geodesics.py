@@ -74,10 +74,14 @@ class Geodesic(AngleSchedule):
         known = self.pace.end_exponents()
         if known is None:
             return None
-        # S rises linearly at an end, or, where the metric falls to nothing there, as a square.
-        shares = (jnp.where(slope > 1e-6, 1.0, 2.0) for slope in (self.slopes[..., 0], self.slopes[..., -1]))
-        p, q = (jnp.asarray(exponent, float) / share for exponent, share in zip(known, shares))
-        return p, q
+        # S rises linearly at an end, or as x^k where the metric falls to nothing there: then its slope at the cell's
+        # far side is k times its mean slope (and at most 3, as a cubic has it).
+        sides = ((self.slopes, self.lengths), (self.slopes[..., ::-1], self.lengths[..., ::-1]))
+        orders = [
+            jnp.where(slopes[..., 0] > 1e-3 * slopes[..., 1], 1.0, jnp.minimum(slopes[..., 1] / lengths[..., 0], 3.0))
+            for slopes, lengths in sides
+        ]
+        return as_float(known[0]) / orders[0], as_float(known[1]) / orders[1]
 
     def pieces(self) -> Float[Array, " knots"] | None:
         return self.pace.pieces()
@@ -99,7 +103,8 @@ class Geodesic(AngleSchedule):
         from_left = jnp.searchsorted(behind, covered, side="right")
         from_right = cells - 1 - jnp.searchsorted(ahead[::-1], left, side="right")
         cell = jnp.clip(jnp.where(late, from_right, from_left), 0, cells - 1)
-        length, before, after = self.lengths[cell], self.slopes[cell], self.slopes[cell + 1]
+        length = self.lengths[cell]
+        before, after = (jnp.minimum(self.slopes[i], 3 * length) for i in (cell, cell + 1))  # so that the cubic rises
         entered = jnp.where(late, left - (ahead[cell] - length), covered - (behind[cell] - length))
         near, far = jnp.where(late, after, before), jnp.where(late, before, after)
         x, slope = _solve(jnp.clip(entered, 0.0, length), length, near, far)

@@ -207,7 +207,7 @@ def _inverse(a: Array, b: Array, value: Array, complement: Array) -> tuple[Array
         y = y + change
         return y, jnp.abs(change) > close * (1 + jnp.abs(y)), count + 1
 
-    y, _, _ = jax.lax.while_loop(unfinished, step, (start, jnp.ones_like(inside), 0))
+    y, _, _ = jax.lax.while_loop(unfinished, step, (start, jnp.ones_like(inside), jnp.asarray(0)))
     small, large = jnp.exp(-jnp.logaddexp(-y, 0.0)), jnp.exp(-jnp.logaddexp(y, 0.0))
     t, u = jnp.where(swap, large, small), jnp.where(swap, small, large)
     at_end = jnp.where(is_positive(complement), 0.0, 1.0)

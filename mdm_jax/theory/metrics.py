@@ -35,7 +35,7 @@ def speed(metric: Metric, theta: Array) -> Array:
 
 def log_ratio(metric: Metric, alpha: Array, masked: Array) -> Array:
     """``log M = log(G alpha (1 - alpha))``: how the metric compares with Fisher's."""
-    tiny = jnp.finfo(alpha.dtype).tiny
+    tiny = float(jnp.finfo(alpha.dtype).tiny) ** 0.4  # so small that M has its limit, and G' is not infinite yet
     alpha, masked = jnp.maximum(alpha, tiny), jnp.maximum(masked, tiny)
     return jnp.log(metric(alpha, masked)) + jnp.log(alpha) + jnp.log(masked)
 

@@ -4,13 +4,16 @@ Integrands are given by their logarithm, so that none overflows or underflows on
 """
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-_WHOLE = 129
-_PIECE = 41
+_WHOLE = {32: 129, 64: 289}
+_PIECE = {32: 41, 64: 81}
+_REACH = {32: 3.3, 64: 5.5}  # t = 1 / (1 + exp(pi sinh(reach))), 6e-19 and 1e-167, at the first node
+"""By bits of the float type."""
 
 
 def nodes(pieces: Float[Array, " knots"] | None = None) -> tuple[Array, Array, Array]:
@@ -25,7 +28,7 @@ def nodes(pieces: Float[Array, " knots"] | None = None) -> tuple[Array, Array, A
     """
     zero = jnp.zeros((), float)
     held = jnp.finfo(zero.dtype)
-    rule = _double_exponential(_WHOLE if pieces is None else _PIECE, held.bits)
+    rule = _double_exponential((_WHOLE if pieces is None else _PIECE)[held.bits], _REACH[held.bits])
     s, rest, log_mass = (jnp.asarray(x, float) for x in rule)
     if pieces is None:
         return s, rest, log_mass
@@ -38,7 +41,7 @@ def nodes(pieces: Float[Array, " knots"] | None = None) -> tuple[Array, Array, A
     return t.ravel(), u.ravel(), (log_width + log_mass[None, :]).ravel()
 
 
-def merge(*pieces: Float[Array, " knots"] | None) -> Float[Array, " knots"] | None:
+def merge(*pieces: Float[Array, " _"] | None) -> Float[Array, " knots"] | None:
     """All knots in one rising list (with repetitions); ``None`` stands for no knots."""
     known = [knots for knots in pieces if knots is not None]
     return jnp.sort(jnp.concatenate(known)) if known else None
@@ -47,7 +50,7 @@ def merge(*pieces: Float[Array, " knots"] | None) -> Float[Array, " knots"] | No
 def integrate(
     log_values: Float[Array, " nodes"],
     where: tuple[Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, " nodes"]],
-    usable: Bool[Array, " nodes"],
+    usable: Bool[Array, " nodes"] | None,
     powers: tuple[Array, Array],
 ) -> Float[Array, ""]:
     """The integral of ``exp(log_values)`` over (0, 1).
@@ -55,39 +58,40 @@ def integrate(
     Args:
         log_values: logarithm of the integrand at the nodes.
         where: what :func:`nodes` returned.
-        usable: nodes at which the integrand has its digits. Outside the first and the last of them it is taken for a
-            power law.
+        usable: nodes at which the integrand has its digits (``None``: all). Outside the first and the last of them it
+            is taken for a power law.
         powers: the integrand goes as ``t^(powers[0] - 1)`` at 0 and as ``(1-t)^(powers[1] - 1)`` at 1; both positive.
     """
     t, u, log_mass = where
-    first, last = ends(usable)
+    first, last = ends(usable, len(t))
     at = jnp.arange(len(t))
-    inside = (at >= first) & (at <= last)
     half = jnp.where((at == first) | (at == last), 0.5, 1.0)
-    log_values = jnp.where(inside, log_values, -jnp.inf)
+    if usable is not None:
+        log_values = jnp.where((at >= first) & (at <= last), log_values, -jnp.inf)
     body = jnp.sum(half * jnp.exp(log_values + log_mass))
     head = _beyond(log_values, log_mass, jnp.log(t), first, first + 1, powers[0])
     tail = _beyond(log_values, log_mass, jnp.log(u), last, last - 1, powers[1])
     return body + head + tail
 
 
-def _beyond(log_values: Array, log_mass: Array, log_t: Array, end: Array, inward: Array, power: Array) -> Array:
+def _beyond(log_values: Array, log_mass: Array, log_t: Array, end: Any, inward: Any, power: Array) -> Array:
     """What a power law has beyond the ``end`` node, and Euler and Maclaurin's correction for the sum's end there."""
     log_step = log_mass - log_t  # of the change of log(t) per node
     growth = power * jnp.exp(log_step[end]) + log_step[inward] - log_step[end]  # of log(value * mass), per node
     outside = jnp.exp(log_values[end] + log_t[end]) / power
-    return outside + jnp.exp(log_values[end] + log_mass[end]) * growth * (1 / 12 - growth**2 / 720)
+    return outside + jnp.exp(log_values[end] + log_mass[end]) * growth * (1 / 12 - growth**2 / 720 + growth**4 / 30240)
 
 
-def ends(usable: Bool[Array, " nodes"]) -> tuple[Array, Array]:
-    """The first and the last usable node."""
-    return jnp.argmax(usable), len(usable) - 1 - jnp.argmax(usable[::-1])
+def ends(usable: Bool[Array, " nodes"] | None, count: int) -> tuple[Any, Any]:
+    """The first and the last usable node out of ``count`` (``None``: all are)."""
+    if usable is None:
+        return 0, count - 1
+    return jnp.argmax(usable), count - 1 - jnp.argmax(usable[::-1])
 
 
 @functools.cache
-def _double_exponential(count: int, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _double_exponential(count: int, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``t``, ``1 - t`` and log-masses of the rule on (0, 1)."""
-    reach = 4.0 if bits > 32 else 3.3
     s = np.linspace(-reach, reach, count)
     odds = np.pi * np.sinh(s)
     log_t, log_u = -np.logaddexp(0, -odds), -np.logaddexp(0, odds)

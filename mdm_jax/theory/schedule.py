@@ -239,5 +239,6 @@ def times(t: ArrayLike, complement: ArrayLike | None) -> tuple[Array, Array]:
 def _slope_at_end(exponent: ArrayLike, log_rate: Array) -> Array:
     """``alpha'`` at an end where ``theta`` (or ``1 - theta``) is ``c x^exponent``: like ``x^(2 exponent - 1)``."""
     # At exponent 1/2: alpha' = (pi^2 / 2) theta theta' = pi^2 theta'^2 x.
+    exponent = as_float(exponent)
     even = np.pi**2 * jnp.exp(2 * log_rate + float(np.log(_NEAR)))
     return jnp.where(exponent > 0.5, 0.0, jnp.where(exponent < 0.5, jnp.inf, even))

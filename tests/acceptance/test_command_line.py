@@ -17,7 +17,7 @@ import pytest
 import mdm_jax
 from mdm_jax.app.cli import main
 from mdm_jax.app.tune import fitting
-from mdm_jax.theory import profiles
+from mdm_jax.theory import plans, profiles, schedule_text, schedules
 from mdm_jax.training import RunDirectory
 
 TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4"]
@@ -134,13 +134,29 @@ def test_python_is_as_easy(trained):
 
 
 @pytest.mark.core
-def test_energy_prints_a_table_and_json(capsys):
+def test_energy_prints_a_table_and_json(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = printed_json(capsys, ["energy", "linear", "sine_squared", "beta:0.9,0.6", "--weight", "linear"])
     assert result["energies"]["linear"]["linear"] == pytest.approx(1.0, abs=1e-5)
     assert result["energies"]["sine_squared"]["linear"] == pytest.approx(np.pi**2 / 8, abs=1e-5)
-    assert printed_json(capsys, ["energy", "linear"])["energies"]["linear"]["sine_squared"] is None
+    assert (tmp_path / result["picture"]).stat().st_size > 10_000
+    assert printed_json(capsys, ["energy", "linear", "--no-picture"])["energies"]["linear"]["sine_squared"] is None
     assert main(["energy"]) == 0
-    assert "diverges" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "diverges" in out
+    assert "\nlandscape: runs/energy.png\n" in out
+
+
+@pytest.mark.core
+def test_sample_by_a_schedule_in_a_file(trained, capsys, tmp_path):
+    path = schedule_text.save(schedules.tabulate(schedules.beta(0.9, 0.3), 32), tmp_path / "schedule.json")
+    arguments = ["sample", str(trained), "--steps", "8", "--rows", "1", "--schedule"]
+    plan = printed_json(capsys, [*arguments, f"tabulated:{path}"])["plan"]
+    assert plan["name"] == "tabulated"
+    assert plan["sizes"] == plans.from_schedule(schedules.beta(0.9, 0.3), 16, 8).sizes.tolist()
+    assert plan["origin"]["definition"]["family"] == "tabulated"
+    assert main([*arguments, "tabulated:missing.json"]) == 2
+    assert "missing.json does not exist; expected a schedule" in capsys.readouterr().err
 
 
 @pytest.mark.core
@@ -317,7 +333,10 @@ def test_files_that_cannot_be_written_are_named(kind, trained, capsys, monkeypat
 def test_standard_output_that_is_full_is_a_sentence():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "mdm_jax.app.cli", "energy"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "mdm_jax.app.cli", "energy", "--no-picture"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert done.returncode == 2
     assert done.stderr == "mdm-jax: standard output or a file cannot be used: No space left on device.\n"
