@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app import pictures
+from mdm_jax.app import drawing, landscapes
+from mdm_jax.app.landscapes import Landscape
 from mdm_jax.app.output import finite, show, table
-from mdm_jax.app.pictures import Landscape
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.theory import energies, schedule_text, schedules
 from mdm_jax.theory.schedules import Schedule
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Print energies in units of pi^2, the smallest possible value; draw them over all Beta schedules."""
     picture = None if options.no_picture else options.picture
     if picture is not None:
-        pictures.check_suffix("--picture", picture)
+        drawing.check_suffix("--picture", picture)
     constants = sequence_constants(options.length, options.vocab_size)
     named = by_name(options.schedules or SCHEDULES)
     weights = by_name(options.weight or WEIGHTS)
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     if picture is not None:
         panels = [landscape(w, name) for name, w in weights.items()]
         marks = beta_marks({"linear": schedules.linear(), "sine_squared": schedules.sine_squared(), **named})
-        result["picture"] = str(pictures.save(pictures.landscapes(panels, marks), picture))
+        result["picture"] = str(drawing.save(landscapes.landscapes(panels, marks), picture))
         result["best_beta"] = {p.name: dict(zip(("a", "b", "energy"), p.best)) for p in panels}
         parts.append(f"landscape: {result['picture']}")
     show(result, "\n\n".join(parts), options.json)

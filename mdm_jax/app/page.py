@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from mdm_jax.app.pictures import COLOURS, svg
+from mdm_jax.app.drawing import COLOURS, svg
 
 LEVELS = 16
 """Number of colours from the first step to the last."""
@@ -97,7 +97,7 @@ def chart(figure: Figure, name: str, label: str, caption_html: str = "", small: 
 
 
 def swatches(entries: Iterable[tuple[str, str]]) -> str:
-    """A legend: (colour name in ``pictures.COLOURS``, label) each."""
+    """A legend: (colour name in ``drawing.COLOURS``, label) each."""
     parts = (f'<span><i style="background:var(--{name})"></i>{escape(label)}</span>' for name, label in entries)
     return f'<p class="legend">{"".join(parts)}</p>'
 

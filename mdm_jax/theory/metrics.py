@@ -35,20 +35,24 @@ def speed(metric: Metric, theta: Array) -> Array:
 
 def log_ratio(metric: Metric, alpha: Array, masked: Array) -> Array:
     """``log M = log(G alpha (1 - alpha))``: how the metric compares with Fisher's."""
-    tiny = float(jnp.finfo(alpha.dtype).tiny) ** 0.4  # so small that M has its limit, and G' is not infinite yet
+    tiny = _least(alpha)
     alpha, masked = jnp.maximum(alpha, tiny), jnp.maximum(masked, tiny)
     return jnp.log(metric(alpha, masked)) + jnp.log(alpha) + jnp.log(masked)
 
 
 def exponents(metric: Metric, alpha: Array, one_minus_alpha: Array) -> tuple[Array, Array]:
     """The powers of ``alpha`` at 0 and of ``1 - alpha`` at 1 with which ``M`` goes, measured at two values."""
-    tiny = jnp.finfo(alpha.dtype).tiny ** 0.5
-    least, most = (jnp.maximum(x, tiny) for x in (alpha, one_minus_alpha))
+    least, most = (jnp.maximum(x, 8 * _least(x)) for x in (alpha, one_minus_alpha))
 
     def measure(ratio: Callable[[Array], Array], x: Array) -> Array:
-        return jax.jvp(ratio, (x,), (x,))[1]
+        return jax.lax.stop_gradient(jax.jvp(ratio, (x,), (x,))[1])  # its own slope would square a 1 / alpha
 
     return (
         measure(lambda alpha: log_ratio(metric, alpha, 1 - alpha), least),
         measure(lambda masked: log_ratio(metric, 1 - masked, masked), most),
     )
+
+
+def _least(alpha: Array) -> float:
+    """So small that ``M`` has its limit there, and the slope of ``G`` is not infinite yet."""
+    return float(jnp.finfo(alpha.dtype).tiny) ** 0.4

@@ -9,9 +9,23 @@ import pytest
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.core
+def test_the_tour_of_energies_runs():
+    names: dict = {}
+    code = BLOCKS[1].replace("100_000", "1_000")
+    assert code != BLOCKS[1]
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["values"].shape == names["slopes"].a.shape == (1000,)
+    assert bool(names["found"].converged)
+    assert float(names["found"].schedule.alpha(0.5)) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     """The Python block, word for word but for the size of the training."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, _ = BLOCKS
     for shown, small in (
         ("width=128, depth=3", "width=16, depth=1"),
         ("steps=1600", "steps=3"),

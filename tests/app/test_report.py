@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.app import page, pictures, report, run_files, sections
+from mdm_jax.app import drawing, page, pictures, report, run_files, sections
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles, schedule_text
@@ -506,7 +506,7 @@ def test_pictures_are_deterministic_and_save_as_png(tmp_path):
         lambda: pictures.baselines(("this model", 2.8, 0.03), [("bigram", 3.7)]),
     ]
     for make in figures:
-        assert pictures.svg(make(), "x") == pictures.svg(make(), "x")
-    one, two = (pictures.save_png(figures[2](), tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
+        assert drawing.svg(make(), "x") == drawing.svg(make(), "x")
+    one, two = (drawing.save_png(figures[2](), tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
     assert one == two
     assert one.startswith(b"\x89PNG")
