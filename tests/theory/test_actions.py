@@ -281,7 +281,7 @@ def test_a_metric_with_poles_has_slopes_too():
     for schedule in (schedules.beta(0.9, 0.6), schedules.free(8, key=jax.random.key(0))):
         by_metric = jax.jit(jax.grad(lambda s: actions.action(s, written_out, weight)))(schedule)
         known = jax.jit(jax.grad(lambda s: energies.kinetic(s, weight)))(schedule)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3), by_metric, known)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=5e-3, atol=5e-3), by_metric, known)
 
 
 def test_a_geodesic_is_differentiable_in_metric_and_weight(double):
