@@ -211,9 +211,8 @@ def picture(sweeps: Mapping[str, Mapping[str, Any]]) -> Figure:
         )
         panel.set_title(name, fontsize=9)
         panel.set_xlabel(f"a, of the schedule Beta(a, {found['b']:g})", fontsize=8)
-        lowest, highest = panel.get_ylim()
+        _, highest = panel.get_ylim()
         panel.set_ylim(1 - 0.13 * (highest - 1), min(highest, 1.05 * scaled.max()))
-        del lowest
     panels[0].set_ylabel("energy / (its constant · π²)", fontsize=8)
     panels[0].legend(fontsize=7.5, frameon=False, loc="upper center")
     for (name, found), colour in zip(sweeps.items(), colours):

@@ -76,14 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     sub = command("demo", "demo", "train on text, tune, sample and write report.html, in one go", "Safe to run twice.")
     sub.add_argument("--directory", default="runs/demo", help="run directory")
-    sub.add_argument("--task", default="text", help="text (CPython's documentation) or text:PATH (your UTF-8 file)")
+    sub.add_argument("--task", default="text", help=_TASKS)
     _json(sub)
 
     sub = command(
         "train", "train", "train a model, or go on training", "An existing run keeps its settings; name none to resume."
     )
     sub.add_argument("directory", help="run directory, made if it does not exist")
-    sub.add_argument("--task", help="text or text:PATH (default: text)")
+    sub.add_argument("--task", help=f"{_TASKS} (default: text)")
     sub.add_argument("--recipe", choices=("demo", "long"), help="settings to start from (default: demo)")
     for name, kind, about in _TRAINING:
         sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)
@@ -117,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--temperature", type=float, default=1.0, help="0 takes the most probable token")
     sub.add_argument("--seed", type=int, default=0, help="of the draws")
     given = sub.add_mutually_exclusive_group()
-    given.add_argument("--prompt", help="text to begin with")
+    given.add_argument("--prompt", help="text to begin with (digits, arrays: numbers)")
     given.add_argument("--infill", help="text with blanks to fill; what is left of the length is free")
     sub.add_argument("--blank", help="the character that stands for a blank in --infill (default: \N{WHITE SQUARE})")
     _json(sub)
@@ -129,7 +129,9 @@ def make_parser() -> argparse.ArgumentParser:
         "A schedule is linear, sine, sine_squared, maskgit, polynomial:DEGREE, geometric, beta:A,B, "
         "kinetic_optimum:SCHEDULE or tabulated:FILE.",
     )
-    sub.add_argument("schedules", nargs="*", metavar="SCHEDULE", help="as in sine or beta:0.9,0.3 (default: the named)")
+    sub.add_argument(
+        "schedules", nargs="*", metavar="SCHEDULE", help="as in sine or beta:0.9,0.3 (default: eight common ones)"
+    )
     sub.add_argument(
         "--weight", action="append", metavar="SCHEDULE", help="a weight, as the schedule it makes optimal; repeatable"
     )
@@ -145,6 +147,11 @@ def make_parser() -> argparse.ArgumentParser:
     _json(sub)
     return parser
 
+
+_TASKS = (
+    "text (CPython's documentation), text:PATH (your UTF-8 file), code (Python's standard library), "
+    "digits (8 x 8 pictures) or npy:PATH (your integer array)"
+)
 
 _TRAINING = (
     ("steps", int, "optimiser steps"),

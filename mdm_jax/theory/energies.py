@@ -26,13 +26,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.support.errors import InputError, require, verbatim
-from mdm_jax.theory import actions
+from mdm_jax.theory import actions, quadrature
 from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
 from mdm_jax.theory.special import digamma_of_next, entropy_excess, log_beta_remainder
 
 Energy = Callable[[Schedule], Array]
 CHUNK, BLOCK = 16384, 2048
-"""Schedules per call of the executable in :func:`batch`, and how many of them it works on at a time."""
+"""Schedules per call of the executable in :func:`batch`, and how many of them it works on at a time (powers of 2)."""
 _FEW = 4
 
 
@@ -184,6 +184,8 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
     if ours is None or theirs is None:
         given = type(schedule if ours is None else weight).__name__
         raise InputError(f"schedule and weight must be of the Beta family (linear and sine_squared are); got {given}.")
+    if any(jnp.ndim(x) for x in (*ours, *theirs)):
+        raise InputError("schedule and weight must be one each, not a stack (vmap, or energies.batch).")
     (a, b), (c, d) = ours, theirs
     finite = (2 * a > c) & (2 * b > d)
     # Both branches of `where` are differentiated, so the unused one is fed safe numbers.
@@ -192,14 +194,10 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
 
 
 def _beta_parameters(schedule: Schedule) -> tuple[Array, Array] | None:
-    match schedule:
-        case Beta(a=a, b=b):
-            return a, b
-        case Linear():
-            return jnp.asarray(0.5, float), jnp.asarray(0.5, float)
-        case SineSquared():
-            return jnp.asarray(1.0, float), jnp.asarray(1.0, float)
-    return None
+    if type(schedule) is Beta:  # a subclass may have other formulas
+        return schedule.a, schedule.b
+    known = {Linear: 0.5, SineSquared: 1.0}.get(type(schedule))
+    return None if known is None else (jnp.asarray(known, float), jnp.asarray(known, float))
 
 
 @jax.custom_jvp
@@ -239,6 +237,8 @@ def batch(
 ) -> Any:
     """The energies of a whole stack of schedules, and their gradients; any number of them with one executable.
 
+    For the host: under ``jit`` use ``jax.vmap``.
+
     Args:
         stack: a schedule whose leaves have a leading axis (``beta(a_values, b_values)``).
         weight: one weight for all; ``sine_squared()`` if left out.
@@ -249,7 +249,7 @@ def batch(
         float[stack], or that and a schedule whose leaves are the gradients.
 
     Raises:
-        InputError: leaves without a common leading axis.
+        InputError: leaves without a common leading axis, or nothing in it.
 
     >>> from mdm_jax.theory import schedules
     >>> values, slopes = batch(schedules.beta(jnp.array([0.9, 1.0, 1.1]), 1.0), gradient=True)
@@ -260,12 +260,29 @@ def batch(
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(stack)}
     require(len(sizes) == 1 and () not in sizes, "stack", stack, "a schedule whose leaves share one leading axis")
     ((count,),) = sizes
-    leaves, parts = jax.tree.map(np.asarray, stack), []  # NumPy slices; JAX's eager ones cost more than the energies
+    require(count > 0, "stack", stack, "at least one schedule")
+    block = _block(stack, weight)
+    leaves, parts = jax.tree.map(_on_host, stack), []  # NumPy slices; JAX's eager ones cost more than the energies
     for start in range(0, count, CHUNK):
         part = jax.tree.map(lambda leaf, start=start: _padded(leaf[start : start + CHUNK]), leaves)
-        blocks = -(-min(CHUNK, count - start) // BLOCK)
-        parts.append(_chunk(energy, gradient, part, weight, blocks))
+        parts.append(_chunk(energy, gradient, block, part, weight, -(-min(CHUNK, count - start) // block)))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+
+
+def _block(stack: Schedule, weight: Schedule) -> int:
+    """How many schedules to work on at a time: fewer, where tables make many nodes of one."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[1:], float), stack)
+
+    def nodes(schedule: Schedule, weight: Schedule) -> Array:
+        return quadrature.nodes(quadrature.merge(schedule.pieces(), weight.pieces()))[0]
+
+    fewest = len(quadrature.nodes()[0])
+    crowd = jax.eval_shape(nodes, one, weight).shape[0] / fewest
+    return max(1, BLOCK >> math.ceil(math.log2(max(crowd, 1))))
+
+
+def _on_host(leaf: Array) -> np.ndarray:
+    return np.asarray(leaf, dtype=jax.dtypes.canonicalize_dtype(float))
 
 
 def _padded(leaf: np.ndarray) -> np.ndarray:
@@ -273,12 +290,14 @@ def _padded(leaf: np.ndarray) -> np.ndarray:
     return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _chunk(energy: Callable[..., Array], gradient: bool, stack: Schedule, weight: Schedule, blocks: Array | int) -> Any:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _chunk(
+    energy: Callable[..., Array], gradient: bool, block: int, stack: Schedule, weight: Schedule, blocks: Array | int
+) -> Any:
     """The first ``blocks`` blocks, one after another: what is in hand stays in cache."""
     many = jax.vmap(functools.partial(_value_and_slopes, energy) if gradient else energy, in_axes=(0, None))
-    parts = jax.tree.map(lambda leaf: leaf.reshape(-1, BLOCK, *leaf.shape[1:]), stack)
-    values = jnp.zeros((CHUNK // BLOCK, BLOCK), float)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(-1, block, *leaf.shape[1:]), stack)
+    values = jnp.zeros((CHUNK // block, block), float)
     start = (values, jax.tree.map(jnp.zeros_like, parts)) if gradient else values
 
     def one(i: Array, done: Any) -> Any:

@@ -179,9 +179,12 @@ class Geometric(Schedule):
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
-        early = -jnp.log(alpha + (1 - alpha) * jnp.exp(self.sigma_min - self.sigma_max))
-        excess = jnp.where(alpha < 0.5, early, -jnp.log1p(-(1 - alpha) * self._scale()))
-        return 1 - jnp.log1p(excess / self.sigma_min) / self._log_ratio()
+        early = alpha < 0.5
+        masked = jnp.where(early, 0.5, 1 - alpha)
+        remembered = alpha + (1 - alpha) * jnp.exp(self.sigma_min - self.sigma_max)
+        excess = jnp.where(early, -jnp.log(remembered), -jnp.log1p(-masked * self._scale()))
+        t = 1 - jnp.log1p(excess / self.sigma_min) / self._log_ratio()
+        return jnp.where(alpha <= 0, 0.0, jnp.where(alpha >= 1, 1.0, t))
 
     def coordinates(self) -> Any:
         return {"log_sigma_min": jnp.log(self.sigma_min), "log_log_ratio": jnp.log(self._log_ratio())}

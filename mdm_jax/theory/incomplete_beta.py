@@ -73,12 +73,6 @@ def incomplete_beta_inverse(
     return _inverse(a, b, value, complement)
 
 
-def log_odds_density(a: ArrayLike, b: ArrayLike, t: ArrayLike, complement: ArrayLike | None = None) -> Array:
-    """``log(t^a (1-t)^b / B(a, b))``: the logarithm of the Beta density of the log-odds of ``t``, inside (0, 1)."""
-    a, b, t, u = _broadcast(a, b, t, complement)
-    return _log_density_over_a(a, b, t, u, log_of(t), log_of(u)) + jnp.log(a)
-
-
 def _broadcast(a: ArrayLike, b: ArrayLike, t: ArrayLike, complement: ArrayLike | None) -> tuple[Array, ...]:
     a, b, t = (jnp.asarray(x, float) for x in (a, b, t))
     u = 1 - t if complement is None else jnp.asarray(complement, float)

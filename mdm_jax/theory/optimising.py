@@ -88,8 +88,9 @@ def minimise(
         start: any schedule with numbers to change (``linear``, say, has none). ``vmap`` for a stack.
         steps: the most steps to take.
         tolerance: as above; machine epsilon to the power 3/4 if left out (6e-6 in float32, 2e-12 in float64).
-        optimizer: an Optax optimiser; L-BFGS with a backtracking line search if left out. With one of yours,
-            steps to where the energy is not finite are taken back and tried at half the length.
+        optimizer: an Optax optimiser (keep the object: another one compiles anew); L-BFGS with a backtracking line
+            search if left out. With one of yours, steps to where the energy is not finite are taken back and tried at
+            half the length.
 
     Raises:
         InputError: an energy that is not a function of a schedule to a real number, a start that is no schedule, that

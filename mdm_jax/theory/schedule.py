@@ -194,10 +194,16 @@ class AngleSchedule(Schedule):
         inside = jnp.where((t > 0) & (t < 1), t, 0.5)
         value = np.pi * jnp.sin(HALF_PI * self.theta(inside)) * jnp.sin(HALF_PI * self.one_minus_theta(inside))
         value = value * self.theta_rate(inside)
-        p, q = self.end_exponents() or (0.5, 0.5)
-        near, far = jnp.full_like(t, _NEAR), jnp.ones_like(t)
-        value = jnp.where(t <= 0, _slope_at_end(p, self.log_theta_rate(near, far)), value)
-        return jnp.where(t >= 1, _slope_at_end(q, self.log_theta_rate(far, near)), value)
+        exponents = self.end_exponents()
+        if exponents is None:
+            return jnp.where((t > 0) & (t < 1), value, super().derivative(t))
+        for at_end, exponent, near_0 in ((t <= 0, exponents[0], True), (t >= 1, exponents[1], False)):
+            # Only an exponent of 1/2 needs the rate there; elsewhere the unused branch is fed a safe time.
+            even = at_end & (as_float(exponent) == 0.5)
+            near, far = jnp.where(even, _NEAR, 0.5), jnp.where(even, 1.0, 0.5)
+            rate = self.log_theta_rate(*((near, far) if near_0 else (far, near)))
+            value = jnp.where(at_end, _slope_at_end(exponent, rate), value)
+        return value
 
 
 def as_float(x: ArrayLike) -> Array:
@@ -221,8 +227,11 @@ def positive(argument: str, value: ArrayLike, most: float | None = None) -> Arra
     """
     if not isinstance(value, jax.core.Tracer):
         held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
-        with np.errstate(over="ignore"):
-            numbers = np.asarray(value, dtype=float).astype(held.dtype)
+        try:
+            with np.errstate(over="ignore"):
+                numbers = np.asarray(value, dtype=float).astype(held.dtype)
+        except (TypeError, ValueError):
+            raise InputError(f"{argument} must be a positive number; got {value!r}.") from None
         good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
         require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
         if most is not None and not bool(np.all(numbers <= most)):

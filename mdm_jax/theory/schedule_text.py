@@ -94,7 +94,7 @@ def _parse(part: str, text: str, depth: int) -> Schedule:
     counts = (0, 2) if name == "geometric" else (len(family.parameters),)
     if len(words) not in counts:
         takes = " or ".join(map(str, counts))
-        given = f"schedule {_brief(text)} has {len(words)} parameters"
+        given = f"schedule {_brief(text)} has {len(words)} {'parameter' if len(words) == 1 else 'parameters'}"
         raise InputError(f"{given}; {name} takes {takes}, as in {family.form}.")
     return _make(family, text, *(_number(text, *pair) for pair in zip(family.parameters, words)))
 

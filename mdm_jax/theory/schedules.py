@@ -95,11 +95,10 @@ class KineticOptimum(AngleSchedule):
         return self.gamma.one_minus_alpha(t)
 
     def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
-        match self.gamma:
-            case Linear():
-                return jnp.zeros_like(as_float(t))
-            case Polynomial(degree=degree):
-                return jnp.log(degree) + (degree - 1) * jnp.log(as_float(t))
+        if type(self.gamma) is Linear:
+            return jnp.zeros_like(as_float(t))
+        if type(self.gamma) is Polynomial:
+            return jnp.log(self.gamma.degree) + (self.gamma.degree - 1) * jnp.log(as_float(t))
         t, u = times(t, complement)
         alpha, masked = self.gamma.alpha(t), self.gamma.one_minus_alpha(t)
         return self.gamma.log_theta_rate(t, u) + float(np.log(np.pi)) + 0.5 * (jnp.log(alpha) + jnp.log(masked))

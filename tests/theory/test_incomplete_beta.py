@@ -528,17 +528,6 @@ def test_log_beta_in_float64(double, strict_types):
     np.testing.assert_allclose(second[:, 0, 0], special.polygamma(1, x[:, 0]) - total, rtol=1e-9)
 
 
-@pytest.mark.core
-def test_log_odds_density(strict_types):
-    a, b, t = random_points(13, 3000, np.float32)
-    inside = (t > 0) & (t < 1)
-    a, b, t = a[inside], b[inside], t[inside]
-    p, q, x = as_numpy((a, b, t))
-    truth = p * np.log(x) + q * np.log1p(-x) - special.betaln(p, q)
-    ours = jax.jit(module.log_odds_density)(a, b, t)
-    np.testing.assert_allclose(ours, truth, rtol=1e-6, atol=4e-6)
-
-
 def test_digamma_of_next(double, strict_types):
     x = np.concatenate([[0], np.geomspace(1e-6, 2000, 4000)])
     truth = special.digamma(1 + x)
