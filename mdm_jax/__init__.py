@@ -4,6 +4,7 @@ The rooms, each imported when it is first used so that ``import mdm_jax`` is ins
 
 * ``theory``: schedules, energies, profiles, plans
 * ``models``: the denoiser contract, adapters, a transformer
+* ``oracles``: exactly solvable distributions, with their exact denoisers and profiles
 * ``tasks``: data with a vocabulary, a way to show and to score it
 * ``training``: ``fit``, losses, run directories
 * ``sampling``: ``sample``, orders, the blind loop
@@ -15,11 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mdm_jax import evaluation, models, sampling, support, tasks, theory, training
+    from mdm_jax import evaluation, models, oracles, sampling, support, tasks, theory, training
     from mdm_jax.training.runs import load
 
-_ROOMS = ("evaluation", "models", "sampling", "support", "tasks", "theory", "training")
-__all__ = ["evaluation", "load", "models", "sampling", "support", "tasks", "theory", "training"]
+_ROOMS = ("evaluation", "models", "oracles", "sampling", "support", "tasks", "theory", "training")
+__all__ = ["evaluation", "load", "models", "oracles", "sampling", "support", "tasks", "theory", "training"]
 __version__ = "0.1.0"
 
 

@@ -1,0 +1,105 @@
+"""The Polya urn: coin tosses with a hidden bias. Only counts matter, so everything has a closed form."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mdm_jax.models.adapters import FunctionDenoiser, from_function
+from mdm_jax.oracles.oracle import checked_length, checked_tokens, conditional_logits, draw, row_keys
+from mdm_jax.support.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class PolyaUrn:
+    """Bits that are independent given a hidden ``P(1) ~ Beta(a, b)``; an :class:`~mdm_jax.oracles.oracle.Oracle`.
+
+    Equivalently, an urn with weights ``a`` (ones) and ``b`` (zeros), to which each draw adds one of its own kind. The
+    denoiser takes sequences of any length.
+
+    Attributes:
+        length: number of bits.
+        a: weight of ones.
+        b: weight of zeros.
+    """
+
+    length: int
+    a: float
+    b: float
+
+    @property
+    def vocab_size(self) -> int:
+        return 2
+
+    @property
+    def denoiser(self) -> FunctionDenoiser:
+        return from_function(_logits, self.vocab_size)
+
+    @property
+    def params(self) -> Float[Array, " two"]:
+        """The weights of zeros and of ones, float32[2]."""
+        return jnp.asarray([self.b, self.a], jnp.float32)
+
+    def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
+        return _sample(self.params, key, rows, self.length)
+
+    def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
+        ones = checked_tokens(tokens, self.length, 2).sum(axis=1)
+        zeros = self.length - ones
+        return scipy.special.betaln(ones + self.a, zeros + self.b) - scipy.special.betaln(self.a, self.b)
+
+    def entropy(self) -> float:
+        return float(self.entropies().sum())
+
+    def entropies(self) -> Float[np.ndarray, " length"]:
+        """``h(i)``: the entropy of the next draw, averaged over the beta-binomial number of ones among ``i``."""
+        law, values = np.ones(1), []  # law[c]: probability of c ones so far
+        for i in range(self.length):
+            one = (np.arange(i + 1) + self.a) / (i + self.a + self.b)
+            zero = (i - np.arange(i + 1) + self.b) / (i + self.a + self.b)
+            values.append(law @ (scipy.special.entr(one) + scipy.special.entr(zero)))
+            law = np.append(law * zero, 0.0) + np.append(0.0, law * one)
+        return np.array(values)
+
+
+def polya(length: int, a: float | int = 0.5, b: float | int | None = None) -> PolyaUrn:
+    """Bits that are independent given a hidden ``P(1) ~ Beta(a, b)``.
+
+    Args:
+        length: number of bits.
+        a: weight of ones.
+        b: weight of zeros; ``a`` if left out.
+
+    Raises:
+        InputError: a length below 1, or weights that are not positive.
+    """
+    length = checked_length(length)
+    b = a if b is None else b
+    for name, weight in {"a": a, "b": b}.items():
+        require(0 < weight < np.inf, name, weight, "positive and finite")
+    return PolyaUrn(length, float(a), float(b))
+
+
+@jax.jit
+def _logits(params: Float[Array, " two"], tokens: Int[Array, "rows length"]) -> Float[Array, "rows length 2"]:
+    counts = jnp.stack([jnp.sum(tokens == kind, axis=-1) for kind in (0, 1)], axis=-1)
+    scores = jnp.log(counts.astype(params.dtype) + params[None, :])
+    scores = jnp.broadcast_to(scores[:, None, :], (*tokens.shape, 2))
+    return conditional_logits(scores, tokens, jnp.ones(len(tokens), bool))
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "length"))
+def _sample(params: Float[Array, " two"], key: PRNGKeyArray, rows: int, length: int) -> Int[Array, "rows length"]:
+    keys = row_keys(key, rows)
+
+    def step(weights: Array, position: Array) -> tuple[Array, Array]:
+        tokens = draw(keys, position, jnp.log(weights))
+        return weights + jax.nn.one_hot(tokens, 2, dtype=weights.dtype), tokens
+
+    start = jnp.broadcast_to(params[None, :], (rows, 2))
+    return jax.lax.scan(step, start, jnp.arange(length))[1].T
