@@ -127,11 +127,45 @@ def sample(pieces: Sequence[str], reveal_step: Sequence[int], steps: int, most: 
         if step < 0:
             parts.append(f'<u class="given" title="given">{text}</u>')
         else:
-            level = round((LEVELS - 1) * min(step / max(steps - 1, 1), 1.0))
-            parts.append(f'<i class="r{level}" title="step {step + 1}">{text}</i>')
+            parts.append(f'<i class="r{_ramp(step, steps)}" title="step {step + 1}">{text}</i>')
     cut = f"\n… and {len(pieces) - most:,} more tokens" if len(pieces) > most else ""
     # HTML drops a newline right after <pre>, so one is put there for it to drop.
     return f'<pre class="sample">\n{"".join(parts)}{cut}</pre>'
+
+
+def picture(levels: Sequence[int], reveal_step: Sequence[int], steps: int, most: int, columns: int) -> str:
+    """A sample that is a picture: its grey levels, and beside them the steps that revealed them, in their colours.
+
+    Args:
+        levels: the grey level of each pixel in raster order, from 0 (no ink) to ``most``.
+        reveal_step: the step of each pixel, from 0; -1 where it was given.
+        steps: number of steps, for the scale of colours.
+        most: the darkest level, 1 at least.
+        columns: pixels in a line.
+    """
+    grey, order = [], []
+    for level in sorted(set(levels) - {0}):
+        grey.append(f'<path d="{_pixels(levels, level, columns)}" opacity="{level / most:.3g}"/>')
+    for step in sorted(set(reveal_step)):
+        colour, title = (f"r{_ramp(step, steps)}", f"step {step + 1}") if step >= 0 else ("line", "given")
+        path = _pixels(reveal_step, step, columns)
+        order.append(f'<path d="{path}" style="fill:var(--{colour})"><title>{title}</title></path>')
+    box = f'viewBox="0 0 {columns} {-(-len(levels) // columns)}" shape-rendering="crispEdges" role="img"'
+    return (
+        f'<div class="picture"><svg {box} aria-label="the picture">{"".join(grey)}</svg>'
+        f'<svg {box} aria-label="the step that revealed each pixel">{"".join(order)}</svg></div>'
+    )
+
+
+def _pixels(values: Sequence[int], value: int, columns: int) -> str:
+    """The outline, as an SVG path, of the unit squares where ``values`` is ``value``."""
+    places = (divmod(place, columns) for place, each in enumerate(values) if each == value)
+    return "".join(f"M{column} {line}h1v1h-1z" for line, column in places)
+
+
+def _ramp(step: int, steps: int) -> int:
+    """The colour of a step, from 0 to ``LEVELS - 1``."""
+    return round((LEVELS - 1) * min(step / max(steps - 1, 1), 1.0))
 
 
 def document(title: str, body_html: str) -> str:
@@ -234,6 +268,8 @@ td i.dot { display: inline-block; width: .65rem; height: .65rem; border-radius: 
 .sample i { font-style: normal; color: var(--on); padding: .1em 0; -webkit-box-decoration-break: clone;
   box-decoration-break: clone }
 .sample b { font-weight: 400; opacity: .45 } .given { text-decoration: underline; text-underline-offset: .25em }
+.picture { display: flex; gap: 1rem } .picture svg { width: 8rem; border: 1px solid var(--line);
+  background: var(--card); fill: var(--ink) }
 .missing { color: var(--muted); border-left: 3px solid var(--line); padding-left: 1rem }
 .note { border-left: 3px solid var(--optimal); padding-left: 1rem }
 details { margin: 1.2rem 0 } summary { cursor: pointer; font-weight: 600 }

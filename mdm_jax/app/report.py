@@ -50,7 +50,7 @@ def _head(files: RunFiles) -> str:
     """What the run is, its headline figures, the words that the page uses, and what was found."""
     task, model = files.config["task"], files.config["model"]
     kind = f"a {escape(model['family'])}" if model and "family" in model else "a model of your own"
-    characters = task["spec"].split(":")[0] == "text"
+    characters = files.kind == "text" and task["spec"].split(":")[0] in ("text", "code")
     token = " A token is one character here, so bits per token are bits per character." if characters else ""
     findings = "".join(f"<li>{finding_html}</li>" for finding_html in _findings(files))
     return (
@@ -62,9 +62,9 @@ def _head(files: RunFiles) -> str:
         "of K steps; one step is one forward pass. The tokens of one step are drawn independently of each other, so "
         "fewer steps are faster and less faithful. A <strong>schedule</strong> says how many tokens each step "
         "reveals; the resulting list of sizes is a <strong>plan</strong>.</p><p>Quality is measured in <strong>bits "
-        "per token</strong> on text that training never saw: the negative evidence lower bound (NELBO), an upper "
-        f"bound on the model's code length. Lower is better.{token} Guessing blindly among {task['vocab_size']:,} "
-        f"tokens costs {math.log2(max(task['vocab_size'], 1)):.2f}.</p>"
+        f"per token</strong> on {files.kind} that training never saw: the negative evidence lower bound (NELBO), an "
+        f"upper bound on the model's code length. Lower is better.{token} Guessing blindly among "
+        f"{task['vocab_size']:,} tokens costs {math.log2(max(task['vocab_size'], 1)):.2f}.</p>"
         + (f"<h3>In short</h3><ul>{findings}</ul>" if findings else "")
     )
 
@@ -103,10 +103,11 @@ def _findings(files: RunFiles) -> Iterator[str]:
     if files.samples:
         means = [panel["mean_score"] for panel in files.samples["panels"] if panel["mean_score"] is not None]
         reference = files.samples["reference_score"]
+        beside = "" if reference is None else f"; held-out {files.kind} scores {reference:.2f}"
         if means:
             yield (
                 f"The samples below score {min(means):.2f} to {max(means):.2f} {escape(files.samples['score_name'])}, "
-                f"averaged over each plan{'' if reference is None else f'; held-out text scores {reference:.2f}'}."
+                f"averaged over each plan{beside}."
             )
 
 

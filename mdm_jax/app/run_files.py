@@ -17,6 +17,8 @@ from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import read_json
+from mdm_jax.tasks import Numbers
+from mdm_jax.tasks.notation import from_json
 from mdm_jax.theory import profiles
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
@@ -77,6 +79,17 @@ class RunFiles:
     def argument(self) -> str:
         """The directory as one word of a shell command."""
         return shlex.quote(str(self.directory.path))
+
+    @property
+    def numbers(self) -> Numbers | None:
+        """How the tokens are written where they are numbers or grey levels, as the task stored it."""
+        stored = self.config["task"].get("vocabulary")
+        return from_json(stored) if isinstance(stored, dict) else None
+
+    @property
+    def kind(self) -> str:
+        """What the data are: "text", or "data" where tokens are numbers."""
+        return "text" if self.numbers is None else "data"
 
 
 def read(directory: RunDirectory) -> RunFiles:

@@ -81,7 +81,7 @@ def make_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
         given = vocabulary.encode(options.infill, mask=BLANK if options.blank is None else options.blank)
     if len(given) > length:
         name = "--prompt" if options.prompt is not None else "--infill"
-        raise InputError(f"{name} must be at most {length} characters long, as the model is; got {len(given)}.")
+        raise InputError(f"{name} must be at most {length} {vocabulary.unit} long, as the model is; got {len(given)}.")
     canvas = np.full(length, trained.denoiser.mask_id, np.int32)
     canvas[: len(given)] = given
     return canvas
@@ -96,7 +96,7 @@ def as_rows(trained: Run, drawn: Revealed) -> list[dict[str, Any]]:
         rows.append(
             {
                 "text": trained.vocabulary.decode(tokens),
-                "pieces": [trained.vocabulary.decode(tokens[i : i + 1]) for i in range(len(tokens))],
+                "pieces": trained.vocabulary.pieces(tokens),
                 "reveal_step": step.tolist(),
                 "nfe": int(nfe),
                 "log_prob": finite(float(log_prob)),

@@ -12,6 +12,8 @@ import numpy as np
 from mdm_jax.app import page, pictures
 from mdm_jax.app.page import code, escape, with_error
 from mdm_jax.app.run_files import RunFiles
+from mdm_jax.tasks import Numbers
+from mdm_jax.tasks.notation import is_number
 
 RISE = 0.01
 """A measured profile rises by a little from noise alone; by more than this fraction of the NELBO it is remarked on."""
@@ -160,12 +162,14 @@ def samples(files: RunFiles) -> str:
     blocks = []
     for budget in sorted({panel["budget"] for panel in panels}):
         row = sorted((p for p in panels if p["budget"] == budget), key=lambda panel: roles.index(panel["role"]))
-        cells = "".join(_panel(panel, drawn, _MOST_PIECES // len(panels)) for panel in row)
+        cells = "".join(_panel(panel, drawn, _MOST_PIECES // len(panels), files) for panel in row)
         blocks.append(f'<h3>{budget} steps</h3><div class="samples">{cells}</div>')
+    picture = files.numbers is not None and files.numbers.shape is not None
     reference = drawn["reference_score"]
-    real = "" if reference is None else f" Held-out text scores {reference:.2f} on average."
+    real = "" if reference is None else f" Held-out {files.kind} scores {reference:.2f} on average."
     return (
-        "<p>Written by the model from blanks, with the plans side by side. Colour tells when each token was "
+        f"<p>{'Drawn' if picture else 'Written'} by the model from blanks, with the plans side by side. "
+        f"{'The colours beside a picture tell when each pixel was' if picture else 'Colour tells when each token was'} "
         f"revealed; hover to read the step. The score is {escape(drawn['score_name'])}, "
         f"{'lower' if drawn['lower_is_better'] else 'higher'} is better.{real} A score far better than that is a sign "
         f"of repetition, not of quality. Temperature {drawn['temperature']:g}, seed {drawn['seed']}.</p>"
@@ -199,7 +203,7 @@ def _size_rows(budget: dict[str, Any]) -> Iterator[str]:
         yield f"<tr><td>{budget['steps']} steps, {escape(entry['role'])}</td><td>{code(sizes)}</td></tr>"
 
 
-def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int) -> str:
+def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFiles) -> str:
     """The samples of one plan, as many as fit into ``most`` positions but at least one."""
     plan = "" if panel["plan"] == panel["role"] else f" <small>{escape(panel['plan'])}</small>"
     parts = [f'<div class="panel"><h4>{escape(panel["role"])}{plan}</h4>']
@@ -208,13 +212,23 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int) -> str:
         shown = f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
         parts.append(f'<p class="mean">mean score <strong>{shown}</strong> over {panel["scored_rows"]:,} samples</p>')
     reference = drawn["reference_score"]
-    beside = "" if reference is None else f" (held-out text: {reference:.2f})"
+    beside = "" if reference is None else f" (held-out {files.kind}: {reference:.2f})"
+    notation = files.numbers
     longest = max((len(row["pieces"]) for row in panel["rows"]), default=1)
     for row in panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]:
         score = "no score" if row["score"] is None else f"{drawn['score_name']}: {row['score']:.2f}{beside}"
-        parts.append(page.sample(row["pieces"], row["reveal_step"], panel["steps"], most))
+        parts.append(_sample(row, panel["steps"], most, notation))
         parts.append(f"<p>{escape(score)} · {row['nfe']:,} forward passes</p>")
     return "".join(parts) + "</div>"
+
+
+def _sample(row: dict[str, Any], steps: int, most: int, notation: Numbers | None) -> str:
+    """One sample as a picture, where it is one, or else as text."""
+    pieces, shape = row["pieces"], notation.shape if notation else None
+    if notation and shape and len(pieces) == shape[0] * shape[1] and all(map(is_number, pieces)):
+        levels = [min(int(piece), notation.size - 1) for piece in pieces]
+        return page.picture(levels, row["reveal_step"], steps, notation.size - 1, shape[1])
+    return page.sample(pieces, row["reveal_step"], steps, most)
 
 
 def _missing(sentence: str, command: str) -> str:

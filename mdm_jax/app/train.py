@@ -12,8 +12,6 @@ from mdm_jax.app.recipes import NAMES, settings_and_model
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.training import Run, RunDirectory, fit
 
-LENGTH = 128
-
 
 def run(options: argparse.Namespace) -> None:
     """Train, then print what came out."""
@@ -41,7 +39,7 @@ def start(
 
     Args:
         directory: of the run. If one is there and nothing else is said about it, it keeps its task and settings.
-        task: ``text`` (if left out) or ``text:PATH``.
+        task: as :func:`mdm_jax.tasks.from_spec` reads it; ``text`` if left out.
         recipe: the settings to start from; ``demo`` if left out.
         overrides: settings by name, instead of the recipe's.
         checkpoint_every: steps between checkpoints.
@@ -58,7 +56,7 @@ def start(
         learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
     else:
         overrides = overrides or {}
-        learnt = tasks.from_spec(task or "text", overrides.get("length", LENGTH))
+        learnt = tasks.from_spec(task or "text", overrides.get("length"))
         settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
     return fit(denoiser, learnt, directory=place.path, settings=settings, checkpoint_every=checkpoint_every)
 

@@ -4,24 +4,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.tasks.code import code
+from mdm_jax.tasks.digits import digits
+from mdm_jax.tasks.notation import Notation, from_json
+from mdm_jax.tasks.npy import from_text
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text import text
 from mdm_jax.tasks.vocabulary import Vocabulary
 
+LENGTH = 128
+"""Characters in one row of ``text`` and ``code``, unless another number is asked for."""
 
-def from_spec(spec: str, length: int = 128) -> Task:
+SPECS = (
+    '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file), "code" (Python\'s standard library), '
+    '"digits" (8 x 8 pictures) or "npy:PATH" (an integer array)'
+)
+
+
+def from_spec(spec: str, length: int | None = None) -> Task:
     """The task that ``spec`` names.
 
     Args:
-        spec: "text" (CPython's documentation) or "text:PATH" (a UTF-8 file).
-        length: tokens in one row.
+        spec: "text" (CPython's documentation), "text:PATH" (a UTF-8 file), "code" (the sources of Python's standard
+            library), "digits" (scikit-learn's pictures) or "npy:PATH" (an array of integers; "npy:PATH?vocab=SIZE"
+            where not every token occurs in it).
+        length: tokens in one row, ``LENGTH`` of characters if left out; digits and arrays have a length of their own,
+            which is all that may be asked for.
 
     Raises:
         InputError: no such task, or its data cannot be used.
     """
     name, colon, path = spec.partition(":")
-    require(name == "text" and bool(path) == bool(colon), "spec", spec, '"text" or "text:PATH" (a UTF-8 file)')
-    return text(length, path or None)
+    if colon and path and name in ("text", "npy"):
+        task = text(LENGTH if length is None else length, path) if name == "text" else from_text(path)
+    elif not colon and name in ("text", "code"):
+        task = {"text": text, "code": code}[name](LENGTH if length is None else length)
+    else:
+        require(spec == "digits", "spec", spec, SPECS)
+        task = digits()
+    require(length in (None, task.length), "length", length, f"{task.length}, that of the rows of {spec}, or left out")
+    return task
 
 
 def restore(description: Mapping[str, Any]) -> Task:
@@ -30,7 +52,7 @@ def restore(description: Mapping[str, Any]) -> Task:
     Raises:
         InputError: ``description`` is not one, or the data is gone or has changed.
     """
-    vocabulary = vocabulary_of(description)
+    vocabulary_of(description)
     spec, length, digest = (description.get(name) for name in ("spec", "length", "digest"))
     if not (isinstance(spec, str) and isinstance(length, int) and isinstance(digest, str)):
         raise InputError(
@@ -47,18 +69,20 @@ def restore(description: Mapping[str, Any]) -> Task:
         task = from_spec(spec, length)
     except InputError as error:
         raise lost(str(error).rstrip(".")) from None
-    if task.digest != digest or task.describe()["vocabulary"] != vocabulary.characters:
+    if task.digest != digest or task.describe()["vocabulary"] != description["vocabulary"]:
         raise lost("its data has changed since (another Python version, or an edited file)")
     return task
 
 
-def vocabulary_of(description: Mapping[str, Any]) -> Vocabulary:
+def vocabulary_of(description: Mapping[str, Any]) -> Notation:
     """The vocabulary that :meth:`Task.describe` stored: all that showing samples and infilling need, without the data.
 
     Raises:
         InputError: ``description`` holds no vocabulary.
     """
-    characters = description.get("vocabulary")
-    if not isinstance(characters, str):
+    stored = description.get("vocabulary")
+    if isinstance(stored, dict):
+        return from_json(stored)
+    if not isinstance(stored, str):
         raise InputError("description must be what a task's describe() returned; its vocabulary is missing.")
-    return Vocabulary(characters)
+    return Vocabulary(stored)

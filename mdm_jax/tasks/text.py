@@ -1,6 +1,5 @@
-"""Text as a task: windows of characters from the documentation inside every CPython, or from a file."""
+"""Text as a task: windows of characters from the documentation inside every CPython, from a file or from memory."""
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from jaxtyping import Float64, Int, Int32
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import digest
 from mdm_jax.tasks.ngram import NGram, fit
+from mdm_jax.tasks.source_files import SourceFile
 from mdm_jax.tasks.vocabulary import Vocabulary
 
 LARGEST_FILE = 2**30
@@ -82,11 +82,7 @@ class TextTask:
 
 
 def text(length: int = 128, path: str | Path | None = None) -> TextTask:
-    r"""Windows of characters from a text.
-
-    The first nine tenths of the text are the training stream. The last tenth, which training never sees, is cut into
-    disjoint windows of ``length``; a fixed permutation deals them into two halves, ``validation`` and ``test``, so that
-    the first rows of each are a random sample of it. The vocabulary is that of the whole text.
+    r"""Windows of characters from a text; :func:`from_content` says how it is divided.
 
     Args:
         length: characters in one row, at least 2.
@@ -98,14 +94,32 @@ def text(length: int = 128, path: str | Path | None = None) -> TextTask:
         InputError: ``length`` is too small; the file cannot be read, is not UTF-8 text, has more than ``LARGEST_FILE``
             bytes, fewer than two different characters, or too few for two windows of ``length`` in each half.
     """
-    require(isinstance(length, int) and length >= 2, "length", length, "an integer of at least 2")
+    _check_length(length)
     if path is None:
-        spec, source, content = "text", "CPython's documentation", _documentation()
-    else:
-        require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
-        # Absolute, so that a run can be resumed from another working directory.
-        file = Path(os.path.expanduser(path)).absolute()
-        spec, source, content = f"text:{file}", str(file), _read(file)
+        return from_content(_documentation(), length, "text", "CPython's documentation")
+    require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
+    file = SourceFile(path, "a readable UTF-8 text file")
+    return from_content(_read(file), length, f"text:{file.path}", str(file.path))
+
+
+def from_content(content: str, length: int, spec: str, source: str) -> TextTask:
+    """The task of a text in memory.
+
+    The first nine tenths of the text are the training stream. The last tenth, which training never sees, is cut into
+    disjoint windows of ``length``; a fixed permutation deals them into two halves, ``validation`` and ``test``, so that
+    the first rows of each are a random sample of it. The vocabulary is that of the whole text.
+
+    Args:
+        content: the text.
+        length: characters in one row, at least 2.
+        spec: the name of the task.
+        source: where the text comes from, for error messages.
+
+    Raises:
+        InputError: ``length`` is too small, or ``content`` has fewer than two different characters, or too few for two
+            windows of ``length`` in each half.
+    """
+    _check_length(length)
     needed = 40 * length  # a tenth of it is four windows, two for each half
     if len(content) < needed:
         raise InputError(
@@ -118,6 +132,10 @@ def text(length: int = 128, path: str | Path | None = None) -> TextTask:
     held_out = len(tokens) // 10
     train, validation, test = _split(tokens, len(tokens) - held_out, length)
     return TextTask(spec, length, vocabulary, train, validation, test, digest(content))
+
+
+def _check_length(length: int) -> None:
+    require(isinstance(length, int) and length >= 2, "length", length, "an integer of at least 2")
 
 
 def _split(tokens: np.ndarray, boundary: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,34 +160,22 @@ def _documentation() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def _read(file: Path) -> str:
+def _read(file: SourceFile) -> str:
     """The text of a user's file, or one sentence that says why not."""
-
-    def refused(reason: str) -> InputError:
-        return InputError(f"path must be a readable UTF-8 text file; {str(file)!r} {reason}.")
-
+    size = file.size()
+    if size > LARGEST_FILE:
+        raise file.refused(f"has {size} bytes, more than the limit of {LARGEST_FILE}")
     try:
-        if file.is_dir():
-            raise refused("is a directory")
-        # A pipe or a device could block for ever or never end.
-        if file.exists() and not file.is_file():
-            raise refused("is not a regular file")
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            raise refused(f"has {size} bytes, more than the limit of {LARGEST_FILE}")
-        data = file.read_bytes()
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise refused("does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: the path itself holds a NUL or a lone surrogate
-        raise refused(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise file.unreadable(error) from None
     if not data:
-        raise refused("is empty")
+        raise file.refused("is empty")
     if (place := data.find(0)) >= 0:
-        raise refused(f"has a NUL byte at position {place}, so it is binary or UTF-16")
+        raise file.refused(f"has a NUL byte at position {place}, so it is binary or UTF-16")
     try:
         content = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise refused(f"has the byte 0x{data[error.start]:02x} at position {error.start}, which is not UTF-8") from None
+        reason = f"has the byte 0x{data[error.start]:02x} at position {error.start}, which is not UTF-8"
+        raise file.refused(reason) from None
     return content.removeprefix("\ufeff").replace("\r\n", "\n")

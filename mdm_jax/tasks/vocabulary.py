@@ -42,6 +42,11 @@ class Vocabulary:
         """Number of characters, and the id of the mask."""
         return len(self.characters)
 
+    @property
+    def unit(self) -> str:
+        """What one token is, in the plural."""
+        return "characters"
+
     @cached_property
     def _points(self) -> UInt32[np.ndarray, " size"]:
         return _code_points(self.characters)
@@ -86,6 +91,10 @@ class Vocabulary:
         )
         shown = [*self.characters, mask]
         return "".join(shown[token] for token in ids.tolist())
+
+    def pieces(self, tokens: Int[Any, " length"]) -> list[str]:
+        """The text of each token; errors as in :meth:`decode`."""
+        return [self.decode(token[None]) for token in np.asarray(tokens)]
 
 
 def _code_points(text: str) -> UInt32[np.ndarray, " length"]:

@@ -22,7 +22,7 @@ from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json, write_json, write_text
-from mdm_jax.tasks import Task, Vocabulary
+from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training.checkpoints import Checkpoints
@@ -189,7 +189,7 @@ class Run:
         return tasks.restore(self.description)
 
     @functools.cached_property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Notation:
         """The vocabulary, stored with the run: showing and prompting need no data."""
         return tasks.vocabulary_of(self.description)
 

@@ -224,13 +224,20 @@ def _muon_dimensions(params: Params, vocab_size: int) -> Any:
     def name_of(path: tuple[Any, ...]) -> str:
         return jax.tree_util.keystr(path, simple=True, separator="/")
 
-    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params, is_leaf=_masked)]
     named = any("head/" in f"{name}/" for name in names)
 
     def one(path: tuple[Any, ...], leaf: Any) -> Any:
+        if _masked(leaf):
+            return leaf
         name = f"{name_of(path)}/"
         is_head = "head/" in name if named else leaf.shape[-1:] == (vocab_size,)
         inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head
         return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
 
-    return jax.tree_util.tree_map_with_path(one, params)
+    return jax.tree_util.tree_map_with_path(one, params, is_leaf=_masked)
+
+
+def _masked(leaf: Any) -> bool:
+    """Whether Optax has put this in the place of a parameter that another optimiser takes."""
+    return isinstance(leaf, optax.MaskedNode)

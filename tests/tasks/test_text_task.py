@@ -198,9 +198,11 @@ def test_specs_are_read_back(write, tmp_path, monkeypatch):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("spec", ["", "texts", "text:", ":", "digits", "Text", "text file", ":text"])
+@pytest.mark.parametrize(
+    "spec", ["", "texts", "text:", ":", "digit", "digits:x", "code:", "npy", "npy:", "Text", "text file", ":text"]
+)
 def test_unknown_specs_list_the_choices(spec):
-    refusal(lambda: from_spec(spec), f'spec must be "text" or "text:PATH" (a UTF-8 file); got {spec!r}')
+    refusal(lambda: from_spec(spec), f"got {spec!r}.", 'spec must be "text" (', '"digits"', '"npy:PATH"')
 
 
 @pytest.mark.core

@@ -194,6 +194,9 @@ def test_muon_takes_every_matrix_between_hidden_layers_whatever_the_vocabulary(v
         if is_chosen(leaf)
     }
     assert {name.split("/")[-2] for name in names} == {"query_key_value", "output", "expand", "contract"}
+    # Optax asks again, with the head out of sight
+    optimizer = step.optimizer_of(dataclasses.replace(SETTINGS, optimizer="muon"), vocab_size)
+    jax.eval_shape(lambda params: optimizer.update(params, optimizer.init(params), params)[0], params)
 
 
 @pytest.mark.core

@@ -1,0 +1,45 @@
+"""Looking at a user's file before it is read, and saying in one sentence why it cannot be."""
+
+import os
+from pathlib import Path
+
+from mdm_jax.support.errors import InputError
+
+
+class SourceFile:
+    """A user's file that is to become data; ``wanted`` completes "path must be ...".
+
+    ``path`` is absolute, so that a run can be resumed from another working directory.
+    """
+
+    def __init__(self, path: str | Path, wanted: str) -> None:
+        self.path = Path(os.path.expanduser(path)).absolute()
+        self._wanted = wanted
+
+    def refused(self, reason: str) -> InputError:
+        """The error to raise; ``reason`` says what is the matter with the file."""
+        return InputError(f"path must be {self._wanted}; {str(self.path)!r} {reason}.")
+
+    def unreadable(self, error: OSError | ValueError) -> InputError:
+        """The error to raise when the system would not read it (``ValueError``: a NUL or a surrogate in the path)."""
+        if isinstance(error, FileNotFoundError):
+            return self.refused("does not exist")
+        return self.refused(f"cannot be read ({getattr(error, 'strerror', error)})")
+
+    def size(self) -> int:
+        """Its size in bytes.
+
+        Raises:
+            InputError: there is no such file, or it is none that can be read to its end.
+        """
+        try:
+            if self.path.is_dir():
+                raise self.refused("is a directory")
+            # A pipe or a device could block for ever or never end.
+            if self.path.exists() and not self.path.is_file():
+                raise self.refused("is not a regular file")
+            return self.path.stat().st_size
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
+            raise self.unreadable(error) from None
