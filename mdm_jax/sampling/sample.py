@@ -47,8 +47,9 @@ def sample(
     Raises:
         InputError: a canvas of the wrong shape or with unknown ids, inconsistent row counts, a negative temperature.
     """
-    plans = [plan] if isinstance(plan, Plan) else list(plan)
-    require(len(plans) > 0, "plan", plans, "a plan or a non-empty sequence of plans")
+    plans = list(plan) if isinstance(plan, Sequence) else [plan]
+    good = len(plans) > 0 and all(isinstance(p, Plan) for p in plans)
+    require(good, "plan", plan, "a Plan or a non-empty sequence of them (sizes, not a Grid)")
     if canvas is None:
         lengths = {p.length for p in plans}
         require(len(lengths) == 1, "plan", sorted(lengths), "plans of one length, unless a canvas is given")

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdm_jax.theory import (
         actions,
+        bounds,
+        curves,
         energies,
         enumeration,
+        grids,
         incomplete_beta,
         optimising,
         plans,
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "actions",
+    "bounds",
+    "curves",
     "energies",
     "enumeration",
+    "grids",
     "incomplete_beta",
     "optimising",
     "plans",

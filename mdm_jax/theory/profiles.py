@@ -104,6 +104,11 @@ class Profile:
         weights = np.einsum("...k,...km->...m", sizes, self._interpolation[before])
         return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", weights, self.covariance, weights), 0.0)))
 
+    def standard_error_of(self, weights: Float[np.ndarray, " length"]) -> float:
+        """Standard error of ``sum_i weights[i] g(i)``, any linear function of the profile, from its measurement."""
+        measured = weights @ self._interpolation
+        return float(np.sqrt(max(measured @ self.covariance @ measured, 0.0)))
+
     def nelbo(self) -> float:
         """The NELBO at one token per step, ``sum_i g(i)``: the model's any-order bound, nats per sequence."""
         return float(self.values.sum())
@@ -134,7 +139,7 @@ class Profile:
         """Write ``profile.json`` atomically."""
         return write_json(path, self.to_json())
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the content; a plan records it."""
         return digest(to_json(self.to_json()))

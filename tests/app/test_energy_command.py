@@ -210,7 +210,7 @@ def test_the_picture_of_the_command(capsys, tmp_path):
         (["cosine"], "schedule must be one of linear, sine, sine_squared, maskgit, polynomial:DEGREE, geometric["),
         (["beta:2000,1"], "schedule 'beta:2000,1' cannot be used: a must be at most 1000; got 2000.0."),
         (["tabulated:no.json"], "schedule 'tabulated:no.json' cannot be used: no.json does not exist"),
-        (["linear", "--weight", "beta:1"], "schedule 'beta:1' has 1 parameters; beta takes 2, as in beta:A,B."),
+        (["linear", "--weight", "beta:1"], "schedule 'beta:1' has 1 parameter; beta takes 2, as in beta:A,B."),
         (["--picture", "energy.jpg"], "--picture must end in .png, .svg or .pdf; got 'energy.jpg'."),
         (["--picture", ""], "--picture must end in .png, .svg or .pdf; got ''."),
         (["--length", "8"], "--vocab-size must be given beside --length: the constants of a sequence need both."),
