@@ -360,9 +360,6 @@ def test_a_subclass_has_its_own_energy():
 
 
 SCALED = {
-    "beta": lambda x: schedules.beta(x, 0.7),
-    "polynomial": lambda x: schedules.polynomial(1 + x),
-    "geometric": lambda x: schedules.geometric(x / 10, 5.0),
     "optimum of beta": lambda x: schedules.kinetic_optimum(schedules.beta(x, 0.7)),
     "optimum of geometric": lambda x: schedules.kinetic_optimum(schedules.geometric(x / 10, 5.0)),
     "table": lambda x: schedules.tabulate(schedules.geometric(x / 10, 5.0), 16),
@@ -389,10 +386,10 @@ def test_a_metric_with_poles_has_slopes_too():
         return 1 / (alpha * one_minus_alpha)
 
     weight = schedules.beta(0.8, 0.7)
-    for schedule in (schedules.beta(0.9, 0.6), schedules.free(8, key=jax.random.key(0))):
-        by_metric = jax.jit(jax.grad(lambda s: actions.action(s, written_out, weight)))(schedule)
-        known = jax.jit(jax.grad(lambda s: energies.kinetic(s, weight)))(schedule)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=5e-3, atol=5e-3), by_metric, known)
+    schedule = schedules.beta(0.9, 0.6)
+    by_metric = jax.jit(jax.grad(lambda s: actions.action(s, written_out, weight)))(schedule)
+    known = jax.jit(jax.grad(lambda s: energies.kinetic(s, weight)))(schedule)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=5e-3, atol=5e-3), by_metric, known)
 
 
 def test_a_geodesic_is_differentiable_in_metric_and_weight(double):
