@@ -159,10 +159,12 @@ class Geometric(Schedule):
         t = as_float(t)
         early = -self.sigma_max * jnp.expm1(-self._log_ratio() * t)  # sigma_max - sigma
         late = self._excess(1 - t)
-        return jnp.exp(-late) * _reached(early) / self._scale()
+        # (the two round differently at the far end)
+        return jnp.where(t >= 1, 1.0, jnp.exp(-late) * _reached(early) / self._scale())
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        return _reached(self._excess(1 - as_float(t))) / self._scale()
+        t = as_float(t)
+        return jnp.where(t <= 0, 1.0, _reached(self._excess(1 - t)) / self._scale())
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.exp(self._log_derivative(1 - as_float(t)))
