@@ -37,6 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdm_jax.models import denoiser as contract
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.errors import require, require_choice, verbatim
+from mdm_jax.theory import enumeration
 
 MOST_STATES = 100_000
 """The largest ``(vocab_size + 1)^length``."""
@@ -63,7 +64,7 @@ def all_states(length: int, vocab_size: int) -> Int[np.ndarray, "states length"]
     few = states <= MOST_STATES and states * length * vocab_size <= _MOST_ENTRIES
     given = verbatim(f"{vocab_size + 1}^{length}")
     require(few, "(vocab_size + 1)^length", given, f"at most {MOST_STATES} (8000 for a single token)")
-    return np.indices((vocab_size + 1,) * length, dtype=np.int32).reshape(length, -1).T
+    return enumeration.all_states(length, vocab_size, MOST_STATES).astype(np.int32)
 
 
 def conditionals(

@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from mdm_jax.support.errors import InputError
+
+Made = TypeVar("Made")
 
 LARGEST_JSON = 64 * 2**20
 """Bytes; a larger JSON file is refused before it is read."""
@@ -84,6 +87,29 @@ def read_json(path: str | Path, what: str) -> Any:
         raise InputError(f"{path} is not {what}: its JSON is nested too deeply.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read as {what}: {error.strerror}.") from None
+
+
+def made_from(path: str | Path, value: Any, what: str, form: str, make: Callable[[dict[str, Any]], Made]) -> Made:
+    """``make(value)`` of a JSON document that :func:`read_json` read from ``path``; whatever is wrong is one sentence.
+
+    Args:
+        path: named in error messages.
+        value: the document.
+        what: what it should be, with its article ("a plan").
+        form: what its ``format`` must say.
+        make: from the document to what it describes; its complaints about missing or odd entries are told.
+
+    Raises:
+        InputError: another format, or a document that ``make`` cannot use.
+    """
+    if not isinstance(value, dict) or value.get("format") != form:
+        raise InputError(f"{path} is not {what}: its format must be {form!r}.")
+    try:
+        return make(value)
+    except InputError as error:
+        raise InputError(f"{path} is not {what}: {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is not {what}: {type(error).__name__} {error}.") from None
 
 
 def _refuse(constant: str) -> NoReturn:

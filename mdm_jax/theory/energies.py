@@ -28,9 +28,8 @@ from jaxtyping import Array, Float, Int
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.theory import actions, quadrature
 from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
-from mdm_jax.theory.special import digamma_of_next, entropy_excess, log_beta_remainder
+from mdm_jax.theory.special import digamma, entropy_excess, log_beta_remainder
 
-Energy = Callable[[Schedule], Array]
 CHUNK, BLOCK = 16384, 2048
 """Schedules per call of the executable in :func:`batch`, and how many of them it works on at a time (powers of 2)."""
 _FEW = 4
@@ -220,10 +219,6 @@ def _log_closed_form_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]
     a, b, c, d = primals
     da, db, dc, dd = tangents
     left, right = 2 * a - c, 2 * b - d
-
-    def digamma(x: Array) -> Array:
-        return digamma_of_next(x) - 1 / x
-
     middle, theirs, sides = digamma(a + b), digamma(c + d), digamma(left + right)
     change = 2 * (digamma(left) - sides - digamma(a) + middle) * da
     change = change + 2 * (digamma(right) - sides - digamma(b) + middle) * db

@@ -11,7 +11,6 @@ States are the rows of :func:`all_states`, with ``mask_id = vocab_size``. Bad ar
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -67,12 +66,12 @@ class LeastEnergy(NamedTuple):
     potential: Float[np.ndarray, " states"]
 
 
-def all_states(length: int, vocab_size: int) -> Int[np.ndarray, "states length"]:
+def all_states(length: int, vocab_size: int, most: int = MOST_STATES) -> Int[np.ndarray, "states length"]:
     """Every state, ``int64[(vocab_size + 1)^length, length]``, in lexicographic order; the mask is ``vocab_size``."""
-    wanted = f"at least 1 each, with (vocab_size + 1)^length at most {MOST_STATES}"
-    few = length >= 1 and vocab_size >= 1 and (vocab_size + 1) ** length <= MOST_STATES
+    wanted = f"at least 1 each, with (vocab_size + 1)^length at most {most}"
+    few = length >= 1 and vocab_size >= 1 and (vocab_size + 1) ** length <= most
     require(few, "length and vocab_size", (length, vocab_size), wanted)
-    return np.array(list(itertools.product(range(vocab_size + 1), repeat=length)), dtype=np.int64)
+    return np.indices((vocab_size + 1,) * length, dtype=np.int64).reshape(length, -1).T
 
 
 def one_token_changes(length: int, vocab_size: int) -> Bool[np.ndarray, "states states"]:

@@ -136,9 +136,9 @@ class Geodesic(AngleSchedule):
 
 def _solve(value: Array, length: Array, near: Array, far: Array) -> tuple[Array, Array]:
     """``x`` in [0, 1] where the cubic from 0 to ``length`` with slopes ``near`` and ``far`` is ``value``; the slope."""
+    bend, twist = 3 * length - 2 * near - far, near + far - 2 * length
 
     def cubic(x: Array) -> tuple[Array, Array]:
-        bend, twist = 3 * length - 2 * near - far, near + far - 2 * length
         return x * (near + x * (bend + x * twist)), near + x * (2 * bend + 3 * x * twist)
 
     def halve(_: ArrayLike, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -149,7 +149,7 @@ def _solve(value: Array, length: Array, near: Array, far: Array) -> tuple[Array,
 
     low, high = jax.lax.stop_gradient(jax.lax.fori_loop(0, 12, halve, (jnp.zeros_like(value), jnp.ones_like(value))))
     # In the first interval halving has no relative accuracy: there, from where one term of the three is all of it.
-    terms = jnp.stack([near, 3 * length - 2 * near - far, near + far - 2 * length])
+    terms = jnp.stack([near, bend, twist])
     alone = [(value / jnp.where(c > 0, c, 1.0)) ** power for c, power in zip(terms, (1, 1 / 2, 1 / 3))]
     start = jnp.min(jnp.where(terms > 0, jnp.stack(alone), 1.0), axis=0)
     x = jax.lax.stop_gradient(jnp.where(low > 0, 0.5 * (low + high), start))

@@ -20,8 +20,8 @@ import scipy.optimize
 import scipy.special
 from jaxtyping import Float
 
-from mdm_jax.support.errors import InputError, require
-from mdm_jax.support.files import read_json, write_json
+from mdm_jax.support.errors import require
+from mdm_jax.support.files import made_from, read_json, write_json
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import bernstein_weights, falling
 from mdm_jax.theory.plan import GRID_FORMAT as FORMAT
@@ -85,19 +85,16 @@ def load(path: str | Path) -> Grid:
     Raises:
         InputError: no such file, not a grid, or fractions that make no grid.
     """
-    value = read_json(path, "a grid")
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path} is not a grid: its format must be {FORMAT!r}.")
-    try:
+    name = Path(path).stem
+
+    def grid(value: dict[str, Any]) -> Grid:
         given = value["fractions"]
         numbers = isinstance(given, list) and all(type(x) in (int, float) for x in given)
         require(numbers, "fractions", given, "a list of numbers")
         fractions = np.array(given, dtype=np.float64)
-        return Grid(fractions, name=str(value.get("name", Path(path).stem)), origin=dict(value.get("origin", {})))
-    except InputError as error:
-        raise InputError(f"{path} is not a grid: {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is not a grid: {type(error).__name__} {error}.") from None
+        return Grid(fractions, name=str(value.get("name", name)), origin=dict(value.get("origin", {})))
+
+    return made_from(path, read_json(path, "a grid"), "a grid", FORMAT, grid)
 
 
 def uniform(steps: int) -> Grid:

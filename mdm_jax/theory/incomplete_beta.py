@@ -23,7 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mdm_jax.theory.special import digamma_of_next, entropy_excess, is_positive, log_beta_remainder, log_of
+from mdm_jax.theory.special import digamma, digamma_of_next, entropy_excess, is_positive, log_beta_remainder, log_of
 
 _NEWTON = 40
 
@@ -144,9 +144,9 @@ def _density_jvp(
     most = jnp.finfo(t.dtype).max
     left = (a - 1) * jnp.minimum(jnp.exp(log_value - log_t), most)  # most, not infinity: nothing at a = 1
     right = (b - 1) * jnp.minimum(jnp.exp(log_value - log_u), most)
-    total = digamma_of_next(a + b) - 1 / (a + b)
-    by_a = _finite(value * (log_t - digamma_of_next(a) + 1 / a + total))
-    by_b = _finite(value * (log_u - digamma_of_next(b) + 1 / b + total))
+    total = digamma(a + b)
+    by_a = _finite(value * (log_t - digamma(a) + total))
+    by_b = _finite(value * (log_u - digamma(b) + total))
     at_0 = is_positive(u)
     by_t = _finite(jnp.where(inside, left - right, jnp.where(at_0, _slope_at_0(a, b), -_slope_at_0(b, a))))
     by_a = jnp.where(inside, by_a, jnp.where(~at_0 & (b == 1), 1.0, 0.0))
@@ -266,12 +266,12 @@ def _log_density_over_a_jvp(
 ) -> tuple[Array, Array]:
     a, b, t, u, log_t, log_u = primals
     da, db, dt, _, _, _ = tangents
-    total = digamma_of_next(a + b) - 1 / (a + b)
+    total = digamma(a + b)
     change = jnp.zeros_like(a)
     if not isinstance(da, SymbolicZero):
         change += (log_t - digamma_of_next(a) + total) * da
     if not isinstance(db, SymbolicZero):
-        change += (log_u - digamma_of_next(b) + 1 / b + total) * db
+        change += (log_u - digamma(b) + total) * db
     if not isinstance(dt, SymbolicZero):  # 0 * infinity where t is tiny
         most = jnp.finfo(t.dtype).max
         change += jnp.clip((a * u - b * t) / t / u, -most, most) * dt

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.support.files import read_json, write_json
+from mdm_jax.support.files import made_from, read_json, write_json
 
 FORMAT = "mdm_jax plan 1"
 GRID_FORMAT = "mdm_jax grid 1"
@@ -77,16 +77,13 @@ def load(path: str | Path) -> Plan:
     value = read_json(path, "a plan")
     if isinstance(value, dict) and value.get("format") == GRID_FORMAT:
         raise InputError(f"{path} is not a plan: it is a grid, with random sizes, and samplers take fixed sizes only.")
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path} is not a plan: its format must be {FORMAT!r}.")
-    try:
+    name = Path(path).stem
+
+    def plan(value: dict[str, Any]) -> Plan:
         sizes = np.asarray(value["sizes"])
-        plan = Plan(sizes=sizes, name=str(value.get("name", Path(path).stem)), origin=dict(value.get("origin", {})))
-    except InputError as error:
-        raise InputError(f"{path} is not a plan: {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is not a plan: {type(error).__name__} {error}.") from None
-    return plan
+        return Plan(sizes, name=str(value.get("name", name)), origin=dict(value.get("origin", {})))
+
+    return made_from(path, value, "a plan", FORMAT, plan)
 
 
 def check_budget(length: int, steps: int) -> None:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import InputError, require, verbatim
-from mdm_jax.support.files import digest, read_json, to_json, write_json
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.files import digest, made_from, read_json, to_json, write_json
 
 FORMAT = "mdm_jax profile 1"
 
@@ -163,24 +163,20 @@ def load(path: str | Path) -> Profile:
     Raises:
         InputError: no such file, not a profile, or numbers that make no profile.
     """
-    value = read_json(path, "a profile")
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path} is not a profile: its format must be {FORMAT!r}.")
-    try:
-        length, counts = value["length"], np.asarray(value["counts"])
-        require(isinstance(length, int), "length", length, "a whole number")
-        require(counts.dtype.kind == "i", "counts", value["counts"], "whole numbers")
-        return Profile(
-            length=length,
-            counts=counts,
-            means=np.asarray(value["nats_per_token"], dtype=np.float64),
-            covariance=np.asarray(value["covariance"], dtype=np.float64),
-            provenance=dict(value.get("provenance", {})),
-        )
-    except InputError as error:
-        raise InputError(f"{path} is not a profile: {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is not a profile: {type(error).__name__} {error}.") from None
+    return made_from(path, read_json(path, "a profile"), "a profile", FORMAT, _from_json)
+
+
+def _from_json(value: dict[str, Any]) -> Profile:
+    length, counts = value["length"], np.asarray(value["counts"])
+    require(isinstance(length, int), "length", length, "a whole number")
+    require(counts.dtype.kind == "i", "counts", value["counts"], "whole numbers")
+    return Profile(
+        length=length,
+        counts=counts,
+        means=np.asarray(value["nats_per_token"], dtype=np.float64),
+        covariance=np.asarray(value["covariance"], dtype=np.float64),
+        provenance=dict(value.get("provenance", {})),
+    )
 
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.files import read_json, write_json
+from mdm_jax.support.files import made_from, read_json, write_json
 from mdm_jax.theory import schedules
 from mdm_jax.theory.schedules import KineticOptimum, Schedule, Tabulated
 
@@ -193,13 +192,11 @@ def load(path: str | Path) -> Schedule:
     Raises:
         InputError: no such file, or no schedule in it.
     """
-    value = read_json(path, "a schedule")
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path} is not a schedule: its format must be {FORMAT!r}.")
-    try:
+
+    def schedule(value: dict[str, Any]) -> Schedule:
         return from_json({k: v for k, v in value.items() if k != "format"})
-    except InputError as error:
-        raise InputError(f"{path} is not a schedule: {error}") from None
+
+    return made_from(path, read_json(path, "a schedule"), "a schedule", FORMAT, schedule)
 
 
 def _family(schedule: Schedule) -> str | None:
@@ -253,12 +250,10 @@ def _knots(given: Any, name: str, values: Any) -> np.ndarray:
 
 
 def _tabulated(times: np.ndarray, angles: np.ndarray) -> Tabulated:
-    """As :func:`schedules.tabulated`, with the rises taken in float64: in float32 a small one near 1 would be none."""
     if len(times) != len(angles):
         given = f"{len(times)} and {len(angles)}"
         raise InputError(f"schedule must have as many times as angles; got {given}.")
-    rises = np.maximum(np.diff(angles), np.finfo(float).tiny)
-    return Tabulated(times=jnp.asarray(times, float), logits=jnp.asarray(np.log(rises / rises.max()), float))
+    return schedules.tabulated(times, angles)
 
 
 def _table(schedule: Tabulated) -> tuple[list[float], list[float]]:

@@ -5,8 +5,9 @@ What JAX has of these loses a digit or more in float32, and takes subnormal numb
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.special
 import numpy as np
-from jax.scipy.special import digamma, gammaln, polygamma
+from jax.scipy.special import gammaln, polygamma
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
@@ -33,8 +34,8 @@ def log_beta(a: ArrayLike, b: ArrayLike) -> Float[Array, "..."]:
 @log_beta.defjvp
 def _log_beta_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
-    total = digamma_of_next(a + b) - 1 / (a + b)
-    return log_beta(a, b), (digamma_of_next(a) - 1 / a - total) * da + (digamma_of_next(b) - 1 / b - total) * db
+    total = digamma(a + b)
+    return log_beta(a, b), (digamma(a) - total) * da + (digamma(b) - total) * db
 
 
 def log_beta_remainder(a: Array, b: Array) -> Array:
@@ -46,7 +47,7 @@ def log_beta_remainder(a: Array, b: Array) -> Array:
 def digamma_of_next(x: Array) -> Array:
     """The digamma function at ``1 + x`` for ``x >= 0``, to about a unit in the last place."""
     if jnp.finfo(x.dtype).bits > 32:
-        return digamma(1 + x)
+        return jax.scipy.special.digamma(1 + x)
     return jnp.log(x + 0.5) + jnp.polyval(jnp.asarray(_DIGAMMA[::-1], x.dtype), (1 - x) / (1 + x))
 
 
@@ -54,6 +55,11 @@ def digamma_of_next(x: Array) -> Array:
 def _digamma_of_next_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     return digamma_of_next(x), polygamma(1, 1 + x) * dx
+
+
+def digamma(x: Array) -> Array:
+    """The digamma function at ``x > 0``."""
+    return digamma_of_next(x) - 1 / x
 
 
 def entropy_excess(weight: Array, shift: Array, log_ratio: Array) -> Array:
