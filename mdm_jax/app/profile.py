@@ -34,7 +34,13 @@ def measure(trained: Run, passes: int, seed: int) -> tuple[Profile, dict[str, An
         passes,
         key=profile_key,
         progress=True,
-        provenance={"run_step": trained.step, "data_digest": task.digest, "rows_of": "validation", "seed": seed},
+        provenance={
+            "run": trained.identity,
+            "run_step": trained.step,
+            "data_digest": task.digest,
+            "rows_of": "validation",
+            "seed": seed,
+        },
     )
     held_out = judge(trained.denoiser, trained.params, task, key=test_key, progress=True)
     held_out["parameters"] = parameter_count(trained)

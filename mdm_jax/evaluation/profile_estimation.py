@@ -1,22 +1,26 @@
-"""Measuring a model's information profile: the loss by number of revealed tokens."""
+"""Measuring a model's information profile: the loss, or how far predictions move, by number of revealed tokens."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
+from mdm_jax.support.errors import require, require_choice, verbatim
 from mdm_jax.support.progress import bar
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 from mdm_jax.training.losses import masked_cross_entropy
 
 BATCH = 32
 """Sequences per forward pass."""
+ESTIMATORS = {"loss": "E1", "increments": "E2"}
+"""The estimators by name, and what the literature's notes and ``profile.json`` call them."""
 
 
 def estimate_profile(
@@ -27,15 +31,25 @@ def estimate_profile(
     *,
     key: PRNGKeyArray,
     counts: Int[np.ndarray, " m"] | None = None,
+    estimator: str = "loss",
+    given: Bool[np.ndarray, "*rows length"] | None = None,
+    context: Context = None,
     progress: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Profile:
-    """Measure ``g(i)`` on held-out sequences (estimator E1), unbiased at the measured counts.
+    """Measure ``g(i)`` on held-out sequences.
 
-    Each sequence gets a uniformly random order; its first ``i`` positions are revealed and the mean cross-entropy of
-    the others is recorded, at every measured count with the *same* nested order (common random numbers: differences
-    of ``g`` are what schedules depend on). If ``passes`` allows, each sequence gets several orders. Standard errors
-    treat sequences as independent and orders of one sequence as its repeats.
+    Each sequence gets a uniformly random order; its first ``i`` positions are revealed and the others predicted, at
+    every measured count with the *same* nested order (common random numbers: differences of ``g`` are what schedules
+    depend on). If ``passes`` allows, each sequence gets several orders. Standard errors treat sequences as independent
+    and orders of one sequence as its repeats. Two estimators read the same predictions:
+
+    * ``"loss"`` (E1): the mean cross-entropy of the hidden tokens. Unbiased for any model, learning error included:
+      the one to predict costs with.
+    * ``"increments"`` (E2): the fall from one measured count to the next is how far the predictions move,
+      ``KL(p(. | more) || p(. | less))`` averaged over the positions still hidden. It never rises and is several times
+      sharper, which sizes profit from when passes are few; the level is set so that the NELBO is that of ``"loss"``.
+      Falls are exact for a calibrated model; for another they are what the model believes of itself.
 
     Args:
         denoiser: the model.
@@ -44,21 +58,28 @@ def estimate_profile(
         passes: number of sequences to encode in all (rows x orders x counts); rounded to whole orders. With too few
             for every row, a random subset of the rows is used.
         key: a typed PRNG key; the order of row ``r`` depends on it and on ``r`` alone.
-        counts: the numbers of revealed tokens at which to measure, from 0 to ``length - 1``;
-            :func:`default_counts` if left out.
+        counts: any numbers of revealed tokens at which to measure; both ends, 0 and the number of free positions less
+            one, are always measured. :func:`mdm_jax.theory.profiles.default_counts` if left out.
+        estimator: "loss" or "increments".
+        given: bool[length] or bool[rows, length], positions that are known from the start (a prompt, the surroundings
+            of a gap), equally many in every row. The profile is then that of the others, ``length`` being their
+            number; averaged over the rows' own tokens at the given positions.
+        context: passed to the denoiser, leading axis 1; the same for all rows.
         progress: show a progress bar.
         provenance: JSON to store with the profile.
 
     Raises:
-        InputError: fewer than two rows, or fewer passes than two orders need.
+        InputError: fewer than two rows, fewer passes than two orders need, counts outside the sequence, nothing free.
 
-    Source: arXiv 2510.25544; unbiasedness derived and tested.
+    Source: arXiv 2510.25544; E1's unbiasedness and E2's identity derived and tested.
     """
     tokens = np.asarray(tokens, dtype=np.int32)
     shape = verbatim(f"shape {tokens.shape}")
     require(tokens.ndim == 2 and len(tokens) >= 2, "tokens", shape, "of shape [rows, length] with at least 2 rows")
-    length = tokens.shape[1]
-    counts = default_counts(length) if counts is None else np.unique(np.asarray(counts, dtype=np.int64))
+    require_choice("estimator", estimator, tuple(ESTIMATORS))
+    known, free = _known(given, tokens)
+    most = min(24, max(4, math.isqrt(max(passes, 0))))
+    counts = default_counts(free, most) if counts is None else _with_ends(counts, free)
     require(passes >= 2 * len(counts), "passes", passes, f"at least {2 * len(counts)}, two for each count measured")
 
     rows = min(len(tokens), passes // len(counts))
@@ -67,56 +88,109 @@ def estimate_profile(
     batch = min(BATCH, rows)
     # The last batch is filled with repeats of its last row, so that one shape serves; they are dropped afterwards.
     padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
+    shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape[1:])), context)
 
-    losses = np.zeros((padded.size, len(counts)))
+    losses, falls = np.zeros((2, padded.size, len(counts)))
     with bar(total=padded.size * orders * len(counts), description="profile", unit="pass", show=progress) as advance:
         for order in range(orders):
             order_key = jax.random.fold_in(key, order)
             for block, ids in enumerate(padded):
-                rank = _ranks(order_key, jnp.asarray(ids), length)
-                batch_tokens = jnp.asarray(tokens[ids])
+                rank = _ranks(order_key, jnp.asarray(ids), jnp.asarray(known[ids]))
                 at = slice(block * batch, (block + 1) * batch)
-                loss = _loss_at_counts(denoiser, params, batch_tokens, rank, jnp.asarray(counts, jnp.int32))
+                seen = jnp.asarray(tokens[ids]), rank, jnp.asarray(counts, jnp.int32), jnp.asarray(free, jnp.int32)
+                loss, fall = _at_counts(denoiser, params, *seen, shared, estimator == "increments")
                 losses[at] += np.asarray(loss, dtype=np.float64).T / orders
+                falls[at] += np.asarray(fall, dtype=np.float64).T / orders
                 advance(batch * len(counts))
-    losses = losses[:rows]
+    values = losses[:rows]
+    if estimator == "increments":
+        values = _with_level(-np.cumsum(falls[:rows], axis=1), losses[:rows], counts, free)
+    about = {"estimator": ESTIMATORS[estimator], "rows": rows, "orders_per_row": orders}
+    if given is not None:
+        about["given_positions"] = tokens.shape[1] - free
     return Profile(
-        length=length,
+        length=free,
         counts=counts,
-        means=losses.mean(axis=0),
-        covariance=np.cov(losses, rowvar=False, ddof=1).reshape(len(counts), len(counts)) / rows,
-        provenance={"estimator": "E1", "rows": rows, "orders_per_row": orders, **(provenance or {})},
+        means=values.mean(axis=0),
+        covariance=np.cov(values, rowvar=False, ddof=1).reshape(len(counts), len(counts)) / rows,
+        provenance={**about, **(provenance or {})},
     )
 
 
-def default_counts(length: int, most: int = 24) -> Int[np.ndarray, " m"]:
-    """About ``most`` counts from 0 to ``length - 1``, spaced geometrically from both ends, where profiles bend."""
-    if length <= most:
-        return np.arange(length)
-    half = np.geomspace(1, length / 2, most // 2) - 1
-    return np.unique(np.round(np.concatenate([half, length - 1 - half])).astype(np.int64))
+def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray, "rows length"], int]:
+    """Which positions of each row are known from the start, and how many are not."""
+    if given is None:
+        return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
+    known = np.asarray(given)
+    fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
+    wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
+    require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
+    known = np.broadcast_to(known, tokens.shape)
+    free = np.unique(tokens.shape[1] - known.sum(axis=1))
+    require(len(free) == 1 and bool(free[0] >= 1), "given", verbatim(f"rows with {free.tolist()} positions left free"),
+            "such that equally many, at least 1, are left free in every row")  # fmt: skip
+    return known, int(free[0])
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _ranks(key: PRNGKeyArray, rows: Int[Array, " batch"], length: int) -> Int[Array, "batch length"]:
+def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:
+    """The counts in order, with 0 and ``free - 1`` among them: in between a profile is interpolated, never beyond."""
+    asked = np.asarray(counts)
+    good = asked.ndim == 1 and asked.dtype.kind in "iu" and bool(np.all((asked >= 0) & (asked < free)))
+    require(good, "counts", asked.tolist(), f"whole numbers from 0 to {free - 1}")
+    return np.union1d(asked.astype(np.int64), [0, free - 1])
+
+
+def _with_level(shape: np.ndarray, losses: np.ndarray, counts: np.ndarray, free: int) -> np.ndarray:
+    """Each row's falls, moved so that the NELBO is the one of the losses: float64[rows, m]."""
+    centre = shape.mean(axis=0), losses.mean(axis=0)
+    means = [interpolated(counts, x, free).mean() for x in centre]
+    slopes = [interpolation_slopes(counts, x, free).mean(axis=0) for x in centre]
+    # A row's own share in either mean, to first order: the rows average to the means exactly.
+    levels = [mean + (x - middle) @ slope for x, mean, middle, slope in zip((shape, losses), means, centre, slopes)]
+    return shape + (levels[1] - levels[0])[:, None]
+
+
+@jax.jit
+def _ranks(
+    key: PRNGKeyArray, rows: Int[Array, " batch"], known: Bool[Array, "batch length"]
+) -> Int[Array, "batch length"]:
+    """The place of each position in its row's order; -1 where it is known from the start."""
+    length = known.shape[1]
     bits = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (length,)))(rows)
-    return jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1)
+    order = jnp.lexsort((bits, known), axis=-1)
+    return jnp.where(known, -1, jnp.argsort(order, axis=-1))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _loss_at_counts(
+@functools.partial(jax.jit, static_argnums=(0, 7))
+def _at_counts(
     denoiser: Denoiser,
     params: Params,
     tokens: Int[Array, "batch length"],
     rank: Int[Array, "batch length"],
     counts: Int[Array, " m"],
-) -> Float[Array, "m batch"]:
-    """Mean cross-entropy of the masked positions when the first-ranked ``count`` are revealed, nats per token."""
+    free: Int[Array, ""],
+    context: Context,
+    increments: bool,
+) -> tuple[Float[Array, "m batch"], Float[Array, "m batch"]]:
+    """The loss when the first-ranked ``count`` are revealed, and the fall since the count before, nats per token.
 
-    def at_count(count: Array) -> Array:
-        masked = rank >= count
-        corrupted = jnp.where(masked, denoiser.mask_id, tokens)
-        entropy = masked_cross_entropy(denoiser, params, tokens, corrupted, masked)
-        return jnp.sum(entropy, axis=-1) / (tokens.shape[1] - count)
+    Both are means over the hidden positions. The falls are 0 unless asked for, and at the first count.
+    """
 
-    return jax.lax.map(at_count, counts)
+    def at_count(before: Array, count: Array) -> tuple[Array, tuple[Array, Array]]:
+        hidden = rank >= count
+        corrupted, left = jnp.where(hidden, denoiser.mask_id, tokens), (free - count).astype(jnp.float32)
+        if not increments:
+            entropy = masked_cross_entropy(denoiser, params, tokens, corrupted, hidden, context)
+            return before, (jnp.sum(entropy, axis=-1) / left, jnp.zeros(len(tokens)))
+        log_probs = jax.nn.log_softmax(logits(denoiser, params, corrupted, context), axis=-1)
+        chosen = jnp.take_along_axis(log_probs, tokens[:, :, None], axis=-1)[:, :, 0]
+        loss = -jnp.sum(jnp.where(hidden, chosen, 0.0), axis=-1) / left
+        before = jnp.where(count == counts[0], log_probs, before)
+        likely = log_probs > -jnp.inf
+        moved = jnp.where(likely, log_probs, 0.0) - jnp.where(likely, before, 0.0)
+        divergence = jnp.sum(jnp.where(likely, jnp.exp(log_probs) * moved, 0.0), axis=-1)
+        return log_probs, (loss, jnp.sum(jnp.where(hidden, divergence, 0.0), axis=-1) / left)
+
+    start = jnp.zeros((*tokens.shape, denoiser.vocab_size) if increments else ())
+    return jax.lax.scan(at_count, start, counts)[1]

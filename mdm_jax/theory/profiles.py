@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.interpolate import PchipInterpolator
 
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.files import digest, made_from, read_json, to_json, write_json
@@ -29,7 +30,7 @@ FORMAT = "mdm_jax profile 1"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Profile:
-    """``g`` measured at some counts and interpolated linearly between them.
+    """``g`` measured at some counts, with a smooth curve between them that rises or falls only where they do.
 
     Attributes:
         length: number of positions of a sequence.
@@ -76,13 +77,12 @@ class Profile:
     @functools.cached_property
     def values(self) -> Float[np.ndarray, " length"]:
         """``g(0) .. g(length - 1)``, nats per token."""
-        return self._interpolation @ self.means
+        return interpolated(self.counts, self.means, self.length)
 
     @functools.cached_property
     def _interpolation(self) -> Float[np.ndarray, "length m"]:
-        """The linear map from measured means to all values; it carries the covariance along."""
-        at = np.arange(self.length)
-        return np.stack([np.interp(at, self.counts, row) for row in np.eye(len(self.counts))], axis=1)
+        """How the values move with the means; it carries the covariance along."""
+        return interpolation_slopes(self.counts, self.means, self.length)
 
     def expected_nelbo(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
         """Expected NELBO ``sum_k n_k g(N_{k-1})`` of sampling with ``sizes``, nats per sequence.
@@ -143,6 +143,40 @@ class Profile:
     def digest(self) -> str:
         """SHA-256 of the content; a plan records it."""
         return digest(to_json(self.to_json()))
+
+
+def default_counts(length: int, most: int = 24) -> Int[np.ndarray, " m"]:
+    """About ``most`` counts from 0 to ``length - 1``, dense at both ends, where profiles bend.
+
+    They are evenly spaced in the logarithm of ``(i + 1) / (length - i)``.
+    """
+    if length <= most:
+        return np.arange(length)
+    odds = np.exp(np.linspace(-1, 1, most) * np.log(length))
+    return np.unique(np.clip(np.rint((length * odds - 1) / (1 + odds)), 0, length - 1).astype(np.int64))
+
+
+def interpolated(
+    counts: Int[np.ndarray, " m"], means: Float[np.ndarray, " m"], length: int
+) -> Float[np.ndarray, " length"]:
+    """Numbers at ``counts`` on a curve through ``0 .. length - 1``: cubic, and monotone wherever they are (PCHIP).
+
+    On Polya urns and Markov chains known at 24 of 128 counts it errs by a tenth or less of what straight lines do, in
+    the NELBO and in what the best sizes lose (measured once; tests assert a part of it).
+    """
+    if len(counts) == length:
+        return np.asarray(means, dtype=np.float64)
+    return np.asarray(PchipInterpolator(counts, means)(np.arange(length)), dtype=np.float64)
+
+
+def interpolation_slopes(
+    counts: Int[np.ndarray, " m"], means: Float[np.ndarray, " m"], length: int
+) -> Float[np.ndarray, "length m"]:
+    """The derivative of :func:`interpolated` by each of the means, by central differences."""
+    step = 1e-6 * max(float(np.abs(means).max()), 1e-300)
+    moves = step * np.eye(len(counts))
+    ups_and_downs = ((interpolated(counts, means + sign * move, length) for sign in (1, -1)) for move in moves)
+    return np.stack([(up - down) / (2 * step) for up, down in ups_and_downs], axis=1)
 
 
 def from_values(values: Float[np.ndarray, " length"], provenance: Mapping[str, Any] | None = None) -> Profile:

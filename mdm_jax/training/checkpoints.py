@@ -1,6 +1,5 @@
 """Checkpoints by Orbax: atomic, the newest few kept."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ import orbax.checkpoint as ocp
 
 from mdm_jax.models.denoiser import Params
 from mdm_jax.support.errors import InputError
+from mdm_jax.training import tally
 from mdm_jax.training.step import TrainState
+from mdm_jax.training.tally import Tally
 
 KEPT = 2
 
@@ -43,18 +44,17 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Save in the background; the state may be donated to the next step at once."""
         state = jax.tree.map(jnp.copy, state)
-        rest = dataclasses.replace(state, average=None)
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                average=ocp.args.StandardSave(state.average), training=ocp.args.StandardSave(vars(rest))
-            ),
-        )
+        items = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
+        self._manager.save(int(state.step), args=ocp.args.Composite(**items))
 
     def restore(self, like: TrainState) -> TrainState:
         """The newest state; ``like`` gives its structure, shapes and types."""
-        found = self._read(average=like.average, training=vars(dataclasses.replace(like, average=None)))
-        return TrainState(**{**found["training"], "average": found["average"]})
+        items = _items(like)
+        if not (self._directory / str(self.latest()) / "tally").exists():
+            del items["tally"]  # written before tallies were kept: it starts anew
+        found = self._read(**items)
+        seen = Tally(**found["tally"]) if "tally" in items else tally.empty(like.tally.weight.shape[0])
+        return TrainState(**{**found["training"], "average": found["average"], "tally": seen})
 
     def restore_average(self, like: Params) -> Params:
         """The newest averaged parameters alone; ``like`` gives their structure, shapes and types."""
@@ -71,6 +71,13 @@ class Checkpoints:
             raise InputError(
                 f"checkpoint {step} in {self._directory} cannot be read, or is of another model: {reason}"
             ) from error
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """What is kept, each by itself: the averaged parameters, the tally, all that training needs besides."""
+    # None stays where the average was: files of earlier versions hold it there.
+    rest = {name: value for name, value in vars(state).items() if name != "tally"} | {"average": None}
+    return {"average": state.average, "tally": vars(state.tally), "training": rest}
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

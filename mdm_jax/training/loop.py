@@ -20,6 +20,7 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.tasks import Task
+from mdm_jax.training import tally
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.losses import stratified_nelbo
 from mdm_jax.training.runs import Run, RunDirectory, claim, configuration
@@ -97,7 +98,7 @@ def fit(
             state = jax.jit(initial_state, static_argnums=(0, 1))(denoiser, settings, params)
         reporter = _Reporter(denoiser, task, place, log)
         state = _loop(denoiser, settings, task, state, checkpoints, reporter, report_every, checkpoint_every, progress)
-    return Run(denoiser, state.average, place, settings, int(state.step), config["task"])
+    return Run(denoiser, state.average, place, settings, int(state.step), config["task"], jax.device_get(state.tally))
 
 
 def _loop(
@@ -122,7 +123,7 @@ def _loop(
             figures = reporter.add(metrics, count)
             last = done == settings.steps
             if done % report_every == 0 or last:
-                figures |= reporter.report(done, state.average, settings.batch * settings.length)
+                figures |= reporter.report(done, state, settings.batch * settings.length)
             advance(count, **figures)
             stopping = interrupted.is_set() and not last
             if checkpoints is not None and (done % checkpoint_every == 0 or last or stopping):
@@ -151,12 +152,12 @@ class _Reporter:
         self._losses.append(np.asarray(metrics.nelbo[:count], dtype=np.float64) / np.log(2))
         return {"loss": f"{self._losses[-1].mean():.2f}", **self._shown}
 
-    def report(self, step: int, average: Params, tokens_per_step: int) -> dict[str, str]:
-        """Write a line of the log; returns the figures to show behind the bar."""
+    def report(self, step: int, state: TrainState, tokens_per_step: int) -> dict[str, str]:
+        """Write a line of the log and the profile so far; returns the figures to show behind the bar."""
         losses = np.concatenate(self._losses)
         speed = len(losses) * tokens_per_step / (time.perf_counter() - self._since)
         held_out = np.asarray(
-            stratified_nelbo(self._denoiser, average, self._rows, jax.random.key(0)), dtype=np.float64
+            stratified_nelbo(self._denoiser, state.average, self._rows, jax.random.key(0)), dtype=np.float64
         )
         held_out = held_out / (np.log(2) * self._rows.shape[1])
         self._seconds += time.perf_counter() - self._since
@@ -171,6 +172,9 @@ class _Reporter:
         if self.place is not None:
             with self.place.log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
+            profile = tally.to_profile(jax.device_get(state.tally), {"run_step": step})
+            if profile is not None:
+                profile.save(self.place.training_profile)
         self._losses, self._since = [], time.perf_counter()
         self._shown = {"held-out": f"{line['held_out_bits_per_token']:.2f} bits/token", "tok/s": f"{speed:,.0f}"}
         return self._shown

@@ -3,8 +3,9 @@
 config.json       task, model, settings, versions: enough to rebuild the run
 log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
 checkpoints/      Orbax checkpoints
+training_profile.json           the profile of the training loss, as it was at the last report
 profile.json, held_out.json     what ``mdm-jax profile`` measures
-tuning.json, plans/             what ``mdm-jax tune`` finds
+tuning.json, plans/, landscape.png     what ``mdm-jax tune`` finds
 samples.json, report.html       what ``mdm-jax demo`` adds
 """
 
@@ -21,12 +22,14 @@ import jax
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.support.files import read_json, write_json, write_text
+from mdm_jax.support.files import digest, read_json, to_json, write_json, write_text
 from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
+from mdm_jax.training import tally
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.step import Settings, initial_state
+from mdm_jax.training.tally import Tally
 
 FORMAT = "mdm_jax run 1"
 
@@ -54,6 +57,10 @@ class RunDirectory:
         return self.path / "profile.json"
 
     @property
+    def training_profile(self) -> Path:
+        return self.path / "training_profile.json"
+
+    @property
     def held_out(self) -> Path:
         return self.path / "held_out.json"
 
@@ -68,6 +75,10 @@ class RunDirectory:
     @property
     def tuning(self) -> Path:
         return self.path / "tuning.json"
+
+    @property
+    def landscape(self) -> Path:
+        return self.path / "landscape.png"
 
     @property
     def samples(self) -> Path:
@@ -174,6 +185,7 @@ class Run:
         settings: how it was trained.
         step: steps done.
         description: the task as stored with the run.
+        tally: losses by number of revealed tokens, of a run that has just been trained.
     """
 
     denoiser: Denoiser
@@ -182,6 +194,7 @@ class Run:
     settings: Settings
     step: int
     description: dict[str, Any]
+    tally: Tally | None = None
 
     @functools.cached_property
     def task(self) -> Task:
@@ -202,14 +215,46 @@ class Run:
 
     @functools.cached_property
     def profile(self) -> Profile:
-        """The profile stored with the run."""
+        """The profile stored with the run.
+
+        Raises:
+            InputError: none there, or one of another run, or of this one before it was trained further.
+        """
         path = self.place.profile
+        again = f"measure it with: mdm-jax profile {self.place.path}"
         if not path.exists():
-            raise InputError(f"{self.place.path} has no profile yet; make one with: mdm-jax profile {self.place.path}")
+            raise InputError(f"{self.place.path} has no profile yet; {again}")
         profile = profiles.load(path)
         if profile.length != self.settings.length:
-            raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}.")
+            raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}; {again}")
+        about = profile.provenance
+        if about.get("run", self.identity) != self.identity:
+            raise InputError(f"{path} is the profile of another run; {again}")
+        if about.get("run_step", self.step) != self.step:
+            raise InputError(f"{path} was measured at step {about['run_step']}; the run is at {self.step}; {again}")
         return profile
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of task, model and settings, which determine the run; ``profile.json`` records it."""
+        config = self.place.read_config()
+        return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))
+
+    @functools.cached_property
+    def training_profile(self) -> Profile:
+        """The profile that training measured as it went (:mod:`mdm_jax.training.tally`).
+
+        Raises:
+            InputError: a run too short for one, or trained before these were kept.
+        """
+        found = None
+        if self.tally is not None:
+            found = tally.to_profile(self.tally, {"run_step": self.step})
+        elif self.directory is not None and self.directory.training_profile.exists():
+            found = profiles.load(self.directory.training_profile)
+        if found is None:
+            raise InputError("this run has no training profile: it was too short, or older than these profiles.")
+        return found
 
 
 def load(directory: str | Path, denoiser: Denoiser | None = None, params: Params | None = None) -> Run:

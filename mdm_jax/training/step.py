@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
 from mdm_jax.support.errors import require, require_choice
-from mdm_jax.training import batches
+from mdm_jax.training import batches, tally
 from mdm_jax.training.corruption import mask_counts
 from mdm_jax.training.losses import nelbo
+from mdm_jax.training.tally import Tally
 
 BLOCK = 10
 """Steps per compiled call: what Ctrl-C waits for, and what a progress bar moves by."""
@@ -80,12 +81,14 @@ class TrainState:
         params: the parameters that are trained.
         average: their exponential moving average, which is evaluated and sampled.
         optimizer: the state of the optimiser.
+        tally: losses by number of revealed tokens: the profile that training measures as it goes.
     """
 
     step: Any  # abstract (shapes only) as often as not
     params: Params
     average: Params
     optimizer: Any
+    tally: Tally
 
 
 class Metrics(NamedTuple):
@@ -149,9 +152,8 @@ def initial_state(denoiser: Denoiser, settings: Settings, params: Params = None)
         require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
         params = cast(Initialisable, denoiser).init(jax.random.key(settings.seed), settings.length)
     average = jax.tree.map(jnp.copy, params)
-    return TrainState(
-        jnp.zeros((), jnp.int32), params, average, optimizer_of(settings, denoiser.vocab_size).init(params)
-    )
+    optimizer = optimizer_of(settings, denoiser.vocab_size).init(params)
+    return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer, tally.empty(settings.length))
 
 
 def train_step(
@@ -172,17 +174,21 @@ def train_step(
     tokens = batches.draw(data_key, train, settings.batch, settings.length)
     corrupted = mask_counts(mask_key, tokens, denoiser.mask_id)
 
-    def objective(params: Params) -> Array:
-        return jnp.mean(nelbo(denoiser, params, tokens, corrupted)) / settings.length
+    def objective(params: Params) -> tuple[Array, Array]:
+        losses = nelbo(denoiser, params, tokens, corrupted) / settings.length
+        return jnp.mean(losses), losses
 
-    value, gradient = jax.value_and_grad(objective)(state.params)
+    (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     optimizer_step = optimizer_of(settings, denoiser.vocab_size).update
     updates, optimizer = optimizer_step(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     # The average forgets the first steps faster than its final decay would.
     decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update(params, state.average, step_size=1 - decay)
-    state = TrainState(state.step + 1, params, average, optimizer)
+    # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
+    revealed = settings.length - jnp.sum(corrupted.masked, axis=-1)
+    tallied = tally.add(state.tally, revealed, losses, settings.steps)
+    state = TrainState(state.step + 1, params, average, optimizer, tallied)
     return state, Metrics(value, optax.tree.norm(gradient))
 
 

@@ -78,6 +78,7 @@ def test_a_run_cut_off_resumes_bitwise(finished, tmp_path, monkeypatch):
     assert attempts == 3
     assert sum(taken) < SETTINGS.steps  # the last attempt did not start over
     assert same(run.params, finished[1].params)
+    assert same(run.tally, finished[1].tally)
     steps = [line["step"] for line in RunDirectory(directory).read_log()]
     assert steps == sorted(set(steps))
 
@@ -285,6 +286,29 @@ def test_load_gives_denoiser_params_and_description(finished):
     assert loaded.step == SETTINGS.steps
     assert loaded.settings == dataclasses.replace(SETTINGS, length=PatternTask.length)
     assert mdm_jax.load(directory).denoiser == tiny_transformer()
+
+
+def test_training_measures_a_profile_as_it_goes(finished):
+    """One token tells all the others: g(0) is log 6, the rest is next to nothing."""
+    directory, run = finished
+    profile = mdm_jax.load(directory, tiny_transformer()).training_profile
+    assert profile.means.tolist() == run.training_profile.means.tolist()
+    assert profile.provenance["run_step"] == SETTINGS.steps
+    assert profile.means[0] == pytest.approx(np.log(6), abs=5 * profile.standard_errors[0])
+    assert profile.means[3:].max() < 0.3
+
+
+def test_checkpoints_without_a_tally_are_read(finished, tmp_path):
+    """As they were written before tallies were kept: the tally starts anew, everything else goes on."""
+    directory = tmp_path / "older"
+    shutil.copytree(finished[0], directory)
+    newest = max((directory / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    shutil.rmtree(newest / "tally")
+    run = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
+    assert same(run.params, finished[1].params)
+    assert float(run.tally.weight.sum()) == 0
+    with pytest.raises(InputError, match="this run has no training profile"):
+        print(run.training_profile)
 
 
 @pytest.mark.core

@@ -1,0 +1,105 @@
+"""A profile for free: the training loss, sorted by how much of each sequence was revealed.
+
+Every training example has a number of revealed tokens and a mean loss over its hidden ones: an unbiased draw of
+``g(revealed)`` for the parameters of that step. Adding them up costs nothing beside the step itself. What comes out is
+the profile of the parameters as they are trained (not averaged) on *training* data, seen through a window that forgets:
+it follows the model as it learns and says early which schedule it is going to want. A held-out profile
+(``evaluation.estimate_profile``) has the last word.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from mdm_jax.theory.profiles import Profile, default_counts
+
+HALF_LIVES = 20
+"""Half-lives of the window in a training run: what was tallied a twentieth of the run ago counts half."""
+_COUNTS = (24, 16, 12, 8, 6, 4)
+_ENOUGH = 4.0
+"""Examples that every count of a profile must rest on, in effect."""
+
+
+@struct.dataclass
+class Tally:
+    """Weighted sums over training examples, by number of revealed tokens; a pytree in the training state.
+
+    Attributes:
+        weight: float32[length], the sum of weights ``w``; newer examples weigh more.
+        weight_squared: float32[length], of ``w^2``.
+        loss: float32[length], of ``w x``, ``x`` being an example's mean loss over its hidden tokens, nats.
+        loss_squared: float32[length], of ``w x^2``.
+    """
+
+    weight: Any  # abstract (shapes only) as often as not
+    weight_squared: Any
+    loss: Any
+    loss_squared: Any
+
+
+def empty(length: int) -> Tally:
+    """Nothing seen yet."""
+    nothing = jnp.zeros(length, jnp.float32)
+    return Tally(nothing, nothing, nothing, nothing)
+
+
+def add(tally: Tally, revealed: Int[Array, " rows"], loss: Float[Array, " rows"], steps: int) -> Tally:
+    """The tally after one more batch, what was there before having faded by one step of ``steps``.
+
+    Args:
+        tally: before.
+        revealed: how many tokens each example showed, from 0 to ``length - 1``.
+        loss: its mean cross-entropy over the hidden tokens, nats.
+        steps: of the whole training; a twentieth of them is the half-life.
+    """
+    fade = 0.5 ** (HALF_LIVES / steps)
+    length = tally.weight.shape[0]
+    where = revealed[:, None] == jnp.arange(length, dtype=revealed.dtype)[None, :]
+
+    def total(values: Array) -> Array:
+        return jnp.sum(jnp.where(where, values[:, None], 0.0), axis=0)
+
+    fresh = total(jnp.ones_like(loss))
+    return Tally(
+        fade * tally.weight + fresh,
+        fade**2 * tally.weight_squared + fresh,
+        fade * tally.loss + total(loss),
+        fade * tally.loss_squared + total(loss**2),
+    )
+
+
+def to_profile(tally: Tally, provenance: Mapping[str, Any] | None = None) -> Profile | None:
+    """The profile that fits the tally best, or ``None`` while too little has been seen.
+
+    Weighted least squares by a curve that is straight between some counts (fewer while little has been seen), with
+    the covariance of its means from the residuals (White's, which takes no variance for granted). Errors count
+    examples as independent; they do not know that parameters moved meanwhile, nor that this is training data.
+    """
+    weight, squared, loss, loss_squared = (
+        np.asarray(leaf, dtype=np.float64)
+        for leaf in (tally.weight, tally.weight_squared, tally.loss, tally.loss_squared)
+    )
+    length = len(weight)
+    for most in _COUNTS:
+        counts = default_counts(length, most)
+        hats = np.stack([np.interp(np.arange(length), counts, row) for row in np.eye(len(counts))], axis=1)
+        effective = (hats.T @ weight) ** 2 / np.maximum(hats.T**2 @ squared, 1e-30)
+        if effective.min() < _ENOUGH:
+            continue
+        inverse = np.linalg.inv(hats.T @ (weight[:, None] * hats))
+        means = inverse @ (hats.T @ loss)
+        fit = hats @ means
+        residuals = np.maximum(loss_squared - 2 * fit * loss + fit**2 * weight, 0.0)
+        spread = residuals * squared / np.maximum(weight, 1e-30)
+        covariance = inverse @ (hats.T @ (spread[:, None] * hats)) @ inverse
+        about = {
+            "estimator": "training loss",
+            "rows_of": "train",
+            "effective_rows": float(weight.sum() ** 2 / squared.sum()),
+        }
+        return Profile(length, counts, means, (covariance + covariance.T) / 2, {**about, **(provenance or {})})
+    return None
