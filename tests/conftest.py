@@ -26,6 +26,19 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def few_schedules():
+    """``tune`` tries 21 x 21 Beta schedules, linear and sine squared among them, instead of 256 x 256, and every number
+    of steps only where they are few."""
+    from mdm_jax.evaluation import tuning
+    from mdm_jax.theory import beta_search
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "BETA_VALUES", tuning.BETA_VALUES[8::12])
+        patch.setattr(beta_search, "EVERY_BUDGET", 16)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def strict_ranks():
     """Broadcasting between different ranks must be written out; it hides shape errors."""

@@ -93,18 +93,45 @@ def make_parser() -> argparse.ArgumentParser:
     sub = command("profile", "profile", "measure a run's information profile and its held-out loss")
     _run(sub)
     sub.add_argument("--passes", type=int, default=4096, help="sequences to encode in all")
+    sub.add_argument(
+        "--estimator",
+        choices=("loss", "increments"),
+        help="loss predicts costs, increments finds sizes with few passes (default: loss; with --prompt increments)",
+    )
+    given = sub.add_mutually_exclusive_group()
+    given.add_argument("--given", type=int, metavar="TOKENS", help="profile of what follows so many held-out tokens")
+    given.add_argument("--prompt", help="profile of what follows this prompt, as the model completes it")
+    sub.add_argument("--output", metavar="FILE", help="where to put it (default: profile.json in the run directory; "
+                     "with --given or --prompt profile_given.json)")  # fmt: skip
     sub.add_argument("--seed", type=int, default=0, help="of the random orders")
     _json(sub)
 
-    sub = command("tune", "tune", "find the best schedules for several step budgets from a run's profile")
-    _run(sub)
+    sub = command(
+        "tune",
+        "tune",
+        "find the best schedules for several step budgets from a profile",
+        "The landscape of Beta schedules is drawn beside the plans.",
+    )
+    sub.add_argument(
+        "source",
+        help="a run directory, a profile file, or an oracle: oracle:toy_left, oracle:polya:0.5,128 or the like",
+    )
     sub.add_argument(
         "--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16,32 that fit the length)"
     )
     sub.add_argument(
-        "--check-rows", type=int, default=64, help="held-out sequences on which to check the prediction; 0: no check"
+        "--check-rows",
+        type=int,
+        help="held-out sequences on which to check the prediction; 0: no check (default: 64 for a run)",
     )
-    sub.add_argument("--seed", type=int, default=0, help="of the paths checked")
+    sub.add_argument(
+        "--by-law",
+        choices=("total_variation", "kl", "jensen_shannon"),
+        help="for a small oracle: tune ancestral sampling by the exact divergence of its law",
+    )
+    sub.add_argument("--output", metavar="FOLDER", help="where results go (default: the run directory, a folder named "
+                     "as the profile, or runs/ORACLE)")  # fmt: skip
+    sub.add_argument("--seed", type=int, default=0, help="of the paths checked, or of random starts")
     _json(sub)
 
     sub = command("sample", "sample", "draw samples from a run")

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     say("measure its information profile and held-out loss")
     measured, held_out = profile.measure(trained, PASSES, SEED)
     say("find the best schedules for " + ", ".join(map(str, BUDGETS)) + " steps, and check the prediction")
-    tuned = tune.make_plans(trained, BUDGETS, CHECK_ROWS, SEED)
+    tuned = tune.make_plans(tune.Subject(measured, trained.place, trained), BUDGETS, CHECK_ROWS, SEED)
     say("sample with hand-crafted and tuned schedules")
     samples = draw_samples(trained)
     write_json(trained.place.samples, samples)

@@ -12,7 +12,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from mdm_jax.app.drawing import STYLE, light
 
@@ -136,4 +136,91 @@ def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float
     axes.plot(
         a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7,
         clip_on=False,
+    )  # fmt: skip
+
+
+MOST_PANELS = 8
+"""Budgets in one picture."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CostLandscape:
+    """What Beta(a, b) schedules cost at one budget.
+
+    Attributes:
+        name: title of the panel.
+        a: float64[a], rising, evenly spaced in the logarithm.
+        b: float64[b], likewise.
+        costs: float64[a, b].
+        best: ``a``, ``b`` and cost of the best schedule.
+    """
+
+    name: str
+    a: Float[np.ndarray, " a"]
+    b: Float[np.ndarray, " b"]
+    costs: Float[np.ndarray, "a b"]
+    best: tuple[float, float, float]
+
+
+_NAMED = {"linear": (0.5, 0.5), "sine²": (1.0, 1.0)}
+_RANGE = 1e4
+"""Costs this many times below the greatest, and lower ones, have one colour."""
+
+
+@rc_context(STYLE)
+def costs(panels: Sequence[CostLandscape], quantity: str) -> Figure:
+    """Costs over the Beta schedules on logarithmic axes, a panel for each budget, the best marked by a star.
+
+    Args:
+        panels: what to draw, at most four to a row.
+        quantity: what the colours are, with its unit.
+    """
+    rows = -(-len(panels) // 4)
+    columns = -(-len(panels) // rows)
+    figure = Figure(figsize=(max(1.1 + 2.45 * columns, 4.2), 0.4 + 2.75 * rows), layout="constrained")
+    figure.suptitle(quantity, fontsize=8.5, color=light("muted"))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.ravel()[len(panels) :]:
+        axes.set_axis_off()
+    most = max(float(panel.costs.max()) for panel in panels)
+    least = min(float(panel.costs.min()) for panel in panels)
+    least, most = max(least, most / _RANGE, 1e-12), max(most, 2e-12)
+    norm = LogNorm(least, most, clip=True)
+    drawn = None
+    for axes, panel in zip(grid.ravel(), panels):
+        cells = np.maximum(panel.costs.T, least)
+        drawn = axes.pcolormesh(panel.a, panel.b, cells, norm=norm, cmap=_HEAT, shading="nearest", rasterized=True)
+        axes.set(xscale="log", yscale="log", xlabel="a", xlim=(panel.a[0], panel.a[-1]), ylim=(panel.b[0], panel.b[-1]))
+        axes.set_box_aspect(1)
+        for axis in (axes.xaxis, axes.yaxis):
+            ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if panel.a[0] <= tick <= panel.a[-1]]
+            axis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_title(panel.name, fontsize=8.5)
+        _named_points(axes, panel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("b")
+    if drawn is not None:
+        bar = figure.colorbar(drawn, ax=grid, shrink=0.82, aspect=24, pad=0.015)
+        ends = np.log10(least), np.log10(most)
+        marks = np.geomspace(least, most, 5) if ends[1] - ends[0] < 1.5 else 10.0 ** np.arange(*np.ceil(ends))
+        bar.set_ticks(marks.tolist())
+        bar.ax.yaxis.set(major_formatter=FuncFormatter(lambda value, _: f"{value:.2g}"), minor_locator=NullLocator())
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _named_points(axes: Axes, panel: CostLandscape) -> None:
+    """Linear and sine squared, and the best schedule with its cost."""
+    a, b, cost = panel.best
+    halo = [withStroke(linewidth=2, foreground="white")]
+    for name, at in _NAMED.items():
+        axes.plot(*at, "o", color=light("ink"), markersize=3.5, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+        axes.annotate(name, at, (4, 4), textcoords="offset points", fontsize=6.5, path_effects=halo, zorder=6)
+    axes.plot(a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7)
+    left = np.log(a / panel.a[0]) > 0.55 * np.log(panel.a[-1] / panel.a[0])
+    axes.annotate(
+        f"({a:.2g}, {b:.2g}): {cost:.3g}", (a, b), (-6 if left else 6, -9), textcoords="offset points",
+        ha="right" if left else "left", fontsize=6.5, fontweight="bold", color=light("optimal"), path_effects=halo,
+        zorder=8,
     )  # fmt: skip

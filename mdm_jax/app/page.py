@@ -4,6 +4,7 @@ A function that takes text escapes it; one that takes HTML says so in the name o
 anything outside the page.
 """
 
+import base64
 import html
 import itertools
 import math
@@ -94,6 +95,19 @@ def chart(figure: Figure, name: str, label: str, caption_html: str = "", small: 
     drawing = svg(figure, name).replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
     parts = caption + drawing if small else drawing + caption
     return f'<figure class="{"small" if small else "chart"}">{parts}</figure>'
+
+
+def image(png: bytes, label: str, caption_html: str = "") -> str:
+    """A PNG picture, inside the page itself, with a caption; on white, as it was drawn for.
+
+    Args:
+        png: the file.
+        label: what it shows, for people who cannot see it.
+        caption_html: HTML below it.
+    """
+    source = base64.b64encode(png).decode("ascii")
+    picture = f'<img class="drawn" alt="{escape(label)}" src="data:image/png;base64,{source}">'
+    return f'<figure class="chart">{picture}<figcaption>{caption_html}</figcaption></figure>'
 
 
 def swatches(entries: Iterable[tuple[str, str]]) -> str:
@@ -235,7 +249,9 @@ pre.shell { font-size: .82rem; line-height: 1.7; background: var(--card); border
   letter-spacing: -.01em }
 .tile small { display: block; line-height: 1.4; white-space: normal; font-size: .8rem; font-weight: 400;
   letter-spacing: 0; color: var(--muted) }
-figure { margin: 1.6rem 0; break-inside: avoid } figure svg { display: block; width: 100%; height: auto;
+figure { margin: 1.6rem 0; break-inside: avoid }
+img.drawn { width: 100%; background: #fff; border-radius: 6px }
+figure svg { display: block; width: 100%; height: auto;
   overflow: visible }
 figure text, figure tspan { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif !important }
 figcaption { font-size: .87rem; line-height: 1.5; color: var(--muted); margin-top: .6rem }

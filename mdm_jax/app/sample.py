@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mdm_jax.app.canvas import make_canvas
 from mdm_jax.app.output import figure, finite, show
 from mdm_jax.sampling import Revealed, sample
 from mdm_jax.support.errors import InputError, require, require_seed
@@ -31,8 +32,8 @@ def run(options: argparse.Namespace) -> None:
     if options.infill is None and options.blank is not None:
         raise InputError("--blank must be given beside --infill: it stands for the blanks of that text.")
     trained = load(options.directory)
-    plan = choose_plan(trained, options)
-    canvas = make_canvas(trained, options)
+    canvas = choose_canvas(trained, options)
+    plan = choose_plan(trained, options, int((canvas == trained.denoiser.mask_id).sum()))
     drawn = sample(
         trained.denoiser,
         trained.params,
@@ -57,12 +58,16 @@ def run(options: argparse.Namespace) -> None:
     show(result, f"plan {plan.name}, {plan.steps} steps\n" + "\n".join(blocks), options.json)
 
 
-def choose_plan(trained: Run, options: argparse.Namespace) -> Plan:
-    """The plan file, the schedule rounded to ``--steps``, or the run's own optimum for ``--steps``."""
+def choose_plan(trained: Run, options: argparse.Namespace, free: int) -> Plan:
+    """The plan file, the schedule rounded to ``--steps``, or the run's own optimum for ``--steps``.
+
+    A plan of the run's length is scaled to the ``free`` positions; one made for so many fits as it is.
+    """
     length = trained.settings.length
     if options.plan is not None:
         plan = plans.load(options.plan)
-        require(plan.length == length, "--plan", options.plan, f"a plan of length {length}, this run's")
+        wanted = f"a plan of length {length}, this run's" + ("" if free == length else f", or {free}, what is free")
+        require(plan.length in (length, free), "--plan", f"{options.plan} of length {plan.length}", wanted)
         return plan
     steps = min(STEPS, length) if options.steps is None else options.steps
     require(1 <= steps <= length, "--steps", steps, f"from 1 to {length}")
@@ -71,20 +76,12 @@ def choose_plan(trained: Run, options: argparse.Namespace) -> Plan:
     return plans.optimal(trained.profile, steps)
 
 
-def make_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
+def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
     """What is given: a prompt, a text with blanks, or nothing."""
-    length, vocabulary = trained.settings.length, trained.vocabulary
-    given = np.zeros(0, np.int32)
-    if options.prompt is not None:
-        given = vocabulary.encode(options.prompt)
-    elif options.infill is not None:
-        given = vocabulary.encode(options.infill, mask=BLANK if options.blank is None else options.blank)
-    if len(given) > length:
-        name = "--prompt" if options.prompt is not None else "--infill"
-        raise InputError(f"{name} must be at most {length} {vocabulary.unit} long, as the model is; got {len(given)}.")
-    canvas = np.full(length, trained.denoiser.mask_id, np.int32)
-    canvas[: len(given)] = given
-    return canvas
+    if options.infill is not None:
+        blank = BLANK if options.blank is None else options.blank
+        return make_canvas(trained, "--infill", options.infill, blank)
+    return make_canvas(trained, "--prompt", options.prompt)
 
 
 def as_rows(trained: Run, drawn: Revealed) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from mdm_jax.app import page, pictures
 from mdm_jax.app.page import code, escape, with_error
 from mdm_jax.app.run_files import RunFiles
+from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers
 from mdm_jax.tasks.notation import is_number
 
@@ -116,7 +117,26 @@ def steps(files: RunFiles) -> str:
         "<strong>optimal</strong> is the best plan there is for this model at every K, found exactly by dynamic "
         "programming; <strong>best beta</strong> is the best schedule with two parameters; the others are "
         "schedules that people choose by name. None of them needs the model to be trained again. The dashed line "
-        f"is one token per step, {floor * _bits_per_token(tuning['length']):.3f} bits per token.</p>{costs}{excess}"
+        f"is one token per step, {floor * _bits_per_token(tuning['length']):.3f} bits per token.</p>"
+        + costs
+        + excess
+        + _landscape(files)
+    )
+
+
+def _landscape(files: RunFiles) -> str:
+    """The picture of all Beta schedules, if it is there."""
+    path = files.directory.landscape
+    if not path.exists():
+        return ""
+    png = path.read_bytes()
+    if not png.startswith(b"\x89PNG"):
+        raise InputError(f"{path} is not a PNG picture; make it anew with mdm-jax tune {files.argument}.")
+    return "<h3>All Beta schedules</h3>" + page.image(
+        png,
+        "what every Beta(a, b) schedule costs above the optimal plan",
+        "Every Beta(a, b) schedule, budget by budget: its cost above the optimal plan's, the best one starred. Wide "
+        "dark valleys mean that the choice hardly matters, narrow ones that it does. Stripes come from rounding.",
     )
 
 

@@ -1,8 +1,42 @@
-"""Evaluation: a model's profile, its held-out loss, the cost of plans, and the best plan for every budget."""
+"""Evaluation: a model's profile, its held-out loss, the cost of plans, and the best plan for every budget.
+
+For small worlds, where output laws are exact: ``laws``, and schedules tuned by them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mdm_jax.evaluation.held_out import held_out_nelbo, judge
 from mdm_jax.evaluation.paths import path_nelbo
 from mdm_jax.evaluation.profile_estimation import default_counts, estimate_profile
-from mdm_jax.evaluation.tuning import check, tune
+from mdm_jax.evaluation.prompted import estimate_prompted_profile
+from mdm_jax.evaluation.tuning import Tuned, check, tune
 
-__all__ = ["check", "default_counts", "estimate_profile", "held_out_nelbo", "judge", "path_nelbo", "tune"]
+if TYPE_CHECKING:
+    from mdm_jax.evaluation import laws
+    from mdm_jax.evaluation.law_tuning import law_divergence, optimal_grid_by_law, search_beta_by_law
+
+_LAW_TUNING = ("law_divergence", "optimal_grid_by_law", "search_beta_by_law")
+__all__ = [
+    "Tuned",
+    "check",
+    "default_counts",
+    "estimate_profile",
+    "estimate_prompted_profile",
+    "held_out_nelbo",
+    "judge",
+    "law_divergence",
+    "laws",
+    "optimal_grid_by_law",
+    "path_nelbo",
+    "search_beta_by_law",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "laws":
+        return importlib.import_module("mdm_jax.evaluation.laws")
+    if name in _LAW_TUNING:
+        return getattr(importlib.import_module("mdm_jax.evaluation.law_tuning"), name)
+    raise AttributeError(f"module 'mdm_jax.evaluation' has no attribute {name!r}")

@@ -1,20 +1,36 @@
 """Choosing a schedule from the profile: every family at every budget, the best named, the prediction checked."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.progress import bar
-from mdm_jax.theory import plans, schedule_text
+from mdm_jax.theory import beta_search, plans, schedule_text
+from mdm_jax.theory.beta_search import BetaSearch
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 
 FORMAT = "mdm_jax tuning 1"
-MOST_STEPS = 1024
-"""The curves end here for longer sequences: the dynamic programme costs steps x length^2."""
 ROLES = ("optimal", "best beta", "best hand-crafted")
+BETA_VALUES = beta_search.VALUES
+"""Of ``a`` and of ``b`` that are tried."""
+
+
+class Tuned(NamedTuple):
+    """What :func:`tune` finds.
+
+    Attributes:
+        result: the content of ``tuning.json``, without the check.
+        plans: ``{budget: {role: plan}}`` for the roles optimal, best beta and best hand-crafted.
+        search: every Beta schedule that was scored: the landscape.
+    """
+
+    result: dict[str, Any]
+    plans: Mapping[int, Mapping[str, Plan]]
+    search: BetaSearch
 
 
 def tune(
@@ -23,8 +39,11 @@ def tune(
     *,
     hand_crafted: Sequence[str] = schedule_text.HAND_CRAFTED,
     progress: bool = False,
-) -> tuple[dict[str, Any], dict[int, dict[str, Plan]]]:
+) -> Tuned:
     """Score every schedule family at every budget by the profile alone: no model call, no sampling.
+
+    The optimum is exact for every number of steps at once (:func:`mdm_jax.theory.plans.optimal_for_every_budget`);
+    256 x 256 Beta schedules are scored at each and refined by gradients (:mod:`mdm_jax.theory.beta_search`).
 
     Args:
         profile: the model's profile.
@@ -32,12 +51,13 @@ def tune(
         hand_crafted: schedules to compare with, as text.
         progress: show a progress bar.
 
-    Returns:
-        The content of ``tuning.json`` (without the check), and the plans: ``{budget: {role: plan}}`` for the roles
-        optimal, best beta and best hand-crafted.
+    Raises:
+        InputError: no budgets, or one that is not from 1 to the length.
     """
     length = profile.length
-    steps = sorted({*_budget_grid(length), *budgets})
+    require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
+    steps = sorted({*beta_search.default_budgets(length), *budgets})
+    search = beta_search.search(profile, steps, values=BETA_VALUES, progress=progress)
     optimal = plans.optimal_for_every_budget(profile, steps[-1])
     named = {text: schedule_text.parse(text) for text in hand_crafted}
     curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *named)}
@@ -45,7 +65,7 @@ def tune(
     chosen: dict[int, dict[str, Plan]] = {}
     with bar(len(steps), "tune", "budget", progress) as advance:
         for budget in steps:
-            beta, _ = plans.best_beta(profile, budget)
+            beta = search.plan(budget)
             crafted = {text: plans.from_schedule(schedule, length, budget) for text, schedule in named.items()}
             candidates = {"optimal": optimal.plan(budget), "best beta": beta, **crafted}
             for name, plan in candidates.items():
@@ -63,6 +83,7 @@ def tune(
         "steps": steps,
         "families": curves,
         "best_beta": best_betas,
+        "searched": {"least": search.values[0], "most": search.values[-1], "values_per_axis": len(search.values)},
         "budgets": [
             {
                 "steps": budget,
@@ -80,7 +101,7 @@ def tune(
             for budget in budgets
         ],
     }
-    return result, chosen
+    return Tuned(result, chosen, search)
 
 
 def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
@@ -98,10 +119,3 @@ def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
         "standard_error": standard_error,
         "z": (float(nelbo.mean()) - entry["expected_nelbo_nats"]) / combined,
     }
-
-
-def _budget_grid(length: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... up to the length, or to ``MOST_STEPS`` of a long one."""
-    most = min(length, MOST_STEPS)
-    powers = [2**k for k in range(most.bit_length())]
-    return sorted({n for power in powers for n in (power, power * 3 // 2) if n <= most} | {most})

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from mdm_jax.oracles.chains import MarkovChain, markov
     from mdm_jax.oracles.mixtures import Mixture, binsaw, mixture
     from mdm_jax.oracles.oracle import Oracle
+    from mdm_jax.oracles.specs import from_spec
     from mdm_jax.oracles.tables import Table, table, tabulate
     from mdm_jax.oracles.toys import toy_left, toy_right
     from mdm_jax.oracles.urns import PolyaUrn, polya
@@ -18,6 +19,7 @@ _HOMES = {
     "PolyaUrn": "urns",
     "Table": "tables",
     "binsaw": "mixtures",
+    "from_spec": "specs",
     "markov": "chains",
     "mixture": "mixtures",
     "polya": "urns",
@@ -33,6 +35,7 @@ __all__ = [
     "PolyaUrn",
     "Table",
     "binsaw",
+    "from_spec",
     "markov",
     "mixture",
     "polya",

@@ -1,6 +1,6 @@
 """Plans by rule: from schedules and back, from the square root of a profile's falls, from TC and DTC."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,11 +13,8 @@ from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import dual_total_correlation, falling, total_correlation
 from mdm_jax.theory.plan import Plan, check_budget
 from mdm_jax.theory.profiles import Profile
-from mdm_jax.theory.rounding import ROUNDINGS, round_sizes
-from mdm_jax.theory.schedules import HALF_PI, Beta, Schedule, Tabulated, beta, tabulated
-
-BETA_GRID = tuple(round(0.05 * i, 2) for i in range(2, 41))
-"""0.1, 0.15, ..., 2.0: the values of ``a`` and of ``b`` that :func:`best_beta` tries; linear and sin^2 are on it."""
+from mdm_jax.theory.rounding import ROUNDINGS
+from mdm_jax.theory.schedules import HALF_PI, Beta, Schedule, Tabulated, tabulated
 
 
 def uniform(length: int, steps: int) -> Plan:
@@ -42,7 +39,7 @@ def from_schedule(
     sizes = ROUNDINGS[rounding](_fractions(schedule, steps), length)
     definition = schedule_text.definition(schedule)
     more = {} if definition is None else {"definition": definition}
-    return _rounded_plan(sizes, schedule_text.label(schedule), steps, name=name, rounding=rounding, **more)
+    return rounded_plan(sizes, schedule_text.label(schedule), steps, name=name, rounding=rounding, **more)
 
 
 def to_schedule(plan: Plan) -> Tabulated:
@@ -102,23 +99,6 @@ def dual_total_correlation_plan(profile: Profile, *, nats: float | None = None, 
     return _proportional(profile, nats, steps, "DTC", dual_total_correlation(profile), lambda done, _: done + 1, most)
 
 
-def best_beta(profile: Profile, steps: int, grid: Sequence[float] = BETA_GRID) -> tuple[Plan, Float[np.ndarray, "a b"]]:
-    """The Beta(a, b) schedule with the smallest expected NELBO at ``steps`` steps, among ``a, b`` in ``grid``.
-
-    Returns:
-        The plan, and the landscape: float64[len(grid), len(grid)], expected NELBO in nats at every (a, b).
-    """
-    check_budget(profile.length, steps)
-    a, b = (x.ravel()[:, None] for x in np.meshgrid(grid, grid, indexing="ij"))
-    sizes = round_sizes(_beta_fractions(a, b, steps), profile.length)
-    nelbo = profile.expected_nelbo(sizes)
-    best = int(np.argmin(nelbo))
-    text = schedule_text.text_of(beta(a[best, 0], b[best, 0]))
-    searched = {"least": float(min(grid)), "most": float(max(grid)), "values_per_axis": len(grid)}
-    plan = _rounded_plan(sizes[best], text, steps, searched=searched, profile_digest=profile.digest)
-    return plan, nelbo.reshape(len(grid), len(grid))
-
-
 def _proportional(
     profile: Profile,
     nats: float | None,
@@ -165,7 +145,7 @@ def _measured_plan(sizes: np.ndarray, rule: str, profile: Profile, **more: Any) 
     return Plan(sizes, name=rule, origin=origin)
 
 
-def _rounded_plan(
+def rounded_plan(
     sizes: np.ndarray,
     schedule: str,
     steps: int,
@@ -181,11 +161,13 @@ def _rounded_plan(
 def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:
     """``alpha`` at the ``steps + 1`` knots of equal time steps."""
     if isinstance(schedule, Beta):
-        return _beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
-    return np.asarray(schedule.alpha(jnp.asarray(np.arange(steps + 1) / steps, float)), dtype=np.float64)
+        return beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
+    # JAX compiles for every shape: powers of two serve all numbers of steps.
+    times = np.minimum(np.arange((1 << steps.bit_length()) + 1), steps) / steps
+    return np.asarray(schedule.alpha(jnp.asarray(times, float)), dtype=np.float64)[: steps + 1]
 
 
-def _beta_fractions(a: np.ndarray, b: np.ndarray, steps: int) -> Float[np.ndarray, "*stack knots"]:
+def beta_fractions(a: np.ndarray, b: np.ndarray, steps: int) -> Float[np.ndarray, "*stack knots"]:
     """``alpha`` of Beta schedules at the knots, on the host in float64.
 
     Thousands of schedules take milliseconds, and rounding sees no noise (JAX's ``betainc`` errs by 1e-5 in float32).

@@ -12,17 +12,17 @@ all, from a model's profile by dynamic programming, for every budget at once.
 | an error bounded by TC or DTC                      | ``total_correlation_plan``, ``dual_total_correlation_plan`` |
 | what a schedule does, rounded as somebody rounds   | ``from_schedule``, ``round_sizes``, ``ROUNDINGS``           |
 | a schedule that does what a plan does              | ``to_schedule``                                             |
-| the best Beta schedule                             | ``best_beta``                                               |
+| the best Beta schedules, for many budgets          | ``search_beta``                                             |
 | equal sizes                                        | ``uniform``                                                 |
 
 Time grids of the ancestral sampler, whose sizes are random, are :mod:`mdm_jax.theory.grids`.
 """
 
+from mdm_jax.theory.beta_search import BetaSearch
+from mdm_jax.theory.beta_search import search as search_beta
 from mdm_jax.theory.optimal_plans import OptimalPlans, at_price, optimal, optimal_for_every_budget, within
 from mdm_jax.theory.plan import FORMAT, Plan, load
 from mdm_jax.theory.plan_rules import (
-    BETA_GRID,
-    best_beta,
     dual_total_correlation_plan,
     from_schedule,
     square_root,
@@ -33,7 +33,7 @@ from mdm_jax.theory.plan_rules import (
 from mdm_jax.theory.rounding import ROUNDINGS, round_sizes
 
 __all__ = [
-    "BETA_GRID", "FORMAT", "ROUNDINGS", "OptimalPlans", "Plan", "at_price", "best_beta", "dual_total_correlation_plan",
-    "from_schedule", "load", "optimal", "optimal_for_every_budget", "round_sizes", "square_root", "to_schedule",
-    "total_correlation_plan", "uniform", "within",
+    "FORMAT", "ROUNDINGS", "BetaSearch", "OptimalPlans", "Plan", "at_price", "dual_total_correlation_plan",
+    "from_schedule", "load", "optimal", "optimal_for_every_budget", "round_sizes", "search_beta", "square_root",
+    "to_schedule", "total_correlation_plan", "uniform", "within",
 ]  # fmt: skip

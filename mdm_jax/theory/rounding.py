@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-_TIE = 1e-4
+TIE = 1e-4
 """Remainders that differ by less are equal: float32 schedules carry noise, and it should not decide."""
 
 
@@ -26,7 +26,7 @@ def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np
     # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.
     order = np.argsort(-remainders, axis=-1, kind="stable")
     ordered = np.take_along_axis(remainders, order, axis=-1)
-    falls = np.diff(ordered, axis=-1, prepend=ordered[..., :1]).astype(np.float64) < -_TIE
+    falls = np.diff(ordered, axis=-1, prepend=ordered[..., :1]).astype(np.float64) < -TIE
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.cumsum(falls, axis=-1), axis=-1)
     rank = np.argsort(np.argsort(place, axis=-1, kind="stable"), axis=-1)
@@ -56,7 +56,7 @@ def round_in_turn(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[
         before = masked[..., k]
         share = left * (1 - masked[..., k + 1] / np.where(before > 0, before, 1.0))
         half = np.floor(share) + 0.5
-        share = np.where(np.abs(share - half) < _TIE, half, share)
+        share = np.where(np.abs(share - half) < TIE, half, share)
         sizes[..., k] = np.clip(np.rint(share).astype(np.int64), 0, left)
         left = left - sizes[..., k]
     sizes[..., -1] = left

@@ -57,6 +57,11 @@ class RunDirectory:
         return self.path / "profile.json"
 
     @property
+    def profile_given(self) -> Path:
+        """Where the profile of what follows something given is put."""
+        return self.path / "profile_given.json"
+
+    @property
     def training_profile(self) -> Path:
         return self.path / "training_profile.json"
 

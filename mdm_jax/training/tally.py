@@ -43,8 +43,7 @@ class Tally:
 
 def empty(length: int) -> Tally:
     """Nothing seen yet."""
-    nothing = jnp.zeros(length, jnp.float32)
-    return Tally(nothing, nothing, nothing, nothing)
+    return Tally(*(jnp.zeros(length, jnp.float32) for _ in range(4)))  # an array each: a state is donated
 
 
 def add(tally: Tally, revealed: Int[Array, " rows"], loss: Float[Array, " rows"], steps: int) -> Tally:

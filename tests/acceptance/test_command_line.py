@@ -124,6 +124,87 @@ def test_prompts_and_blanks_are_kept(trained, capsys):
 
 
 @pytest.mark.core
+def test_the_landscape_is_drawn(trained):
+    assert (trained / "landscape.png").read_bytes()[:4] == b"\x89PNG"
+    tuning = json.loads((trained / "tuning.json").read_text())
+    assert tuning["steps"] == list(range(1, 17))  # every number of steps
+    assert tuning["searched"]["values_per_axis"] == 21
+
+
+@pytest.mark.core
+def test_a_profile_and_an_oracle_are_tuned_without_a_run(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained / "profile.json", tmp_path / "mine.json")
+    assert main(["tune", "mine.json", "--budgets", "4"]) == 0
+    capsys.readouterr()
+    ours, theirs = (
+        json.loads((place / "plans" / "optimal-4.json").read_text()) for place in (tmp_path / "mine", trained)
+    )
+    assert ours == theirs
+    result = printed_json(capsys, ["tune", "oracle:polya:0.5,16", "--budgets", "4", "--output", "urn"])
+    assert result["budgets"][0]["plans"][0]["checked"] is None
+    assert (tmp_path / "urn" / "landscape.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.json", "urn"]
+
+
+def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mdm_jax.app.tune_by_law.POINTS", 16)
+    result = printed_json(capsys, ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation"])
+    (budget,) = result["budgets"]
+    assert budget["hand_crafted"]["linear"] == pytest.approx(0.1169, abs=5e-5)
+    assert budget["free"]["value"] == pytest.approx(0.1013, abs=5e-5)
+    assert budget["free"]["value"] - 1e-9 < budget["best_beta"]["value"] < 0.103
+    assert (tmp_path / "runs" / "toy_right" / "landscape.png").exists()
+    grid = json.loads((tmp_path / "runs" / "toy_right" / "plans" / "grid-optimal-3.json").read_text())
+    assert grid["fractions"] == budget["free"]["fractions"]
+
+
+@pytest.mark.core
+def test_profiles_of_what_follows_something_given(trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    given = printed_json(capsys, ["profile", copy, "--given", "6", "--passes", "256"])
+    assert given["profile"]["length"] == 10
+    assert given["profile"]["provenance"]["given_positions"] == 6
+    ask = ["profile", copy, "--prompt", "the cat ", "--passes", "256", "--output", tmp_path / "prompted.json"]
+    prompted = printed_json(capsys, ask)
+    assert prompted["profile"]["length"] == 8
+    assert prompted["profile"]["provenance"]["prompt"] == "the cat "
+    assert main(["tune", str(tmp_path / "prompted.json"), "--budgets", "3"]) == 0
+    capsys.readouterr()
+    plan = tmp_path / "prompted" / "plans" / "optimal-3.json"
+    drawn = printed_json(capsys, ["sample", copy, "--prompt", "the cat ", "--plan", plan, "--rows", "2"])
+    sizes = json.loads(plan.read_text())["sizes"]
+    for row in drawn["samples"]:
+        assert np.bincount(np.array(row["reveal_step"]) + 1)[1:].tolist() == sizes
+    assert json.loads((copy / "profile.json").read_text()) == json.loads((trained / "profile.json").read_text())
+    assert main(["sample", str(copy), "--plan", str(plan)]) == 2
+    assert "prompted/plans/optimal-3.json of length 8'" in capsys.readouterr().err
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"run": "0" * 64}, "profile.json is the profile of another run; measure it with: mdm-jax profile"),
+        ({"run_step": 30}, "profile.json was measured at step 30; the run is at 60; measure it with"),
+    ],
+)
+def test_a_profile_that_is_not_the_run_s_is_refused(change, says, trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    profile = json.loads((copy / "profile.json").read_text())
+    profile["provenance"] |= change
+    (copy / "profile.json").write_text(json.dumps(profile))
+    for command in (["tune"], ["sample", "--steps", "4"]):
+        assert main([command[0], str(copy), *command[1:]]) == 2
+        captured = capsys.readouterr()
+        assert says in captured.err
+        assert captured.err.count("\n") == 1
+
+
+@pytest.mark.core
 def test_python_is_as_easy(trained):
     run = mdm_jax.load(trained)
     out = mdm_jax.sampling.sample(
@@ -174,6 +255,10 @@ def test_sample_by_a_schedule_in_a_file(trained, capsys, tmp_path):
         (["train", "out", "--seed", "-1"], "seed must be from 0 to 2^31 - 1; got -1"),
         (["energy", "sin"], "schedule must be one of linear, sine, sine_squared"),
         (["energy", "beta:1"], "beta takes 2, as in beta:A,B"),
+        (["tune", "oracle:urn"], "oracle must be one of"),
+        (["tune", "oracle:polya:0.5,16", "--check-rows", "4"], "--check-rows needs a run"),
+        (["tune", "nowhere", "--by-law", "kl"], "--by-law needs a law that is known, as in oracle:toy_left; got 'now"),
+        (["tune", "oracle:polya:0.5,64", "--by-law", "kl"], "(vocab_size + 1)^length must be at most 100000"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_path, monkeypatch):
@@ -211,6 +296,8 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["tune", "--seed", "-1"], "--seed must be from 0 to 2^31 - 1; got -1"),
         (["tune", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["profile", "--passes", "3"], "passes must be at least"),
+        (["profile", "--given", "16"], "--given must be from 1 to 15, the model's length less one; got 16"),
+        (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 tokens of the model"),
         (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["train", "--seed", "5"], "holds a run with another"),
     ],

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.app import drawing, page, pictures, report, run_files, sections
+from mdm_jax.app import drawing, landscapes, page, pictures, report, run_files, sections
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
-from mdm_jax.theory import plans, profiles, schedule_text
+from mdm_jax.theory import plans, profiles, schedule_text, schedules
 from mdm_jax.training.runs import RunDirectory
 
 LENGTH = 128
@@ -64,7 +64,9 @@ def hand_crafted():
 def tuning_of(profile, budgets):
     best = plans.optimal_for_every_budget(profile)
     steps, crafted = list(STEPS), hand_crafted()
-    betas = [plans.best_beta(profile, k, grid=(0.3, 0.5, 0.7, 0.9, 1.0))[0] for k in steps]
+    few = [schedules.beta(a, b) for a in (0.3, 0.5, 0.7, 0.9, 1.0) for b in (0.3, 0.5, 0.7, 0.9, 1.0)]
+    tried = [[plans.from_schedule(schedule, LENGTH, k) for schedule in few] for k in steps]
+    betas = [min(made, key=lambda plan: cost(profile, plan)) for made in tried]
     families = {"optimal": [float(best.nelbo[k - 1]) for k in steps]}
     for name, made in {"best beta": betas, **crafted}.items():
         families[name] = [cost(profile, plan) for plan in made]
@@ -159,6 +161,10 @@ def fill(path: Path, budgets, profile=None) -> RunDirectory:
     profile.save(path / "profile.json")
     write_json(path / "tuning.json", tuning)
     write_json(path / "samples.json", samples_of(tuning))
+    values = np.geomspace(0.1, 10, 24)
+    above = 0.01 + np.log(values[:, None] / 0.8) ** 2 + np.log(values / 0.4) ** 2
+    panels = [landscapes.CostLandscape(f"{k} steps", values, values, above / k, (0.8, 0.4, 0.01 / k)) for k in budgets]
+    drawing.save(landscapes.costs(panels, "bits per token"), str(path / "landscape.png"))
     return RunDirectory(path)
 
 
@@ -231,8 +237,10 @@ def test_page_is_one_well_formed_document_without_anything_from_outside(full):
     page = Balance(full[1])
     assert len(page.ids) == len(set(page.ids))
     assert page.links
-    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
-    assert not page.tags & {"script", "link", "iframe", "object", "img", "base"}
+    outside = [link for link in page.links if not link.startswith("data:image/png;base64,")]
+    assert len(page.links) - len(outside) == 1  # the landscape
+    assert all(link.startswith("#") and link[1:] in page.ids for link in outside)
+    assert not page.tags & {"script", "link", "iframe", "object", "base"}
     assert not re.search(r"@import|url\((?!#)", full[1])
     assert set(re.findall(r"https?://[^\"' <]*", full[1])) <= {
         "http://www.w3.org/2000/svg",
@@ -289,6 +297,14 @@ def test_a_section_without_its_file_names_the_command_that_makes_it(copy, brief,
     assert sentence not in brief[1]
     assert ('id="plans"' in page) == (name != "tuning.json")
     Balance(page)
+
+
+def test_a_landscape_that_is_no_picture_gives_one_sentence(copy):
+    copy.landscape.write_text("hills")
+    with pytest.raises(InputError, match=r"landscape.png is not a PNG picture; make it anew with mdm-jax tune"):
+        report.render(copy)
+    copy.landscape.unlink()
+    assert "All Beta schedules" not in report.render(copy)
 
 
 @pytest.mark.core

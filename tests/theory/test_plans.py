@@ -205,47 +205,8 @@ def test_rounding():
 
 
 @pytest.mark.core
-def test_best_beta_is_the_best_of_a_loop():
-    profile, steps = _profile(64), 6
-    grid = (0.1, 0.3, 0.5, 0.9, 1.0, 1.4)
-    plan, landscape = plans.best_beta(profile, steps, grid)
-    assert landscape.shape == (6, 6)
-    loop = np.array([[_nelbo(profile, schedules.beta(a, b), steps) for b in grid] for a in grid])
-    # `best_beta` has a, b in float64 and a schedule holds float32: a share within 1e-6 of a tie may round the
-    # other way, which moves one token and the NELBO by a few thousandths; most entries are the same to the last digit.
-    np.testing.assert_allclose(landscape, loop, atol=0.05)
-    assert np.mean(np.abs(landscape - loop) < 1e-9) > 0.9
-    assert landscape.min() == pytest.approx(profile.expected_nelbo(plan.sizes), rel=1e-13)
-    i, j = np.unravel_index(np.argmin(landscape), (6, 6))
-    assert plan.name == schedule_text.text_of(schedules.beta(grid[i], grid[j]))
-    assert plan.origin["searched"] == {"least": 0.1, "most": 1.4, "values_per_axis": 6}
-    assert plan.sizes.min() >= 1
-
-
-def _nelbo(profile, schedule, steps):
-    return profile.expected_nelbo(plans.from_schedule(schedule, profile.length, steps).sizes)
-
-
-@pytest.mark.core
-@pytest.mark.parametrize("steps", [1, 4, 9, 32])
-def test_best_beta_is_never_worse_than_what_is_on_its_grid(steps):
-    assert {0.5, 1.0} <= set(plans.BETA_GRID)
-    for profile in (
-        _profile(64),
-        profiles.from_values(np.linspace(2, 1, 64)),
-        profiles.from_values(np.linspace(2, 1, 64) ** 8),
-    ):
-        plan, landscape = plans.best_beta(profile, steps)
-        assert landscape.shape == (len(plans.BETA_GRID),) * 2
-        best = profile.expected_nelbo(plan.sizes)
-        for rival in (schedules.linear(), schedules.sine_squared()):
-            assert best <= _nelbo(profile, rival, steps) + 1e-12
-        assert best >= plans.optimal_for_every_budget(profile, steps).nelbo[-1] - 1e-12
-
-
-@pytest.mark.core
 def test_file_round_trip(tmp_path):
-    plan = plans.best_beta(_profile(32), 5)[0]
+    plan = plans.square_root(_profile(32), 5)
     again = plans.load(plan.save(tmp_path / "plan.json"))
     assert again.sizes.tolist() == plan.sizes.tolist()
     assert again.name == plan.name
@@ -313,7 +274,7 @@ def test_budgets_out_of_range(steps):
         lambda: plans.from_schedule(schedules.linear(), 8, steps),
         lambda: plans.optimal(profile, steps),
         lambda: plans.optimal_for_every_budget(profile, steps),
-        lambda: plans.best_beta(profile, steps),
+        lambda: plans.search_beta(profile, [steps]),
     ):
         with pytest.raises(InputError, match=rf"^steps must be a whole number from 1 to 8; got {steps}\.$"):
             plan()

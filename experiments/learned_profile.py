@@ -1,0 +1,196 @@
+"""End-to-end truth: a model is trained on a law that is known exactly; what it learns is held against that law.
+
+At several moments of the training, on sequences that the model has not seen:
+
+* its profile (held-out loss, increments, and the training loss's own tally) beside the exact ``h``;
+* for plans of 4 and 8 steps the three errors of identity A3, each measured by itself along the same random paths:
+  total = E[-log q(x | S)] - H (the model's predictions, the true tokens written in), factorisation = the same with the
+  exact denoiser, learning = the sum of KL(exact || model) over the tokens revealed at each step.
+"""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from matplotlib.figure import Figure
+
+from experiments.common import Experiment
+from mdm_jax import models, oracles
+from mdm_jax.evaluation import estimate_profile
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.oracles import Oracle
+from mdm_jax.sampling import path_log_prob, plan_knots, random_order
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.profiles import from_values
+from mdm_jax.training import Settings, initial_state, tally
+from mdm_jax.training.step import BLOCK, train_steps
+
+LENGTH = 32
+TRAINING_ROWS, ROWS = 50_000, 2048
+BUDGETS = (4, 8)
+SETTINGS = Settings(steps=1600, batch=32, length=LENGTH, average=0.98)
+
+
+def laws() -> dict[str, Oracle]:
+    """A law whose tokens share a hidden number, and one whose tokens depend on their neighbours."""
+    chain = np.full((4, 4), 0.04) + 0.84 * np.roll(np.eye(4), 1, axis=1)
+    return {"Polya urn": oracles.polya(LENGTH, 0.5), "Markov chain": oracles.markov(chain, LENGTH)}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def learning_error(
+    denoiser: Denoiser, params: Params, exact: Denoiser, law: Params, tokens: Array, reveal_step: Array, steps: Array
+) -> Array:
+    """The sum of KL(exact || model) over the tokens that each step reveals: float32[rows], nats."""
+
+    def one(step: Array) -> Array:
+        canvas = jnp.where(reveal_step < step, tokens, denoiser.mask_id)
+        theirs = jax.nn.log_softmax(models.logits(denoiser, params, canvas), axis=-1)
+        truth = models.logits(exact, law, canvas)
+        sure = truth > -jnp.inf
+        gap = jnp.where(sure, jnp.exp(truth) * (jnp.where(sure, truth, 0.0) - theirs), 0.0)
+        return jnp.sum(jnp.where(reveal_step == step, jnp.sum(gap, axis=-1), 0.0), axis=-1)
+
+    return jnp.sum(jax.lax.map(one, steps), axis=0)
+
+
+def three_errors(oracle: Oracle, denoiser: Denoiser, params: Params, plan: Plan, tokens: Array) -> dict[str, Any]:
+    """Total, factorisation and learning error of a plan, each with its standard error, and the z of A3."""
+    rows = len(tokens)
+    free = jnp.ones(tokens.shape, bool)
+    knots = jnp.asarray(plan_knots(plan, rows))
+    reveal_step = random_order(jax.random.key(11), knots, free)
+    log_p = oracle.log_prob(np.asarray(tokens))
+    steps = jnp.arange(LENGTH)  # those beyond the plan reveal nothing
+    values = {
+        "total": log_p - np.asarray(path_log_prob(denoiser, params, tokens, reveal_step), np.float64),
+        "factorisation": log_p
+        - np.asarray(path_log_prob(oracle.denoiser, oracle.params, tokens, reveal_step), np.float64),
+        "learning": np.asarray(
+            learning_error(denoiser, params, oracle.denoiser, oracle.params, tokens, reveal_step, steps), np.float64
+        ),
+    }
+    rest = values["total"] - values["factorisation"] - values["learning"]
+    summary = {name: (float(x.mean()), float(x.std(ddof=1) / np.sqrt(rows))) for name, x in values.items()}
+    return {**summary, "z": float(rest.mean() / (rest.std(ddof=1) / np.sqrt(rows)))}
+
+
+def run(experiment: Experiment) -> None:
+    """Train on each law, pause, measure."""
+    pauses = (10, 20) if experiment.quick else (25, 50, 100, 200, 400, 800, 1600)
+    rows = 128 if experiment.quick else ROWS
+    settings = SETTINGS if not experiment.quick else Settings(steps=20, batch=8, length=LENGTH)
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    grid = figure.subplots(2, 2)
+    results: dict[str, Any] = {}
+    chosen = dict(list(laws().items())[:1]) if experiment.quick else laws()
+    for axes, (name, oracle) in zip(grid, chosen.items()):
+        results[name] = history(oracle, settings, pauses, rows)
+        exact = from_values(oracle.entropies())
+        report(name, results[name])
+        picture(axes, name, exact.values, results[name])
+    last = [history[-1] for history in results.values()]
+    first = [history[0] for history in results.values()]
+    approached = all(b["gap"] < a["gap"] / 5 for a, b in zip(first, last))
+    falls = all(
+        b["gap"] < a["gap"] + 3 * (a["gap_error"] + b["gap_error"])
+        for moments in results.values()
+        for a, b in itertools.pairwise(moments)
+    )
+    z = [abs(entry["z"]) for moments in results.values() for moment in moments for entry in moment["plans"].values()]
+    adds_up = max(z) < 3.5 and float(np.sqrt(np.mean(np.square(z)))) < 1.5
+    print(f"z of total = factorisation + learning: {len(z)} measured, largest {max(z):.2f}")
+    held = [approached, falls, adds_up]
+    verdict = "not tested" if experiment.quick else "holds" if all(held) else "partly" if any(held) else "does not"
+    experiment.finish(
+        "the learned profile approaches the exact one as training goes on, and total error = factorisation + learning",
+        verdict,
+        {"moments": results, "approached": approached, "falls": falls, "adds_up": adds_up, "largest_z": max(z)},
+        figure,
+    )
+
+
+def history(oracle: Oracle, settings: Settings, pauses: tuple[int, ...], rows: int) -> list[dict[str, Any]]:
+    """What was measured at each pause of a training."""
+    denoiser = models.transformer(oracle.vocab_size, length=LENGTH, width=64, depth=2, heads=4)
+    train = oracle.sample(jax.random.key(1), TRAINING_ROWS)
+    fresh = oracle.sample(jax.random.key(2), rows)
+    state = initial_state(denoiser, settings)
+    step = jax.jit(train_steps, static_argnums=(0, 1), donate_argnums=2)
+    exact = from_values(oracle.entropies())
+    chosen: dict[str, Plan] = {}
+    for k in BUDGETS:
+        chosen |= {f"uniform, {k} steps": plans.uniform(LENGTH, k), f"optimal, {k} steps": plans.optimal(exact, k)}
+    moments, done = [], 0
+    for pause in pauses:
+        while done < pause:
+            count = min(BLOCK, pause - done)
+            state, _ = step(denoiser, settings, state, train, jnp.int32(count))
+            done += count
+        counts = np.arange(LENGTH)
+        asked: dict[str, Any] = {"key": jax.random.key(3), "counts": counts}
+        loss, moved = (
+            estimate_profile(denoiser, state.average, np.asarray(fresh), rows * LENGTH, estimator=estimator, **asked)
+            for estimator in ("loss", "increments")
+        )
+        free = tally.to_profile(jax.device_get(state.tally))
+        # The exact law's own loss on the same sequences and orders takes most of the noise away.
+        base = estimate_profile(oracle.denoiser, oracle.params, np.asarray(fresh), rows * LENGTH, **asked)
+        gap = loss.means - base.means
+        moments.append(
+            {
+                "step": pause,
+                "loss": loss.means.tolist(),
+                "loss_errors": loss.standard_errors.tolist(),
+                "increments": moved.means.tolist(),
+                "training": None if free is None else free.values.tolist(),
+                "gap": float(np.mean(gap)),
+                "gap_error": float(np.sqrt(np.mean(np.square(loss.standard_errors)) / LENGTH)),
+                "plans": {
+                    name: three_errors(oracle, denoiser, state.average, plan, fresh) for name, plan in chosen.items()
+                },
+            }
+        )
+    return moments
+
+
+def report(name: str, moments: list[dict[str, Any]]) -> None:
+    """A table in the terminal."""
+    print(f"{name}: mean gap g - h in nats per token; errors in nats per sequence (total = factorisation + learning)")
+    for moment in moments:
+        parts = ", ".join(
+            f"{plan}: {e['total'][0]:.3f} = {e['factorisation'][0]:.3f} + {e['learning'][0]:.3f} (z {e['z']:+.1f})"
+            for plan, e in moment["plans"].items()
+        )
+        print(f"  step {moment['step']:5d}  gap {moment['gap']:.4f}  {parts}")
+
+
+def picture(axes: Any, name: str, exact: np.ndarray, moments: list[dict[str, Any]]) -> None:
+    """Profiles at all moments on the left, errors against training on the right."""
+    left, right = axes
+    shades = np.linspace(0.25, 0.95, len(moments))
+    for moment, shade in zip(moments, shades):
+        left.plot(moment["loss"], color=(0.1, 0.35, 0.7, shade), linewidth=1, label=f"step {moment['step']}")
+    left.plot(moments[-1]["increments"], "--", color="#b45309", linewidth=1.2, label="increments, last")
+    if moments[-1]["training"] is not None:
+        left.plot(moments[-1]["training"], ":", color="#15803d", linewidth=1.4, label="training tally, last")
+    left.plot(exact, color="black", linewidth=1.6, label="exact h")
+    left.set(title=f"{name}: profile", xlabel="tokens revealed", ylabel="nats per token")
+    left.legend(fontsize=6)
+    steps = [moment["step"] for moment in moments]
+    for plan, colour in zip(moments[0]["plans"], ("#1d6fb8", "#c2410c", "#6d4fa4", "#2e8059")):
+        entries = [moment["plans"][plan] for moment in moments]
+        right.errorbar(
+            steps, [e["total"][0] for e in entries], [e["total"][1] for e in entries], color=colour, label=plan
+        )
+        both = [e["factorisation"][0] + e["learning"][0] for e in entries]
+        right.plot(steps, both, "x", color=colour, markersize=5)
+        right.axhline(entries[-1]["factorisation"][0], color=colour, linewidth=0.7, linestyle=":")
+    right.set(xscale="log", yscale="log", xlabel="training step", ylabel="nats per sequence")
+    right.set_title("total error (line), factorisation + learning (x), factorisation (dotted)", fontsize=8)
+    right.legend(fontsize=6)

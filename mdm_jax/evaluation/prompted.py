@@ -1,0 +1,79 @@
+"""The profile of what follows a prompt, for which there are no held-out sequences: the model writes them itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+
+from mdm_jax.evaluation.profile_estimation import estimate_profile
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.sampling import sample
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.progress import bar
+from mdm_jax.theory import plans
+from mdm_jax.theory.profiles import Profile
+
+_TOGETHER = 32
+
+
+def estimate_prompted_profile(
+    denoiser: Denoiser,
+    params: Params,
+    canvas: Int[np.ndarray, " length"],
+    passes: int = 4096,
+    *,
+    key: PRNGKeyArray,
+    completions: int = 64,
+    estimator: str = "increments",
+    progress: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+) -> Profile:
+    """The profile of the free positions of ``canvas``, given the others.
+
+    The model completes the canvas ``completions`` times, one token per step in random order, which is its own law, and
+    the profile is measured on these (:func:`~mdm_jax.evaluation.profile_estimation.estimate_profile`). It says how
+    fast to reveal what *this model* writes after *this* prompt, not how good that is.
+
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        canvas: int32[length], what is given, ``denoiser.mask_id`` where it is not (as ``sampling.sample`` takes it).
+        passes: of the measurement; writing the completions takes ``completions`` x free positions more.
+        key: a typed PRNG key.
+        completions: sequences to write, at least two.
+        estimator: as for ``estimate_profile``.
+        progress: show a progress bar.
+        provenance: JSON to store with the profile.
+
+    Returns:
+        A profile whose ``length`` is the number of free positions: plans for it fit this prompt.
+
+    Raises:
+        InputError: nothing free, or too few completions.
+    """
+    canvas = np.asarray(canvas, dtype=np.int32)
+    free = int((canvas == denoiser.mask_id).sum())
+    require(free >= 1, "canvas", verbatim("no masked position"), "with at least one position to fill")
+    require(completions >= 2, "completions", completions, "at least 2")
+    write_key, measure_key = jax.random.split(key)
+    plan = plans.uniform(free, free)
+    written = []
+    with bar(completions, "completions", "sequence", progress) as advance:
+        for start in range(0, completions, _TOGETHER):
+            rows = min(_TOGETHER, completions)  # one shape: the last batch is cut, not compiled anew
+            batch = sample(denoiser, params, plan, rows, key=jax.random.fold_in(write_key, start), canvas=canvas)
+            written.append(np.asarray(batch.tokens)[: completions - start])
+            advance(len(written[-1]))
+    return estimate_profile(
+        denoiser,
+        params,
+        np.concatenate(written),
+        passes,
+        key=measure_key,
+        estimator=estimator,
+        given=canvas != denoiser.mask_id,
+        progress=progress,
+        provenance={"rows_of": "completions by the model", **(provenance or {})},
+    )
