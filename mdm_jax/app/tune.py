@@ -70,17 +70,23 @@ def find(options: argparse.Namespace) -> Subject:
         profile = profiles.from_values(oracles.from_spec(source.removeprefix(ORACLE)).entropies(), {"oracle": source})
         return Subject(profile, oracle_folder(options))
     if Path(source).is_file():
-        folder = output or str(Path(source).with_suffix(""))
-        return Subject(profiles.load(source), RunDirectory(Path(folder)))
+        return Subject(profiles.load(source), folder(output or Path(source).with_suffix("")))
     trained = load(source)
-    place = trained.place if output is None else RunDirectory(Path(output))
-    return Subject(trained.profile, place, trained)
+    return Subject(trained.profile, trained.place if output is None else folder(output), trained)
+
+
+def folder(path: str | Path) -> RunDirectory:
+    """A folder for results, which must not be a run: its plans are its own."""
+    place = RunDirectory(Path(path))
+    require(not place.config.exists(), "--output", str(path), "a folder that is not a run directory")
+    require(not place.path.is_file(), "--output", str(path), "a folder; this is a file")
+    return place
 
 
 def oracle_folder(options: argparse.Namespace) -> RunDirectory:
     """Where results about an oracle go: ``--output``, or a folder of its name in ``runs``."""
     name = options.source.removeprefix(ORACLE).replace(":", "-").replace(",", "-")
-    return RunDirectory(Path(options.output or f"runs/{name}"))
+    return folder(options.output or f"runs/{name}")
 
 
 def budgets_of(options: argparse.Namespace, length: int) -> list[int]:

@@ -63,11 +63,18 @@ class Profile:
         require(self.means.shape == (m,), "means", verbatim(f"shape {self.means.shape}"), f"of shape ({m},)")
         shape = self.covariance.shape
         require(shape == (m, m), "covariance", verbatim(f"shape {shape}"), f"of shape ({m}, {m})")
-        finite = bool(np.isfinite(self.means).all() and np.isfinite(self.covariance).all())
+        finite = bool(np.isfinite(self.means).all() and (self.exact or np.isfinite(self.covariance).all()))
         require(finite, "means and covariance", verbatim("a NaN or an infinity"), "finite")
         variances = np.diagonal(self.covariance)
-        good = bool((variances >= 0).all()) and np.allclose(self.covariance, self.covariance.T)
-        require(good, "covariance", self.covariance.tolist(), "symmetric, with no negative variance")
+        good = self.exact or (bool((variances >= 0).all()) and np.allclose(self.covariance, self.covariance.T))
+        # A list of a million numbers is not made for nothing.
+        require(good, "covariance", () if good else self.covariance.tolist(), "symmetric, with no negative variance")
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether the means are known without error."""
+        spread = self.covariance
+        return not (spread[:1, :1] if spread.strides == (0, 0) else spread).any()  # one number, seen many times
 
     @property
     def standard_errors(self) -> Float[np.ndarray, " m"]:
@@ -101,11 +108,15 @@ class Profile:
     def standard_error(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
         """Standard error of :meth:`expected_nelbo` from the measurement of the profile, nats per sequence."""
         sizes, before = self._steps(sizes)
+        if self.exact:
+            return np.zeros(sizes.shape[:-1])
         weights = np.einsum("...k,...km->...m", sizes, self._interpolation[before])
         return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", weights, self.covariance, weights), 0.0)))
 
     def standard_error_of(self, weights: Float[np.ndarray, " length"]) -> float:
         """Standard error of ``sum_i weights[i] g(i)``, any linear function of the profile, from its measurement."""
+        if self.exact:
+            return 0.0
         measured = weights @ self._interpolation
         return float(np.sqrt(max(measured @ self.covariance @ measured, 0.0)))
 
@@ -131,7 +142,7 @@ class Profile:
             "counts": self.counts.tolist(),
             "nats_per_token": self.means.tolist(),
             "standard_errors": self.standard_errors.tolist(),
-            "covariance": self.covariance.tolist(),
+            "covariance": None if self.exact else self.covariance.tolist(),
             "provenance": dict(self.provenance),
         }
 
@@ -173,6 +184,8 @@ def interpolation_slopes(
     counts: Int[np.ndarray, " m"], means: Float[np.ndarray, " m"], length: int
 ) -> Float[np.ndarray, "length m"]:
     """The derivative of :func:`interpolated` by each of the means, by central differences."""
+    if len(counts) == length:
+        return np.eye(length)
     step = 1e-6 * max(float(np.abs(means).max()), 1e-300)
     moves = step * np.eye(len(counts))
     ups_and_downs = ((interpolated(counts, means + sign * move, length) for sign in (1, -1)) for move in moves)
@@ -186,7 +199,7 @@ def from_values(values: Float[np.ndarray, " length"], provenance: Mapping[str, A
         length=len(values),
         counts=np.arange(len(values)),
         means=values,
-        covariance=np.zeros((len(values), len(values))),
+        covariance=np.broadcast_to(0.0, (len(values), len(values))),
         provenance=provenance or {},
     )
 
@@ -202,13 +215,16 @@ def load(path: str | Path) -> Profile:
 
 def _from_json(value: dict[str, Any]) -> Profile:
     length, counts = value["length"], np.asarray(value["counts"])
+    covariance = value["covariance"]  # null: known exactly
     require(isinstance(length, int), "length", length, "a whole number")
     require(counts.dtype.kind == "i", "counts", value["counts"], "whole numbers")
     return Profile(
         length=length,
         counts=counts,
         means=np.asarray(value["nats_per_token"], dtype=np.float64),
-        covariance=np.asarray(value["covariance"], dtype=np.float64),
+        covariance=np.broadcast_to(0.0, (len(counts),) * 2)
+        if covariance is None
+        else np.asarray(covariance, dtype=np.float64),
         provenance=dict(value.get("provenance", {})),
     )
 

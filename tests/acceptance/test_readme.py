@@ -24,8 +24,8 @@ def test_the_tour_of_energies_runs():
 
 
 def test_the_tour_runs(tmp_path, monkeypatch, capsys):
-    """The Python block, word for word but for the size of the training."""
-    code, _ = BLOCKS
+    """The Python blocks about models, word for word but for the size of the training."""
+    code, _, tuning = BLOCKS
     for shown, small in (
         ("width=128, depth=3", "width=16, depth=1"),
         ("steps=1600", "steps=3"),
@@ -43,6 +43,12 @@ def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     assert names["out"].nfe.tolist() == [4, 8, 16, 4, 8, 16]
     assert (tmp_path / "plan.json").exists()
     assert capsys.readouterr().out
+    tuning = tuning.replace("task.validation, key=key)", "task.validation, 96, key=key)")
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(tuning, "README.md", "exec"), names)
+    assert names["found"].plan(8).steps <= 8
+    assert names["h"].nelbo() > 0
+    assert (tmp_path / "profile.json").exists()
 
 
 @pytest.mark.core

@@ -172,6 +172,19 @@ def test_file_round_trip(tmp_path):
 
 
 @pytest.mark.core
+def test_exact_profiles_stay_small(tmp_path):
+    """No square array for what has no errors: neither in memory nor in the file."""
+    profile = profiles.from_values(np.linspace(2, 1, 5000))
+    assert profile.exact
+    assert profile.covariance.strides == (0, 0)
+    again = profiles.load(profile.save(tmp_path / "profile.json"))
+    assert again.exact
+    assert again.digest == profile.digest
+    assert profile.standard_error(np.array([2500, 2500])) == 0
+    assert (tmp_path / "profile.json").stat().st_size < 400_000
+    assert not _random_profile().exact
+
+
 def test_the_digest_sees_every_number():
     profile = _random_profile()
     digests = {profile.digest}
@@ -240,7 +253,7 @@ GOOD = {
         {"nats_per_token": [1.0, 1e400]},
         {"nats_per_token": [[1.0], [2.0]]},
         {"nats_per_token": {"0": 1.0}},
-        {"covariance": None},
+        {"covariance": 0.1},
         {"covariance": [0.1, 0.1]},
         {"covariance": [[0.1, 0.0], [0.0]]},
         {"covariance": [[0.1, 0.0], [0.0, -0.1]]},
