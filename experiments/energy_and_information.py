@@ -2,7 +2,8 @@
 
 Many schedules (Beta and free ones), several laws that are known exactly and models that were trained, K steps. The
 truth is the expected KL of the sampler with K fixed sizes: its factorisation error on an exact law, its excess NELBO
-over one token per step on a model's measured profile. Two predictors, neither of which knows K:
+over one token per step on a model's profile. Where profiles are measured, the predictor's and the one that judges it
+come from different sequences. Two predictors, neither of which knows K:
 
 (i)  the Fisher energy of *Masked Diffusion Models as Energy Minimization* with uniform time: blind to the law;
 (ii) the information action, the same integral with the profile's own metric G(alpha) = -gb'(alpha).
@@ -22,8 +23,9 @@ from experiments.common import Experiment
 from experiments.trained import trained
 from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile
+from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.progress import bar
-from mdm_jax.theory import curves, metrics, plans, profiles, schedules
+from mdm_jax.theory import metrics, plans, profiles, schedules
 from mdm_jax.theory.actions import action
 from mdm_jax.theory.curves import information_metric
 from mdm_jax.theory.profiles import Profile
@@ -33,32 +35,40 @@ BUDGETS = (4, 8, 16, 32)
 PER_AXIS, FREE, CELLS = 15, 75, 16
 
 
-def laws(quick: bool) -> dict[str, Profile]:
-    """Exact profiles of oracles, and measured ones of trained models (made to fall, as true ones do)."""
+def laws(quick: bool) -> dict[str, tuple[Profile, Profile]]:
+    """Profiles to predict from and to judge by: one and the same where exact, else measured on disjoint sequences."""
     known = {
         "Polya urn": "polya:0.5,128",
         "chain, flips .2": "markov:0.2,128",
         "chain, flips .02": "markov:0.02,128",
     }
-    found = {name: profiles.from_values(oracles.from_spec(spec).entropies()) for name, spec in known.items()}
+    exact = {name: profiles.from_values(oracles.from_spec(spec).entropies()) for name, spec in known.items()}
     # Tokens that are told only at the very end: all of them determine a parity.
     late = np.full(64, np.log(2.0))
     late[48:] *= np.linspace(1, 0.05, 16)
-    found["late knowledge"] = profiles.from_values(late)
+    exact["late knowledge"] = profiles.from_values(late)
+    found = {name: (profile, profile) for name, profile in exact.items()}
     if quick:
         return dict(list(found.items())[:2])
     saw = oracles.from_spec("binsaw")
-    drawn = np.asarray(saw.sample(jax.random.key(0), 1024))
-    asked: dict[str, Any] = {"key": jax.random.key(1), "progress": True}
-    exact = estimate_profile(saw.denoiser, saw.params, drawn, 64 * 1024, counts=np.arange(64), **asked)
-    found["binsaw (measured)"] = curves.falling(exact)
+    drawn = np.asarray(saw.sample(jax.random.key(0), 2048))
+    found["binsaw (measured)"] = measured(saw.denoiser, saw.params, drawn[:1024], drawn[1024:], np.arange(64))
     for spec in ("text", "code", "digits"):
         run, task = trained(spec, quick)
-        measured = estimate_profile(
-            run.denoiser, run.params, task.validation, 4096, key=jax.random.key(0), progress=True
-        )
-        found[f"{spec} (model)"] = curves.falling(measured)
+        found[f"{spec} (model)"] = measured(run.denoiser, run.params, task.validation, task.test)
     return found
+
+
+def measured(
+    denoiser: Denoiser, params: Params, ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray | None = None
+) -> tuple[Profile, Profile]:
+    """Two profiles of a model, on different sequences with different orders."""
+    passes = 4096 if counts is None else len(counts) * len(ours)
+    one, two = (
+        estimate_profile(denoiser, params, rows, passes, key=jax.random.key(seed), counts=counts, progress=True)
+        for seed, rows in enumerate((ours, theirs))
+    )
+    return one, two
 
 
 def stacks(quick: bool) -> dict[str, Schedule]:
@@ -89,8 +99,8 @@ def run(experiment: Experiment) -> None:
     clouds: dict[str, Any] = {}
     found = laws(experiment.quick)
     with bar(len(found), "laws", "law", True) as advance:
-        for name, profile in found.items():
-            metric = information_metric(profile)
+        for name, (known, profile) in found.items():
+            metric = information_metric(known)
             ours = jax.jit(jax.vmap(lambda s, metric=metric: action(s, metric)))
             information = np.concatenate([np.asarray(ours(stack), np.float64) for stack in made.values()])
             for steps in (k for k in BUDGETS if k <= profile.length // 2):

@@ -127,7 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--by-law",
         choices=("total_variation", "kl", "jensen_shannon"),
-        help="for a small oracle: tune ancestral sampling by the exact divergence of its law",
+        help="for a small oracle: tune ancestral sampling by the exact divergence of its law (budgets: 2,3,4)",
     )
     sub.add_argument("--output", metavar="FOLDER", help="where results go (default: the run directory, a folder named "
                      "as the profile, or runs/ORACLE)")  # fmt: skip

@@ -143,6 +143,11 @@ MOST_PANELS = 8
 """Budgets in one picture."""
 
 
+def spread(panels: int) -> list[int]:
+    """Which of so many panels to draw: all, or :data:`MOST_PANELS` from the first to the last."""
+    return sorted({round(i) for i in np.linspace(0, panels - 1, min(panels, MOST_PANELS)).tolist()})
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class CostLandscape:
     """What Beta(a, b) schedules cost at one budget.

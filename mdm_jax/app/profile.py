@@ -7,67 +7,86 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from mdm_jax.app.canvas import make_canvas
 from mdm_jax.app.output import show, table
 from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge
-from mdm_jax.support.errors import require, require_seed
+from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
+from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
-from mdm_jax.training import Run, load
+from mdm_jax.training import Run, RunDirectory, load
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print; the profile of what follows something given goes to a file of its own."""
     require_seed("--seed", options.seed)
     trained = load(options.directory)
-    if options.given is None and options.prompt is None:
-        profile, held_out = measure(trained, options.passes, options.seed, options.estimator or "loss", options.output)
+    given = options.given is not None or options.prompt is not None
+    if options.output is not None:
+        check_output(Path(options.output), trained.place, given)
+    if not given and options.output is None:
+        profile, held_out = measure(trained, options.passes, options.seed, options.estimator or "loss")
         result = {"profile": profile.to_json(), "held_out": held_out}
         show(result, describe(profile, held_out), options.json)
         return
-    profile = measure_given(trained, options)
-    path = Path(trained.place.profile_given if options.output is None else options.output)
+    if given:
+        profile = measure_given(trained, options)
+    else:
+        profile = held_out_profile(
+            trained, options.passes, jax.random.key(options.seed), options.seed, options.estimator or "loss"
+        )
+    path = Path(options.output or trained.place.profile_given)
     profile.save(path)
     after = f"Plans for it: mdm-jax tune {shlex.quote(str(path))}"
     show({"profile": profile.to_json(), "file": str(path)}, f"{points(profile)}\n{path}\n{after}", options.json)
 
 
-def measure(
-    trained: Run, passes: int, seed: int, estimator: str = "loss", output: str | None = None
-) -> tuple[Profile, dict[str, Any]]:
-    """The profile on the validation half and the loss on the test half; both are written to the run directory.
+def check_output(path: Path, place: RunDirectory, given: bool) -> None:
+    """Refuse what is not a new file or a profile, before anything is measured."""
+    wanted = "a new file, or a profile to replace"
+    require(not path.is_dir(), "--output", str(path), f"{wanted}, not a folder")
+    own = path.resolve() == place.profile.resolve()
+    require(not (own and given), "--output", str(path), f"{wanted}; this is the run's own, which is given nothing")
+    if path.exists():
+        try:
+            profiles.load(path)
+        except InputError:
+            raise InputError(f"--output must be {wanted}; got {str(path)!r}, which holds something else.") from None
 
-    Args:
-        trained: the run.
-        passes: as for ``estimate_profile``.
-        seed: of the orders and masks.
-        estimator: as for ``estimate_profile``.
-        output: where to put the profile, if not into the run directory.
-    """
-    place, task = trained.place, trained.task
+
+def measure(trained: Run, passes: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
+    """The profile on the validation half and the loss on the test half; both are written to the run directory."""
+    place = trained.place
     profile_key, test_key = jax.random.split(jax.random.key(seed))
-    profile = estimate_profile(
+    profile = held_out_profile(trained, passes, profile_key, seed, estimator)
+    held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
+    held_out["parameters"] = parameter_count(trained)
+    profile.save(place.profile)
+    write_json(place.held_out, held_out)
+    return profile, held_out
+
+
+def held_out_profile(trained: Run, passes: int, key: PRNGKeyArray, seed: int, estimator: str) -> Profile:
+    """The profile on the validation half; ``seed`` is what its provenance says."""
+    return estimate_profile(
         trained.denoiser,
         trained.params,
-        task.validation,
+        trained.task.validation,
         passes,
-        key=profile_key,
+        key=key,
         estimator=estimator,
         progress=True,
         provenance={**_provenance(trained, seed), "rows_of": "validation"},
     )
-    held_out = judge(trained.denoiser, trained.params, task, key=test_key, progress=True)
-    held_out["parameters"] = parameter_count(trained)
-    profile.save(place.profile if output is None else output)
-    write_json(place.held_out, held_out)
-    return profile, held_out
 
 
 def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
     """The profile of what follows the first ``--given`` tokens of held-out sequences, or a prompt."""
     key, about = jax.random.key(options.seed), _provenance(trained, options.seed)
     if options.prompt is not None:
+        require(options.prompt != "", "--prompt", options.prompt, "a text of at least one token")
         canvas = make_canvas(trained, "--prompt", options.prompt)
         require(bool((canvas == trained.denoiser.mask_id).any()), "--prompt", options.prompt,
                 f"shorter than the {trained.settings.length} tokens of the model")  # fmt: skip

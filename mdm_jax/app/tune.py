@@ -47,8 +47,12 @@ def run(options: argparse.Namespace) -> None:
     if options.by_law is not None:
         if not options.source.startswith(ORACLE):
             raise InputError(f"--by-law needs a law that is known, as in oracle:toy_left; got {options.source!r}.")
+        require(options.check_rows is None, "--check-rows", options.check_rows, "left out: a law needs no check")
         oracle = oracles.from_spec(options.source.removeprefix(ORACLE))
-        tune_by_law.run(oracle, options, budgets_of(options, oracle.length), oracle_folder(options))
+        budgets = list(tune_by_law.BUDGETS)
+        if options.budgets is not None:
+            budgets = parse_budgets(options.budgets, tune_by_law.MOST_STEPS)
+        tune_by_law.run(oracle, options, budgets, oracle_folder(options))
         return
     subject = find(options)
     budgets = budgets_of(options, subject.profile.length)
@@ -69,10 +73,27 @@ def find(options: argparse.Namespace) -> Subject:
     if source.startswith(ORACLE):
         profile = profiles.from_values(oracles.from_spec(source.removeprefix(ORACLE)).entropies(), {"oracle": source})
         return Subject(profile, oracle_folder(options))
-    if Path(source).is_file():
-        return Subject(profiles.load(source), folder(output or Path(source).with_suffix("")))
+    path = Path(source)
+    if path.is_file():
+        if output is None and path.suffix == "":
+            raise InputError(f"--output must say where results go, since {source} has no suffix to leave out.")
+        profile = profiles.load(path)
+        if RunDirectory(path.parent).config.exists():
+            check_fit(profile, path)
+        return Subject(profile, folder(output or path.with_suffix("")))
+    if not path.exists():
+        raise InputError(f"{source} is neither a run directory nor a profile file: there is no such file or folder.")
     trained = load(source)
     return Subject(trained.profile, trained.place if output is None else folder(output), trained)
+
+
+def check_fit(profile: Profile, path: Path) -> None:
+    """Refuse a profile in a run directory that is another run's, or older than the run's newest checkpoint."""
+    trained, again = load(path.parent), f"measure it with: mdm-jax profile {path.parent}"
+    trained.check_origin(profile, path, again)
+    step = profile.provenance.get("run_step", trained.step)
+    if step != trained.step and path != trained.place.training_profile:
+        raise InputError(f"{path} was measured at step {step}; the run is at {trained.step}; {again}")
 
 
 def folder(path: str | Path) -> RunDirectory:
@@ -85,7 +106,7 @@ def folder(path: str | Path) -> RunDirectory:
 
 def oracle_folder(options: argparse.Namespace) -> RunDirectory:
     """Where results about an oracle go: ``--output``, or a folder of its name in ``runs``."""
-    name = options.source.removeprefix(ORACLE).replace(":", "-").replace(",", "-")
+    name = "".join(options.source.removeprefix(ORACLE).split()).replace(":", "-").replace(",", "-")
     return folder(options.output or f"runs/{name}")
 
 
@@ -129,11 +150,12 @@ def make_plans(subject: Subject, budgets: list[int], check_rows: int, seed: int)
         costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=jax.random.key(seed), progress=True)
         for entry, cost in zip(entries, costs):
             check(entry, cost)
+    picture = landscape(tuned, budgets)  # all is known before anything is written
     for budget, plans_of_budget in tuned.plans.items():
         for role, plan in plans_of_budget.items():
             plan.save(place.plan(role, budget))
-    drawing.save(landscape(tuned, budgets), str(place.landscape))
     write_json(place.tuning, result)
+    drawing.save(picture, str(place.landscape))
     return result
 
 
@@ -142,7 +164,7 @@ def landscape(tuned: Tuned, budgets: Sequence[int]) -> Figure:
     search, result = tuned.search, tuned.result
     scale = 1 / (np.log(2) * result["length"])
     panels = []
-    for budget in budgets[: landscapes.MOST_PANELS]:
+    for budget in (budgets[i] for i in landscapes.spread(len(budgets))):
         at = search.place(budget)
         least = result["families"]["optimal"][result["steps"].index(budget)]
         above = (search.landscape[at].astype(np.float64) + result["nelbo_nats"] - least) * scale

@@ -2,7 +2,7 @@
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,62 +11,63 @@ import numpy as np
 from mdm_jax.app import drawing, landscapes
 from mdm_jax.app.output import show, table
 from mdm_jax.evaluation import law_divergence, laws, optimal_grid_by_law, search_beta_by_law
-from mdm_jax.evaluation.law_tuning import DIVERGENCES, BetaByLaw
+from mdm_jax.evaluation.law_tuning import BetaByLaw
 from mdm_jax.oracles import Oracle
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import grids, schedule_text
+from mdm_jax.theory.grids import Grid
 from mdm_jax.training import RunDirectory
 
 FORMAT = "mdm_jax tuning by law 1"
-NAMES = ("total_variation", "kl", "jensen_shannon")
-"""The divergences as the command line calls them."""
-POINTS = 256
-"""Values of ``a`` and of ``b`` that are tried."""
+NAMES: Mapping[str, str] = {
+    "total_variation": "total variation",
+    "kl": "KL",
+    "jensen_shannon": "Jensen-Shannon",
+}
+"""The divergences as the command line and file names have them, and as the library does."""
+BUDGETS = (2, 3, 4)
+"""Unless others are asked for."""
+MOST_STEPS = 64
+POINTS: int | None = None
+"""Values of ``a`` and of ``b``; as many as there is time for, at most 256."""
 
 
 def run(oracle: Oracle, options: argparse.Namespace, budgets: Sequence[int], place: RunDirectory) -> None:
     """Score, refine, draw and print; everything is ancestral sampling by the exact denoiser."""
-    divergence = dict(zip(NAMES, DIVERGENCES))[options.by_law]
+    divergence = NAMES[options.by_law]
     logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
     sequences = np.array(list(itertools.product(range(oracle.vocab_size), repeat=oracle.length)))
     target = np.exp(oracle.log_prob(sequences))
-    result: dict[str, Any] = {"format": FORMAT, "oracle": options.source, "divergence": divergence, "budgets": []}
-    panels = []
+    named = {name: schedule_text.parse(name) for name in schedule_text.HAND_CRAFTED}
+    entries, panels, found_grids = [], [], dict[str, Grid]()
     for steps in budgets:
         found = search_beta_by_law(logits, target, steps, divergence, POINTS, progress=True)
         free = optimal_grid_by_law(logits, target, steps, divergence, key=jax.random.key(options.seed), progress=True)
         hand_crafted = {
-            name: law_divergence(
-                logits, target, grids.from_schedule(schedule_text.parse(name), steps).fractions, divergence
-            )
-            for name in schedule_text.HAND_CRAFTED
+            name: law_divergence(logits, target, grids.from_schedule(schedule, steps).fractions, divergence)
+            for name, schedule in named.items()
         }
-        for grid, name in ((found.grid, "best-beta"), (free.grid, "optimal")):
-            grid.save(place.plans / f"grid-{name}-{steps}.json")
-        result["budgets"].append(
+        found_grids |= {f"best-beta-{steps}": found.grid, f"optimal-{steps}": free.grid}
+        best = {"a": found.a, "b": found.b, "value": found.value, "fractions": found.grid.fractions.tolist()}
+        optimal = {"value": free.value, "fractions": free.grid.fractions.tolist(), "starts": free.values.tolist()}
+        entries.append(
             {
                 "steps": steps,
+                "values_per_axis": len(found.values),
                 "hand_crafted": hand_crafted,
-                "best_beta": {
-                    "a": found.a,
-                    "b": found.b,
-                    "value": found.value,
-                    "fractions": found.grid.fractions.tolist(),
-                },
-                "free": {
-                    "value": free.value,
-                    "fractions": free.grid.fractions.tolist(),
-                    "values_of_all_starts": free.values.tolist(),
-                },
+                "best_beta": best,
+                "optimal": optimal,
             }
         )
         panels.append(panel(found))
-    picture = landscapes.costs(
-        panels[: landscapes.MOST_PANELS], f"{divergence} between the sampler's law and the target"
-    )
-    drawing.save(picture, str(place.landscape))
-    write_json(place.path / "tuning_by_law.json", result)
-    text = f"{describe(result)}\nGrids are in {place.plans}, the landscape of Beta schedules in {place.landscape}."
+    shown = [panels[i] for i in landscapes.spread(len(panels))]
+    picture = landscapes.costs(shown, f"{divergence} between the sampler's law and the target")
+    result = {"format": FORMAT, "oracle": options.source, "divergence": divergence, "budgets": entries}
+    for name, grid in found_grids.items():
+        grid.save(place.plans / f"grid-{options.by_law}-{name}.json")
+    write_json(place.path / f"tuning_by_{options.by_law}.json", result)
+    drawn = drawing.save(picture, str(place.path / f"landscape_by_{options.by_law}.png"))
+    text = f"{describe(result)}\nGrids are in {place.plans}, the landscape of Beta schedules in {drawn}."
     show(result, text, options.json)
 
 
@@ -81,14 +82,11 @@ def describe(result: dict[str, Any]) -> str:
     """A line for each budget and schedule."""
     rows = []
     for budget in result["budgets"]:
-        steps, best, free = budget["steps"], budget["best_beta"], budget["free"]
-        entries = {
-            **budget["hand_crafted"],
-            f"best beta:{best['a']:.3g},{best['b']:.3g}": best["value"],
-            "free": free["value"],
-        }
-        fractions = {f"best beta:{best['a']:.3g},{best['b']:.3g}": best["fractions"], "free": free["fractions"]}
-        for name, value in entries.items():
-            inside = fractions.get(name, [])[1:-1]
-            rows.append([f"{steps} steps, {name}", f"{value:.4f}", " ".join(f"{x:.3f}" for x in inside[:8])])
+        best, optimal = budget["best_beta"], budget["optimal"]
+        lines = [(name, value, []) for name, value in budget["hand_crafted"].items()]
+        lines.append((f"best beta:{best['a']:.3g},{best['b']:.3g}", best["value"], best["fractions"]))
+        lines.append(("optimal grid", optimal["value"], optimal["fractions"]))
+        for name, value, fractions in lines:
+            inside = " ".join(f"{x:.3f}" for x in fractions[1:-1][:8])
+            rows.append([f"{budget['steps']} steps, {name}", f"{max(value, 0.0):.4f}", inside])
     return table(["schedule", result["divergence"], "revealed fractions between steps"], rows)

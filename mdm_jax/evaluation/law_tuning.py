@@ -20,6 +20,7 @@ Source: choosing ``(a, b)`` from a grid is arXiv 2509.13866 (section 3.3, append
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,10 @@ REFINED = 4
 CHUNK = 4096
 """Schedules per call of the search's executable."""
 _AT_ONCE, _MOST_ENTRIES = 64, 2**20
+_ENTRIES_AT_ONCE = 2e8
+"""Of the tensor of :mod:`laws`, times steps, between two moves of the progress bar: about a second."""
+MOST_WORK = 2e10
+"""The same for a whole search with as many points as there is time for: a few minutes."""
 _LEAST, _MOST = 0.02, 50.0
 """Bounds of ``a`` and ``b`` for gradients: as far as incomplete beta functions have their digits."""
 _ITERATIONS, _KNOTS = 500, 64
@@ -65,7 +70,8 @@ class BetaByLaw:
         landscape: float64[points, points], the divergence at ``a = values[i]``, ``b = values[j]`` (float32 digits).
         a: of the best schedule, after gradients.
         b: of the best schedule.
-        value: its divergence from the target in float64; no larger than that of the best of the landscape.
+        value: its divergence from the target in float64; no larger than that of the best of the landscape (to float32's
+            digits).
         grid: its revealed fractions. Steps that reveal nothing are left out, so there may be fewer than ``steps``.
     """
 
@@ -149,7 +155,7 @@ def search_beta_by_law(
     target: laws.Numbers,
     steps: int,
     divergence: str = "total variation",
-    points: int = 256,
+    points: int | None = None,
     *,
     values: Sequence[float] | np.ndarray | None = None,
     progress: bool = False,
@@ -168,7 +174,8 @@ def search_beta_by_law(
         target: the law to be sampled, ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
         steps: number of steps, 1 or more; step ``k`` ends at the revealed fraction ``alpha(k / steps)``.
         divergence: one of :data:`DIVERGENCES`; KL is from the target to the sampler's law.
-        points: number of values of ``a`` and of ``b``, those of :func:`beta_values`.
+        points: number of values of ``a`` and of ``b``, those of :func:`beta_values`; 256 if left out, or as many as
+            take a few minutes.
         values: other values of ``a`` and ``b``, instead of ``points``.
         progress: show a progress bar.
 
@@ -177,6 +184,7 @@ def search_beta_by_law(
     """
     target = _checked(logits, target, divergence)
     _check_steps(steps)
+    points = affordable_points(logits, steps) if points is None else points
     tried = beta_values(points) if values is None else _checked_values(values)
     landscape = _landscape(logits, target, tried, steps, divergence, progress)
     if not np.isfinite(landscape).any():
@@ -192,7 +200,7 @@ def search_beta_by_law(
             value, slope = objective(fractions)
             return value, slope @ by_logarithms
 
-        for i, j in _local_minima(landscape)[:REFINED]:
+        for i, j in _local_minima(landscape, tried)[:REFINED]:
             found.append(_descend(of_logarithms, np.log(tried[[i, j]]), [(low, high)] * 2))
         value, x = min(found, key=lambda pair: pair[0])
         fractions, _ = _beta_fractions(x, times)
@@ -200,6 +208,13 @@ def search_beta_by_law(
     origin = {"rule": "Beta schedule of least divergence", "divergence": divergence, "value": value, "a": a, "b": b}
     grid = _grid(fractions, f"beta:{a:.4g},{b:.4g}", origin)
     return BetaByLaw(divergence, steps, tried, landscape, a, b, value, grid)
+
+
+def affordable_points(logits: Float[Array, "states length vocab_size"], steps: int) -> int:
+    """Values of ``a`` and of ``b`` for which a search takes at most a few minutes: from 8 to 256."""
+    _, length, vocab_size = logits.shape
+    schedules_at_most = MOST_WORK / ((2 * vocab_size + 1) ** length * steps)
+    return int(np.clip(math.isqrt(int(schedules_at_most)), 8, 256))
 
 
 def optimal_grid_by_law(
@@ -291,9 +306,10 @@ def _landscape(
     a, b = (x.ravel() for x in np.meshgrid(values, values, indexing="ij"))
     law, times = jnp.asarray(target, logits.dtype), jnp.asarray(np.arange(steps + 1) / steps, float)
     found = np.empty(a.size)
+    stride = int(np.clip(_ENTRIES_AT_ONCE / (pairs * steps), together, CHUNK)) // together * together
     with bar(a.size, "Beta by law", "schedule", progress) as advance:
-        for at in range(0, a.size, CHUNK):
-            part = slice(at, at + CHUNK)
+        for at in range(0, a.size, stride):
+            part = slice(at, at + stride)
             few = len(a[part])
             filled = (np.pad(x[part], (0, CHUNK - few), mode="edge").reshape(-1, together) for x in (a, b))
             blocks = -(-few // together)
@@ -336,11 +352,11 @@ class _Objective:
         self.number = _number(divergence)
 
     def __call__(self, fractions: np.ndarray) -> tuple[float, np.ndarray]:
-        """``inf`` and no slope where either is not finite."""
+        """``inf`` where the value is not finite, and no slope where that is not."""
         value, slope = _value_and_slope(jnp.asarray(fractions, float), self.logits, self.target, self.number)
         value, slope = float(value), np.asarray(slope, np.float64)
         good = np.isfinite(value) and bool(np.isfinite(slope).all())
-        return (value, slope) if good else (np.inf, np.zeros_like(slope))
+        return max(value, 0.0) if np.isfinite(value) else np.inf, slope if good else np.zeros_like(slope)
 
 
 @jax.jit
@@ -393,14 +409,18 @@ def _descend(
     return best
 
 
-def _local_minima(landscape: np.ndarray) -> list[tuple[int, int]]:
-    """Places no higher than their eight neighbours, the lowest first."""
+def _local_minima(landscape: np.ndarray, values: np.ndarray) -> list[tuple[int, int]]:
+    """Places no higher than their eight neighbours, the lowest first; of those equal to seven digits linear first."""
     padded = np.pad(np.where(np.isnan(landscape), np.inf, landscape), 1, constant_values=np.inf)
     rows, columns = landscape.shape
     around = [padded[1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i in (-1, 0, 1) for j in (-1, 0, 1)]
     inside = padded[1:-1, 1:-1]
     low = np.argwhere((inside <= np.min(around, axis=0)) & np.isfinite(inside))
-    return [(int(i), int(j)) for i, j in sorted(low, key=lambda at: inside[tuple(at)])]
+
+    def rank(at: np.ndarray) -> tuple[float, float]:
+        return round(float(inside[tuple(at)]), 7), float(np.abs(np.log(2 * values[at])).sum())
+
+    return [(int(i), int(j)) for i, j in sorted(low, key=rank)]
 
 
 def _least(landscape: np.ndarray) -> tuple[int, int]:

@@ -12,13 +12,15 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
-from mdm_jax.support.errors import require, require_choice, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 from mdm_jax.training.losses import masked_cross_entropy
 
 BATCH = 32
 """Sequences per forward pass."""
+_HELD = 2**25
+"""Most numbers that increments keep from one count to the next: fewer sequences at once in large vocabularies."""
 ESTIMATORS = {"loss": "E1", "increments": "E2"}
 """The estimators by name, and what the literature's notes and ``profile.json`` call them."""
 
@@ -78,14 +80,14 @@ def estimate_profile(
     require(tokens.ndim == 2 and len(tokens) >= 2, "tokens", shape, "of shape [rows, length] with at least 2 rows")
     require_choice("estimator", estimator, tuple(ESTIMATORS))
     known, free = _known(given, tokens)
-    most = min(24, max(4, math.isqrt(max(passes, 0))))
-    counts = default_counts(free, most) if counts is None else _with_ends(counts, free)
-    require(passes >= 2 * len(counts), "passes", passes, f"at least {2 * len(counts)}, two for each count measured")
-
+    counts = chosen_counts(passes, free, counts)
     rows = min(len(tokens), passes // len(counts))
     orders = max(1, passes // (len(counts) * rows))
-    chosen = np.sort(np.asarray(jax.random.permutation(jax.random.fold_in(key, len(tokens)), len(tokens)))[:rows])
+    rows_key, key = jax.random.split(key)
+    chosen = np.sort(np.asarray(jax.random.permutation(rows_key, len(tokens)))[:rows])
     batch = min(BATCH, rows)
+    if estimator == "increments":
+        batch = min(batch, max(1, _HELD // (tokens.shape[1] * denoiser.vocab_size)))
     # The last batch is filled with repeats of its last row, so that one shape serves; they are dropped afterwards.
     padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
     shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape[1:])), context)
@@ -103,6 +105,11 @@ def estimate_profile(
                 falls[at] += np.asarray(fall, dtype=np.float64).T / orders
                 advance(batch * len(counts))
     values = losses[:rows]
+    if not np.isfinite(falls).all():
+        raise InputError(
+            "the denoiser must never rule out a token that it allows when more is revealed, for the estimator "
+            "'increments'; this one does (estimator 'loss' takes it)."
+        )
     if estimator == "increments":
         values = _with_level(-np.cumsum(falls[:rows], axis=1), losses[:rows], counts, free)
     about = {"estimator": ESTIMATORS[estimator], "rows": rows, "orders_per_row": orders}
@@ -115,6 +122,18 @@ def estimate_profile(
         covariance=np.cov(values, rowvar=False, ddof=1).reshape(len(counts), len(counts)) / rows,
         provenance={**about, **(provenance or {})},
     )
+
+
+def chosen_counts(passes: int, free: int, counts: Int[np.ndarray, " asked"] | None = None) -> Int[np.ndarray, " m"]:
+    """The counts at which to measure ``free`` positions with so many passes: those asked for and both ends, or enough.
+
+    Raises:
+        InputError: counts outside the sequence, or fewer passes than two at each.
+    """
+    most = min(24, max(4, math.isqrt(max(passes, 0))))
+    chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
+    require(passes >= 2 * len(chosen), "passes", passes, f"at least {2 * len(chosen)}, two for each count measured")
+    return chosen
 
 
 def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray, "rows length"], int]:

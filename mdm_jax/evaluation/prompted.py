@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
-from mdm_jax.evaluation.profile_estimation import estimate_profile
+from mdm_jax.evaluation.profile_estimation import ESTIMATORS, chosen_counts, estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import sample
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_choice, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import plans
 from mdm_jax.theory.profiles import Profile
@@ -57,6 +57,8 @@ def estimate_prompted_profile(
     free = int((canvas == denoiser.mask_id).sum())
     require(free >= 1, "canvas", verbatim("no masked position"), "with at least one position to fill")
     require(completions >= 2, "completions", completions, "at least 2")
+    require_choice("estimator", estimator, tuple(ESTIMATORS))
+    chosen_counts(passes, free)  # refuses too few passes before anything is written
     write_key, measure_key = jax.random.split(key)
     plan = plans.uniform(free, free)
     written = []
@@ -75,5 +77,5 @@ def estimate_prompted_profile(
         estimator=estimator,
         given=canvas != denoiser.mask_id,
         progress=progress,
-        provenance={"rows_of": "completions by the model", **(provenance or {})},
+        provenance={"rows_of": "completions by the model", "completions": completions, **(provenance or {})},
     )

@@ -56,6 +56,7 @@ def tune(
     """
     length = profile.length
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
+    require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")
     steps = sorted({*beta_search.default_budgets(length), *budgets})
     search = beta_search.search(profile, steps, values=BETA_VALUES, progress=progress)
     optimal = plans.optimal_for_every_budget(profile, steps[-1])

@@ -72,7 +72,7 @@ class Profile:
 
     @functools.cached_property
     def exact(self) -> bool:
-        """Whether the means are known without error."""
+        """Whether the means have no errors: a closed form, as a rule."""
         spread = self.covariance
         return not (spread[:1, :1] if spread.strides == (0, 0) else spread).any()  # one number, seen many times
 
@@ -186,7 +186,7 @@ def interpolation_slopes(
     """The derivative of :func:`interpolated` by each of the means, by central differences."""
     if len(counts) == length:
         return np.eye(length)
-    step = 1e-6 * max(float(np.abs(means).max()), 1e-300)
+    step = 1e-6 * max(float(np.abs(means).max()), 1e-3)
     moves = step * np.eye(len(counts))
     ups_and_downs = ((interpolated(counts, means + sign * move, length) for sign in (1, -1)) for move in moves)
     return np.stack([(up - down) / (2 * step) for up, down in ups_and_downs], axis=1)

@@ -23,7 +23,7 @@ from mdm_jax.tasks import Task
 from mdm_jax.training import tally
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.losses import stratified_nelbo
-from mdm_jax.training.runs import Run, RunDirectory, claim, configuration
+from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, identity
 from mdm_jax.training.step import BLOCK, Metrics, Settings, TrainState, initial_state, train_steps
 
 HELD_OUT_ROWS = 128
@@ -172,7 +172,7 @@ class _Reporter:
         if self.place is not None:
             with self.place.log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
-            profile = tally.to_profile(jax.device_get(state.tally), {"run_step": step})
+            profile = tally.to_profile(jax.device_get(state.tally), {"run": identity(self.place), "run_step": step})
             if profile is not None:
                 profile.save(self.place.training_profile)
         self._losses, self._since = [], time.perf_counter()

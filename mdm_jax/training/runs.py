@@ -152,6 +152,12 @@ def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[st
     }
 
 
+def identity(directory: RunDirectory) -> str:
+    """SHA-256 of task, model and settings, which determine a run; ``profile.json`` records it."""
+    config = directory.read_config()
+    return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))
+
+
 def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
     """Write ``config.json``, or check that the run already there is the same one.
 
@@ -232,18 +238,21 @@ class Run:
         profile = profiles.load(path)
         if profile.length != self.settings.length:
             raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}; {again}")
-        about = profile.provenance
-        if about.get("run", self.identity) != self.identity:
-            raise InputError(f"{path} is the profile of another run; {again}")
-        if about.get("run_step", self.step) != self.step:
-            raise InputError(f"{path} was measured at step {about['run_step']}; the run is at {self.step}; {again}")
+        self.check_origin(profile, path, again)
+        step = profile.provenance.get("run_step", self.step)
+        if step != self.step:
+            raise InputError(f"{path} was measured at step {step}; the run is at {self.step}; {again}")
         return profile
 
     @property
     def identity(self) -> str:
-        """SHA-256 of task, model and settings, which determine the run; ``profile.json`` records it."""
-        config = self.place.read_config()
-        return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))
+        """:func:`identity` of the run's directory."""
+        return identity(self.place)
+
+    def check_origin(self, profile: Profile, path: Path, again: str) -> None:
+        """Refuse a profile that says it is another run's."""
+        if profile.provenance.get("run", self.identity) != self.identity:
+            raise InputError(f"{path} is the profile of another run; {again}")
 
     @functools.cached_property
     def training_profile(self) -> Profile:
@@ -256,7 +265,9 @@ class Run:
         if self.tally is not None:
             found = tally.to_profile(self.tally, {"run_step": self.step})
         elif self.directory is not None and self.directory.training_profile.exists():
-            found = profiles.load(self.directory.training_profile)
+            path = self.directory.training_profile
+            found = profiles.load(path)
+            self.check_origin(found, path, "train this run further, and it is written anew.")
         if found is None:
             raise InputError("this run has no training profile: it was too short, or older than these profiles.")
         return found

@@ -15,11 +15,12 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.theory.profiles import Profile, default_counts
+from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 
 HALF_LIVES = 20
 """Half-lives of the window in a training run: what was tallied a twentieth of the run ago counts half."""
 _COUNTS = (24, 16, 12, 8, 6, 4)
+_NEWTON_STEPS = 4
 _ENOUGH = 4.0
 """Examples that every count of a profile must rest on, in effect."""
 
@@ -74,9 +75,10 @@ def add(tally: Tally, revealed: Int[Array, " rows"], loss: Float[Array, " rows"]
 def to_profile(tally: Tally, provenance: Mapping[str, Any] | None = None) -> Profile | None:
     """The profile that fits the tally best, or ``None`` while too little has been seen.
 
-    Weighted least squares by a curve that is straight between some counts (fewer while little has been seen), with
-    the covariance of its means from the residuals (White's, which takes no variance for granted). Errors count
-    examples as independent; they do not know that parameters moved meanwhile, nor that this is training data.
+    Weighted least squares by the very curve that a profile draws between its counts (fewer while little has been
+    seen), which takes a few Gauss-Newton steps from straight lines; the covariance of its means comes from the
+    residuals (White's, which takes no variance for granted). Errors count examples as independent; they do not know
+    that parameters moved meanwhile, nor that this is training data.
     """
     weight, squared, loss, loss_squared = (
         np.asarray(leaf, dtype=np.float64)
@@ -89,12 +91,16 @@ def to_profile(tally: Tally, provenance: Mapping[str, Any] | None = None) -> Pro
         effective = (hats.T @ weight) ** 2 / np.maximum(hats.T**2 @ squared, 1e-30)
         if effective.min() < _ENOUGH:
             continue
-        inverse = np.linalg.inv(hats.T @ (weight[:, None] * hats))
-        means = inverse @ (hats.T @ loss)
-        fit = hats @ means
+        means, *_ = np.linalg.lstsq(hats.T @ (weight[:, None] * hats), hats.T @ loss)
+        for _ in range(_NEWTON_STEPS):
+            design, fit = interpolation_slopes(counts, means, length), interpolated(counts, means, length)
+            move, *_ = np.linalg.lstsq(design.T @ (weight[:, None] * design), design.T @ (loss - weight * fit))
+            means = means + move
+        design, fit = interpolation_slopes(counts, means, length), interpolated(counts, means, length)
+        inverse = np.linalg.pinv(design.T @ (weight[:, None] * design), hermitian=True)
         residuals = np.maximum(loss_squared - 2 * fit * loss + fit**2 * weight, 0.0)
         spread = residuals * squared / np.maximum(weight, 1e-30)
-        covariance = inverse @ (hats.T @ (spread[:, None] * hats)) @ inverse
+        covariance = inverse @ (design.T @ (spread[:, None] * design)) @ inverse
         about = {
             "estimator": "training loss",
             "rows_of": "train",

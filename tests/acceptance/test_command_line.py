@@ -153,11 +153,12 @@ def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
     result = printed_json(capsys, ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation"])
     (budget,) = result["budgets"]
     assert budget["hand_crafted"]["linear"] == pytest.approx(0.1169, abs=5e-5)
-    assert budget["free"]["value"] == pytest.approx(0.1013, abs=5e-5)
-    assert budget["free"]["value"] - 1e-9 < budget["best_beta"]["value"] < 0.103
-    assert (tmp_path / "runs" / "toy_right" / "landscape.png").exists()
-    grid = json.loads((tmp_path / "runs" / "toy_right" / "plans" / "grid-optimal-3.json").read_text())
-    assert grid["fractions"] == budget["free"]["fractions"]
+    assert budget["optimal"]["value"] == pytest.approx(0.1013, abs=5e-5)
+    assert budget["optimal"]["value"] - 1e-9 < budget["best_beta"]["value"] < 0.103
+    folder = tmp_path / "runs" / "toy_right"
+    assert (folder / "landscape_by_total_variation.png").exists()
+    grid = json.loads((folder / "plans" / "grid-total_variation-optimal-3.json").read_text())
+    assert grid["fractions"] == budget["optimal"]["fractions"]
 
 
 @pytest.mark.core
@@ -197,8 +198,8 @@ def test_a_profile_that_is_not_the_run_s_is_refused(change, says, trained, tmp_p
     profile = json.loads((copy / "profile.json").read_text())
     profile["provenance"] |= change
     (copy / "profile.json").write_text(json.dumps(profile))
-    for command in (["tune"], ["sample", "--steps", "4"]):
-        assert main([command[0], str(copy), *command[1:]]) == 2
+    for command in (["tune", copy], ["sample", copy, "--steps", "4"], ["tune", copy / "profile.json"]):
+        assert main([*map(str, command)]) == 2
         captured = capsys.readouterr()
         assert says in captured.err
         assert captured.err.count("\n") == 1
@@ -258,6 +259,8 @@ def test_sample_by_a_schedule_in_a_file(trained, capsys, tmp_path):
         (["tune", "oracle:urn"], "oracle must be one of"),
         (["tune", "oracle:polya:0.5,16", "--check-rows", "4"], "--check-rows needs a run"),
         (["tune", "nowhere", "--by-law", "kl"], "--by-law needs a law that is known, as in oracle:toy_left; got 'now"),
+        (["tune", "oracle:toy_left", "--by-law", "kl", "--check-rows", "64"], "--check-rows must be left out"),
+        (["tune", "nowhere.json"], "nowhere.json is neither a run directory nor a profile file"),
         (["tune", "oracle:polya:0.5,64", "--by-law", "kl"], "(vocab_size + 1)^length must be at most 100000"),
     ],
 )
@@ -297,6 +300,11 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["tune", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["tune", "--output", "."], "--output must be a folder that is not a run directory"),
         (["profile", "--passes", "3"], "passes must be at least"),
+        (["profile", "--output", "./config.json"], "--output must be a new file, or a profile to replace"),
+        (["profile", "--output", "."], "--output must be a new file, or a profile to replace, not a folder"),
+        (["profile", "--given", "3", "--output", "./profile.json"], "this is the run's own, which is given nothing"),
+        (["profile", "--prompt", ""], "--prompt must be a text of at least one token; got ''"),
+        (["profile", "--prompt", "the", "--passes", "3"], "passes must be at least"),
         (["profile", "--given", "16"], "--given must be from 1 to 15, the model's length less one; got 16"),
         (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 tokens of the model"),
         (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
@@ -305,7 +313,9 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
 )
 def test_bad_requests_to_a_run_change_nothing(arguments, says, trained, capsys):
     before = {path: path.read_bytes() for path in trained.rglob("*.json")}
-    arguments = [str(trained) if argument == "." else argument for argument in arguments]
+    arguments = [
+        str(trained / argument) if argument == "." or argument.startswith("./") else argument for argument in arguments
+    ]
     assert main([arguments[0], str(trained), *arguments[1:]]) == 2
     captured = capsys.readouterr()
     assert says in captured.err
