@@ -25,11 +25,12 @@ class Experiment:
     quick: bool
 
     def finish(self, claim: str, verdict: Verdict, results: Mapping[str, Any], figure: Figure) -> None:
-        """Write ``results.json`` and ``figure.svg``, print the verdict."""
+        """Write ``results.json``, ``figure.svg`` and ``figure.png``, print the verdict."""
         machine = {"processor": platform.machine(), "devices": [str(d) for d in jax.devices()], "jax": jax.__version__}
         content = {"experiment": self.name, "claim": claim, "verdict": verdict, "quick": self.quick, "machine": machine}
         write_json(self.folder / "results.json", {**content, "results": dict(results)})
         figure.savefig(self.folder / "figure.svg", bbox_inches="tight")
+        figure.savefig(self.folder / "figure.png", bbox_inches="tight", dpi=150)
         print(f"{self.name}: {claim}\nverdict: {verdict}{' (quick run: not to be quoted)' if self.quick else ''}")
         print(f"written to {self.folder}")
 

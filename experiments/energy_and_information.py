@@ -160,10 +160,12 @@ def conclude(experiment: Experiment, rows: list[dict[str, Any]], clouds: dict[st
         f"median: Fisher {np.median(theirs):+.3f}, information {np.median(ours):+.3f}; "
         f"worst {theirs.min():+.3f}, {ours.min():+.3f}"
     )
-    finite = {
+    both_finite = {
         name: float(np.median([row[f"{name}_where_finite"] for row in rows])) for name in ("fisher", "information")
     }
-    print(f"median among schedules where both are finite: {finite['fisher']:+.3f}, {finite['information']:+.3f}")
+    print(
+        f"median among schedules where both are finite: {both_finite['fisher']:+.3f}, {both_finite['information']:+.3f}"
+    )
     lost = {
         name: float(
             np.median(
@@ -208,6 +210,6 @@ def conclude(experiment: Experiment, rows: list[dict[str, Any]], clouds: dict[st
         verdict,
         {"rows": rows, "median": {"fisher": float(np.median(theirs)), "information": float(np.median(ours))},
          "least": {"fisher": float(theirs.min()), "information": float(ours.min())}, "information_better": better,
-         "median_where_finite": finite, "favourite_over_best": lost},
+         "median_where_finite": both_finite, "favourite_over_best": lost},
         figure,
     )  # fmt: skip

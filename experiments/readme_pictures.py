@@ -1,9 +1,18 @@
-"""The README's pictures, from a finished demo run: ``python -m experiments.readme_pictures runs/demo``."""
+"""The README's pictures, from a finished demo run: ``python -m experiments.readme_pictures runs/demo``.
 
+That of ``energy_and_information`` is copied from the experiment's results, if they are there.
+"""
+
+import dataclasses
+import shutil
 import sys
 from pathlib import Path
 
-from mdm_jax.app import drawing, energy, landscapes, pictures
+from matplotlib.figure import Figure
+
+from mdm_jax import oracles
+from mdm_jax.app import drawing, energy, landscapes, pictures, tune_by_law
+from mdm_jax.evaluation import laws, search_beta_by_law
 from mdm_jax.support.files import read_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory
@@ -12,17 +21,32 @@ FOLDER = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
-    """Write profile.png, excess.png and landscape.png."""
+    """Write profile.png, excess.png, tuning.png, landscape.png, toy_targets.png, energy_and_information.png."""
     run = RunDirectory(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
     FOLDER.mkdir(exist_ok=True)
     plan = plans.load(run.plan("optimal", 8))
     drawing.save_png(pictures.profile(profiles.load(run.profile), plan), FOLDER / "profile.png")
     tuning = read_json(run.tuning, "a tuning file")
     drawing.save_png(pictures.nelbo_against_steps(tuning, excess=True), FOLDER / "excess.png")
+    shutil.copy(run.landscape, FOLDER / "tuning.png")
     weights = energy.by_name(energy.WEIGHTS)
     marks = energy.beta_marks(energy.by_name(energy.SCHEDULES))
     panels = [energy.landscape(weight, name) for name, weight in weights.items()]
     drawing.save_png(landscapes.landscapes(panels, marks), FOLDER / "landscape.png")
+    drawing.save_png(toy_targets(), FOLDER / "toy_targets.png")
+    thesis = Path(__file__).parent / "results" / "energy_and_information" / "figure.png"
+    if thesis.exists():
+        shutil.copy(thesis, FOLDER / "energy_and_information.png")
+
+
+def toy_targets() -> Figure:
+    """Total variation of three ancestral steps from the paper's two targets, over the Beta schedules."""
+    panels = []
+    for name, toy in (("aaaaa or bbbbb", oracles.toy_left()), ("two or three a's", oracles.toy_right())):
+        logits = laws.conditionals(toy.denoiser, toy.params, toy.length)
+        panel = tune_by_law.panel(search_beta_by_law(logits, toy.probabilities, 3))
+        panels.append(dataclasses.replace(panel, name=name))
+    return landscapes.costs(panels, "total variation of three ancestral steps from the target")
 
 
 if __name__ == "__main__":
