@@ -1,6 +1,7 @@
 """The picture of an energy over all Beta schedules: data in, :class:`~matplotlib.figure.Figure` out."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -177,11 +178,11 @@ def costs(panels: Sequence[CostLandscape], quantity: str) -> Figure:
     """Costs over the Beta schedules on logarithmic axes, a panel for each budget, the best marked by a star.
 
     Args:
-        panels: what to draw, at most four to a row.
+        panels: what to draw; from four on in several rows.
         quantity: what the colours are, with its unit.
     """
-    rows = -(-len(panels) // 4)
-    columns = -(-len(panels) // rows)
+    columns = len(panels) if len(panels) < 4 else math.ceil(math.sqrt(len(panels)))
+    rows = -(-len(panels) // columns)
     figure = Figure(figsize=(max(1.1 + 2.45 * columns, 4.2), 0.4 + 2.75 * rows), layout="constrained")
     figure.suptitle(quantity, fontsize=8.5, color=light("muted"))
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -221,7 +222,9 @@ def _named_points(axes: Axes, panel: CostLandscape) -> None:
     halo = [withStroke(linewidth=2, foreground="white")]
     for name, at in _NAMED.items():
         axes.plot(*at, "o", color=light("ink"), markersize=3.5, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
-        axes.annotate(name, at, (4, 4), textcoords="offset points", fontsize=6.5, path_effects=halo, zorder=6)
+        axes.annotate(
+            name, at, (-4, 4), textcoords="offset points", ha="right", fontsize=6.5, path_effects=halo, zorder=6
+        )
     axes.plot(a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7)
     left = np.log(a / panel.a[0]) > 0.55 * np.log(panel.a[-1] / panel.a[0])
     axes.annotate(

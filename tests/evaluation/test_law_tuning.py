@@ -152,6 +152,7 @@ def test_one_executable_for_all_chunks_numbers_and_targets():
 
 
 @pytest.mark.parametrize("divergence", law_tuning.DIVERGENCES)
+@pytest.mark.thorough
 def test_two_steps_against_a_scan_of_the_only_free_fraction(divergence):
     table, logits = small_world()
     by_hand, law = functools.partial(BY_HAND[divergence], table.ravel()), two_steps(table)

@@ -139,6 +139,7 @@ SCORES = {
 
 @pytest.mark.usefixtures("double", "strict_types")
 @pytest.mark.parametrize("rule", SCORES)
+@pytest.mark.thorough
 def test_adaptive_orders_path_by_path(rule):
     logits = random_logits(4, 3, seed=2)
     for sizes in ([1, 1, 1, 1], [1, 2, 1], [3, 1], [4]):

@@ -162,6 +162,7 @@ in_the_angle = jax.jit(lambda schedule, weight, t: 2 * schedule.log_theta_rate(t
 @given(
     st.tuples(st.integers(1, 3), st.integers(2, 3)), st.integers(0, 10**6), sixty_fourths(0.05, 0.97), smooth, smooth
 )  # fmt: skip
+@pytest.mark.thorough
 def test_instantaneous_energies_are_those_of_every_state(shape, seed, t, schedule, weight):
     """Form (c): all states of (V+1)^n, all rates, a random target; against the angle's one-dimensional integrand.
 
@@ -258,6 +259,7 @@ def test_arc_length(name):
 @pytest.mark.core
 @pytest.mark.parametrize("weight", [SINE_SQUARED, schedules.beta(0.9, 0.4)], ids=str)
 @pytest.mark.parametrize("name", METRICS)
+@pytest.mark.thorough
 def test_a_geodesic_covers_its_length_at_the_weights_pace(name, weight):
     metric, length = METRICS[name]
     found = actions.geodesic(metric, weight)
@@ -301,6 +303,7 @@ def test_action_of_closed_forms():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_energies_of_a_geodesic():
     own = jax.jit(lambda g: energies.kinetic(g, g))
     for metric in (actions.flat, tilted, METRICS["decaying"][0]):
@@ -324,6 +327,7 @@ def test_stacks_are_for_vmap():
         energies.batch(schedules.beta(np.zeros(0) + 1, 1.0))
 
 
+@pytest.mark.thorough
 def test_tables_in_batches():
     stack = jax.vmap(lambda key: schedules.free(64, key=key))(jax.random.split(jax.random.key(0), 3))
     values, slopes = energies.batch(stack, schedules.beta(0.8, 0.9), gradient=True)
@@ -367,6 +371,7 @@ SCALED = {
 
 
 @pytest.mark.parametrize("name", SCALED)
+@pytest.mark.thorough
 def test_slopes_in_the_parameters(name, double):
     t = jnp.array([0.0, 0.31, 0.77, 1.0])
 
@@ -381,6 +386,7 @@ def test_slopes_in_the_parameters(name, double):
     np.testing.assert_allclose(slopes[:, 1:3], truth[:, 1:3], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_metric_with_poles_has_slopes_too():
     def written_out(alpha, one_minus_alpha):
         return 1 / (alpha * one_minus_alpha)

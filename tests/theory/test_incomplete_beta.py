@@ -159,6 +159,7 @@ def test_two_thousand_random_points(strict_types):
     np.testing.assert_allclose(reverse[:, :2].T, true[2:], rtol=0, atol=SLOPE)
 
 
+@pytest.mark.thorough
 def test_two_thousand_random_points_in_float64(double, strict_types):
     a, b, t = random_points(2, 2000, np.float64)
     true = exact(a, b, t)
@@ -216,6 +217,7 @@ def test_rises_with_t():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_complement_keeps_digits_next_to_one():
     rng = np.random.default_rng(5)
     a, b = log_uniform(rng, 0.05, 50, (2, 200)).astype(np.float32)
@@ -275,6 +277,7 @@ def test_shapes_and_types(double):
 # Derivatives
 
 
+@pytest.mark.thorough
 def test_every_mode_agrees(double):
     a, b, t = random_points(6, 40, np.float64)
     t = np.clip(t, 1e-3, 1 - 1e-3)
@@ -306,6 +309,7 @@ def _hessians(a, b, t):
     return np.array(rows, np.float64)
 
 
+@pytest.mark.thorough
 def test_second_derivatives(double):
     rng = np.random.default_rng(7)
     a, b = log_uniform(rng, 0.05, 50, (2, 40)).astype(np.float32)
@@ -358,6 +362,7 @@ def test_second_derivatives_at_the_ends():
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.thorough
 def test_never_not_a_number(kind, double):
     x = nasty(kind)
     with jax.enable_x64(kind is np.float64):
@@ -403,6 +408,7 @@ def _inverse_points(seed, count, dtype):
 
 @pytest.mark.core
 @pytest.mark.parametrize(("kind", "near", "relative"), [(np.float32, 2e-6, 3e-5), (np.float64, 1e-13, 3e-12)])
+@pytest.mark.thorough
 def test_inverse_against_scipy(kind, near, relative, double):
     a, b, v = _inverse_points(9, 3000, kind)
     with jax.enable_x64(kind is np.float64):
@@ -477,6 +483,7 @@ def test_inverse_derivatives(double):
     np.testing.assert_allclose(slopes[:, 0], -slopes[:, 1], rtol=1e-14)
 
 
+@pytest.mark.thorough
 def test_inverse_second_derivatives(double):
     x = np.array([[2.0, 3.0, 0.3], [0.5, 0.7, 0.6], [8.0, 1.0, 0.9], [1.0, 0.25, 0.5]])
 
@@ -489,6 +496,7 @@ def test_inverse_second_derivatives(double):
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.hessian(t)))(x), true, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_inverse_derivatives_are_numbers_everywhere():
     v = np.float32([0, 1e-45, 1e-40, 1e-38, 1e-30, 1e-10, 0.001, 0.5, 0.999, 1 - 2**-24, 1])
     x = np.array(list(itertools.product(SHAPES, SHAPES, v)), np.float32)

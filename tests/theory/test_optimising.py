@@ -84,6 +84,7 @@ def test_beta_finds_a_beta_weight_from_any_start():
     check_betas(3e-4)
 
 
+@pytest.mark.thorough
 def test_beta_finds_a_beta_weight_from_any_start_in_float64(double):
     check_betas(1e-9)
 
@@ -179,6 +180,7 @@ def test_a_free_schedule_finds_the_theorem():
     assert excesses[3] < 1e-3
 
 
+@pytest.mark.thorough
 def test_a_free_schedule_comes_nearer_with_more_cells():
     coarse, fine = (check_tables(cells, 2e-4) for cells in (16, 64))
     assert (fine[0][1:] < 0.9 * coarse[0][1:]).all(), (coarse[0], fine[0])
@@ -227,6 +229,7 @@ def test_a_free_schedule_under_a_gamma_of_any_form():
     assert float(found.energy) / np.pi**2 == pytest.approx(1 / ease.sum(), rel=2e-3)
 
 
+@pytest.mark.thorough
 def test_another_metric_leads_to_its_geodesic():
     def metric(alpha, one_minus_alpha):
         del one_minus_alpha
@@ -262,6 +265,7 @@ def valley(schedule):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_energies_that_end_and_energies_that_bend(strict_types):
     start = schedules.beta(5.0, 0.1)
     for energy, a, b in ((bowl, 3.0, 0.2), (walled, 0.6, 2.0), (valley, 1.0, 1.0)):

@@ -74,6 +74,7 @@ def test_the_curve_is_the_binomial_mean(length, strict_types):
 
 @pytest.mark.core
 @pytest.mark.parametrize("length", [2, 3, 400])
+@pytest.mark.thorough
 def test_slopes_in_double(length, double, strict_types):
     values = np.random.default_rng(length).normal(2, 1, length)
     at = jnp.asarray([0.0, 1e-6, 0.2, 0.5, 0.9, 1.0])
@@ -136,6 +137,7 @@ def test_information_metric():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_the_geodesic_has_the_least_action():
     metric = curves.information_metric(polya(0.5, 128))
     length = float(along(metric, TIMES)[1])

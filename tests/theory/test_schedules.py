@@ -204,6 +204,7 @@ def test_inverse_undoes_alpha(name):
 
 
 @every_family
+@pytest.mark.thorough
 def test_float64_is_exact(name, double):
     make, (alpha, masked, rate), _ = FAMILIES[name]
     schedule = make()
@@ -326,6 +327,7 @@ def test_a_stack_is_a_loop_and_compiles_once():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_alpha_alone_makes_a_schedule():
     mine = Smoothstep(jnp.asarray(1.0))
     np.testing.assert_allclose(call(mine, "derivative", T.astype(np.float32)), 6 * T * (1 - T), atol=1e-6)

@@ -89,6 +89,7 @@ def test_energy_of_a_table_is_a_sum_over_its_cells(weight):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_tables_as_weights():
     table = schedules.free(8, key=jax.random.key(4))
     assert float(energies.kinetic(table, table)) == pytest.approx(np.pi**2, rel=1e-5)
