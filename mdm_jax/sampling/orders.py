@@ -1,19 +1,35 @@
-"""Orders that do not look at the tokens: one integer array, drawn before the loop.
+"""Orders that do not look at the tokens: one integer array, made before the loop.
 
 ``reveal_step: int32[rows, length]`` is the step at which each position is revealed; given positions hold -1. For a
 denoiser without a time input every such order, with every schedule, budget and prompt, is just a different array,
 so all of them share one executable.
+
+| order                                                       | maker                   |
+|-------------------------------------------------------------|-------------------------|
+| uniformly random, as many tokens per step as a plan says    | :func:`random_order`    |
+| each token into a step of its own coin (ancestral sampling) | :func:`ancestral_order` |
+| one token at a time, uniformly random (first hitting)       | :func:`first_hitting`   |
+| from left to right                                          | :func:`left_to_right`   |
+| any given permutation                                       | :func:`in_order`        |
+| blocks from left to right, random inside each               | :func:`in_blocks`       |
+
+Rows may have plans, budgets and given positions of their own. Where a row has fewer free positions than its plan has
+tokens, the plan's knots are scaled to them and rounded, so every plan fits every prompt; steps that become empty are
+skipped by the loop.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.sampling.draws import position_bits
 from mdm_jax.support.errors import require
+from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 
 GIVEN = -1
@@ -29,9 +45,6 @@ def random_order(
 ) -> Int[Array, "rows length"]:
     """Reveal the free positions of each row in uniformly random order, as many per step as its plan says.
 
-    Where a row has fewer free positions than its plan has tokens, the plan's knots are scaled to them and rounded, so
-    every plan fits every prompt; steps that become empty are skipped.
-
     Args:
         key: a typed PRNG key.
         knots: int32[rows, knots], tokens revealed before each step, ``0 = N_0 <= ... <= N_K``, the last repeated to
@@ -42,20 +55,107 @@ def random_order(
     Returns:
         int32[rows, length], the step of each free position, -1 elsewhere.
     """
-    rows, length = free.shape
-    fits = length * (knots.shape[1] - 1) < 2**31
-    require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
-    row_ids = jnp.arange(rows) if row_ids is None else row_ids
-    # Given positions sort behind every free one, whatever their bits.
-    bits = position_bits(key, row_ids, length) >> 1
-    bits = jnp.where(free, bits, jnp.uint32(0x80000000))
-    rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1)
+    return _by_plan(_random_ranks(key, free, row_ids), knots, free)
 
-    planned = knots[:, -1:]
-    count = jnp.sum(free, axis=-1, keepdims=True)
-    scaled = (knots * count + planned // 2) // planned
-    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(scaled[:, 1:], rank)
+
+@jax.jit
+def ancestral_order(
+    key: PRNGKeyArray,
+    fractions: Float[Array, "rows knots"],
+    free: Bool[Array, "rows length"],
+    row_ids: Int[Array, " rows"] | None = None,
+) -> Int[Array, "rows length"]:
+    """Ancestral sampling: each free token falls into step ``k`` with probability ``a_k - a_{k-1}``, independently.
+
+    That is what the usual sampler's coins amount to, drawn beforehand; the tokens themselves are drawn in the loop, so
+    that no token's probability is ever divided by the number of steps (arXiv 2409.02908 shows what that costs).
+
+    Args:
+        key: a typed PRNG key.
+        fractions: float32[rows, knots], the revealed fractions ``0 = a_0 <= ... <= a_K = 1``, the last repeated to fill
+            up (see :func:`grid_fractions`). Each row may have its own grid.
+        free: bool[rows, length], the positions to reveal.
+        row_ids: as in :func:`random_order`.
+    """
+    rows, length = free.shape
+    bits = position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length)
+    coin = (bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)  # in [0, 1)
+    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(fractions[:, 1:], coin)
     return jnp.where(free, step, GIVEN).astype(jnp.int32)
+
+
+def first_hitting(
+    key: PRNGKeyArray, free: Bool[Array, "rows length"], row_ids: Int[Array, " rows"] | None = None
+) -> Int[Array, "rows length"]:
+    """One token at a time in uniformly random order: the law of ancestral sampling with infinitely many steps.
+
+    For a denoiser without a time input the hitting times do not matter, only who comes next does.
+
+    Source: arXiv 2409.02908; derived for any schedule.
+    """
+    ranks = _random_ranks(key, free, row_ids)
+    return jnp.where(free, ranks, GIVEN).astype(jnp.int32)
+
+
+@jax.jit
+def left_to_right(knots: Int[Array, "rows knots"], free: Bool[Array, "rows length"]) -> Int[Array, "rows length"]:
+    """Reveal the free positions of each row from left to right, as many per step as its plan says."""
+    return _by_plan(jnp.cumsum(free, axis=-1, dtype=jnp.int32) - 1, knots, free)
+
+
+@jax.jit
+def in_order(
+    order: Int[Array, "rows length"], knots: Int[Array, "rows knots"], free: Bool[Array, "rows length"]
+) -> Int[Array, "rows length"]:
+    """Reveal the free positions in a given order, as many per step as the plan says.
+
+    Args:
+        order: int32[rows, length], a permutation of the positions, the first to be revealed first; positions that are
+            given are passed over.
+        knots: as in :func:`random_order`.
+        free: as in :func:`random_order`.
+    """
+    turn = jnp.argsort(order, axis=-1)
+    return _by_plan(_ranks_of(jnp.where(free, turn, order.shape[1])), knots, free)
+
+
+@functools.partial(jax.jit, static_argnames="block")
+def in_blocks(
+    key: PRNGKeyArray,
+    knots: Int[Array, "rows knots"],
+    free: Bool[Array, "rows length"],
+    block: int,
+    row_ids: Int[Array, " rows"] | None = None,
+) -> Int[Array, "rows length"]:
+    """Semi-autoregressive: blocks of ``block`` positions from left to right, in random order inside each.
+
+    Args:
+        key: a typed PRNG key.
+        knots: int32[rows, knots], the plan of *one block*, scaled to the free positions of each.
+        free: bool[rows, length].
+        block: positions of a block; the last may be shorter.
+        row_ids: as in :func:`random_order`.
+
+    Returns:
+        int32[rows, length]; steps of different blocks never coincide, and need not be consecutive.
+    """
+    rows, length = free.shape
+    require(block >= 1, "block", block, "at least 1")
+    blocks = -(-length // block)
+    bits = position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length) >> 1
+    bits = jnp.where(free, bits, jnp.uint32(0x80000000))
+
+    def by_block(values: Array, filling: ArrayLike) -> Array:
+        filled = jnp.pad(values, ((0, 0), (0, blocks * block - length)), constant_values=filling)
+        return filled.reshape(rows * blocks, block)
+
+    own = jnp.repeat(knots, blocks, axis=0, total_repeat_length=rows * blocks)
+    step = _by_plan(_ranks_of(by_block(bits, jnp.uint32(0x80000000))), own, by_block(free, False)).reshape(
+        rows, blocks, block
+    )
+    first = (knots.shape[1] - 1) * jnp.arange(blocks, dtype=jnp.int32)
+    step = jnp.where(step < 0, GIVEN, step + first[None, :, None])
+    return step.reshape(rows, blocks * block)[:, :length]
 
 
 def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows knots"]:
@@ -67,3 +167,40 @@ def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows
     width = max(plan.length for plan in chosen) + 1
     knots = np.stack([np.pad(plan.knots, (0, width - len(plan.knots)), mode="edge") for plan in chosen])
     return np.broadcast_to(knots, (rows, width)).astype(np.int32)
+
+
+def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray, "rows knots"]:
+    """The fractions of one grid for every row, or of one grid per row, padded with ones.
+
+    The width is 65, or the next power of two and one more: changing a grid, or its number of steps up to there, does
+    not recompile.
+    """
+    chosen = [grids] if isinstance(grids, Grid) else list(grids)
+    steps = max(64, *(grid.steps for grid in chosen))
+    width = (1 << (steps - 1).bit_length()) + 1
+    padded = [np.pad(grid.fractions, (0, width - grid.steps - 1), mode="edge") for grid in chosen]
+    return np.broadcast_to(np.stack(padded), (rows, width)).astype(np.float32)
+
+
+def _random_ranks(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> Int[Array, "rows length"]:
+    """A uniformly random rank for each free position; given ones rank behind every free one."""
+    rows, length = free.shape
+    row_ids = jnp.arange(rows) if row_ids is None else row_ids
+    bits = position_bits(key, row_ids, length) >> 1
+    return _ranks_of(jnp.where(free, bits, jnp.uint32(0x80000000)))
+
+
+def _ranks_of(values: Array) -> Int[Array, "rows length"]:
+    return jnp.argsort(jnp.argsort(values, axis=-1), axis=-1)
+
+
+def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:
+    """The step of each free position from its rank among them, under the row's plan scaled to their number."""
+    fits = free.shape[1] * (knots.shape[1] - 1) < 2**31
+    length = free.shape[1]
+    require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
+    planned = knots[:, -1:]
+    count = jnp.sum(free, axis=-1, keepdims=True, dtype=jnp.int32)
+    scaled = (knots * count + planned // 2) // planned
+    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(scaled[:, 1:], rank)
+    return jnp.where(free, step, GIVEN).astype(jnp.int32)

@@ -5,9 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.sampling import GIVEN, plan_knots, random_order
+from mdm_jax.sampling import (
+    GIVEN,
+    ancestral_order,
+    first_hitting,
+    grid_fractions,
+    in_blocks,
+    in_order,
+    left_to_right,
+    plan_knots,
+    random_order,
+)
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import plans
+from mdm_jax.theory import grids, plans
+from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 
 pytestmark = pytest.mark.usefixtures("strict_types")
@@ -57,3 +68,69 @@ def test_plans_of_one_row_share_their_order():
 def test_lengths_beyond_int32_arithmetic_are_refused_not_garbled():
     with pytest.raises(InputError, match="length must be such that"):
         random_order(jax.random.key(0), jnp.zeros((1, 46_402), jnp.int32), jnp.ones((1, 46_401), bool))
+
+
+def test_ancestral_order_follows_its_grid():
+    """20,000 rows of 3 positions over 3 steps: all 27 outcomes by chi-square, 26 d.f., mean + 4 s.d."""
+    rows, fractions = 20_000, np.array([0.0, 0.2, 0.7, 1.0])
+    padded = jnp.asarray(grid_fractions(Grid(fractions, "t"), rows))
+    steps = np.asarray(ancestral_order(jax.random.key(1), padded, jnp.ones((rows, 3), bool)))
+    counts = np.bincount(steps @ [9, 3, 1], minlength=27)
+    share = np.diff(fractions)
+    expected = rows * np.einsum("i,j,k->ijk", share, share, share).ravel()
+    assert counts.sum() == rows
+    assert ((counts - expected) ** 2 / expected).sum() < 26 + 4 * np.sqrt(52)
+
+
+def test_rows_have_grids_of_their_own_and_one_executable():
+    free = jnp.asarray(np.array([[1, 1, 1, 1], [1, 0, 1, 1]], bool))
+    steps = ancestral_order(
+        jax.random.key(0), jnp.asarray(grid_fractions([grids.uniform(1), grids.uniform(64)], 2)), free
+    )
+    assert np.asarray(steps)[0].tolist() == [0] * 4
+    assert np.asarray(steps)[1, 1] == GIVEN
+    before = ancestral_order._cache_size()
+    for k in (2, 7, 33):
+        ancestral_order(jax.random.key(k), jnp.asarray(grid_fractions(grids.uniform(k), 2)), free)
+    assert ancestral_order._cache_size() == before
+
+
+def test_first_hitting_is_one_token_at_a_time():
+    free = jnp.asarray(np.array([[1, 1, 0, 1, 1], [0, 0, 0, 1, 0]], bool))
+    steps = np.asarray(first_hitting(jax.random.key(0), free))
+    assert sorted(steps[0].tolist()) == [-1, 0, 1, 2, 3]
+    assert steps[1].tolist() == [-1, -1, -1, 0, -1]
+    ones = jnp.asarray(plan_knots(plans.uniform(5, 5), 2))
+    assert (
+        np.asarray(random_order(jax.random.key(0), ones, jnp.ones((2, 5), bool))).tolist()
+        == np.asarray(first_hitting(jax.random.key(0), jnp.ones((2, 5), bool))).tolist()
+    )
+
+
+def test_left_to_right_and_any_permutation():
+    free = jnp.asarray(np.array([[1, 0, 1, 1, 1, 0], [1] * 6], bool))
+    knots = jnp.asarray(plan_knots(Plan(np.array([1, 2, 3]), "t"), 2))
+    # four free positions under knots 0, 1, 3, 6 of 6: round(4 N / 6) = 0, 1, 2, 4
+    assert np.asarray(left_to_right(knots, free)).tolist() == [[0, -1, 1, 2, 2, -1], [0, 1, 1, 2, 2, 2]]
+    order = jnp.asarray(np.array([[5, 4, 3, 2, 1, 0], [2, 0, 4, 1, 5, 3]]), jnp.int32)
+    assert np.asarray(in_order(order, knots, free)).tolist() == [[2, -1, 2, 1, 0, -1], [1, 2, 0, 2, 1, 2]]
+
+
+def test_blocks_are_done_one_after_the_other():
+    """Every block reveals its plan, and orders inside are uniform (chi-square, 1 d.f. each: below 1 + 4 sqrt 2)."""
+    rows = 4000
+    knots = jnp.asarray(plan_knots(Plan(np.array([1, 1]), "t"), rows))
+    steps = np.asarray(in_blocks(jax.random.key(0), knots, jnp.ones((rows, 5), bool), 2))
+    assert np.all(np.sort(steps[:, :2]) == [0, 1])
+    assert np.all(np.sort(steps[:, 2:4]) == [2, 3])
+    assert np.all(steps[:, 4] >= 4)
+    for at in (0, 2):
+        first = (steps[:, at] < steps[:, at + 1]).sum()
+        assert (2 * first - rows) ** 2 / rows < 1 + 4 * np.sqrt(2)
+    given = np.ones((1, 5), bool)
+    given[0, 2] = False
+    steps = np.asarray(in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 2))
+    assert steps[0, 2] == GIVEN
+    assert steps[0, 3] in (2, 3)
+    with pytest.raises(InputError, match="block must be at least 1; got 0"):
+        in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 0)
