@@ -2,8 +2,8 @@
 
 Many schedules (Beta and free ones), several laws that are known exactly and models that were trained, K steps. The
 truth is the expected KL of the sampler with K fixed sizes: its factorisation error on an exact law, its excess NELBO
-over one token per step on a model's profile. Where profiles are measured, the predictor's and the one that judges it
-come from different sequences. Two predictors, neither of which knows K:
+over one token per step on a model's profile (or on a made-up one). Where profiles are measured, the predictor's and
+the one that judges it come from different sequences. Two predictors, neither of which knows K:
 
 (i)  the Fisher energy of *Masked Diffusion Models as Energy Minimization* with uniform time: blind to the law;
 (ii) the information action, the same integral with the profile's own metric G(alpha) = -gb'(alpha).
@@ -43,7 +43,7 @@ def laws(quick: bool) -> dict[str, tuple[Profile, Profile]]:
         "chain, flips .02": "markov:0.02,128",
     }
     exact = {name: profiles.from_values(oracles.from_spec(spec).entropies()) for name, spec in known.items()}
-    # Tokens that are told only at the very end: all of them determine a parity.
+    # No law of ours: a profile made up to fall at the very end only.
     late = np.full(64, np.log(2.0))
     late[48:] *= np.linspace(1, 0.05, 16)
     exact["late knowledge"] = profiles.from_values(late)

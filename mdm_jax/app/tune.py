@@ -79,21 +79,12 @@ def find(options: argparse.Namespace) -> Subject:
             raise InputError(f"--output must say where results go, since {source} has no suffix to leave out.")
         profile = profiles.load(path)
         if RunDirectory(path.parent).config.exists():
-            check_fit(profile, path)
+            load(path.parent).check_origin(profile, path, f"measure it with: mdm-jax profile {path.parent}")
         return Subject(profile, folder(output or path.with_suffix("")))
     if not path.exists():
         raise InputError(f"{source} is neither a run directory nor a profile file: there is no such file or folder.")
     trained = load(source)
     return Subject(trained.profile, trained.place if output is None else folder(output), trained)
-
-
-def check_fit(profile: Profile, path: Path) -> None:
-    """Refuse a profile in a run directory that is another run's, or older than the run's newest checkpoint."""
-    trained, again = load(path.parent), f"measure it with: mdm-jax profile {path.parent}"
-    trained.check_origin(profile, path, again)
-    step = profile.provenance.get("run_step", trained.step)
-    if step != trained.step and path != trained.place.training_profile:
-        raise InputError(f"{path} was measured at step {step}; the run is at {trained.step}; {again}")
 
 
 def folder(path: str | Path) -> RunDirectory:

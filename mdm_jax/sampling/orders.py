@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from mdm_jax.sampling.draws import position_bits
 from mdm_jax.support.errors import require
@@ -34,6 +34,7 @@ from mdm_jax.theory.plans import Plan
 
 GIVEN = -1
 """The reveal step of a position that is not to be sampled."""
+_LAST = np.uint32(0x80000000)
 
 
 @jax.jit
@@ -77,13 +78,11 @@ def ancestral_order(
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
     """
-    rows, length = free.shape
-    bits = position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length)
-    coin = (bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)  # in [0, 1)
-    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(fractions[:, 1:], coin)
-    return jnp.where(free, step, GIVEN).astype(jnp.int32)
+    coin = (_bits(key, free, row_ids) >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)  # in [0, 1)
+    return _steps(fractions, coin, free)
 
 
+@jax.jit
 def first_hitting(
     key: PRNGKeyArray, free: Bool[Array, "rows length"], row_ids: Int[Array, " rows"] | None = None
 ) -> Int[Array, "rows length"]:
@@ -142,17 +141,14 @@ def in_blocks(
     rows, length = free.shape
     require(block >= 1, "block", block, "at least 1")
     blocks = -(-length // block)
-    bits = position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length) >> 1
-    bits = jnp.where(free, bits, jnp.uint32(0x80000000))
+    turns = _random_turns(key, free, row_ids)
 
     def by_block(values: Array, filling: ArrayLike) -> Array:
         filled = jnp.pad(values, ((0, 0), (0, blocks * block - length)), constant_values=filling)
         return filled.reshape(rows * blocks, block)
 
     own = jnp.repeat(knots, blocks, axis=0, total_repeat_length=rows * blocks)
-    step = _by_plan(_ranks_of(by_block(bits, jnp.uint32(0x80000000))), own, by_block(free, False)).reshape(
-        rows, blocks, block
-    )
+    step = _by_plan(_ranks_of(by_block(turns, _LAST)), own, by_block(free, False)).reshape(rows, blocks, block)
     first = (knots.shape[1] - 1) * jnp.arange(blocks, dtype=jnp.int32)
     step = jnp.where(step < 0, GIVEN, step + first[None, :, None])
     return step.reshape(rows, blocks * block)[:, :length]
@@ -182,12 +178,19 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
     return np.broadcast_to(np.stack(padded), (rows, width)).astype(np.float32)
 
 
+def _bits(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> UInt32[Array, "rows length"]:
+    rows, length = free.shape
+    return position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length)
+
+
+def _random_turns(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> UInt32[Array, "rows length"]:
+    """A random number for each free position; given ones have the greatest, whatever their bits."""
+    return jnp.where(free, _bits(key, free, row_ids) >> 1, _LAST)
+
+
 def _random_ranks(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> Int[Array, "rows length"]:
     """A uniformly random rank for each free position; given ones rank behind every free one."""
-    rows, length = free.shape
-    row_ids = jnp.arange(rows) if row_ids is None else row_ids
-    bits = position_bits(key, row_ids, length) >> 1
-    return _ranks_of(jnp.where(free, bits, jnp.uint32(0x80000000)))
+    return _ranks_of(_random_turns(key, free, row_ids))
 
 
 def _ranks_of(values: Array) -> Int[Array, "rows length"]:
@@ -196,11 +199,16 @@ def _ranks_of(values: Array) -> Int[Array, "rows length"]:
 
 def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:
     """The step of each free position from its rank among them, under the row's plan scaled to their number."""
-    fits = free.shape[1] * (knots.shape[1] - 1) < 2**31
     length = free.shape[1]
+    fits = length * (knots.shape[1] - 1) < 2**31
     require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
     planned = knots[:, -1:]
     count = jnp.sum(free, axis=-1, keepdims=True, dtype=jnp.int32)
     scaled = (knots * count + planned // 2) // planned
-    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(scaled[:, 1:], rank)
+    return _steps(scaled, rank, free)
+
+
+def _steps(knots: Array, at: Array, free: Array) -> Int[Array, "rows length"]:
+    """The step of each free position that stands at ``at`` between the knots of its row."""
+    step = jax.vmap(lambda ends, at: jnp.searchsorted(ends, at, side="right"))(knots[:, 1:], at)
     return jnp.where(free, step, GIVEN).astype(jnp.int32)

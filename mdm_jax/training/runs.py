@@ -239,9 +239,6 @@ class Run:
         if profile.length != self.settings.length:
             raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}; {again}")
         self.check_origin(profile, path, again)
-        step = profile.provenance.get("run_step", self.step)
-        if step != self.step:
-            raise InputError(f"{path} was measured at step {step}; the run is at {self.step}; {again}")
         return profile
 
     @property
@@ -250,9 +247,12 @@ class Run:
         return identity(self.place)
 
     def check_origin(self, profile: Profile, path: Path, again: str) -> None:
-        """Refuse a profile that says it is another run's."""
+        """Refuse a profile that says it is another run's, or of another step (the training profile may be)."""
         if profile.provenance.get("run", self.identity) != self.identity:
             raise InputError(f"{path} is the profile of another run; {again}")
+        step = profile.provenance.get("run_step", self.step)
+        if step != self.step and path != self.place.training_profile:
+            raise InputError(f"{path} was measured at step {step}; the run is at {self.step}; {again}")
 
     @functools.cached_property
     def training_profile(self) -> Profile:
