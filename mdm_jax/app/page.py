@@ -125,50 +125,86 @@ def step_legend() -> str:
     )
 
 
-def sample(pieces: Sequence[str], reveal_step: Sequence[int], steps: int, most: int) -> str:
+def sample(
+    pieces: Sequence[str], reveal_step: Sequence[int], steps: int, most: int, seconds: float | None = None
+) -> str:
     """A sample as preformatted text; the background of every piece tells the step that revealed it.
 
     Args:
         pieces: the text of each position.
-        reveal_step: the step of each position, from 0; -1 where it was given.
+        reveal_step: the step of each position, from 0; -1 where it was given, -2 where it lies behind the end.
         steps: number of steps, for the scale of colours.
         most: positions to show; a longer sample is cut, and says so.
+        seconds: how long each step takes where the sample is written before the reader's eyes; ``None``: it stands.
     """
     parts = []
     for step, group in itertools.groupby(zip(pieces[:most], reveal_step[:most]), key=lambda pair: pair[1]):
         text = escape("".join(piece for piece, _ in group))
         text = text.replace("\r", "").replace("\n", "<b>⏎</b>\n")
         if step < 0:
-            parts.append(f'<u class="given" title="given">{text}</u>')
+            kind, title = _never(step)
+            parts.append(f'<u class="{kind}" title="{title}">{text}</u>')
         else:
-            parts.append(f'<i class="r{_ramp(step, steps)}" title="step {step + 1}">{text}</i>')
+            turn = _turn(step, steps, seconds)
+            parts.append(f'<i class="r{_ramp(step, steps)}"{turn} title="step {step + 1}">{text}</i>')
     cut = f"\n… and {len(pieces) - most:,} more tokens" if len(pieces) > most else ""
     # HTML drops a newline right after <pre>, so one is put there for it to drop.
-    return f'<pre class="sample">\n{"".join(parts)}{cut}</pre>'
+    return f'<pre class="sample{"" if seconds is None else " play"}"{_pace(seconds)}>\n{"".join(parts)}{cut}</pre>'
 
 
-def picture(levels: Sequence[int], reveal_step: Sequence[int], steps: int, most: int, columns: int) -> str:
+def picture(
+    levels: Sequence[int],
+    reveal_step: Sequence[int],
+    steps: int,
+    most: int,
+    columns: int,
+    seconds: float | None = None,
+) -> str:
     """A sample that is a picture: its grey levels, and beside them the steps that revealed them, in their colours.
 
     Args:
         levels: the grey level of each pixel in raster order, from 0 (no ink) to ``most``.
-        reveal_step: the step of each pixel, from 0; -1 where it was given.
+        reveal_step: the step of each pixel, from 0; -1 where it was given, -2 where it lies behind the end.
         steps: number of steps, for the scale of colours.
         most: the darkest level, 1 at least.
         columns: pixels in a line.
+        seconds: how long each step takes where the picture is drawn before the reader's eyes; ``None``: it stands.
     """
-    grey, order = [], []
+    grey, order, covers = [], [], []
     for level in sorted(set(levels) - {0}):
         grey.append(f'<path d="{_pixels(levels, level, columns)}" opacity="{level / most:.3g}"/>')
     for step in sorted(set(reveal_step)):
-        colour, title = (f"r{_ramp(step, steps)}", f"step {step + 1}") if step >= 0 else ("line", "given")
+        colour, title = (f"r{_ramp(step, steps)}", f"step {step + 1}") if step >= 0 else ("line", _never(step)[1])
         path = _pixels(reveal_step, step, columns)
         order.append(f'<path d="{path}" style="fill:var(--{colour})"><title>{title}</title></path>')
+        if seconds is not None and step >= 0:
+            covers.append(f'<path class="cover" d="{path}"{_turn(step, steps, seconds)}/>')
     box = f'viewBox="0 0 {columns} {-(-len(levels) // columns)}" shape-rendering="crispEdges" role="img"'
+    cover = "".join(covers)
     return (
-        f'<div class="picture"><svg {box} aria-label="the picture">{"".join(grey)}</svg>'
-        f'<svg {box} aria-label="the step that revealed each pixel">{"".join(order)}</svg></div>'
+        f'<div class="picture{"" if seconds is None else " play"}"{_pace(seconds)}>'
+        f'<svg {box} aria-label="the picture">{"".join(grey)}{cover}</svg>'
+        f'<svg {box} aria-label="the step that revealed each pixel">{"".join(order)}{cover}</svg></div>'
     )
+
+
+def again() -> str:
+    """What a reader presses to see the samples that follow come about once more; hidden where nothing moves."""
+    return '<button type="button" class="again">▶ play again</button>'
+
+
+def _never(step: int) -> tuple[str, str]:
+    """Class and tooltip of what no step revealed: the input to the sampler, or what lies behind a sequence's end."""
+    return ("given", "given") if step == -1 else ("filled", "behind the end")
+
+
+def _pace(seconds: float | None) -> str:
+    return "" if seconds is None else f' style="--d:{seconds:.3g}s"'
+
+
+def _turn(step: int, steps: int, seconds: float | None) -> str:
+    """When a piece appears: a number of steps, which the style multiplies by the pace."""
+    return "" if seconds is None else f' style="--s:{min(step, max(steps - 1, 0))}"'
 
 
 def _pixels(values: Sequence[int], value: int, columns: int) -> str:
@@ -214,6 +250,9 @@ def _theme(dark: bool) -> str:
     return " ".join(f"--{name}: {value};" for name, value in {**page, **named, **washed}.items())
 
 
+# An animation in .samples begins when the reader gets there: content-visibility keeps it from starting before, where a
+# browser knows it (elsewhere it plays once as the page opens). Pressing .again takes animations away, letting go starts
+# them anew. What is printed, or shown to those who asked for less motion, is the finished sample.
 _STYLE = """\
 * { box-sizing: border-box }
 html { font: 17px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
@@ -286,6 +325,8 @@ td i.dot { display: inline-block; width: .65rem; height: .65rem; border-radius: 
 .sample b { font-weight: 400; opacity: .45 } .given { text-decoration: underline; text-underline-offset: .25em }
 .picture { display: flex; gap: 1rem } .picture svg { width: 8rem; border: 1px solid var(--line);
   background: var(--card); fill: var(--ink) }
+.filled { color: var(--muted); text-decoration: none } .again { display: none } .cover { opacity: 0;
+  fill: var(--line); stroke: var(--line); stroke-width: .05; pointer-events: none }
 .missing { color: var(--muted); border-left: 3px solid var(--line); padding-left: 1rem }
 .note { border-left: 3px solid var(--optimal); padding-left: 1rem }
 details { margin: 1.2rem 0 } summary { cursor: pointer; font-weight: 600 }
@@ -295,6 +336,15 @@ details td { white-space: normal; overflow-wrap: anywhere } details td:first-chi
 @media (max-width: 34rem) { .multiples { grid-template-columns: 1fr 1fr; gap: 1.4rem 1rem } .ramp i {
   width: .45rem !important } html { font-size: 16px } main { padding-top: 2rem } h1 { font-size: 1.8rem }
   .chart text { font-size: 9.3px !important } .sample { font-size: .78rem; padding: .7rem .8rem } }
+@media screen and (prefers-reduced-motion: no-preference) {
+  .again { display: block; cursor: pointer; font: inherit; font-size: .85rem; color: var(--beta); background: none;
+    border: 0; padding: 0; margin: 0 0 .5rem }
+  .play i { animation: written .35s calc(var(--s) * var(--d) + .6s) backwards }
+  .play .cover { animation: uncovered .35s calc(var(--s) * var(--d) + .6s) backwards }
+  .samples { content-visibility: auto; contain-intrinsic-size: auto 30rem }
+  .again:active + .samples .play i, .again:active + .samples .cover { animation: none } }
+@keyframes written { from { color: transparent; background: var(--line) } }
+@keyframes uncovered { from { opacity: 1 } }
 @media print { html { font-size: 10.5pt } main { display: block; padding: 0 } main > .wide { max-width: none;
   padding: 0 }
   nav { display: none } h2 { margin-top: 2rem; break-after: avoid } h3, h4 { break-after: avoid } tr {

@@ -7,73 +7,75 @@ from typing import Any
 import jax
 import numpy as np
 
+from mdm_jax.app import replay
 from mdm_jax.app.canvas import make_canvas
+from mdm_jax.app.how import check, choose, choose_denoiser
 from mdm_jax.app.output import figure, finite, show
-from mdm_jax.sampling import Revealed, sample
+from mdm_jax.sampling import FILLED, Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed
-from mdm_jax.theory import plans, schedule_text
-from mdm_jax.theory.plans import Plan
 from mdm_jax.training import Run, load
 
-STEPS = 16
-"""Unless others are asked for, or the model is shorter."""
-
 BLANK = "\N{WHITE SQUARE}"
+REPLAY_SECONDS = 6.0
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw and print samples."""
+    """Draw, perhaps replay, and print samples."""
     temperature = options.temperature
+    if temperature is None:
+        temperature = 0.0 if options.preset == "llada" else 1.0
     require(options.rows >= 1, "--rows", options.rows, "at least 1")
     require(math.isfinite(temperature) and temperature >= 0, "--temperature", temperature, "0 or more, and finite")
     require_seed("--seed", options.seed)
-    if options.plan is not None and options.steps is not None:
-        raise InputError("--steps cannot be given beside --plan: a plan has its own number of steps.")
+    check(options)
     if options.infill is None and options.blank is not None:
         raise InputError("--blank must be given beside --infill: it stands for the blanks of that text.")
+    seconds = _replay_seconds(options)
     trained = load(options.directory)
     canvas = choose_canvas(trained, options)
-    plan = choose_plan(trained, options, int((canvas == trained.denoiser.mask_id).sum()))
+    chosen = choose(trained, options, canvas)
+    denoiser, context = choose_denoiser(trained, options, canvas)
     drawn = sample(
-        trained.denoiser,
+        denoiser,
         trained.params,
-        plan,
+        chosen.how,
         options.rows,
         key=jax.random.key(options.seed),
         canvas=canvas,
         temperature=temperature,
+        context=context,
+        record=None if seconds is None else tokens_of,
+        frames=None if seconds is None else chosen.frames,
     )
+    if seconds is not None:
+        replay.show(replay.recordings(canvas, drawn, denoiser), trained.vocabulary, seconds)
+    law = {"temperature": temperature} | {name: getattr(options, name) for name in ("top_k", "top_p", "guidance")}
     result = {
-        "plan": plan.to_json(),
-        "temperature": temperature,
+        "how": chosen.to_json(),
+        "plan": None if chosen.plan is None else chosen.plan.to_json(),
+        **law,
         "seed": options.seed,
         "passes": int(drawn.passes),
         "samples": as_rows(trained, drawn),
     }
-    blocks = [
-        f"── sample {i}: {row['nfe']} passes, log-probability along its path {figure(row['log_prob'], '.1f')} nats\n"
-        + row["text"]
-        for i, row in enumerate(result["samples"])
-    ]
-    show(result, f"plan {plan.name}, {plan.steps} steps\n" + "\n".join(blocks), options.json)
+    unsaid = {("temperature", 1.0)}
+    said = [f"{n.replace('_', '-')} {v:g}" for n, v in law.items() if v is not None and (n, v) not in unsaid]
+    text = "\n".join([", ".join([str(chosen), *said]), *(_shown(i, row) for i, row in enumerate(result["samples"]))])
+    show(result, text, options.json)
 
 
-def choose_plan(trained: Run, options: argparse.Namespace, free: int) -> Plan:
-    """The plan file, the schedule rounded to ``--steps``, or the run's own optimum for ``--steps``.
-
-    A plan of the run's length is scaled to the ``free`` positions; one made for so many fits as it is.
-    """
-    length = trained.settings.length
-    if options.plan is not None:
-        plan = plans.load(options.plan)
-        wanted = f"a plan of length {length}, this run's" + ("" if free == length else f", or {free}, what is free")
-        require(plan.length in (length, free), "--plan", f"{options.plan} of length {plan.length}", wanted)
-        return plan
-    steps = min(STEPS, length) if options.steps is None else options.steps
-    require(1 <= steps <= length, "--steps", steps, f"from 1 to {length}")
-    if options.schedule is not None:
-        return plans.from_schedule(schedule_text.parse(options.schedule), length, steps)
-    return plans.optimal(trained.profile, steps)
+def _replay_seconds(options: argparse.Namespace) -> float | None:
+    """How long a replay takes; ``None`` if there is none."""
+    seconds = options.replay_seconds
+    if not options.replay:
+        if seconds is not None:
+            raise InputError("--replay-seconds must be given beside --replay: it says how long that takes.")
+        return None
+    if options.json:
+        raise InputError("--replay cannot be given beside --json: it is for eyes; JSON has each token's reveal_step.")
+    seconds = REPLAY_SECONDS if seconds is None else seconds
+    require(0 <= seconds <= 3600, "--replay-seconds", seconds, "from 0 to 3600")
+    return seconds
 
 
 def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
@@ -84,19 +86,31 @@ def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
     return make_canvas(trained, "--prompt", options.prompt)
 
 
-def as_rows(trained: Run, drawn: Revealed) -> list[dict[str, Any]]:
-    """Samples as JSON: text, the piece at each position, its step, passes, log-probability."""
+def as_rows(trained: Run, drawn: Sampled) -> list[dict[str, Any]]:
+    """Samples as JSON: text (up to its end, if it has one), the piece at each position, its step, passes, what is still
+    masked, log-probability (``None`` where it is not defined).
+    """
     rows = []
-    for tokens, step, nfe, log_prob in zip(
-        *map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.log_prob))
+    for tokens, step, nfe, remaining, log_prob in zip(
+        *map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.remaining, drawn.log_prob))
     ):
+        written = 1 + np.flatnonzero(step != FILLED)[-1:].sum()
         rows.append(
             {
-                "text": trained.vocabulary.decode(tokens),
+                "text": trained.vocabulary.decode(tokens[:written]),
                 "pieces": trained.vocabulary.pieces(tokens),
                 "reveal_step": step.tolist(),
                 "nfe": int(nfe),
+                "remaining": int(remaining),
                 "log_prob": finite(float(log_prob)),
             }
         )
     return rows
+
+
+def _shown(i: int, row: dict[str, Any]) -> str:
+    """One sample for a person."""
+    path = "not defined" if row["log_prob"] is None else f"{figure(row['log_prob'], '.1f')} nats"
+    left = f", {row['remaining']} still masked" if row["remaining"] else ""
+    passes = "1 pass" if row["nfe"] == 1 else f"{row['nfe']} passes"
+    return f"── sample {i}: {passes}, log-probability along its path {path}{left}\n{row['text']}"

@@ -25,6 +25,9 @@ _MOST_PIECES = 24_000
 _MOST_ROWS = 3
 """Samples shown of one plan."""
 
+_PLAY_SECONDS = 4.0
+"""How long the first sample of each plan takes to be written before the reader's eyes."""
+
 
 def training(files: RunFiles) -> str:
     """The loss curve, and the model beside simpler ones."""
@@ -183,7 +186,7 @@ def samples(files: RunFiles) -> str:
     for budget in sorted({panel["budget"] for panel in panels}):
         row = sorted((p for p in panels if p["budget"] == budget), key=lambda panel: roles.index(panel["role"]))
         cells = "".join(_panel(panel, drawn, _MOST_PIECES // len(panels), files) for panel in row)
-        blocks.append(f'<h3>{budget} steps</h3><div class="samples">{cells}</div>')
+        blocks.append(f'<h3>{budget} steps</h3>{page.again()}<div class="samples">{cells}</div>')
     picture = files.numbers is not None and files.numbers.shape is not None
     reference = drawn["reference_score"]
     real = "" if reference is None else f" Held-out {files.kind} scores {reference:.2f} on average."
@@ -235,20 +238,21 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFi
     beside = "" if reference is None else f" (held-out {files.kind}: {reference:.2f})"
     notation = files.numbers
     longest = max((len(row["pieces"]) for row in panel["rows"]), default=1)
-    for row in panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]:
+    pace = _PLAY_SECONDS / max(panel["budget"], 1)  # plans side by side keep the same time
+    for i, row in enumerate(panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]):
         score = "no score" if row["score"] is None else f"{drawn['score_name']}: {row['score']:.2f}{beside}"
-        parts.append(_sample(row, panel["steps"], most, notation))
+        parts.append(_sample(row, panel["steps"], most, notation, None if i else pace))
         parts.append(f"<p>{escape(score)} · {row['nfe']:,} forward passes</p>")
     return "".join(parts) + "</div>"
 
 
-def _sample(row: dict[str, Any], steps: int, most: int, notation: Numbers | None) -> str:
-    """One sample as a picture, where it is one, or else as text."""
+def _sample(row: dict[str, Any], steps: int, most: int, notation: Numbers | None, seconds: float | None = None) -> str:
+    """One sample as a picture, where it is one, or else as text; ``seconds`` per step if it is to be animated."""
     pieces, shape = row["pieces"], notation.shape if notation else None
     if notation and shape and len(pieces) == shape[0] * shape[1] and all(map(is_number, pieces)):
         levels = [min(int(piece), notation.size - 1) for piece in pieces]
-        return page.picture(levels, row["reveal_step"], steps, notation.size - 1, shape[1])
-    return page.sample(pieces, row["reveal_step"], steps, most)
+        return page.picture(levels, row["reveal_step"], steps, notation.size - 1, shape[1], seconds)
+    return page.sample(pieces, row["reveal_step"], steps, most, seconds)
 
 
 def _missing(sentence: str, command: str) -> str:

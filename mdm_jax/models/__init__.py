@@ -1,4 +1,4 @@
-"""Models: the denoiser contract, adapters to it, and a transformer that meets it."""
+"""Models: the denoiser contract, adapters to it, wrappers around it, and a transformer that meets it."""
 
 import dataclasses
 from typing import Any
@@ -6,20 +6,30 @@ from typing import Any
 from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
 from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, logits
 from mdm_jax.models.transformer import Transformer, transformer
+from mdm_jax.models.wrappers import Guidance, banned, guidance, guided, hooked, shifted, tempered, top_k, top_p
 from mdm_jax.support.errors import InputError, require
 
 __all__ = [
     "Context",
     "Denoiser",
+    "Guidance",
     "Initialisable",
     "Params",
     "Transformer",
+    "banned",
     "describe",
     "from_description",
     "from_function",
     "from_linen",
     "from_nnx",
+    "guidance",
+    "guided",
+    "hooked",
     "logits",
+    "shifted",
+    "tempered",
+    "top_k",
+    "top_p",
     "transformer",
 ]
 

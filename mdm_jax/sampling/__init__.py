@@ -1,7 +1,7 @@
-"""Sampling: reveal steps made before the loop, one compiled loop that follows them."""
+"""Sampling: orders made before one compiled loop that follows them, and another loop that looks before it chooses."""
 
+from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.sampling.orders import (
-    GIVEN,
     ancestral_order,
     first_hitting,
     grid_fractions,
@@ -11,13 +11,26 @@ from mdm_jax.sampling.orders import (
     plan_knots,
     random_order,
 )
-from mdm_jax.sampling.reveal import Revealed, path_log_prob, reveal
-from mdm_jax.sampling.sample import sample
+from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
+from mdm_jax.sampling.reveal import path_log_prob, reveal
+from mdm_jax.sampling.rule import Choice, Rule, View
+from mdm_jax.sampling.sample import Blind, How, canvas_of, sample
+from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
+from mdm_jax.sampling.unmask import unmask
 
 __all__ = [
+    "FILLED",
     "GIVEN",
-    "Revealed",
+    "Blind",
+    "Choice",
+    "Frame",
+    "How",
+    "Record",
+    "Rule",
+    "Sampled",
+    "View",
     "ancestral_order",
+    "canvas_of",
     "first_hitting",
     "grid_fractions",
     "in_blocks",
@@ -25,7 +38,12 @@ __all__ = [
     "left_to_right",
     "path_log_prob",
     "plan_knots",
+    "presets",
     "random_order",
+    "readings",
     "reveal",
+    "rules",
     "sample",
+    "tokens_of",
+    "unmask",
 ]

@@ -27,13 +27,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from mdm_jax.sampling.draws import position_bits
+from mdm_jax.sampling.draws import position_bits, uniform
+from mdm_jax.sampling.result import GIVEN
 from mdm_jax.support.errors import require
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 
-GIVEN = -1
-"""The reveal step of a position that is not to be sampled."""
 _LAST = np.uint32(0x80000000)
 
 
@@ -78,8 +77,7 @@ def ancestral_order(
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
     """
-    coin = (_bits(key, free, row_ids) >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)  # in [0, 1)
-    return _steps(fractions, coin, free)
+    return _steps(fractions, uniform(_bits(key, free, row_ids)), free)
 
 
 @jax.jit
@@ -197,15 +195,19 @@ def _ranks_of(values: Array) -> Int[Array, "rows length"]:
     return jnp.argsort(jnp.argsort(values, axis=-1), axis=-1)
 
 
+def scaled_knots(knots: Int[Array, "plans knots"], count: Int[Array, "rows one"]) -> Int[Array, "rows knots"]:
+    """The knots of plans scaled to ``count`` tokens and rounded; one plan serves every row."""
+    planned = knots[:, -1:]
+    return (knots * count + planned // 2) // planned
+
+
 def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:
     """The step of each free position from its rank among them, under the row's plan scaled to their number."""
     length = free.shape[1]
     fits = length * (knots.shape[1] - 1) < 2**31
     require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
-    planned = knots[:, -1:]
     count = jnp.sum(free, axis=-1, keepdims=True, dtype=jnp.int32)
-    scaled = (knots * count + planned // 2) // planned
-    return _steps(scaled, rank, free)
+    return _steps(scaled_knots(knots, count), rank, free)
 
 
 def _steps(knots: Array, at: Array, free: Array) -> Int[Array, "rows length"]:

@@ -1,14 +1,13 @@
 """The blind loop: reveal each position at its appointed step.
 
 At each step the whole sequence is encoded once; only the (row, position) pairs whose step it is are read out, drawn
-and written. The pairs are found by one sort before the loop and processed in chunks of a fixed shape, so the cost
-follows the data while the shape never changes: every schedule, budget, prompt and temperature runs the same
-executable.
+and written. The pairs are found by one sort before the loop and processed in chunks of fixed shapes, so the cost
+follows the data while no shape changes: every schedule, budget, prompt and temperature runs the same executable.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,34 +16,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.sampling import draws
-
-CHUNK = 128
-"""Positions read out together."""
-
-
-class Revealed(NamedTuple):
-    """What a sampler returns.
-
-    Attributes:
-        tokens: int32[rows, length].
-        nfe: int32[rows], denoiser passes that each row needed (its number of non-empty steps, times the passes that
-            one encoding costs).
-        passes: int32[], denoiser passes of the whole batch: the largest budget among its rows, or more where rows
-            skip different steps.
-        remaining: int32[rows], positions still masked (0 unless the denoiser returned a mask).
-        reveal_step: int32[rows, length], the step at which each position was revealed, -1 where it was given.
-        log_prob: float32[rows], log-probability of the drawn tokens along the path that was taken, nats.
-    """
-
-    tokens: Int[Array, "rows length"]
-    nfe: Int[Array, " rows"]
-    passes: Int[Array, ""]
-    remaining: Int[Array, " rows"]
-    reveal_step: Int[Array, "rows length"]
-    log_prob: Float[Array, " rows"]
+from mdm_jax.sampling.chunks import chunk_size, in_chunks
+from mdm_jax.sampling.result import GIVEN, Sampled
+from mdm_jax.sampling.trajectory import Frame, Record, begin, put
 
 
-@functools.partial(jax.jit, static_argnames=("denoiser", "chunk"))
+@functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
 def reveal(
     denoiser: Denoiser,
     params: Params,
@@ -54,8 +31,10 @@ def reveal(
     temperature: ArrayLike = 1.0,
     context: Context = None,
     row_ids: Int[Array, " rows"] | None = None,
-    chunk: int = CHUNK,
-) -> Revealed:
+    chunk: int | None = None,
+    record: Record | None = None,
+    frames: int | None = None,
+) -> Sampled:
     """Sample every position at its step.
 
     Args:
@@ -67,10 +46,13 @@ def reveal(
         temperature: divides the logits; 0 is the argmax.
         context: passed to the denoiser, leading axis ``rows``.
         row_ids: int32[rows], the ``r`` of each row's draws; ``0 .. rows - 1`` if left out.
-        chunk: positions read out together; the result does not depend on it but for rounding.
+        chunk: positions read out together, if not chosen by the library (see :mod:`mdm_jax.sampling.chunks`).
+        record: called after every step with a :class:`~mdm_jax.sampling.trajectory.Frame`; what it returns is stacked
+            in ``trajectory`` (static: define it once).
+        frames: how many steps the trajectory has room for; ``length`` if left out. Later ones are dropped.
 
     Returns:
-        :class:`Revealed`.
+        :class:`~mdm_jax.sampling.result.Sampled`.
     """
     ids = jnp.arange(tokens.shape[0]) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
@@ -78,15 +60,19 @@ def reveal(
     def draw(logits: Array, row: Array, position: Array) -> tuple[Array, Array]:
         return draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
 
-    canvas = jnp.where(reveal_step < 0, tokens, denoiser.mask_id).astype(jnp.int32)
-    final, log_prob, steps = _walk(denoiser, params, canvas, reveal_step, draw, context, chunk)
-    return Revealed(
+    canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
+    final, log_prob, steps, trajectory = _walk(
+        denoiser, params, canvas, reveal_step, draw, context, chunk, record, frames
+    )
+    return Sampled(
         tokens=final,
         nfe=denoiser.passes * _distinct_steps(reveal_step),
         passes=denoiser.passes * steps,
         remaining=jnp.sum((final == denoiser.mask_id) & (reveal_step >= 0), axis=-1, dtype=jnp.int32),
         reveal_step=reveal_step.astype(jnp.int32),
         log_prob=log_prob,
+        steps=steps,
+        trajectory=trajectory,
     )
 
 
@@ -97,7 +83,7 @@ def path_log_prob(
     tokens: Int[Array, "rows length"],
     reveal_step: Int[Array, "rows length"],
     context: Context = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Float[Array, " rows"]:
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
@@ -107,9 +93,10 @@ def path_log_prob(
         denoiser: the model.
         params: its parameters.
         tokens: int32[rows, length], complete sequences.
-        reveal_step: int32[rows, length]; positions with -1 are given and not scored.
+        reveal_step: int32[rows, length]; positions with -1 are given and not scored, other negative ones (behind the
+            end of a sequence) stay masked and are not scored.
         context: passed to the denoiser.
-        chunk: positions read out together.
+        chunk: positions read out together, if not chosen by the library.
 
     Returns:
         float32[rows], nats, at temperature 1.
@@ -121,8 +108,8 @@ def path_log_prob(
         given = flat[row * length + position]
         return given, draws.log_prob_of(logits, given)
 
-    canvas = jnp.where(reveal_step < 0, tokens, denoiser.mask_id).astype(jnp.int32)
-    return _walk(denoiser, params, canvas, reveal_step, force, context, chunk)[1]
+    canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
+    return _walk(denoiser, params, canvas, reveal_step, force, context, chunk, None, None)[1]
 
 
 Choose = Callable[[Array, Array, Array], tuple[Array, Array]]
@@ -136,44 +123,51 @@ def _walk(
     reveal_step: Array,
     choose: Choose,
     context: Context,
-    chunk: int,
-) -> tuple[Array, Array, Array]:
-    """Fill ``canvas`` step by step; returns the tokens, each row's summed log-probability and the encodings made."""
+    chunk: int | None,
+    record: Record | None,
+    frames: int | None,
+) -> tuple[Array, Array, Array, Any]:
+    """Fill ``canvas`` step by step; returns tokens, each row's summed log-probability, encodings made, trajectory."""
     rows, length = canvas.shape
     total = rows * length
-    chunk = min(chunk, total)
+    size = chunk_size(denoiser.vocab_size) if chunk is None else chunk
     steps = reveal_step.reshape(-1)
     pairs = jnp.argsort(steps)  # stable: within a step, by row and position
     steps = steps[pairs]
 
-    def one_step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        cursor, flat, log_prob, encodings = state
+    def one_step(state: tuple[Array, Array, Array, Array, Any]) -> tuple[Array, Array, Array, Array, Any]:
+        cursor, flat, log_prob, encodings, trajectory = state
         hidden = denoiser.encode(params, flat.reshape(rows, length), context)
         hidden = hidden.reshape(total, hidden.shape[-1])
-        end = jnp.searchsorted(steps, steps[cursor], side="right")
+        end = jnp.searchsorted(steps, steps[cursor], side="right").astype(cursor.dtype)
 
-        def one_chunk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            cursor, flat, log_prob = state
-            at = cursor + jnp.arange(chunk)
-            inside = at < end
-            pair = pairs[jnp.minimum(at, total - 1)]
+        def one_chunk(written: tuple[Array, Array], pair: Array, inside: Array) -> tuple[Array, Array]:
+            flat, log_prob = written
             row, position = pair // length, pair % length
             tokens, gain = choose(denoiser.readout(params, hidden[pair]), row, position)
             flat = flat.at[jnp.where(inside, pair, total)].set(tokens, mode="drop")
-            log_prob = log_prob.at[row].add(jnp.where(inside, gain, 0.0))
-            return jnp.minimum(cursor + chunk, end), flat, log_prob
+            return flat, log_prob.at[row].add(jnp.where(inside, gain, 0.0))
 
-        cursor, flat, log_prob = jax.lax.while_loop(lambda s: s[0] < end, one_chunk, (cursor, flat, log_prob))
-        return cursor, flat, log_prob, encodings + 1
+        flat, log_prob = in_chunks(pairs, cursor, end, size, one_chunk, (flat, log_prob))
+        if record is not None:
+            trajectory = put(trajectory, encodings, record(Frame(encodings, flat.reshape(rows, length))))
+        return end, flat, log_prob, encodings + 1, trajectory
 
+    first = Frame(jnp.zeros((), jnp.int32), canvas)
     start = jnp.searchsorted(steps, 0)
-    state = (start, canvas.reshape(-1), jnp.zeros(rows, jnp.float32), jnp.zeros((), jnp.int32))
-    _, flat, log_prob, encodings = jax.lax.while_loop(lambda s: s[0] < total, one_step, state)
-    return flat.reshape(rows, length), log_prob, encodings
+    state = (
+        start,
+        canvas.reshape(-1),
+        jnp.zeros(rows, jnp.float32),
+        jnp.zeros((), jnp.int32),
+        begin(record, first, length if frames is None else frames),
+    )
+    _, flat, log_prob, encodings, trajectory = jax.lax.while_loop(lambda s: s[0] < total, one_step, state)
+    return flat.reshape(rows, length), log_prob, encodings, trajectory
 
 
 def _distinct_steps(reveal_step: Array) -> Array:
-    """Number of different steps (-1 not counted) in each row: int32[rows]."""
+    """Number of different steps (negative ones not counted) in each row: int32[rows]."""
     ordered = jnp.sort(reveal_step, axis=-1)
     first = jnp.concatenate([jnp.ones_like(ordered[:, :1], bool), ordered[:, 1:] != ordered[:, :-1]], axis=-1)
     return jnp.sum(first & (ordered >= 0), axis=-1, dtype=jnp.int32)

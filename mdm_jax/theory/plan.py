@@ -76,7 +76,7 @@ def load(path: str | Path) -> Plan:
     """
     value = read_json(path, "a plan")
     if isinstance(value, dict) and value.get("format") == GRID_FORMAT:
-        raise InputError(f"{path} is not a plan: it is a grid, with random sizes, and samplers take fixed sizes only.")
+        raise InputError(f"{path} is not a plan: it is a grid, with random sizes (grids.load reads it).")
     name = Path(path).stem
 
     def plan(value: dict[str, Any]) -> Plan:

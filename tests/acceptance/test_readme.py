@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -25,7 +26,7 @@ def test_the_tour_of_energies_runs():
 
 def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     """The Python blocks about models, word for word but for the size of the training."""
-    code, _, tuning = BLOCKS
+    code, _, tuning, _ = BLOCKS
     for shown, small in (
         ("width=128, depth=3", "width=16, depth=1"),
         ("steps=1600", "steps=3"),
@@ -49,6 +50,22 @@ def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     assert names["found"].plan(8).steps <= 8
     assert names["h"].nelbo() > 0
     assert (tmp_path / "profile.json").exists()
+
+
+@pytest.mark.thorough
+def test_the_tour_of_samplers_runs():
+    """Word for word, on an untrained model; it compiles some seven loops."""
+    import mdm_jax as mdm
+    from mdm_jax.theory import plans
+
+    task, key = mdm.tasks.text(length=128), jax.random.key(0)
+    model = mdm.models.transformer(task.vocab_size, width=16, depth=1)
+    run = SimpleNamespace(params=model.init(key, 128))
+    names: dict = {"model": model, "run": run, "task": task, "key": key, "plans": plans, "best": plans.uniform(128, 16)}
+    with jax.numpy_rank_promotion("allow"):  # a user's setting
+        exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    assert names["out"].nfe.tolist() == [32, 32]  # guidance costs two passes a step
+    assert names["rule"].steps.tolist() == [64]
 
 
 @pytest.mark.core

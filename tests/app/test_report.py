@@ -469,6 +469,47 @@ def test_samples_show_steps_given_characters_and_line_breaks():
     assert page.sample(["a"] * 9, [0] * 9, steps=1, most=4).count("aaaa") == 1
 
 
+@pytest.mark.core
+def test_the_first_sample_of_each_plan_is_written_step_by_step(brief):
+    """Pieces know their step, the style makes a delay of it; where nothing may move the page is as it always was."""
+    shown = sections.samples(run_files.read(brief[0]))
+    assert shown.count('<pre class="sample play" style="--d:0.5s">') == 2  # 4 seconds, 8 steps, two plans side by side
+    assert shown.count('<pre class="sample">') == 2
+    assert shown.count('<button type="button" class="again">') == 1
+    moving, standing = (part.partition("</pre>")[0] for part in re.split('<pre class="sample[^>]*>', shown)[1:3])
+    timed = re.findall(r'<i class="r\d+" style="--s:(\d+)" title="step (\d+)">', moving)
+    assert {(int(s) + 1, int(step)) for s, step in timed} == {(step, step) for step in range(1, 9)}
+    assert moving.count("<i ") == len(timed)
+    assert "--s" not in standing
+    before, _, rest = page._STYLE.partition("@media screen and (prefers-reduced-motion: no-preference) {")
+    inside = rest.partition("@keyframes")[0]
+    assert "animation" not in before
+    assert ".again { display: none }" in before
+    assert inside.count("{") == inside.count("}") - 1
+    assert rest.count("animation") == inside.count("animation") == 3
+
+
+@pytest.mark.core
+def test_a_picture_is_uncovered_step_by_step():
+    standing = page.picture([0, 8, 16, 8], [-1, 0, 1, 1], 2, 16, 4)
+    moving = page.picture([0, 8, 16, 8], [-1, 0, 1, 1], 2, 16, 4, seconds=2.0)
+    covers = (
+        '<path class="cover" d="M1 0h1v1h-1z" style="--s:0"/>'
+        '<path class="cover" d="M2 0h1v1h-1zM3 0h1v1h-1z" style="--s:1"/>'
+    )
+    assert moving.count(covers) == 2
+    plain = moving.replace(covers, "").replace('class="picture play" style="--d:2s"', 'class="picture"')
+    assert plain == standing
+
+
+@pytest.mark.core
+def test_what_lies_behind_the_end_of_a_sequence_is_neither_given_nor_revealed():
+    shown = page.sample(["a", "b", "c"], [-1, 0, -2], steps=1, most=9, seconds=1.0)
+    assert '<u class="filled" title="behind the end">c</u>' in shown
+    assert '<u class="given" title="given">a</u>' in shown
+    assert "<title>behind the end</title>" in page.picture([1, 1], [0, -2], 1, 1, 2)
+
+
 def test_many_long_samples_stay_below_two_megabytes(copy):
     samples = json.loads(copy.samples.read_text())
     row = {"pieces": ["x"] * 2048, "reveal_step": list(range(2048)), "nfe": 2048, "score": None}

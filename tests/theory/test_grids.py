@@ -167,7 +167,7 @@ def test_file_round_trip(tmp_path):
     assert again.fractions.tolist() == grid.fractions.tolist()
     assert again.to_json() == grid.to_json()
     assert again.steps == 5
-    with pytest.raises(InputError, match=r"is not a plan: it is a grid, with random sizes, and samplers take fixed"):
+    with pytest.raises(InputError, match=r"is not a plan: it is a grid, with random sizes"):
         plans.load(path)
     with pytest.raises(InputError, match=r"is not a grid: its format must be"):
         grids.load(plans.uniform(4, 2).save(tmp_path / "plan.json"))

@@ -1,0 +1,585 @@
+"""Sampling costs little more than the encodings it cannot do without, and far less than public code pays.
+
+Everything on one transformer (width 128, 4 layers), batch 16, length 128; ratios of paired, alternating repeats.
+
+* The *floor* is one compiled scan of K encodings. The *references* are the same scan plus what no sampler can leave
+  out, laid out beforehand: for a blind order logits and a draw of each position once (keys ready, positions in order,
+  chunks that fit exactly); for the order by greatest probability the greatest logit, its token and the logsumexp of
+  the positions that are still masked at each step, without sorting, choosing, gathering or scattering. Ours is timed
+  as a user calls it: ``sample(...)``, its checks, its random order and its log-probabilities included.
+* The *peers* (``experiments/peers.py``) are the ways of MDLM, LLaDA and MD4 on the same weights; where there are two
+  versions of one (PyTorch, the optional extra ``torch``, and JAX) the verdict looks at the faster.
+* Memory is the temporary memory of compiled programs at batch 64, length 256; they are not run.
+* Compilation: the first call of ``sample`` for several K, each with all caches cleared, and the executables that all
+  these K together leave behind.
+* Parts: what reading out and drawing cost, operation by operation, for as many positions as one batch has.
+"""
+
+import dataclasses
+import functools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from matplotlib.figure import Figure
+
+from experiments import peers
+from experiments.common import Experiment, Verdict, alternate, paired_ratio
+from mdm_jax import models
+from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.sampling import draws, rules, sample
+from mdm_jax.theory import plans
+
+BATCH, LENGTH = 16, 128
+CHUNK = 128
+"""Positions that a reference reads out together: of 32, 128, 512 and 2048 the fastest at 32,768 tokens."""
+FLOOR, BLIND, BLIND_REFERENCE = "floor", "blind", "blind reference"
+SUREST, SUREST_REFERENCE = "surest", "surest reference"
+BLIND_LIMIT, SUREST_LIMIT = 1.10, 1.15
+TIMES_FASTER = {"blind": {1024: 2.5, 32768: 30.0}, "surest": {32768: 3.0}}
+"""Claimed advantage over every peer, by vocabulary."""
+MEMORY_LIMIT = {"blind": 1 / 10, "surest": 1 / 4}
+COMPILE_LIMIT, COMPILE_SPREAD = 10.0, 1.5
+"""Seconds, and the slowest over the fastest compilation: more than that would not be noise."""
+
+Ratio = dict[str, float]
+Variants = dict[str, Callable[[], object]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How much one run measures."""
+
+    depth: int = 4
+    vocabs: Sequence[int] = (32, 1024, 32768)
+    steps: Sequence[int] = (16, 64)
+    rounds: int = 9
+    peer_rounds: int = 3
+    large: int = 32768
+    """From this vocabulary on ``rounds_at_large`` repeats, and peers only for the first of ``steps``."""
+    rounds_at_large: int = 5
+    peer_rounds_at_large: int = 1
+    memory: tuple[int, int, int] = (64, 256, 32768)
+    """Rows, length, vocabulary."""
+    compile_steps: Sequence[int] = (1, 16, 64, 256)
+    compile_length: int = 256
+    quick: bool = False
+
+    def rounds_of(self, vocab: int, peer: bool) -> int:
+        if vocab >= self.large:
+            return self.peer_rounds_at_large if peer else self.rounds_at_large
+        return self.peer_rounds if peer else self.rounds
+
+    def peer_steps(self, vocab: int) -> Sequence[int]:
+        return self.steps[:1] if vocab >= self.large else self.steps
+
+
+QUICK = Extent(1, (256,), (8,), 2, 1, memory=(16, 64, 1024), compile_steps=(1, 64), compile_length=64, quick=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    denoiser: LinenDenoiser
+    params: Any
+
+
+def run(experiment: Experiment) -> None:
+    """All parts, one after the other; compilation last, since it clears the caches."""
+    extent = QUICK if experiment.quick else Extent()
+    cells, against, parts = [], [], []
+    for vocab in extent.vocabs:
+        model = make_model(vocab, LENGTH, extent.depth)
+        parts.append({"vocabulary": vocab, "milliseconds": cost_of_parts(model, extent)})
+        for steps in extent.steps:
+            cells.append(beside_references(model, steps, extent))
+            if steps in extent.peer_steps(vocab):
+                against.append(beside_peers(model, steps, extent))
+    memory = temporary_memory(*extent.memory)
+    compilation = compile_times(extent)
+    claims = judge(cells, against, memory, compilation)
+    report(cells, against, memory, compilation, parts, claims)
+    results = {
+        "batch": BATCH,
+        "length": LENGTH,
+        "claims": claims,
+        "beside_references": cells,
+        "beside_peers": against,
+        "temporary_memory": memory,
+        "compilation": compilation,
+        "parts_of_one_batch": parts,
+        "pytorch": peers.HAS_TORCH,
+        "repeats": {
+            "references": [extent.rounds, extent.rounds_at_large],
+            "peers": [extent.peer_rounds, extent.peer_rounds_at_large],
+            "note": f"second number: from {extent.large} tokens on, where peers run with {extent.steps[0]} steps only",
+        },
+    }
+    claim = (
+        f"a blind order takes at most {BLIND_LIMIT:.2f} and the order by greatest probability at most "
+        f"{SUREST_LIMIT:.2f} of the work that cannot be avoided; both are faster than public code by the factors in "
+        "'claims', with less memory, and compile once for every number of steps"
+    )
+    experiment.finish(claim, overall([c["verdict"] for c in claims.values()]), results, picture(cells, against))
+
+
+def make_model(vocab: int, length: int, depth: int) -> Model:
+    """The transformer with every weight perturbed: its outputs start at zero, and equal logits are no test."""
+    denoiser = models.transformer(vocab, length=length, width=128, depth=depth)
+    rng = np.random.default_rng(0)
+    params = denoiser.init(jax.random.key(0), length)
+    return Model(denoiser, jax.tree.map(lambda x: x + 0.05 * rng.standard_normal(x.shape, np.float32), params))
+
+
+# The floor and the references.
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser", "steps"))
+def floor(denoiser: LinenDenoiser, params: Any, tokens: jax.Array, steps: int) -> jax.Array:
+    """``steps`` encodings, each of tokens that depend on the one before, so that none can leave the loop."""
+
+    def encoding(tokens: jax.Array, _: None) -> tuple[jax.Array, None]:
+        hidden = denoiser.encode(params, tokens)
+        never = jnp.sum(hidden, axis=-1) > 1e30
+        return jnp.where(never, 0, tokens), None
+
+    return lax.scan(encoding, tokens, None, steps)[0]
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser", "steps"))
+def blind_reference(
+    denoiser: LinenDenoiser, params: Any, tokens: jax.Array, keys: jax.Array, temperature: jax.Array, steps: int
+) -> jax.Array:
+    """The floor, and at each step logits and a draw of the next ``rows x length / steps`` positions."""
+    total = tokens.size
+    share = total // steps
+
+    def step(flat: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
+        hidden = denoiser.encode(params, flat.reshape(tokens.shape))
+        hidden = hidden.reshape(total, -1)
+        for start in range(0, share, CHUNK):
+            at, size = k * share + start, min(CHUNK, share - start)
+            logits = denoiser.readout(params, lax.dynamic_slice_in_dim(hidden, at, size))
+            drawn = draws.categorical(lax.dynamic_slice_in_dim(keys, at, size), logits, temperature)[0]
+            flat = lax.dynamic_update_slice_in_dim(flat, drawn, at, 0)
+        return flat, None
+
+    return lax.scan(step, tokens.reshape(-1), jnp.arange(steps))[0]
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser", "steps"))
+def surest_reference(
+    denoiser: LinenDenoiser, params: Any, tokens: jax.Array, steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """The floor, and at each step the greatest logit, its token and the logsumexp where masks would still be."""
+    total = tokens.size
+    share = total // steps
+    small = min(share, CHUNK)
+
+    def step(state: tuple[jax.Array, jax.Array], k: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        hidden = denoiser.encode(params, state[0].reshape(tokens.shape))
+        hidden = hidden.reshape(total, -1)
+
+        def chunk(start: jax.Array, size: int, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            logits = denoiser.readout(params, lax.dynamic_slice_in_dim(hidden, start, size))
+            best, largest, total_log = best_and_sum(logits)
+            flat = lax.dynamic_update_slice_in_dim(state[0], best, start, 0)
+            return flat, lax.dynamic_update_slice_in_dim(state[1], largest - total_log, start, 0)
+
+        # What is left after k steps are the last positions: whole chunks, then exactly the rest.
+        first = k * share
+        whole = (total - first) // CHUNK
+        rest = first + whole * CHUNK
+        state = lax.fori_loop(0, whole, lambda i, s: chunk(first + i * CHUNK, CHUNK, s), state)
+        state = lax.fori_loop(0, (total - rest) // small, lambda i, s: chunk(rest + i * small, small, s), state)
+        return state, None
+
+    return lax.scan(step, (tokens.reshape(-1), jnp.zeros(total)), jnp.arange(steps))[0]
+
+
+def best_and_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The token of the greatest logit, that logit, and the logsumexp: the fastest way that we know on CPU."""
+    best, largest = draws.best_of_blocks(draws.in_blocks(logits))
+    return best, largest, largest + jnp.log(jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1))
+
+
+def canvas_of(model: Model, rows: int = BATCH, length: int = LENGTH) -> jax.Array:
+    return jnp.full((rows, length), model.denoiser.mask_id, jnp.int32)
+
+
+def our_blind(model: Model, steps: int, length: int = LENGTH, rows: int = BATCH, seed: int = 0) -> jax.Array:
+    plan, key = plans.uniform(length, steps), jax.random.key(seed)
+    return sample(model.denoiser, model.params, plan, rows, key=key).tokens.block_until_ready()
+
+
+def our_surest(model: Model, steps: int, length: int = LENGTH, rows: int = BATCH, seed: int = 0) -> jax.Array:
+    rule, key = rules.surest(plans.uniform(length, steps)), jax.random.key(seed)
+    drawn = sample(model.denoiser, model.params, rule, rows, key=key, length=length, temperature=0.0)
+    return drawn.tokens.block_until_ready()
+
+
+OURS = {"blind": our_blind, "surest": our_surest}
+
+
+def beside_references(model: Model, steps: int, extent: Extent) -> dict[str, Any]:
+    """Floor, references and ours take turns; also twice the floor's steps, which must take twice the time."""
+    denoiser, params = model.denoiser, model.params
+    tokens = canvas_of(model)
+    rows, positions = jnp.divmod(jnp.arange(tokens.size), LENGTH)
+    keys = jax.block_until_ready(draws.position_keys(jax.random.key(0), rows, positions))
+    one = jnp.float32(1.0)
+    variants: Variants = {
+        FLOOR: lambda: floor(denoiser, params, tokens, steps).block_until_ready(),
+        "floor of twice the steps": lambda: floor(denoiser, params, tokens, 2 * steps).block_until_ready(),
+        BLIND_REFERENCE: lambda: blind_reference(denoiser, params, tokens, keys, one, steps).block_until_ready(),
+        BLIND: lambda: our_blind(model, steps),
+        SUREST_REFERENCE: lambda: jax.block_until_ready(surest_reference(denoiser, params, tokens, steps)),
+        SUREST: lambda: our_surest(model, steps),
+    }
+    if steps != extent.steps[0]:  # Once is enough, and twice 64 steps are slow.
+        del variants["floor of twice the steps"]
+    seconds = alternate(variants, extent.rounds_of(denoiser.vocab_size, peer=False))
+    ratios = {
+        "blind_over_reference": paired_ratio(seconds[BLIND], seconds[BLIND_REFERENCE]),
+        "surest_over_reference": paired_ratio(seconds[SUREST], seconds[SUREST_REFERENCE]),
+        "blind_over_floor": paired_ratio(seconds[BLIND], seconds[FLOOR]),
+        "surest_over_floor": paired_ratio(seconds[SUREST], seconds[FLOOR]),
+    }
+    if "floor of twice the steps" in seconds:
+        ratios["twice_the_steps_over_floor"] = paired_ratio(seconds["floor of twice the steps"], seconds[FLOOR])
+    return {"vocabulary": denoiser.vocab_size, "steps": steps, **ratios, "seconds": seconds}
+
+
+# The peers.
+
+
+def beside_peers(model: Model, steps: int, extent: Extent) -> dict[str, Any]:
+    """Ours and the peers take turns, for both kinds of order."""
+    task = (model.denoiser, model.params, BATCH, LENGTH)
+    vocab = model.denoiser.vocab_size
+    result: dict[str, Any] = {"vocabulary": vocab, "steps": steps}
+    for order, make in (("blind", peers.blind), ("surest", peers.surest)):
+        samplers = make(*task)
+        if extent.quick:
+            samplers = {name: samplers[name] for name in list(samplers)[-1:]}
+        complete = {name: bool((np.asarray(sampler(1, 0)) != vocab).all()) for name, sampler in samplers.items()}
+        ours = functools.partial(OURS[order], model, steps)
+        theirs = {name: eased(sampler, steps) for name, sampler in samplers.items()}
+        seconds = alternate({"ours": ours, **theirs}, extent.rounds_of(vocab, peer=True))
+        ratios = {name: paired_ratio(seconds[name], seconds["ours"]) for name in samplers}
+        result[order] = {"times_ours": ratios, "left_no_mask": complete, "seconds": seconds}
+    return result
+
+
+def eased(sampler: peers.Sampler, steps: int) -> Callable[[], object]:
+    """The sampler; its first call, which ``alternate`` does not time, makes two steps only: peers can take minutes."""
+    first = iter([min(2, steps)])
+    return lambda: sampler(next(first, steps), 1)
+
+
+# Memory and compilation.
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser",))
+def all_logits(denoiser: LinenDenoiser, params: Any, tokens: jax.Array, steps: jax.Array) -> jax.Array:
+    """The plainest loop: all logits of the batch, read once at each step."""
+
+    def step(_: jax.Array, tokens: jax.Array) -> jax.Array:
+        best = jnp.argmax(models.logits(denoiser, params, tokens), axis=-1).astype(jnp.int32)
+        return jnp.where(tokens == denoiser.mask_id, best, tokens)
+
+    return lax.fori_loop(0, steps, step, tokens)
+
+
+def temporary_memory(rows: int, length: int, vocab: int) -> dict[str, Any]:
+    """Bytes of temporaries, from shapes alone."""
+    denoiser = models.transformer(vocab, length=length, width=128, depth=4)
+    params = jax.eval_shape(lambda: denoiser.init(jax.random.key(0), length))
+    tokens, number = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    plan = plans.uniform(length, length // 2)
+
+    def ours(what: Any, temperature: float) -> jax.stages.Lowered:
+        draw = lambda params, key: sample(denoiser, params, what, rows, key=key, length=length, temperature=temperature)  # noqa: E731
+        return jax.jit(draw).lower(params, key)
+
+    lowered = {
+        "all logits": all_logits.lower(denoiser, params, tokens, number),
+        "blind": ours(plan, 1.0),
+        "surest": ours(rules.surest(plan), 0.0),
+    }
+    sizes = {name: temporaries(program) for name, program in lowered.items()}
+    return {
+        "rows": rows,
+        "length": length,
+        "vocabulary": vocab,
+        "bytes": sizes,
+        "over_all_logits": {order: sizes[order] / sizes["all logits"] for order in ("blind", "surest")},
+    }
+
+
+def temporaries(program: jax.stages.Lowered) -> int:
+    analysis: Any = program.compile().memory_analysis()
+    return analysis.temp_size_in_bytes
+
+
+def compile_times(extent: Extent) -> dict[str, Any]:
+    """Seconds that the first call of ``sample`` takes longer than the second, and executables left by all K."""
+    model = make_model(1024, extent.compile_length, extent.depth)
+    result: dict[str, Any] = {"length": extent.compile_length, "vocabulary": 1024}
+    for order, ours in OURS.items():
+        call = functools.partial(ours, model, length=extent.compile_length, rows=2)
+        seconds = {}
+        for steps in extent.compile_steps:
+            jax.clear_caches()
+            seconds[str(steps)] = timed(lambda: call(steps)) - timed(lambda: call(steps))  # noqa: B023
+        after_one = executables()  # of the last number of steps; then all others
+        for steps in extent.compile_steps[:-1]:
+            call(steps)
+        result[order] = {"seconds": seconds, "after_one_number_of_steps": after_one, "after_all": executables()}
+    return result
+
+
+def timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def executables() -> dict[str, int]:
+    """How many executables each compiled function of the sampling package holds, by name."""
+    modules = [m for name, m in sys.modules.items() if name.startswith("mdm_jax.sampling.")]
+    functions = {f"{f.__module__}.{f.__name__}": f for m in modules for f in vars(m).values() if is_compiled(f)}
+    return {name: size for name, f in functions.items() if (size := f._cache_size())}
+
+
+def is_compiled(value: Any) -> bool:
+    return hasattr(value, "_cache_size") and getattr(value, "__module__", "").startswith("mdm_jax.sampling")
+
+
+# What the parts cost.
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser", "read", "size"))
+def over_chunks(
+    denoiser: LinenDenoiser, params: Any, hidden: jax.Array, read: Callable[..., Any], keys: jax.Array, size: int
+) -> Any:
+    """``read(logits, keys)`` of every hidden vector, in chunks."""
+
+    def chunk(_: None, at: jax.Array) -> tuple[None, Any]:
+        logits = denoiser.readout(params, lax.dynamic_slice_in_dim(hidden, at, size))
+        return None, read(logits, lax.dynamic_slice_in_dim(keys, at, size))
+
+    return lax.scan(chunk, None, jnp.arange(0, len(hidden), size))[1]
+
+
+def race(logits: jax.Array, keys: jax.Array, mode: str) -> jax.Array:
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], jnp.float32, mode=mode))(keys)
+    return jnp.argmax(logits + noise, axis=-1)
+
+
+PARTS: dict[str, Callable[[jax.Array, jax.Array], Any]] = {
+    "logits, maximum": lambda logits, keys: jnp.max(logits, axis=-1),
+    "logits, argmax": lambda logits, keys: jnp.argmax(logits, axis=-1),
+    "logits, argmax by blocks": lambda logits, keys: draws.best_of_blocks(draws.in_blocks(logits)),
+    "logits, argmax by blocks, logsumexp": lambda logits, keys: best_and_sum(logits),
+    "logits, our draw": lambda logits, keys: draws.categorical(keys, logits, jnp.float32(1.0)),
+    "logits, Gumbel noise (JAX's default), argmax": lambda logits, keys: race(logits, keys, "low"),
+    "logits, Gumbel noise (full range), argmax": lambda logits, keys: race(logits, keys, "high"),
+}
+
+
+def cost_of_parts(model: Model, extent: Extent) -> dict[str, float]:
+    """Median milliseconds of reading out, and of reading out and drawing, ``BATCH x LENGTH`` positions."""
+    total = BATCH * LENGTH
+    hidden = jax.random.normal(jax.random.key(1), (total, 128))
+    keys = jax.random.split(jax.random.key(2), total)
+    calls: Variants = {name: functools.partial(read_all, model, hidden, read, keys) for name, read in PARTS.items()}
+    if extent.quick:
+        calls = {name: calls[name] for name in list(calls)[-3:]}
+    seconds = alternate(calls, extent.rounds_of(model.denoiser.vocab_size, peer=False))
+    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+
+
+def read_all(model: Model, hidden: jax.Array, read: Callable[..., Any], keys: jax.Array) -> None:
+    jax.block_until_ready(over_chunks(model.denoiser, model.params, hidden, read, keys, CHUNK))
+
+
+# Verdicts, tables, picture.
+
+
+def judge(
+    cells: list[dict[str, Any]], against: list[dict[str, Any]], memory: dict[str, Any], compilation: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """One verdict per claim, from the numbers."""
+    claims: dict[str, dict[str, Any]] = {}
+    for order, limit in (("blind", BLIND_LIMIT), ("surest", SUREST_LIMIT)):
+        values = {where(cell): cell[f"{order}_over_reference"]["median"] for cell in cells}
+        claims[f"{order}: at most {limit:.2f} of its reference"] = verdict_of(values, lambda x, most=limit: x <= most)
+    for order, wanted in TIMES_FASTER.items():
+        for vocab, least in wanted.items():
+            here = [cell for cell in against if cell["vocabulary"] == vocab]
+            values = {f"{peer}, {where(cell)}": x for cell in here for peer, x in fastest(cell[order]).items()}
+            name = f"{order}: at least {least:g} times as fast as peers at {vocab:,} tokens"
+            claims[name] = verdict_of(values, lambda x, least=least: x >= least)
+    for order, most in MEMORY_LIMIT.items():
+        name = f"{order}: at most 1/{1 / most:.0f} of the temporary memory of all logits"
+        claims[name] = verdict_of({"": memory["over_all_logits"][order]}, lambda x, most=most: x <= most)
+    for order in OURS:
+        seconds = compilation[order]["seconds"]
+        name = f"{order}: compiles in less than {COMPILE_LIMIT:g} s for every number of steps"
+        claims[name] = verdict_of(seconds, lambda x: x < COMPILE_LIMIT)
+        spread = max(seconds.values()) / min(seconds.values())
+        name = f"{order}: compile time does not depend on the number of steps (within a factor of {COMPILE_SPREAD})"
+        claims[name] = verdict_of({"": spread}, lambda x: x <= COMPILE_SPREAD)
+        more = sum(compilation[order]["after_all"].values()) - sum(
+            compilation[order]["after_one_number_of_steps"].values()
+        )
+        claims[f"{order}: executables added by further numbers of steps"] = verdict_of({"": more}, lambda x: x == 0)
+    return claims
+
+
+def where(cell: Mapping[str, Any]) -> str:
+    return f"{cell['vocabulary']} tokens, K = {cell['steps']}"
+
+
+def fastest(order: Mapping[str, Any]) -> dict[str, float]:
+    """For each peer the smaller of its versions' median ratios to ours."""
+    result: dict[str, float] = {}
+    for name, ratio in order["times_ours"].items():
+        peer = name.split(",")[0]
+        result[peer] = min(result.get(peer, float("inf")), ratio["median"])
+    return result
+
+
+def verdict_of(values: Mapping[str, float], good: Callable[[float], bool]) -> dict[str, Any]:
+    reached = {name: bool(good(value)) for name, value in values.items()}
+    if not reached:
+        return {"verdict": "not tested", "values": {}, "reached": {}}
+    verdict = "holds" if all(reached.values()) else "partly" if any(reached.values()) else "does not"
+    return {"verdict": verdict, "values": dict(values), "reached": reached}
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    tested = [verdict for verdict in verdicts if verdict != "not tested"]
+    if all(verdict == "holds" for verdict in tested):
+        return "holds" if len(tested) == len(verdicts) else "partly"
+    return "does not" if all(verdict == "does not" for verdict in tested) else "partly"
+
+
+def spread(ratio: Ratio) -> str:
+    return f"{ratio['median']:5.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+
+
+def report(
+    cells: list[dict[str, Any]],
+    against: list[dict[str, Any]],
+    memory: dict[str, Any],
+    compilation: dict[str, Any],
+    parts: list[dict[str, Any]],
+    claims: dict[str, dict[str, Any]],
+) -> None:
+    print(f"batch {BATCH}, length {LENGTH}; median (least to greatest) of paired ratios")
+    print(f"{'vocab':>6} {'K':>3} {'K encodings':>12} {'blind / reference':>24} {'surest / reference':>24}", end="")
+    print(f" {'blind / floor':>24} {'surest / floor':>24} {'2K / K encodings':>24}")
+    for cell in cells:
+        print(f"{cell['vocabulary']:6} {cell['steps']:3} {statistics.median(cell['seconds'][FLOOR]):10.2f} s", end="")
+        names = ("blind_over_reference", "surest_over_reference", "blind_over_floor", "surest_over_floor")
+        for name in (*names, "twice_the_steps_over_floor"):
+            print(f" {spread(cell[name]) if name in cell else '':>24}", end="")
+        print()
+    for order in OURS:
+        print(f"peers over ours, {order}:")
+        for cell in against:
+            for name, ratio in cell[order]["times_ours"].items():
+                seconds = statistics.median(cell[order]["seconds"][name])
+                print(f"{cell['vocabulary']:6} {cell['steps']:3} {name:16} {spread(ratio):>26} {seconds:10.2f} s")
+    print(f"parts, milliseconds for {BATCH * LENGTH} positions:")
+    for name in parts[0]["milliseconds"]:
+        print(f"  {name:48}" + "".join(f" {part['milliseconds'][name]:10.1f}" for part in parts))
+    print(f"temporary memory, MB: { {name: round(size / 1e6, 1) for name, size in memory['bytes'].items()} }")
+    for order in OURS:
+        print(f"compile seconds by K, {order}: { {k: round(s, 1) for k, s in compilation[order]['seconds'].items()} }")
+    for name, claim in claims.items():
+        missed = [f"{key}: {claim['values'][key]:.3g}" for key, good in claim["reached"].items() if not good]
+        print(f"{claim['verdict']:>10}  {name}{'; missed: ' + '; '.join(missed) if missed else ''}")
+    if not peers.HAS_TORCH:
+        print("PyTorch is not installed (pip install -e '.[torch]'): peers in JAX only.")
+
+
+def picture(cells: list[dict[str, Any]], against: list[dict[str, Any]]) -> Figure:
+    """Left: ours over what cannot be avoided. Right: how many times as long public code takes."""
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    vocabs = sorted({cell["vocabulary"] for cell in cells})
+    beside(left, cells, vocabs)
+    above(right, against, vocabs)
+    for axes in (left, right):
+        axes.set_xticks(range(len(vocabs)), [f"{vocab:,}" for vocab in vocabs])
+        axes.set_xlabel("vocabulary", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def beside(axes: Any, cells: list[dict[str, Any]], vocabs: list[int]) -> None:
+    steps = sorted({cell["steps"] for cell in cells})
+    kinds = [(order, k) for order in OURS for k in steps]
+    colours = {"blind": ("#fdba74", "#c2410c"), "surest": ("#93c5fd", "#1d4ed8")}
+    names = {"blind": "random order", "surest": "greatest probability"}
+    width = 0.8 / len(kinds)
+    for i, (order, k) in enumerate(kinds):
+        chosen = {c["vocabulary"]: c[f"{order}_over_reference"] for c in cells if c["steps"] == k}
+        bars(axes, [chosen.get(vocab) for vocab in vocabs], i, width, colours[order][i % 2], f"{names[order]}, K = {k}")
+    axes.axhline(1.0, color="#1d2730", lw=0.8)
+    axes.axhline(BLIND_LIMIT, color="#c2410c", lw=0.8, ls=":")
+    axes.axhline(SUREST_LIMIT, color="#1d4ed8", lw=0.8, ls=":")
+    axes.set_ylim(0.8, max(1.4, *axes.get_ylim()))
+    axes.set_title("time / work that cannot be avoided", fontsize=9)
+    axes.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def above(axes: Any, against: list[dict[str, Any]], vocabs: list[int]) -> None:
+    first = min(cell["steps"] for cell in against)
+    here = {cell["vocabulary"]: cell for cell in against if cell["steps"] == first}
+    kinds = [
+        (order, name) for order in OURS for name in dict.fromkeys(n for c in here.values() for n in fastest(c[order]))
+    ]
+    shades = ["#fdba74", "#ea580c", "#9a3412", "#1d4ed8"]
+    names = {"blind": "random order", "surest": "greatest probability"}
+    width = 0.8 / len(kinds)
+    for i, (order, peer) in enumerate(kinds):
+        ratios = [
+            min((r for n, r in here[v][order]["times_ours"].items() if n.startswith(peer)), key=lambda r: r["median"])
+            if v in here
+            else None
+            for v in vocabs
+        ]
+        bars(axes, ratios, i, width, shades[i % len(shades)], f"{peer}, {names[order]}", label_bars=True)
+    axes.axhline(1.0, color="#1d2730", lw=0.8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.6, 6 * axes.get_ylim()[1])
+    axes.set_title(f"public code: times as long as ours (K = {first})", fontsize=9)
+    axes.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def bars(
+    axes: Any, ratios: Sequence[Ratio | None], i: int, width: float, colour: str, label: str, label_bars: bool = False
+) -> None:
+    """One series, whiskers from the least to the greatest ratio."""
+    for place, ratio in enumerate(ratios):
+        if ratio is None:
+            continue
+        at = place - 0.4 + (i + 0.5) * width
+        middle = ratio["median"]
+        error = [[middle - ratio["min"]], [ratio["max"] - middle]]
+        ends = {"lw": 0.8, "ecolor": "#1d2730"}
+        axes.bar(at, middle, 0.92 * width, yerr=error, color=colour, label=label, error_kw=ends)
+        label = "_"  # one entry in the legend
+        if label_bars:
+            axes.text(at, ratio["max"] * 1.1, f"{middle:.2g}", ha="center", fontsize=7)

@@ -1,0 +1,66 @@
+"""The usual samplers by name, each with its source.
+
+| preset        | what it is                                            | passes            | source           |
+|---------------|-------------------------------------------------------|-------------------|------------------|
+| :func:`mdlm`  | ancestral sampling, linear schedule                   | at most ``steps`` | arXiv 2406.07524 |
+| :func:`llada` | surest proposals first, equal shares, blocks          | ``steps``         | arXiv 2502.09992 |
+| :func:`eb`    | as many positions as their entropies allow            | as it takes       | arXiv 2505.24857 |
+| :func:`remdm` | ancestral sampling that masks again                   | at most ``steps`` | arXiv 2503.00307 |
+| :func:`best`  | random order, the best sizes for this very model      | at most ``steps`` | arXiv 2510.25544 |
+
+All but ``llada`` are meant for temperature 1; LLaDA is used at temperature 0, above which its order is biased
+(:mod:`mdm_jax.sampling.readings`).
+"""
+
+from typing import Literal
+
+from mdm_jax.sampling import rules
+from mdm_jax.sampling.readings import negative_entropy
+from mdm_jax.sampling.rule import Rule
+from mdm_jax.sampling.sample import Blind
+from mdm_jax.support.errors import require
+from mdm_jax.theory import grids, plans
+from mdm_jax.theory.profiles import Profile
+
+
+def mdlm(steps: int) -> Blind:
+    """MDLM's ``ddpm``: ancestral sampling on a uniform grid. Steps that reveal nothing cost no pass.
+
+    Differences from the public code: whether a token is revealed and which one it is are two draws, in full range; no
+    first time of 1e-5 is cut off, so nothing is left over to be filled by argmax.
+    """
+    require(steps >= 1, "steps", steps, "at least 1")
+    return Blind(grids.uniform(steps))
+
+
+def llada(length: int, steps: int, block: int | None = None) -> Rule:
+    """LLaDA's ``generate`` with ``low_confidence``: ``steps`` shared over the blocks, quotas with extras first.
+
+    Args:
+        length: positions to be generated, for sharing ``steps`` out.
+        steps: in all; each block has ``steps / blocks`` of them (rounded up, where LLaDA refuses).
+        block: its ``block_length``; one block if left out.
+    """
+    require(length >= 1, "length", length, "at least 1")
+    require(steps >= 1, "steps", steps, "at least 1")
+    require(block is None or block >= 1, "block", block, "at least 1")
+    if block is None:
+        return rules.quota(steps)
+    blocks = -(-length // block)
+    return rules.quota(-(-steps // blocks)).replace(block=block)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def eb(bound: float = 0.1) -> Rule:
+    """The EB-Sampler: least entropy first, together while what that costs is within ``bound`` nats per step."""
+    return rules.entropy_bounded(bound, negative_entropy)
+
+
+def remdm(steps: int, strength: float = 0.04, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
+    """ReMDM on a uniform grid. Where to begin: ``cap`` at .02 to .05, ``confidence`` at 1."""
+    require(steps >= 1, "steps", steps, "at least 1")
+    return rules.remasked(grids.uniform(steps), strength, how)
+
+
+def best(profile: Profile, steps: int) -> Blind:
+    """Random order with the sizes that cost least for the model whose ``profile`` this is, exactly."""
+    return Blind(plans.optimal(profile, steps))

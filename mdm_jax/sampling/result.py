@@ -1,0 +1,38 @@
+"""What a sampler returns."""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+GIVEN = -1
+"""The reveal step of a position that is not to be sampled."""
+FILLED = -2
+"""The reveal step of a position behind the end of a sequence: filled with the end token, never read or drawn."""
+
+
+class Sampled(NamedTuple):
+    """Sequences and what they cost.
+
+    Attributes:
+        tokens: int32[rows, length].
+        nfe: int32[rows], denoiser passes that each row needed: its steps in which anything was read, times the passes
+            that one encoding costs.
+        passes: int32[], denoiser passes of the whole batch: the largest of ``nfe``, or more where rows skip different
+            steps.
+        remaining: int32[rows], positions still masked (0 unless a rule stopped early or the denoiser returned a mask).
+        reveal_step: int32[rows, length], the step at which each position was (last) revealed; :data:`GIVEN`,
+            :data:`FILLED`, or the mask's -1 where it never was.
+        log_prob: float32[rows], log-probability of the drawn tokens along the path that was taken, nats; NaN where that
+            is not defined (the order looked at the draws, or tokens were masked again).
+        steps: int32[], steps of the loop, those that read nothing included: so many frames has the trajectory.
+        trajectory: what the caller's ``record`` returned at every step, stacked on a new leading axis; else ``None``.
+    """
+
+    tokens: Int[Array, "rows length"]
+    nfe: Int[Array, " rows"]
+    passes: Int[Array, ""]
+    remaining: Int[Array, " rows"]
+    reveal_step: Int[Array, "rows length"]
+    log_prob: Float[Array, " rows"]
+    steps: Int[Array, ""]
+    trajectory: Any = None

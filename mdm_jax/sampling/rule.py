@@ -1,0 +1,178 @@
+"""What an adaptive sampler is told: what to read, how sure the denoiser is of it, what to reveal and what to mask.
+
+A :class:`Rule` is a pytree of numbers and small pure functions: changing a number (a threshold, a plan, a block length)
+compiles nothing anew, and every function can be replaced by one's own. :mod:`mdm_jax.sampling.rules` makes the common
+ones.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.struct
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+from mdm_jax.sampling import draws
+from mdm_jax.sampling.readings import Measure, max_probability
+from mdm_jax.support.errors import InputError, require
+
+ONE_BLOCK = 1 << 30
+"""The block length that means: no blocks."""
+NO_END = -1
+"""The end token that never comes."""
+_COIN = 2
+
+
+class Choice(NamedTuple):
+    """What a rule decides at a step.
+
+    Attributes:
+        reveal: bool[rows, length], masked positions that take their proposal; others of them stay masked. Only
+            positions that are ``open`` count.
+        remask: bool[rows, length], revealed positions to be masked again, or ``None``. Only ``settled`` ones count.
+    """
+
+    reveal: Bool[Array, "rows length"]
+    remask: Bool[Array, "rows length"] | None = None
+
+
+class View:
+    """What a rule sees at a step, all before it.
+
+    Attributes:
+        tokens: int32[rows, length].
+        open: bool[rows, length], masked positions of each row's current block: those that may be revealed.
+        settled: bool[rows, length], positions of the current block that were drawn and are not masked now.
+        clock: int32[rows], steps that the row has spent in its current block.
+        score: float32[rows, length], the rule's measure, -inf where nothing was read (with an order temperature, plus
+            noise).
+        measures: the rule's further measures, each float32[rows, length], -inf where nothing was read.
+        memory: the rule's own memory.
+    """
+
+    def __init__(self, tokens: Array, open_: Array, settled: Array, clock: Array, memory: Any, key: Array) -> None:
+        self.tokens = tokens
+        self.open = open_
+        self.settled = settled
+        self.clock = clock
+        self.memory = memory
+        self.looked_at_draw = False
+        self._key = key
+        self._proposal: Array | None = None
+        self._measured: tuple[Array, ...] = ()
+
+    def read(self, proposal: Array, measured: tuple[Array, ...]) -> None:
+        """Add what was read (the loop calls this)."""
+        self._proposal, self._measured = proposal, measured
+
+    @property
+    def score(self) -> Float[Array, "rows length"]:
+        return self._what_was_read()[0]
+
+    @property
+    def measures(self) -> tuple[Float[Array, "rows length"], ...]:
+        return self._what_was_read()[1:]
+
+    @property
+    def proposal(self) -> Int[Array, "rows length"]:
+        """The tokens drawn for what was read, int32[rows, length]."""
+        if self._proposal is None:
+            raise InputError(_TOO_EARLY)
+        self.looked_at_draw = True
+        return self._proposal
+
+    def uniform(self) -> Float[Array, "rows length"]:
+        """A random number in [0, 1) for every position, the same each time it is asked for in one step."""
+        keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, _COIN)))(self._key)
+        return draws.uniform(jax.vmap(jax.vmap(jax.random.bits))(keys))
+
+    def _what_was_read(self) -> tuple[Array, ...]:
+        if not self._measured:
+            raise InputError(_TOO_EARLY)
+        return self._measured
+
+
+_TOO_EARLY = "a rule that reads 'chosen' positions chooses before anything is read: it has no scores and no proposals."
+
+
+@flax.struct.dataclass
+class Rule:
+    """How an adaptive sampler goes on.
+
+    Attributes:
+        choose: ``choose(view) -> Choice``, pure.
+        score: a measure; the surest positions first.
+        measures: further measures that ``choose`` or ``remember`` wants.
+        reads: ``"open"``: masked positions of the current block; ``"all"``: its settled ones too; ``"chosen"``: what
+            ``choose`` reveals, and nothing else (it then decides without scores).
+        order_temperature: above 0, Gumbel noise times this is added to the score: positions are then drawn without
+            replacement with probability proportional to ``exp(score / order_temperature)``.
+        block: length of the blocks, counted from each row's first free position and done from left to right.
+        end: the token that ends a sequence; once one was drawn and all before it is settled, the row is done and what
+            is still masked behind it is filled with it. -1: none.
+        steps: int32[rows] or [1], steps that each block takes at least, for rules that mask again; else ``None``.
+        begin: ``begin(free) -> memory``, or ``None``.
+        remember: ``remember(view, choice) -> memory`` after a step, or ``None``.
+        rows: how many rows the rule has numbers for: arrays whose leading axis is so long are one entry per row.
+            ``None``: it serves any rows.
+    """
+
+    choose: Callable[[View], Choice]
+    score: Measure = Partial(max_probability)
+    measures: tuple[Measure, ...] = ()
+    reads: Literal["open", "all", "chosen"] = flax.struct.field(pytree_node=False, default="open")
+    order_temperature: ArrayLike = 0.0
+    block: ArrayLike = ONE_BLOCK
+    end: ArrayLike = NO_END
+    steps: ArrayLike | None = None
+    begin: Callable[[Array], Any] | None = None
+    remember: Callable[[View, Choice], Any] | None = None
+    rows: int | None = flax.struct.field(pytree_node=False, default=None)
+
+    def repeated(self, samples: int) -> "Rule":
+        """The rule for ``samples`` rows in place of each."""
+        rows = self.rows
+        if rows is None or samples == 1:
+            return self
+
+        def leaf(value: Any) -> Any:
+            per_row = isinstance(value, jax.Array | np.ndarray) and value.shape[:1] == (rows,)
+            return jnp.repeat(value, samples, axis=0) if per_row else value
+
+        return jax.tree.map(leaf, self).replace(rows=samples * rows)
+
+
+def ready(rule: Rule) -> Rule:
+    """The rule with its numbers as arrays of one type and its functions as parts of the tree: one executable.
+
+    Raises:
+        InputError: a block, an end or an order temperature that cannot be (seen only where it is not traced).
+    """
+    _check("block", rule.block, 1, "at least 1")
+    _check("end", rule.end, NO_END, f"a token id, or {NO_END} for none")
+    _check("order_temperature", rule.order_temperature, 0, "0 or more")
+
+    def function(value: Any) -> Any:
+        return value if value is None or isinstance(value, Partial) else Partial(value)
+
+    return rule.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        choose=function(rule.choose),
+        score=function(rule.score),
+        measures=tuple(map(function, rule.measures)),
+        order_temperature=jnp.asarray(rule.order_temperature, jnp.float32),
+        block=jnp.asarray(rule.block, jnp.int32),
+        end=jnp.asarray(rule.end, jnp.int32),
+        steps=None if rule.steps is None else jnp.asarray(rule.steps, jnp.int32),
+        begin=function(rule.begin),
+        remember=function(rule.remember),
+    )
+
+
+def _check(name: str, value: ArrayLike, least: int, wanted: str) -> None:
+    if not isinstance(value, jax.core.Tracer):
+        require(bool(np.all(np.asarray(value) >= least)), name, value, wanted)

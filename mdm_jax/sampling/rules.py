@@ -1,0 +1,344 @@
+"""Rules for the adaptive loop: which positions are revealed, how many, and which are masked again.
+
+| rule                    | reveals                                            | source                            |
+|-------------------------|----------------------------------------------------|-----------------------------------|
+| :func:`surest`          | a plan's number of the surest positions            | MaskGIT, Dream, Kim et al.        |
+| :func:`quota`           | the same share of each block's masks at every step | LLaDA (arXiv 2502.09992)          |
+| :func:`confident`       | every position above a confidence, at least one    | Fast-dLLM (arXiv 2505.22618)      |
+| :func:`entropy_bounded` | as many as their joint entropies allow             | EB-Sampler (arXiv 2505.24857)     |
+| :func:`at_random`       | a plan's number, at random (for blocks and end)    |                                   |
+| :func:`remasked`        | by coins, and masks by coins                       | ReMDM (arXiv 2503.00307)          |
+| :func:`self_planned`    | the surest of all, masked and revealed alike       | P2 (arXiv 2502.03540)             |
+| :func:`self_corrected`  | the surest; masks what lost the model's confidence | FreeCorrection (arXiv 2602.02927) |
+
+Each returns a :class:`~mdm_jax.sampling.rule.Rule`; ``rule.replace(block=32, end=2, order_temperature=0.5)`` changes
+the rest of it. Plans and grids may be sequences, one for each row. A plan is meant for one block and is scaled to the
+positions that are free there.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float, Int
+
+from mdm_jax.sampling.orders import grid_fractions, plan_knots, scaled_knots
+from mdm_jax.sampling.readings import (
+    Measure,
+    Reading,
+    held_probability,
+    max_probability,
+    negative_entropy,
+    proposal_probability,
+)
+from mdm_jax.sampling.rule import Choice, Rule, View
+from mdm_jax.support.errors import require, require_choice
+from mdm_jax.theory.grids import Grid
+from mdm_jax.theory.plans import Plan
+
+Plans = Plan | Sequence[Plan]
+Grids = Grid | Sequence[Grid]
+
+
+def surest(plan: Plans, score: Measure = max_probability) -> Rule:
+    """Reveal the surest positions, as many per step as ``plan`` says.
+
+    Args:
+        plan: one for all rows, or one for each.
+        score: a measure (:mod:`mdm_jax.sampling.readings`), or a function of one's own.
+    """
+    return Rule(choose=Partial(_choose_by_plan, _knots(plan)), score=score, rows=_rows(plan))
+
+
+def quota(steps: int, score: Measure = proposal_probability) -> Rule:
+    """Reveal the surest positions, each block's masks shared evenly over ``steps`` steps, extra ones first (LLaDA).
+
+    Ten masks in four steps are 3, 3, 2, 2; a block with fewer masks (a ragged prompt) has its own shares.
+
+    Args:
+        steps: of each block.
+        score: LLaDA's own measure unless another is given.
+    """
+    require(steps >= 1, "steps", steps, "at least 1")
+    return Rule(choose=Partial(_choose_by_quota, jnp.int32(steps)), score=score)
+
+
+def confident(threshold: float, score: Measure = max_probability) -> Rule:
+    """Reveal every position whose largest probability exceeds ``threshold``, and always the surest one (Fast-dLLM).
+
+    Args:
+        threshold: a probability, from 0 to 1.
+        score: decides which position is the surest.
+    """
+    require(0 <= threshold <= 1, "threshold", threshold, "a probability from 0 to 1")
+    limit = jnp.float32(np.log(threshold) if threshold > 0 else -np.inf)
+    return Rule(choose=Partial(_choose_confident, limit), score=score, measures=(max_probability,))
+
+
+def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
+    """Reveal the surest positions while the sum of their entropies, but for the largest, stays within ``bound``.
+
+    That sum bounds what revealing them together costs: ``sum H(X_l) - H(X_U) <= sum H(X_l) - max H(X_l)``, so for a
+    perfect denoiser the law of the whole path is within ``bound x E[steps that reveal two or more]`` nats of the
+    target. At 0 it reveals one position, and whatever is certain, per step.
+
+    Args:
+        bound: nats, 0 or more; .01 to 1 are usual.
+        score: the order; any measure.
+    """
+    require(bound >= 0, "bound", bound, "0 or more (nats)")
+    return Rule(choose=Partial(_choose_bounded, jnp.float32(bound)), score=score, measures=(negative_entropy,))
+
+
+def at_random(plan: Plans) -> Rule:
+    """Reveal a plan's number of positions at random: for blocks and ends of sequences (else the blind loop does it)."""
+    return Rule(choose=Partial(_choose_at_random, _knots(plan)), reads="chosen", rows=_rows(plan))
+
+
+def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
+    """Ancestral sampling that masks again (ReMDM), in the steps of ``grid``.
+
+    Between revealed fractions ``a`` and ``b`` a settled position is masked with probability ``sigma``, and a masked one
+    revealed with probability ``(b - (1 - sigma) a) / (1 - a)``, which keeps the revealed fraction at ``b``. At most
+    ``sigma_max = min(1, (1 - b) / a)``.
+
+    Args:
+        grid: revealed fractions, one grid for all rows or one for each.
+        strength: ``eta``, from 0 (plain ancestral sampling) to 1.
+        how: ``cap``: ``sigma = min(eta, sigma_max)``. ``rescale``: ``eta sigma_max``. ``confidence``: ``eta sigma_max``
+            shared among the settled positions by ``softmax(-p)``, ``p`` the probability of the token when it was drawn;
+            masked ones are revealed as if ``sigma`` were 0, as in the authors' code, so the revealed fraction lags.
+
+    Source: arXiv 2503.00307.
+    """
+    require(0 <= strength <= 1, "strength", strength, "from 0 to 1")
+    require_choice("how", how, ("cap", "rescale", "confidence"))
+    grids = [grid] if isinstance(grid, Grid) else list(grid)
+    fractions = grid_fractions(grids, len(grids)).astype(np.float64)
+    before, after = fractions[:, :-1], fractions[:, 1:]
+    most = np.minimum(1.0, (1.0 - after) / np.where(before > 0, before, 1.0))
+    sigma = np.minimum(strength, most) if how == "cap" else strength * most
+    numbers = jnp.asarray(fractions, jnp.float32), jnp.asarray(sigma, jnp.float32)
+    steps = jnp.asarray([one.steps for one in grids], jnp.int32)
+    if how == "confidence":
+        return Rule(
+            choose=Partial(_choose_by_confidence, *numbers),
+            score=proposal_probability,
+            reads="chosen",
+            steps=steps,
+            begin=_no_confidence,
+            remember=_remember_confidence,
+            rows=_rows(grid),
+        )
+    return Rule(choose=Partial(_choose_by_coins, *numbers), reads="chosen", steps=steps, rows=_rows(grid))
+
+
+def self_planned(plan: Plans, strength: float = 1.0, score: Measure | None = None) -> Rule:
+    """After each step the surest positions are the revealed ones: settled and masked positions compete (P2).
+
+    A masked position is as sure as its proposal is probable, a settled one as the token *held* there is, seen: its
+    log-probability times ``strength`` (the authors' code scores a resampled token instead).
+
+    Args:
+        plan: how many are revealed after each step.
+        strength: ``eta``: at 0 nothing settled is masked again, above 1 it is masked more readily than at 1.
+        score: another measure of both kinds of positions.
+
+    Source: arXiv 2502.03540.
+    """
+    require(strength >= 0, "strength", strength, "0 or more")
+    choose = Partial(_choose_surest_of_all, _knots(plan), jnp.float32(strength))
+    score = _held_or_proposed if score is None else score
+    return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), rows=_rows(plan))
+
+
+def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: Measure = proposal_probability) -> Rule:
+    """As :func:`surest`, but late steps mask again what the model has lost confidence in (FreeCorrection).
+
+    The confidence of a settled position is the mean, over the steps since it was revealed, of the probability of its
+    token with the token visible. From two fifths of the steps on, all but the last, the least confident ones are masked
+    again, and as many more masked ones revealed, so that the number of passes is the plan's.
+
+    Args:
+        plan: how many are revealed after each step.
+        most: positions masked again per step from .4, .6 and .8 of the steps on (the authors' numbers).
+        score: decides what is revealed.
+
+    Source: arXiv 2602.02927 and its code.
+    """
+    require(all(count >= 0 for count in most), "most", most, "three numbers of positions, 0 or more")
+    choose = Partial(_choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in most))
+    return Rule(
+        choose=choose,
+        score=score,
+        measures=(held_probability,),
+        reads="all",
+        steps=_steps(plan),
+        begin=_no_history,
+        remember=_remember_history,
+        rows=_rows(plan),
+    )
+
+
+def take_surest(
+    score: Float[Array, "rows length"], among: Bool[Array, "rows length"], count: Int[Array, " rows"]
+) -> Bool[Array, "rows length"]:
+    """The ``count`` positions of each row with the largest score ``among`` some; the first of equals."""
+    return among & (_rank(jnp.where(among, score, -jnp.inf), among) < count[:, None])
+
+
+def _rank(score: Array, among: Array) -> Array:
+    """0 for the surest; whatever is not ``among`` comes last."""
+    order = jnp.lexsort((-score, ~among), axis=-1)
+    return jnp.argsort(order, axis=-1)
+
+
+def _knots(plan: Plans) -> Array:
+    plans = [plan] if isinstance(plan, Plan) else list(plan)
+    require(len(plans) > 0 and all(isinstance(p, Plan) for p in plans), "plan", plan, "a Plan or a sequence of them")
+    return jnp.asarray(plan_knots(plans, len(plans)))
+
+
+def _rows(plan: Plans | Grids) -> int | None:
+    """How many rows there are plans for; ``None`` where one serves all."""
+    return None if isinstance(plan, Plan | Grid) or len(plan) == 1 else len(plan)
+
+
+def _steps(plan: Plans) -> Array:
+    plans = [plan] if isinstance(plan, Plan) else list(plan)
+    return jnp.asarray([one.steps for one in plans], jnp.int32)
+
+
+def _next_knot(view: View, knots: Array) -> Array:
+    """How many positions the step reveals: up to the next knot above what is settled in the block."""
+    settled, total = _counts(view)
+    ends = scaled_knots(knots, total[:, None])
+    upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
+    return upto - settled
+
+
+def _at_clock(values: Array, clock: Array) -> Array:
+    """``values[row, clock[row]]``, the last one after the end."""
+    at = jnp.minimum(clock, values.shape[1] - 1)
+    rows = clock.shape[0]
+    return jnp.take_along_axis(jnp.broadcast_to(values, (rows, values.shape[1])), at[:, None], axis=1)[:, 0]
+
+
+def _counts(view: View) -> tuple[Array, Array]:
+    """Settled positions of the block, and its free positions."""
+    settled = jnp.sum(view.settled, axis=-1, dtype=jnp.int32)
+    return settled, settled + jnp.sum(view.open, axis=-1, dtype=jnp.int32)
+
+
+def _choose_by_plan(knots: Array, view: View) -> Choice:
+    return Choice(take_surest(view.score, view.open, _next_knot(view, knots)))
+
+
+def _choose_by_quota(steps: Array, view: View) -> Choice:
+    settled, total = _counts(view)
+    k = jnp.arange(view.open.shape[1] + 1, dtype=jnp.int32)[None, :]  # no more steps than positions reveal anything
+    ends = k * (total // steps)[:, None] + jnp.minimum(k, (total % steps)[:, None])
+    upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
+    return Choice(take_surest(view.score, view.open, upto - settled))
+
+
+def _choose_confident(limit: Array, view: View) -> Choice:
+    one = jnp.ones(view.open.shape[0], jnp.int32)
+    return Choice((view.open & (view.measures[0] > limit)) | take_surest(view.score, view.open, one))
+
+
+def _choose_bounded(bound: Array, view: View) -> Choice:
+    rank = _rank(view.score, view.open)
+    order = jnp.argsort(rank, axis=-1)
+    entropy = jnp.where(view.open, -view.measures[0], jnp.inf)
+    entropy = jnp.take_along_axis(entropy, order, axis=-1)
+    largest = jax.lax.cummax(entropy, axis=1)
+    # Of each new position and the largest before it the smaller is added: a sum without cancellation.
+    before = jnp.concatenate([jnp.zeros_like(largest[:, :1]), largest[:, :-1]], axis=-1)
+    others = jnp.cumsum(jnp.minimum(entropy, before), axis=-1)
+    count = jnp.maximum(jnp.sum((others <= bound) & jnp.isfinite(entropy), axis=-1, dtype=jnp.int32), 1)
+    return Choice(view.open & (rank < count[:, None]))
+
+
+def _choose_at_random(knots: Array, view: View) -> Choice:
+    return Choice(take_surest(view.uniform(), view.open, _next_knot(view, knots)))
+
+
+def _choose_by_coins(fractions: Array, sigma: Array, view: View) -> Choice:
+    masked_again = _at_clock(sigma, view.clock)[:, None]
+    return _coins(fractions, masked_again, masked_again, view)
+
+
+def _choose_by_confidence(fractions: Array, sigma: Array, view: View) -> Choice:
+    doubt = jnp.where(view.settled, -view.memory, -jnp.inf)
+    any_settled = jnp.any(view.settled, axis=-1, keepdims=True)
+    share = jax.nn.softmax(jnp.where(any_settled, doubt, 0.0), axis=-1)
+    masked_again = jnp.where(view.settled, _at_clock(sigma, view.clock)[:, None] * share, 0.0)
+    return _coins(fractions, jnp.zeros_like(share), masked_again, view)
+
+
+def _coins(fractions: Array, sigma: Array, masked_again: Array, view: View) -> Choice:
+    """Each position's own coin: reveal if masked, mask if settled."""
+    before = _at_clock(fractions, view.clock)[:, None]
+    after = _at_clock(fractions, view.clock + 1)[:, None]
+    left = 1.0 - before
+    chance = (after - (1.0 - sigma) * before) / jnp.where(left > 0, left, 1.0)
+    coin = view.uniform()
+    return Choice(view.open & (coin < chance), view.settled & (coin < masked_again))
+
+
+def _no_confidence(free: Array) -> Array:
+    return jnp.zeros(free.shape, jnp.float32)
+
+
+def _remember_confidence(view: View, choice: Choice) -> Array:
+    """The probability of the token when it was drawn."""
+    return jnp.where(choice.reveal & view.open, jnp.exp(view.score), view.memory)
+
+
+def _held_or_proposed(reading: Reading) -> Array:
+    return reading.log_prob(jnp.where(reading.masked, reading.proposal, reading.held))
+
+
+def _choose_surest_of_all(knots: Array, strength: Array, view: View) -> Choice:
+    total = _counts(view)[1]
+    keep = _at_clock(scaled_knots(knots, total[:, None]), view.clock + 1)
+    among = view.open | view.settled
+    held = jnp.where(strength > 0, strength * view.score, jnp.inf)  # 0 masks nothing again, whatever its score
+    score = jnp.where(view.settled, held, view.score)
+    kept = take_surest(score, among, keep)
+    return Choice(view.open & kept, view.settled & ~kept)
+
+
+def _no_history(free: Array) -> tuple[Array, Array]:
+    nothing = jnp.zeros(free.shape, jnp.float32)
+    return nothing, nothing
+
+
+def _history(view: View) -> tuple[Array, Array]:
+    """Sums of the confidence of each settled position since it was revealed, and how many were added up."""
+    held = jnp.where(view.settled, jnp.exp(view.measures[0]), 0.0)
+    total, count = view.memory
+    return total + held, count + view.settled.astype(jnp.float32)
+
+
+def _choose_and_correct(knots: Array, steps: Array, early: Array, later: Array, last: Array, view: View) -> Choice:
+    settled, total = _counts(view)
+    masked_after = total - _at_clock(scaled_knots(knots, total[:, None]), view.clock + 1)
+    fifths = 5 * view.clock  # of the steps: whole numbers, so that no rounding decides
+    allowed = jnp.where(fifths >= 4 * steps, last, jnp.where(fifths >= 3 * steps, later, early))
+    late = (fifths > 2 * steps) & (view.clock < steps - 1)
+    again = jnp.where(late, jnp.minimum(jnp.minimum(allowed, masked_after), settled), 0)
+    sums, counts = _history(view)
+    remask = take_surest(-sums / jnp.maximum(counts, 1.0), view.settled, again)
+    reveal = take_surest(view.score, view.open, (total - settled) + again - masked_after)
+    return Choice(reveal, remask)
+
+
+def _remember_history(view: View, choice: Choice) -> tuple[Array, Array]:
+    forget = jnp.zeros_like(view.settled) if choice.remask is None else choice.remask
+    sums, counts = _history(view)
+    return jnp.where(forget, 0.0, sums), jnp.where(forget, 0.0, counts)
