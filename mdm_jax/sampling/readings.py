@@ -13,6 +13,8 @@ best token, so that positions that are nearly certain keep their order: a probab
 | :func:`proposal_probability`   | low_confidence (LLaDA), maskgit_plus, MaskGIT's | **yes: biased**   |
 | :func:`held_probability`       | of the token that stands there                  | no                |
 
+:func:`held_or_best_probability` and :func:`held_or_proposal_probability` score masked and revealed positions alike.
+
 **A score that looks at the draw is biased** unless the temperature is 0, even at one token per step with a perfect
 denoiser. Take two independent coins that show 1 with probability .1, and reveal first whichever proposal is more
 probable: a proposed 1 loses against a proposed 0, is thrown away and drawn anew. So (1, 1) needs both proposals to be 1
@@ -32,6 +34,8 @@ from mdm_jax.sampling import draws
 __all__ = [
     "Measure",
     "Reading",
+    "held_or_best_probability",
+    "held_or_proposal_probability",
     "held_probability",
     "margin",
     "max_probability",
@@ -146,6 +150,19 @@ def proposal_probability(reading: Reading) -> Float[Array, " positions"]:
     Source: LLaDA's ``low_confidence`` (arXiv 2502.09992), MaskGIT (arXiv 2202.04200).
     """
     return reading.log_prob(reading.proposal)
+
+
+def held_or_best_probability(reading: Reading) -> Float[Array, " positions"]:
+    """Log-probability of the token that stands there, or of the best one where there is none: float32[positions]."""
+    return jnp.where(reading.masked, max_probability(reading), held_probability(reading))
+
+
+def held_or_proposal_probability(reading: Reading) -> Float[Array, " positions"]:
+    """Log-probability of the token that stands there, or was drawn where there is none. Biased, see above.
+
+    Source: Path Planning (arXiv 2502.03540), but for scoring what stands there.
+    """
+    return reading.log_prob(jnp.where(reading.masked, reading.proposal, reading.held))
 
 
 def held_probability(reading: Reading) -> Float[Array, " positions"]:

@@ -17,11 +17,12 @@ class Sampled(NamedTuple):
         tokens: int32[rows, length].
         nfe: int32[rows], denoiser passes that each row needed: its steps in which anything was read, times the passes
             that one encoding costs.
-        passes: int32[], denoiser passes of the whole batch: the largest of ``nfe``, or more where rows skip different
-            steps.
+        passes: int32[], denoiser passes of the whole batch: the largest of ``nfe`` in the blind loop; more in the
+            adaptive one where rows skip different steps.
         remaining: int32[rows], positions still masked (0 unless a rule stopped early or the denoiser returned a mask).
-        reveal_step: int32[rows, length], the step at which each position was (last) revealed; :data:`GIVEN`,
-            :data:`FILLED`, or the mask's -1 where it never was.
+        reveal_step: int32[rows, length], the step of the loop at which each position was (last) revealed; in the blind
+            loop steps that reveal nothing are left out, row by row. :data:`GIVEN`, :data:`FILLED`, or the mask's -1
+            where it never was.
         log_prob: float32[rows], log-probability of the drawn tokens along the path that was taken, nats; NaN where that
             is not defined (the order looked at the draws, or tokens were masked again).
         steps: int32[], steps of the loop, those that read nothing included: so many frames has the trajectory.

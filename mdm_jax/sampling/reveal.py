@@ -41,7 +41,8 @@ def reveal(
         denoiser: the model (static: one executable per denoiser and shape).
         params: its parameters.
         tokens: int32[rows, length]; read only where ``reveal_step`` is -1, masked elsewhere before the first step.
-        reveal_step: int32[rows, length]; -1 marks a given position. Steps need not be consecutive.
+        reveal_step: int32[rows, length]; -1 marks a given position. Steps need not be consecutive: those in which a row
+            reveals nothing cost it nothing.
         key: a typed PRNG key; the draw for row ``r``, position ``j`` uses ``fold_in(fold_in(key, r), j)``.
         temperature: divides the logits; 0 is the argmax.
         context: passed to the denoiser, leading axis ``rows``.
@@ -61,15 +62,16 @@ def reveal(
         return draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
 
     canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
+    reveal_step = without_gaps(reveal_step)
     final, log_prob, steps, trajectory = _walk(
         denoiser, params, canvas, reveal_step, draw, context, chunk, record, frames
     )
     return Sampled(
         tokens=final,
-        nfe=denoiser.passes * _distinct_steps(reveal_step),
+        nfe=denoiser.passes * jnp.max(reveal_step + 1, axis=-1, initial=0),
         passes=denoiser.passes * steps,
         remaining=jnp.sum((final == denoiser.mask_id) & (reveal_step >= 0), axis=-1, dtype=jnp.int32),
-        reveal_step=reveal_step.astype(jnp.int32),
+        reveal_step=reveal_step,
         log_prob=log_prob,
         steps=steps,
         trajectory=trajectory,
@@ -109,7 +111,7 @@ def path_log_prob(
         return given, draws.log_prob_of(logits, given)
 
     canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
-    return _walk(denoiser, params, canvas, reveal_step, force, context, chunk, None, None)[1]
+    return _walk(denoiser, params, canvas, without_gaps(reveal_step), force, context, chunk, None, None)[1]
 
 
 Choose = Callable[[Array, Array, Array], tuple[Array, Array]]
@@ -166,8 +168,13 @@ def _walk(
     return flat.reshape(rows, length), log_prob, encodings, trajectory
 
 
-def _distinct_steps(reveal_step: Array) -> Array:
-    """Number of different steps (negative ones not counted) in each row: int32[rows]."""
+def without_gaps(reveal_step: Int[Array, "rows length"]) -> Int[Array, "rows length"]:
+    """Each row's steps renumbered 0, 1, 2, ...: steps that reveal nothing left out. Negative ones stay.
+
+    So rows whose empty steps differ do not pay for each other's: the batch takes as many passes as its slowest row.
+    """
     ordered = jnp.sort(reveal_step, axis=-1)
-    first = jnp.concatenate([jnp.ones_like(ordered[:, :1], bool), ordered[:, 1:] != ordered[:, :-1]], axis=-1)
-    return jnp.sum(first & (ordered >= 0), axis=-1, dtype=jnp.int32)
+    fresh = jnp.concatenate([jnp.ones_like(ordered[:, :1], bool), ordered[:, 1:] != ordered[:, :-1]], axis=-1)
+    number = jnp.cumsum(fresh & (ordered >= 0), axis=-1, dtype=jnp.int32) - 1
+    place = jax.vmap(jnp.searchsorted)(ordered, reveal_step)
+    return jnp.where(reveal_step < 0, reveal_step, jnp.take_along_axis(number, place, axis=-1)).astype(jnp.int32)

@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdm_jax.sampling.orders import grid_fractions, plan_knots, scaled_knots
 from mdm_jax.sampling.readings import (
     Measure,
-    Reading,
+    held_or_best_probability,
     held_probability,
     max_probability,
     negative_entropy,
@@ -136,26 +136,28 @@ def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confi
     return Rule(choose=Partial(_choose_by_coins, *numbers), reads="chosen", steps=steps, rows=_rows(grid))
 
 
-def self_planned(plan: Plans, strength: float = 1.0, score: Measure | None = None) -> Rule:
+def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_best_probability) -> Rule:
     """After each step the surest positions are the revealed ones: settled and masked positions compete (P2).
 
-    A masked position is as sure as its proposal is probable, a settled one as the token *held* there is, seen: its
-    log-probability times ``strength`` (the authors' code scores a resampled token instead).
+    A settled position is as sure as the token *held* there is probable, seen (the authors' code scores a resampled
+    token instead): its log-probability times ``strength``. A masked one is as sure as its best token is; with
+    ``score=held_or_proposal_probability`` as the token just drawn is, which is how it was published and the same at
+    temperature 0. Above that it is biased towards what is likely anyway: on text it writes little but spaces
+    (``experiments/remasking.py``).
 
     Args:
-        plan: how many are revealed after each step.
+        plan: how many are revealed after each step. Each of its steps costs a pass.
         strength: ``eta``: at 0 nothing settled is masked again, above 1 it is masked more readily than at 1.
-        score: another measure of both kinds of positions.
+        score: of both kinds of positions.
 
     Source: arXiv 2502.03540.
     """
     require(strength >= 0, "strength", strength, "0 or more")
     choose = Partial(_choose_surest_of_all, _knots(plan), jnp.float32(strength))
-    score = _held_or_proposed if score is None else score
     return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), rows=_rows(plan))
 
 
-def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: Measure = proposal_probability) -> Rule:
+def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: Measure = max_probability) -> Rule:
     """As :func:`surest`, but late steps mask again what the model has lost confidence in (FreeCorrection).
 
     The confidence of a settled position is the mean, over the steps since it was revealed, of the probability of its
@@ -163,9 +165,10 @@ def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: 
     again, and as many more masked ones revealed, so that the number of passes is the plan's.
 
     Args:
-        plan: how many are revealed after each step.
+        plan: how many are revealed after each step. Each of its steps costs a pass.
         most: positions masked again per step from .4, .6 and .8 of the steps on (the authors' numbers).
-        score: decides what is revealed.
+        score: decides what is revealed. The authors take ``proposal_probability``, which is the same at temperature 0
+            and biased above it (see :func:`self_planned`).
 
     Source: arXiv 2602.02927 and its code.
     """
@@ -297,10 +300,6 @@ def _no_confidence(free: Array) -> Array:
 def _remember_confidence(view: View, choice: Choice) -> Array:
     """The probability of the token when it was drawn."""
     return jnp.where(choice.reveal & view.open, jnp.exp(view.score), view.memory)
-
-
-def _held_or_proposed(reading: Reading) -> Array:
-    return reading.log_prob(jnp.where(reading.masked, reading.proposal, reading.held))
 
 
 def _choose_surest_of_all(knots: Array, strength: Array, view: View) -> Choice:
