@@ -1,6 +1,6 @@
 """The README's pictures, from a finished demo run: ``python -m experiments.readme_pictures runs/demo``.
 
-That of ``energy_and_information`` is copied from the experiment's results, if they are there.
+Those of experiments are copied from their results, if they are there.
 """
 
 import dataclasses
@@ -18,10 +18,12 @@ from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory
 
 FOLDER = Path(__file__).parent / "pictures"
+COPIED = ("energy_and_information", "entropy_bound", "gumbel_range", "throughput")
+"""Experiments whose figures the README shows."""
 
 
 def main() -> None:
-    """Write profile.png, excess.png, tuning.png, landscape.png, toy_targets.png, energy_and_information.png."""
+    """Write profile.png, excess.png, tuning.png, landscape.png, toy_targets.png, and one for each of :data:`COPIED`."""
     run = RunDirectory(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
     FOLDER.mkdir(exist_ok=True)
     plan = plans.load(run.plan("optimal", 8))
@@ -34,9 +36,10 @@ def main() -> None:
     panels = [energy.landscape(weight, name) for name, weight in weights.items()]
     drawing.save_png(landscapes.landscapes(panels, marks), FOLDER / "landscape.png")
     drawing.save_png(toy_targets(), FOLDER / "toy_targets.png")
-    thesis = Path(__file__).parent / "results" / "energy_and_information" / "figure.png"
-    if thesis.exists():
-        shutil.copy(thesis, FOLDER / "energy_and_information.png")
+    for name in COPIED:
+        figure = Path(__file__).parent / "results" / name / "figure.png"
+        if figure.exists():
+            shutil.copy(figure, FOLDER / f"{name}.png")
 
 
 def toy_targets() -> Figure:

@@ -50,6 +50,7 @@ class Chosen:
         numbers: its numbers, as JSON.
         plan: the plan or grid that it follows, if it follows one.
         frames: the most steps that it can take.
+        end: the token that ends a sequence, if one does.
     """
 
     how: Blind | Rule
@@ -57,6 +58,7 @@ class Chosen:
     numbers: dict[str, Any]
     plan: Plan | Grid | None
     frames: int
+    end: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Name and numbers."""
@@ -157,7 +159,7 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
         if options.preset == "llada":
             changes.pop("block", None)  # it is in there, with its share of the steps
         how = how.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
-    return Chosen(how, name, numbers, plan, _frames(how, length, block, steps, options.rows))
+    return Chosen(how, name, numbers, plan, _frames(how, length, block, steps, options.rows), end)
 
 
 def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarray) -> tuple[Denoiser, Guidance | None]:

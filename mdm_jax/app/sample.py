@@ -11,7 +11,7 @@ from mdm_jax.app import replay
 from mdm_jax.app.canvas import make_canvas
 from mdm_jax.app.how import check, choose, choose_denoiser
 from mdm_jax.app.output import figure, finite, show
-from mdm_jax.sampling import FILLED, Sampled, sample, tokens_of
+from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.training import Run, load
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         **law,
         "seed": options.seed,
         "passes": int(drawn.passes),
-        "samples": as_rows(trained, drawn),
+        "samples": as_rows(trained, drawn, chosen.end),
     }
     unsaid = {("temperature", 1.0)}
     said = [f"{n.replace('_', '-')} {v:g}" for n, v in law.items() if v is not None and (n, v) not in unsaid]
@@ -86,15 +86,18 @@ def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
     return make_canvas(trained, "--prompt", options.prompt)
 
 
-def as_rows(trained: Run, drawn: Sampled) -> list[dict[str, Any]]:
-    """Samples as JSON: text (up to its end, if it has one), the piece at each position, its step, passes, what is still
-    masked, log-probability (``None`` where it is not defined).
+def as_rows(trained: Run, drawn: Sampled, end: int | None = None) -> list[dict[str, Any]]:
+    """Samples as JSON: text, the piece at each position, its step, passes, what is still masked, log-probability
+    (``None`` where it is not defined).
+
+    The text stops at the first ``end`` that was drawn; the pieces do not.
     """
     rows = []
     for tokens, step, nfe, remaining, log_prob in zip(
         *map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.remaining, drawn.log_prob))
     ):
-        written = 1 + np.flatnonzero(step != FILLED)[-1:].sum()
+        ends = np.flatnonzero((tokens == end) & (step != GIVEN))
+        written = 1 + ends[0] if len(ends) else len(tokens)
         rows.append(
             {
                 "text": trained.vocabulary.decode(tokens[:written]),

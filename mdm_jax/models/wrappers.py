@@ -1,7 +1,8 @@
 """Denoisers from denoisers: guidance, Dream's shift, banned tokens, temperature, top-k, top-p, hooks.
 
 A wrapper is a denoiser again, so wrappers nest in any order; the outermost has the last word on the logits:
-``top_p(tempered(banned(guided(model), (0,)), 0.7), 0.9)`` guides, bans, cools and then cuts. Each is made from settings
+``top_p(tempered(banned(guided(model), (0,)), 0.7), 0.9)`` guides, bans, cools and then cuts. Ban before you cut: a ban
+of all that a cut has left leaves nothing to draw, and such positions stay masked. Each is made from settings
 alone: two of equal settings are equal, and compiled samplers are shared between them.
 """
 

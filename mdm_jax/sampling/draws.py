@@ -55,12 +55,12 @@ def categorical(
 
     Args:
         keys: one key per draw, keys[draws].
-        logits: float32[draws, vocab_size]; -inf rules a token out, but not every one of a row.
+        logits: float32[draws, vocab_size]; -inf rules a token out.
         temperature: float[], at least 0; traced, so changing it does not recompile.
 
     Returns:
         The tokens, int32[draws], and their log-probability under the law they were drawn from (0 at temperature 0),
-        nats, float32[draws].
+        nats, float32[draws]; NaN where the logits are NaN or all -inf, and the token then means nothing.
     """
     blocks = in_blocks(logits)
     best, largest = best_of_blocks(blocks)
@@ -68,7 +68,7 @@ def categorical(
     def draw() -> tuple[Array, Array]:
         def weights(part: Array, extra: int) -> Array:
             top = largest.reshape(-1, *(1,) * extra)
-            return jnp.exp((part - top) / temperature)
+            return jnp.where(part == -jnp.inf, 0.0, jnp.exp((part - top) / temperature))
 
         count, width = blocks.shape[1:]
         first, second = _levels(count), _levels(width)
@@ -81,9 +81,10 @@ def categorical(
         return which * width + within, scaled - jnp.log(jnp.sum(sums, axis=-1))
 
     def take_best() -> tuple[Array, Array]:
-        return best, jnp.zeros_like(largest)
+        return best, jnp.where(largest > -jnp.inf, 0.0, jnp.nan)
 
-    return jax.lax.cond(temperature > 0, draw, take_best)
+    tokens, log_prob = jax.lax.cond(temperature > 0, draw, take_best)
+    return jnp.where(jnp.isnan(log_prob), 0, tokens), log_prob
 
 
 def halving(bits: UInt32[Array, "draws levels 2"], weights: Float[Array, "draws classes"]) -> Int[Array, " draws"]:

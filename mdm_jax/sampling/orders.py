@@ -22,9 +22,9 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from mdm_jax.sampling.draws import position_bits, uniform
@@ -116,12 +116,11 @@ def in_order(
     return _by_plan(_ranks_of(jnp.where(free, turn, order.shape[1])), knots, free)
 
 
-@functools.partial(jax.jit, static_argnames="block")
 def in_blocks(
     key: PRNGKeyArray,
     knots: Int[Array, "rows knots"],
     free: Bool[Array, "rows length"],
-    block: int,
+    block: int | Int[Array, ""],
     row_ids: Int[Array, " rows"] | None = None,
 ) -> Int[Array, "rows length"]:
     """Semi-autoregressive: blocks of ``block`` positions from left to right, in random order inside each.
@@ -130,26 +129,36 @@ def in_blocks(
         key: a typed PRNG key.
         knots: int32[rows, knots], the plan of *one block*, scaled to the free positions of each.
         free: bool[rows, length].
-        block: positions of a block; the last may be shorter.
+        block: positions of a block, counted from each row's first free position; the last may be shorter.
         row_ids: as in :func:`random_order`.
 
     Returns:
         int32[rows, length]; steps of different blocks never coincide, and need not be consecutive.
     """
-    rows, length = free.shape
-    require(block >= 1, "block", block, "at least 1")
-    blocks = -(-length // block)
-    turns = _random_turns(key, free, row_ids)
+    require(isinstance(block, jax.core.Tracer) or int(block) >= 1, "block", block, "at least 1")
+    return _in_blocks(key, knots, free, jnp.asarray(block, jnp.int32), row_ids)
 
-    def by_block(values: Array, filling: ArrayLike) -> Array:
-        filled = jnp.pad(values, ((0, 0), (0, blocks * block - length)), constant_values=filling)
-        return filled.reshape(rows * blocks, block)
 
-    own = jnp.repeat(knots, blocks, axis=0, total_repeat_length=rows * blocks)
-    step = _by_plan(_ranks_of(by_block(turns, _LAST)), own, by_block(free, False)).reshape(rows, blocks, block)
-    first = (knots.shape[1] - 1) * jnp.arange(blocks, dtype=jnp.int32)
-    step = jnp.where(step < 0, GIVEN, step + first[None, :, None])
-    return step.reshape(rows, blocks * block)[:, :length]
+def blocks_of(free: Bool[Array, "rows length"], block: Int[Array, ""]) -> Int[Array, "rows length"]:
+    """The block of each position, counted from the row's first free one; of no meaning where it is given."""
+    first = jnp.argmax(free, axis=-1, keepdims=True).astype(jnp.int32)
+    return (jnp.arange(free.shape[1], dtype=jnp.int32)[None, :] - first) // block
+
+
+@jax.jit
+def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Array | None) -> Array:
+    _check_length(knots, free.shape[1])
+    mine = jnp.where(free, blocks_of(free, block), free.shape[1])
+    order = jnp.lexsort((_random_turns(key, free, row_ids), mine), axis=-1)
+    rank = jnp.argsort(order, axis=-1).astype(jnp.int32)
+    sorted_blocks = jnp.sort(mine, axis=-1)
+    first = jax.vmap(functools.partial(jnp.searchsorted, side="left"))(sorted_blocks, mine)
+    count = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(sorted_blocks, mine) - first
+    # Rank r of c is revealed by the first knot n of a plan of P tokens with round(n c / P) > r.
+    planned = knots[:, -1:]
+    at = ((rank - first + 1) * planned - 1 - planned // 2) // jnp.maximum(count, 1)
+    step = _steps(knots, at.astype(jnp.int32), free)
+    return jnp.where(free, step + (knots.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
 
 
 def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows knots"]:
@@ -195,19 +204,24 @@ def _ranks_of(values: Array) -> Int[Array, "rows length"]:
     return jnp.argsort(jnp.argsort(values, axis=-1), axis=-1)
 
 
-def scaled_knots(knots: Int[Array, "plans knots"], count: Int[Array, "rows one"]) -> Int[Array, "rows knots"]:
-    """The knots of plans scaled to ``count`` tokens and rounded; one plan serves every row."""
+def scaled_knots(
+    knots: Int[Array, "plans knots"], count: Int[Array, "rows one"], length: int
+) -> Int[Array, "rows knots"]:
+    """The knots of plans scaled to ``count`` tokens, at most ``length``, and rounded; one plan serves every row."""
+    _check_length(knots, length)
     planned = knots[:, -1:]
     return (knots * count + planned // 2) // planned
 
 
-def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:
-    """The step of each free position from its rank among them, under the row's plan scaled to their number."""
-    length = free.shape[1]
+def _check_length(knots: Array, length: int) -> None:
     fits = length * (knots.shape[1] - 1) < 2**31
     require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
+
+
+def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:
+    """The step of each free position from its rank among them, under the row's plan scaled to their number."""
     count = jnp.sum(free, axis=-1, keepdims=True, dtype=jnp.int32)
-    return _steps(scaled_knots(knots, count), rank, free)
+    return _steps(scaled_knots(knots, count, free.shape[1]), rank, free)
 
 
 def _steps(knots: Array, at: Array, free: Array) -> Int[Array, "rows length"]:

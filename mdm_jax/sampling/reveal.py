@@ -43,7 +43,8 @@ def reveal(
         tokens: int32[rows, length]; read only where ``reveal_step`` is -1, masked elsewhere before the first step.
         reveal_step: int32[rows, length]; -1 marks a given position. Steps need not be consecutive: those in which a row
             reveals nothing cost it nothing.
-        key: a typed PRNG key; the draw for row ``r``, position ``j`` uses ``fold_in(fold_in(key, r), j)``.
+        key: a typed PRNG key; the draw for row ``r``, position ``j`` uses ``fold_in(fold_in(key', r), j)``, where
+            ``key'`` sets the draws apart from an order that was made with the same key.
         temperature: divides the logits; 0 is the argmax.
         context: passed to the denoiser, leading axis ``rows``.
         row_ids: int32[rows], the ``r`` of each row's draws; ``0 .. rows - 1`` if left out.
@@ -58,8 +59,12 @@ def reveal(
     ids = jnp.arange(tokens.shape[0]) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
 
+    key = jax.random.fold_in(key, _TOKENS)
+
     def draw(logits: Array, row: Array, position: Array) -> tuple[Array, Array]:
-        return draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
+        tokens, gain = draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
+        # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
+        return jnp.where(jnp.isnan(gain), denoiser.mask_id, tokens), gain
 
     canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
     reveal_step = without_gaps(reveal_step)
@@ -113,6 +118,9 @@ def path_log_prob(
     canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
     return _walk(denoiser, params, canvas, without_gaps(reveal_step), force, context, chunk, None, None)[1]
 
+
+_TOKENS = 0x7FFFFFFF
+"""Folded into the key of the draws; no row has this number."""
 
 Choose = Callable[[Array, Array, Array], tuple[Array, Array]]
 """``(logits[chunk, vocab_size], row[chunk], position[chunk]) -> (tokens[chunk], log_prob[chunk])``."""

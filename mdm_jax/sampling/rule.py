@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.readings import Measure, max_probability
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, verbatim
 
 ONE_BLOCK = 1 << 30
 """The block length that means: no blocks."""
@@ -156,6 +156,9 @@ def ready(rule: Rule) -> Rule:
     _check("block", rule.block, 1, "at least 1")
     _check("end", rule.end, NO_END, f"a token id, or {NO_END} for none")
     _check("order_temperature", rule.order_temperature, 0, "0 or more")
+    noise = rule.order_temperature
+    unread = rule.reads == "chosen" and not isinstance(noise, jax.core.Tracer) and float(noise) != 0  # pyright: ignore[reportArgumentType]
+    require(not unread, "order_temperature", noise, "0 for a rule that chooses before it reads: it has no scores")
 
     def function(value: Any) -> Any:
         return value if value is None or isinstance(value, Partial) else Partial(value)
@@ -174,5 +177,6 @@ def ready(rule: Rule) -> Rule:
 
 
 def _check(name: str, value: ArrayLike, least: int, wanted: str) -> None:
+    require(np.ndim(value) == 0, name, verbatim(f"shape {np.shape(value)}"), "one number for all rows")
     if not isinstance(value, jax.core.Tracer):
         require(bool(np.all(np.asarray(value) >= least)), name, value, wanted)

@@ -74,7 +74,7 @@ def confident(threshold: float, score: Measure = max_probability) -> Rule:
         score: decides which position is the surest.
     """
     require(0 <= threshold <= 1, "threshold", threshold, "a probability from 0 to 1")
-    limit = jnp.float32(np.log(threshold) if threshold > 0 else -np.inf)
+    limit = jnp.log(jnp.float32(threshold))
     return Rule(choose=Partial(_choose_confident, limit), score=score, measures=(max_probability,))
 
 
@@ -123,6 +123,8 @@ def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confi
     sigma = np.minimum(strength, most) if how == "cap" else strength * most
     numbers = jnp.asarray(fractions, jnp.float32), jnp.asarray(sigma, jnp.float32)
     steps = jnp.asarray([one.steps for one in grids], jnp.int32)
+    if strength == 0:  # nothing is masked again, so that a path has a log-probability
+        return Rule(choose=Partial(_choose_ancestral, numbers[0]), reads="chosen", steps=steps, rows=_rows(grid))
     if how == "confidence":
         return Rule(
             choose=Partial(_choose_by_confidence, *numbers),
@@ -161,12 +163,12 @@ def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: 
     """As :func:`surest`, but late steps mask again what the model has lost confidence in (FreeCorrection).
 
     The confidence of a settled position is the mean, over the steps since it was revealed, of the probability of its
-    token with the token visible. From two fifths of the steps on, all but the last, the least confident ones are masked
+    token with the token visible. After two fifths of the steps, all but the last, the least confident ones are masked
     again, and as many more masked ones revealed, so that the number of passes is the plan's.
 
     Args:
         plan: how many are revealed after each step. Each of its steps costs a pass.
-        most: positions masked again per step from .4, .6 and .8 of the steps on (the authors' numbers).
+        most: positions masked again per step after .4, from .6 and from .8 of the steps on (the authors' numbers).
         score: decides what is revealed. The authors take ``proposal_probability``, which is the same at temperature 0
             and biased above it (see :func:`self_planned`).
 
@@ -202,7 +204,10 @@ def _rank(score: Array, among: Array) -> Array:
 def _knots(plan: Plans) -> Array:
     plans = [plan] if isinstance(plan, Plan) else list(plan)
     require(len(plans) > 0 and all(isinstance(p, Plan) for p in plans), "plan", plan, "a Plan or a sequence of them")
-    return jnp.asarray(plan_knots(plans, len(plans)))
+    knots = plan_knots(plans, len(plans))
+    # Plans of blocks of different lengths share an executable, up to 64 tokens and then within powers of two.
+    width = 1 + max(64, 1 << (knots.shape[1] - 2).bit_length())
+    return jnp.asarray(np.pad(knots, ((0, 0), (0, width - knots.shape[1])), mode="edge"))
 
 
 def _rows(plan: Plans | Grids) -> int | None:
@@ -218,7 +223,7 @@ def _steps(plan: Plans) -> Array:
 def _next_knot(view: View, knots: Array) -> Array:
     """How many positions the step reveals: up to the next knot above what is settled in the block."""
     settled, total = _counts(view)
-    ends = scaled_knots(knots, total[:, None])
+    ends = scaled_knots(knots, total[:, None], view.open.shape[1])
     upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
     return upto - settled
 
@@ -242,7 +247,8 @@ def _choose_by_plan(knots: Array, view: View) -> Choice:
 
 def _choose_by_quota(steps: Array, view: View) -> Choice:
     settled, total = _counts(view)
-    k = jnp.arange(view.open.shape[1] + 1, dtype=jnp.int32)[None, :]  # no more steps than positions reveal anything
+    # No more steps than positions reveal anything, and none beyond the last.
+    k = jnp.minimum(jnp.arange(view.open.shape[1] + 1, dtype=jnp.int32), steps)[None, :]
     ends = k * (total // steps)[:, None] + jnp.minimum(k, (total % steps)[:, None])
     upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
     return Choice(take_surest(view.score, view.open, upto - settled))
@@ -268,6 +274,10 @@ def _choose_bounded(bound: Array, view: View) -> Choice:
 
 def _choose_at_random(knots: Array, view: View) -> Choice:
     return Choice(take_surest(view.uniform(), view.open, _next_knot(view, knots)))
+
+
+def _choose_ancestral(fractions: Array, view: View) -> Choice:
+    return Choice(_coins(fractions, jnp.zeros((1, 1)), jnp.zeros((1, 1)), view).reveal)
 
 
 def _choose_by_coins(fractions: Array, sigma: Array, view: View) -> Choice:
@@ -304,7 +314,7 @@ def _remember_confidence(view: View, choice: Choice) -> Array:
 
 def _choose_surest_of_all(knots: Array, strength: Array, view: View) -> Choice:
     total = _counts(view)[1]
-    keep = _at_clock(scaled_knots(knots, total[:, None]), view.clock + 1)
+    keep = _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
     among = view.open | view.settled
     held = jnp.where(strength > 0, strength * view.score, jnp.inf)  # 0 masks nothing again, whatever its score
     score = jnp.where(view.settled, held, view.score)
@@ -326,7 +336,7 @@ def _history(view: View) -> tuple[Array, Array]:
 
 def _choose_and_correct(knots: Array, steps: Array, early: Array, later: Array, last: Array, view: View) -> Choice:
     settled, total = _counts(view)
-    masked_after = total - _at_clock(scaled_knots(knots, total[:, None]), view.clock + 1)
+    masked_after = total - _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
     fifths = 5 * view.clock  # of the steps: whole numbers, so that no rounding decides
     allowed = jnp.where(fifths >= 4 * steps, last, jnp.where(fifths >= 3 * steps, later, early))
     late = (fifths > 2 * steps) & (view.clock < steps - 1)

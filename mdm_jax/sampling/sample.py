@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax
+import jax.core
+import jax.dtypes
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -20,6 +22,7 @@ from mdm_jax.sampling.unmask import unmask
 from mdm_jax.support.errors import require, require_choice, verbatim
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.schedule import Schedule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +34,8 @@ class Blind:
             to each row's free positions; or a grid, or one per row: ancestral sampling.
         order: ``"random"``, ``"left_to_right"``, or a permutation of the positions, int[length] or int[rows, length],
             the first to be revealed first. Grids have no other order than random.
-        block: length of blocks done from left to right, each by the plan and in random order; ``None``: no blocks.
+        block: length of blocks, counted from each row's first free position and done from left to right, each by the
+            plan and in random order; ``None``: no blocks.
     """
 
     plan: Plan | Grid | Sequence[Plan] | Sequence[Grid]
@@ -39,9 +43,13 @@ class Blind:
     block: int | None = None
 
     def __post_init__(self) -> None:
+        wanted = "a Plan or a Grid, or a non-empty sequence of one of them"
+        if isinstance(self.plan, Schedule):
+            wanted += " (plans.from_schedule makes a plan of a schedule)"
+        require(isinstance(self.plan, Plan | Grid | Sequence), "plan", self.plan, wanted)
         plans = self.plans
         good = len(plans) > 0 and (all(isinstance(p, Plan) for p in plans) or all(isinstance(p, Grid) for p in plans))
-        require(good, "plan", self.plan, "a Plan or a Grid, or a non-empty sequence of one of them")
+        require(good, "plan", self.plan, wanted)
         if isinstance(self.order, str):
             require_choice("order", self.order, ("random", "left_to_right"))
         plain = self._is_random
@@ -79,19 +87,21 @@ class Blind:
         """The plans or grids as a list."""
         return [self.plan] if isinstance(self.plan, Plan | Grid) else list(self.plan)  # pyright: ignore[reportReturnType]
 
-    def reveal_step(self, key: PRNGKeyArray, free: Bool[Array, "rows length"]) -> Int[Array, "rows length"]:
+    def reveal_step(
+        self, key: PRNGKeyArray, free: Bool[Array, "rows length"], row_ids: Int[Array, " rows"] | None = None
+    ) -> Int[Array, "rows length"]:
         """The step of each free position, -1 elsewhere: see :mod:`mdm_jax.sampling.orders`."""
         rows, length = free.shape
         chosen = self.plans
         if isinstance(chosen[0], Grid):
-            return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free)  # pyright: ignore[reportArgumentType]
+            return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
         knots = jnp.asarray(orders.plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
         if self.block is not None:
-            return orders.in_blocks(key, knots, free, self.block)
+            return orders.in_blocks(key, knots, free, self.block, row_ids)
+        if self._is_random:
+            return orders.random_order(key, knots, free, row_ids)
         if isinstance(self.order, str):
-            return (
-                orders.left_to_right(knots, free) if self.order != "random" else orders.random_order(key, knots, free)
-            )
+            return orders.left_to_right(knots, free)
         order = np.asarray(self.order)
         good = order.shape in ((length,), (rows, length)) and np.array_equal(
             np.sort(np.atleast_2d(order), axis=-1), np.broadcast_to(np.arange(length), np.atleast_2d(order).shape)
@@ -117,6 +127,7 @@ def sample(
     samples: int = 1,
     temperature: float | ArrayLike = 1.0,
     context: Context = None,
+    row_ids: ArrayLike | Sequence[int] | None = None,
     record: Record | None = None,
     frames: int | None = None,
 ) -> Sampled:
@@ -129,15 +140,18 @@ def sample(
             either, one per row; a :class:`Blind` order; or a :class:`~mdm_jax.sampling.rule.Rule` of the adaptive
             loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name.
         rows: number of sequences; may be left out where plans, grids or a canvas have rows.
-        key: a typed PRNG key. Row ``r`` of the result depends on the key, on ``r`` and on what row ``r`` is asked to
-            be, not on the other rows.
+        key: a PRNG key. Row ``r`` of the result depends on the key, on ``r`` and on what row ``r`` is asked to be, not
+            on the other rows, but for the rounding of the network in batches of other shapes (measured: 4e-6 of a
+            hidden vector in float32 on CPU, which hardly ever changes a token; in bfloat16 it may).
         canvas: int32[length] or int32[rows, length]: what is given, with ``denoiser.mask_id`` where tokens are to be
             drawn (infilling; a prompt is a canvas whose first tokens are given, see :func:`canvas_of`). All masked if
             left out. Rows may have different numbers of free positions; plans are scaled to them.
         length: of the sequences where neither a canvas nor plans tell it.
         samples: sequences for each row; they follow each other in the result, which has ``rows * samples``.
-        temperature: divides the logits of the draws; 0 is the argmax.
+        temperature: divides the logits of the draws; 0 is the argmax. One number, finite.
         context: passed to the denoiser, leading axis ``rows``.
+        row_ids: int32[rows * samples], what identifies each row in the random streams, so that rows can be drawn in
+            several calls; ``0, 1, 2, ...`` if left out.
         record: called after every step; see :mod:`mdm_jax.sampling.trajectory`.
         frames: steps that the trajectory has room for; ``length`` if left out.
 
@@ -149,11 +163,16 @@ def sample(
     """
     chosen = how if isinstance(how, Blind | Rule) else Blind(how)
     if canvas is None:
-        canvas = np.full(_length_of(chosen) if length is None else length, denoiser.mask_id, np.int32)
-    canvas = np.asarray(canvas)
+        length = _length_of(chosen) if length is None else length
+        require(length >= 1, "length", length, "at least 1")
+        canvas = np.full(length, denoiser.mask_id, np.int32)
+    canvas = canvas if isinstance(canvas, jax.Array) else np.asarray(canvas)
     require(canvas.ndim in (1, 2), "canvas", verbatim(f"shape {canvas.shape}"), "of shape [length] or [rows, length]")
     require(length in (None, canvas.shape[-1]), "length", length, f"that of the canvas, {canvas.shape[-1]}")
-    _check_ids(canvas, denoiser)
+    require(canvas.shape[-1] >= 1, "length", canvas.shape[-1], "at least 1")
+    if not isinstance(canvas, jax.core.Tracer):
+        _check_ids(np.asarray(canvas), denoiser)
+    require(frames is None or frames >= 1, "frames", frames, "at least 1")
 
     asked = [rows, chosen.rows, len(canvas) if canvas.ndim == 2 else None]
     known = {count for count in asked if count is not None} or {1}
@@ -161,20 +180,28 @@ def sample(
     rows = known.pop()
     require(rows >= 1, "rows", rows, "at least 1")
     require(samples >= 1, "samples", samples, "at least 1")
-    if not isinstance(temperature, jax.Array):
-        require(bool(np.all(np.asarray(temperature) >= 0)), "temperature", temperature, "0 or more")
+    require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
+    if not isinstance(temperature, jax.core.Tracer):
+        value = float(np.asarray(temperature, np.float32))
+        require(0 <= value < np.inf, "temperature", temperature, "0 or more, and finite")
 
-    given = np.repeat(np.broadcast_to(canvas, (rows, canvas.shape[-1])), samples, axis=0)
-    filled = jnp.asarray(given, jnp.int32)
+    filled = jnp.asarray(jnp.broadcast_to(canvas, (rows, canvas.shape[-1])), jnp.int32)
+    filled = jnp.repeat(filled, samples, axis=0)
+    fits = row_ids is None or np.shape(row_ids) == (len(filled),)
+    require(fits, "row_ids", row_ids, f"one for each of {len(filled)} rows")
+    ids = None if row_ids is None else jnp.asarray(row_ids, jnp.int32)
+    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     if samples > 1:
         context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
     order_key, token_key = jax.random.split(key)
     chosen = chosen.repeated(samples)
+    more = {"record": record, "frames": frames}
     if isinstance(chosen, Rule):
-        return unmask(denoiser, params, filled, chosen, token_key, temperature, context, record=record, frames=frames)
-    steps = chosen.reveal_step(order_key, filled == denoiser.mask_id)
-    return reveal(denoiser, params, filled, steps, token_key, temperature, context, record=record, frames=frames)
+        _check_end(chosen, denoiser)
+        return unmask(denoiser, params, filled, chosen, token_key, temperature, context, ids, **more)
+    steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
+    return reveal(denoiser, params, filled, steps, token_key, temperature, context, ids, **more)
 
 
 def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[np.ndarray, "rows length"]:
@@ -206,6 +233,12 @@ def _length_of(how: Blind | Rule) -> int:
     require(len(lengths) > 0, "length", None, "given, or else a canvas: grids, blocks and rules do not tell it")
     require(len(lengths) == 1, "plan", sorted(lengths), "plans of one length, unless a canvas is given")
     return lengths.pop()
+
+
+def _check_end(rule: Rule, denoiser: Denoiser) -> None:
+    if not isinstance(rule.end, jax.core.Tracer):
+        end, most = int(rule.end), denoiser.vocab_size - 1  # pyright: ignore[reportArgumentType]
+        require(end <= most and end != denoiser.mask_id, "end", end, f"a real token, from 0 to {most}")
 
 
 def _check_ids(canvas: np.ndarray, denoiser: Denoiser) -> None:

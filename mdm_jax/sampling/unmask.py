@@ -16,10 +16,12 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
+from mdm_jax.sampling.orders import blocks_of
 from mdm_jax.sampling.readings import Measure, Reading
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
 from mdm_jax.sampling.rule import Rule, View, ready
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
+from mdm_jax.support.errors import require, verbatim
 
 _NEVER = jnp.iinfo(jnp.int32).max
 _ORDER, _DRAW = 0, 1  # what a position's random numbers at a step are for, besides a rule's coins
@@ -79,6 +81,10 @@ def unmask(
         :class:`~mdm_jax.sampling.result.Sampled`. ``log_prob`` is defined where the order did not look at the draws
         and nothing was masked again, NaN elsewhere.
     """
+    rows = canvas.shape[0]
+    require(
+        rule.rows in (None, rows), "rule", verbatim(f"one for {rule.rows} rows"), f"one for any rows, or for {rows}"
+    )
     return _unmask(denoiser, params, canvas, ready(rule), key, temperature, context, row_ids, chunk, record, frames)
 
 
@@ -100,7 +106,7 @@ def _unmask(
     canvas = canvas.astype(jnp.int32)
     temperature = jnp.asarray(temperature, jnp.float32)
     free = canvas == denoiser.mask_id
-    block_of = _block_of(free, jnp.asarray(rule.block))
+    block_of = jnp.where(free, blocks_of(free, jnp.asarray(rule.block)), _NEVER)
     keys = draws.all_position_keys(key, jnp.arange(rows) if row_ids is None else row_ids, length)
     defined = True  # whether the path has a log-probability: settled while tracing
 
@@ -128,7 +134,8 @@ def _unmask(
             view.read(seen.proposal, (score, *seen.measured[1:]))
             choice = rule.choose(view)
 
-        reveal = choice.reveal & view.open
+        # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
+        reveal = choice.reveal & view.open & ~jnp.isnan(seen.log_prob)
         tokens = jnp.where(reveal, seen.proposal, state.tokens)
         reveal_step = jnp.where(reveal, state.step, state.reveal_step)
         if choice.remask is not None:
@@ -254,13 +261,6 @@ def _with_noise(score: Array, temperature: Array, keys: Array) -> Array:
         return score + temperature * gumbel
 
     return jax.lax.cond(temperature > 0, noisy, lambda: score)
-
-
-def _block_of(free: Array, block: Array) -> Array:
-    """The block of each free position, counted from the row's first one; ``_NEVER`` elsewhere."""
-    first = jnp.argmax(free, axis=-1, keepdims=True).astype(jnp.int32)
-    at = jnp.arange(free.shape[1], dtype=jnp.int32)[None, :]
-    return jnp.where(free, (at - first) // block, _NEVER).astype(jnp.int32)
 
 
 def _fill_behind_end(tokens: Array, reveal_step: Array, free: Array, end: Array, mask_id: int) -> tuple[Array, Array]:

@@ -171,7 +171,7 @@ def test_temperature_zero_is_argmax_and_high_temperature_is_uniform():
         ({"canvas": np.array([0, 9, 3, 3])}, "canvas must be token ids from 0 to 2, or mask_id 3; got 9 at (1,)"),
         ({"canvas": np.zeros((2, 2, 2), int)}, "canvas must be of shape [length] or [rows, length]"),
         ({"canvas": np.zeros(4)}, "canvas must be an array of token ids"),
-        ({"temperature": -1.0}, "temperature must be 0 or more; got -1.0"),
+        ({"temperature": -1.0}, "temperature must be 0 or more, and finite; got -1.0"),
         ({"rows": 0}, "rows must be at least 1"),
         ({"rows": 3, "canvas": np.full((2, 4), 3)}, "rows must be the same in rows, plan and canvas"),
         ({"plan": []}, "plan must be a Plan or a Grid, or a non-empty sequence of one of them"),

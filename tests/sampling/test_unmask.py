@@ -333,7 +333,7 @@ def test_samples_repeat_what_each_row_has_of_its_own():
         ({}, "length must be given, or else a canvas: grids, blocks and rules do not tell it"),
         ({"length": 4, "canvas": np.full(3, 3)}, "length must be that of the canvas, 3; got 4"),
         ({"length": 3, "rows": 3}, "rows must be the same in rows, plan and canvas; got 3"),
-        ({"length": 3, "temperature": -1.0}, "temperature must be 0 or more; got -1.0"),
+        ({"length": 3, "temperature": -1.0}, "temperature must be 0 or more, and finite; got -1.0"),
         ({"length": 3, "samples": 0}, "samples must be at least 1; got 0"),
         ({"canvas": np.full((2, 3), 4)}, "canvas must be token ids from 0 to 2, or mask_id 3; got 4 at (0, 0)"),
     ],

@@ -1,0 +1,147 @@
+"""What could go silently wrong at the edges: logits that are no law, keys used twice, long rows, wrong shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import wrong_world
+
+from mdm_jax import models, sampling
+from mdm_jax.sampling import Blind, draws, random_order, reveal, rules, sample
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import grids, plans
+
+pytestmark = pytest.mark.usefixtures("strict_types")
+
+KEY = jax.random.key(11)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("vocab_size", [5, 300])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_law_say_so_and_stay_in_the_vocabulary(vocab_size, temperature):
+    good = np.zeros(vocab_size, np.float32)
+    bad = [np.full(vocab_size, np.nan), np.full(vocab_size, -np.inf), np.where(np.arange(vocab_size) == 1, np.nan, 0)]
+    logits = jnp.asarray(np.stack([good, *bad]), jnp.float32)
+    tokens, log_prob = draws.categorical(jax.random.split(KEY, 4), logits, jnp.float32(temperature))
+    assert np.all((np.asarray(tokens) >= 0) & (np.asarray(tokens) < vocab_size))
+    assert np.isnan(np.asarray(log_prob)).tolist() == [False, True, True, True]
+
+
+def broken(params, tokens):
+    """Nothing is allowed at the last position."""
+    logits = jnp.broadcast_to(params, (*tokens.shape, 5))
+    return jnp.where((jnp.arange(tokens.shape[1]) == 3)[None, :, None], -jnp.inf, logits)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("how", [plans.uniform(4, 2), rules.surest(plans.uniform(4, 2))], ids=["blind", "adaptive"])
+def test_a_position_without_a_law_stays_masked(how):
+    """As after a ban of all that top-k has left, or in a model that has diverged."""
+    denoiser = models.from_function(broken, 5)
+    out = sample(denoiser, jnp.zeros(5), how, 3, key=KEY, length=4)
+    assert out.remaining.tolist() == [1, 1, 1]
+    assert np.all(np.asarray(out.tokens)[:, 3] == 5)
+    assert np.all(np.asarray(out.tokens)[:, :3] < 5)
+
+
+@pytest.mark.core
+def test_tiny_and_impossible_temperatures():
+    logits = jnp.asarray([[0.0, -jnp.inf, 1.0, -jnp.inf]], jnp.float32)
+    keys = jax.random.split(KEY, 4000)
+    many = jnp.broadcast_to(logits, (4000, 4))
+    hot = np.bincount(np.asarray(draws.categorical(keys, many, jnp.float32(jnp.inf))[0]), minlength=4)
+    assert hot[[1, 3]].tolist() == [0, 0]
+    assert abs(hot[0] - 2000) < 4 * np.sqrt(1000)  # 4 s.e.
+    assert set(np.asarray(draws.categorical(keys, many, jnp.float32(1e-30))[0]).tolist()) == {2}
+
+
+def test_an_order_and_draws_from_the_same_key_are_independent():
+    """40,000 pairs of fair coins; the one revealed first shows 1 half of the time, and so does the other (4 s.e.)."""
+    rows = 40_000
+    coins = models.from_function(lambda params, tokens: jnp.broadcast_to(params, (*tokens.shape, 2)), 2)
+    knots = jnp.asarray(sampling.plan_knots(plans.uniform(2, 2), rows))
+    steps = random_order(KEY, knots, jnp.ones((rows, 2), bool))
+    out = reveal(coins, jnp.zeros(2), jnp.full((rows, 2), 2, jnp.int32), steps, KEY)
+    tokens, first = np.asarray(out.tokens), np.argmin(np.asarray(steps), axis=1)
+    for place in (first, 1 - first):
+        assert abs(tokens[np.arange(rows), place].mean() - 0.5) < 4 * 0.5 / np.sqrt(rows)
+
+
+@pytest.mark.parametrize("how", [rules.at_random(plans.uniform(50_000, 10)), plans.uniform(50_000, 10)])
+def test_rows_too_long_for_whole_numbers_are_refused(how):
+    denoiser = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
+    with pytest.raises(InputError, match="length must be such that length times the plan's length stays below"):
+        sample(denoiser, jnp.zeros(1), how, 1, key=KEY, length=50_000)
+
+
+def test_blocks_begin_at_the_first_free_position_in_both_loops():
+    """Ragged prompts, blocks of 3 of 8 in one step each: the same blocks."""
+    denoiser = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
+    canvas = np.full((4, 8), 2)
+    canvas[1, :3], canvas[2, :5], canvas[3, [0, 4]] = 0, 0, 1
+    wanted = [
+        [0, 0, 0, 1, 1, 1, 2, 2],
+        [-1, -1, -1, 0, 0, 0, 1, 1],
+        [-1, -1, -1, -1, -1, 0, 0, 0],
+        [-1, 0, 0, 0, -1, 1, 1, 2],
+    ]
+    for how in (Blind(plans.uniform(3, 1), block=3), rules.surest(plans.uniform(3, 1)).replace(block=3)):
+        out = sample(denoiser, jnp.zeros(1), how, key=KEY, canvas=canvas)
+        assert out.reveal_step.tolist() == wanted
+        assert out.nfe.tolist() == [3, 2, 1, 3]
+
+
+def test_rows_can_be_drawn_in_several_calls():
+    denoiser, params = wrong_world(4, 3)
+    for how in (plans.uniform(4, 3), grids.uniform(5)):
+        whole = sample(denoiser, params, how, 6, key=KEY, length=4)
+        for ids in ([0, 1, 2], [5, 3, 4]):
+            part = sample(denoiser, params, how, 3, key=KEY, length=4, row_ids=ids)
+            np.testing.assert_array_equal(part.tokens, np.asarray(whole.tokens)[ids])
+            np.testing.assert_array_equal(part.reveal_step, np.asarray(whole.reveal_step)[ids])
+
+
+def test_rows_do_not_pay_for_each_other_s_empty_steps():
+    denoiser, params = wrong_world(4, 3)
+    out = sample(denoiser, params, grids.uniform(64), 20, key=KEY, length=4)
+    assert int(out.passes) == int(np.max(out.nfe)) <= 4
+    assert np.array_equal(np.max(out.reveal_step, axis=1) + 1, out.nfe)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("how", "arguments", "says"),
+    [
+        (plans.uniform(4, 2), {"temperature": np.array([1.0, 0.5])}, "temperature must be one number; got shape (2,)"),
+        (plans.uniform(4, 2), {"temperature": 1e39}, "temperature must be 0 or more, and finite"),
+        (plans.uniform(4, 2), {"temperature": float("nan")}, "temperature must be 0 or more, and finite"),
+        (plans.uniform(4, 2), {"length": 0}, "length must be at least 1; got 0"),
+        (plans.uniform(4, 2), {"frames": 0}, "frames must be at least 1; got 0"),
+        (plans.uniform(4, 2), {"row_ids": [1, 2]}, "row_ids must be one for each of 3 rows; got [1, 2]"),
+        (rules.surest(plans.uniform(4, 2)).replace(end=99), {"length": 4}, "end must be a real token, from 0 to 2"),
+        (rules.surest(plans.uniform(4, 2)).replace(block=np.array([1, 2])), {"length": 4}, "block must be one number"),
+        (rules.at_random(plans.uniform(4, 2)).replace(order_temperature=1.0), {"length": 4}, "it has no scores"),
+    ],
+)
+def test_bad_requests_get_one_sentence(how, arguments, says):
+    denoiser, params = wrong_world(4, 3)
+    with pytest.raises(InputError) as caught:
+        sample(denoiser, params, how, 3, key=KEY, **arguments)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_old_keys_and_traced_requests_are_fine():
+    denoiser, params = wrong_world(4, 3)
+    plan = plans.uniform(4, 2)
+    plain = sample(denoiser, params, plan, 2, key=jax.random.PRNGKey(5))
+    np.testing.assert_array_equal(plain.tokens, sample(denoiser, params, plan, 2, key=jax.random.key(5)).tokens)
+    canvas = jnp.full((2, 4), 3, jnp.int32).at[0, 1].set(2)
+
+    @jax.jit
+    def inside(key, canvas, temperature):
+        return sample(denoiser, params, plan, key=key, canvas=canvas, temperature=temperature).tokens
+
+    eager = sample(denoiser, params, plan, key=KEY, canvas=canvas, temperature=0.7).tokens
+    np.testing.assert_array_equal(inside(KEY, canvas, jnp.float32(0.7)), eager)
