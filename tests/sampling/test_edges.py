@@ -34,8 +34,11 @@ def broken(params, tokens):
     return jnp.where((jnp.arange(tokens.shape[1]) == 3)[None, :, None], -jnp.inf, logits)
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("how", [plans.uniform(4, 2), rules.surest(plans.uniform(4, 2))], ids=["blind", "adaptive"])
+@pytest.mark.parametrize(
+    "how",
+    [plans.uniform(4, 2), pytest.param(rules.surest(plans.uniform(4, 2)), marks=pytest.mark.thorough)],
+    ids=["blind", "adaptive"],
+)
 def test_a_position_without_a_law_stays_masked(how):
     """As after a ban of all that top-k has left, or in a model that has diverged."""
     denoiser = models.from_function(broken, 5)
@@ -68,6 +71,7 @@ def test_an_order_and_draws_from_the_same_key_are_independent():
         assert abs(tokens[np.arange(rows), place].mean() - 0.5) < 4 * 0.5 / np.sqrt(rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [rules.at_random(plans.uniform(50_000, 10)), plans.uniform(50_000, 10)])
 def test_rows_too_long_for_whole_numbers_are_refused(how):
     denoiser = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
@@ -75,6 +79,7 @@ def test_rows_too_long_for_whole_numbers_are_refused(how):
         sample(denoiser, jnp.zeros(1), how, 1, key=KEY, length=50_000)
 
 
+@pytest.mark.thorough
 def test_blocks_begin_at_the_first_free_position_in_both_loops():
     """Ragged prompts, blocks of 3 of 8 in one step each: the same blocks."""
     denoiser = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
@@ -132,6 +137,7 @@ def test_bad_requests_get_one_sentence(how, arguments, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_old_keys_and_traced_requests_are_fine():
     denoiser, params = wrong_world(4, 3)
     plan = plans.uniform(4, 2)

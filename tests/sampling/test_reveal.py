@@ -35,7 +35,10 @@ def law_by_enumeration(table, sizes):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("sizes", [(3,), (1, 2), (2, 1), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 2), *(pytest.param(sizes, marks=pytest.mark.thorough) for sizes in ((3,), (2, 1), (1, 1, 1)))],
+)
 def test_samples_follow_the_exact_law(sizes):
     """Chi-square of 40,000 samples over 27 cells (26 degrees of freedom): 26 + 4 sqrt(52) is its mean + 4 s.d."""
     table, denoiser, params = exact_world(3, 3)
@@ -111,6 +114,7 @@ def test_row_ids_name_the_draws_whatever_the_place():
     np.testing.assert_array_equal(tokens, tokens_back[::-1])
 
 
+@pytest.mark.thorough
 def test_chunks_do_not_change_the_tokens():
     denoiser, params = wrong_world(4, 3)
     blank = jnp.full((7, 4), 3, jnp.int32)
