@@ -182,8 +182,8 @@ def sample(
     require(samples >= 1, "samples", samples, "at least 1")
     require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
     if not isinstance(temperature, jax.core.Tracer):
-        value = float(np.asarray(temperature, np.float32))
-        require(0 <= value < np.inf, "temperature", temperature, "0 or more, and finite")
+        finite = 0 <= float(np.asarray(temperature)) <= float(np.finfo(np.float32).max)
+        require(finite, "temperature", temperature, "0 or more, and finite")
 
     filled = jnp.asarray(jnp.broadcast_to(canvas, (rows, canvas.shape[-1])), jnp.int32)
     filled = jnp.repeat(filled, samples, axis=0)
