@@ -348,7 +348,7 @@ def test_bad_requests_get_one_sentence(arguments, says):
 
 @pytest.mark.thorough
 def test_numbers_of_remasking_do_not_compile_anew():
-    """Grid, strength, cap or rescale: one executable of the coins."""
+    """Grid, strength (but 0, which masks nothing again), cap or rescale: one executable of the coins."""
     traces = []
 
     def counting(params, tokens):
@@ -357,7 +357,7 @@ def test_numbers_of_remasking_do_not_compile_anew():
 
     denoiser = models.from_function(counting, 3)
     for i, how in enumerate(("cap", "rescale", "cap")):
-        rule = rules.remasked(grids.uniform(3 + i), i / 2, how).replace(end=i, block=2 + i)
+        rule = rules.remasked(grids.uniform(3 + i), (1 + i) / 3, how).replace(end=i, block=2 + i)
         sampling.sample(denoiser, jnp.zeros(3), rule, 4, key=jax.random.key(i), length=6, temperature=i / 2)
         if i == 0:
             first = len(traces)
