@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import signal
@@ -203,7 +204,8 @@ sys.exit(cli.main(sys.argv[1:]))
 def at_a_terminal(seconds, columns, lines, press=None):
     """The script under a pseudo-terminal of its own: what it wrote, its status, and whether the terminal is as it was.
 
-    ``press`` is sent as a key as soon as the first frame is there.
+    ``press`` is sent as a key as soon as the first frame is there, and again if nothing has come of it for ten seconds:
+    Python loses a Ctrl-C that falls into a callback of the garbage collector, and JAX has one.
     """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (lines, columns))
@@ -214,7 +216,7 @@ def at_a_terminal(seconds, columns, lines, press=None):
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=env | {"TERM": "xterm"},
     )  # fmt: skip
     os.set_blocking(ours, False)
-    written, deadline = b"", time.monotonic() + 120
+    written, deadline, pressed = b"", time.monotonic() + 120, -math.inf
     try:
         while True:
             done = process.poll() is not None
@@ -224,9 +226,9 @@ def at_a_terminal(seconds, columns, lines, press=None):
                 if done:
                     break
                 time.sleep(0.01)
-            if press is not None and b"\x1b[J" in written:
+            if press is not None and not done and b"\x1b[J" in written and time.monotonic() > pressed + 10:
                 os.write(ours, press)
-                press = None
+                pressed = time.monotonic()
             assert time.monotonic() < deadline, written[-2000:]
         return written.decode(), process.returncode, termios.tcgetattr(theirs) == before
     finally:
