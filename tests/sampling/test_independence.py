@@ -1,7 +1,8 @@
 """A row's tokens depend on the key, its id and what it is asked to be: not on its batch, its place or the devices.
 
-On a transformer whose weights are all random. Every batch has at least 64 (row, position) pairs on each device, from
-where XLA on CPU computes each row of a matrix product alike. (No ``strict_types``: the transformer promotes integers.)
+On a transformer whose weights are all random. Tokens are compared, not bits: read-outs are alike in all these batches,
+hidden vectors differ by rounding in some, and none of these rows has a tie so near that it matters.
+(No ``strict_types``: the transformer promotes integers.)
 """
 
 import functools
