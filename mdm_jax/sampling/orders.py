@@ -20,6 +20,7 @@ skipped by the loop.
 
 import functools
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import jax.core
@@ -161,12 +162,20 @@ def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Arr
     return jnp.where(free, step + (knots.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
 
 
+One = TypeVar("One", Plan, Grid)
+
+
+def listed(plans: One | Sequence[One]) -> list[One]:
+    """One plan or grid, or a sequence of them, as a list."""
+    return [plans] if isinstance(plans, Plan | Grid) else list(plans)
+
+
 def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows knots"]:
     """The knots of one plan for every row, or of one plan per row, padded to the length of the longest sequence.
 
     The padding makes the array's shape depend on the length alone: changing schedule or budget does not recompile.
     """
-    chosen = [plans] if isinstance(plans, Plan) else list(plans)
+    chosen = listed(plans)
     width = max(plan.length for plan in chosen) + 1
     knots = np.stack([np.pad(plan.knots, (0, width - len(plan.knots)), mode="edge") for plan in chosen])
     return np.broadcast_to(knots, (rows, width)).astype(np.int32)
@@ -178,7 +187,7 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
     The width is 65, or the next power of two and one more: changing a grid, or its number of steps up to there, does
     not recompile.
     """
-    chosen = [grids] if isinstance(grids, Grid) else list(grids)
+    chosen = listed(grids)
     steps = max(64, *(grid.steps for grid in chosen))
     width = (1 << (steps - 1).bit_length()) + 1
     padded = [np.pad(grid.fractions, (0, width - grid.steps - 1), mode="edge") for grid in chosen]

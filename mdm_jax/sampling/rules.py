@@ -25,7 +25,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.sampling.orders import grid_fractions, plan_knots, scaled_knots
+from mdm_jax.sampling.orders import grid_fractions, listed, plan_knots, scaled_knots
 from mdm_jax.sampling.readings import (
     Measure,
     held_or_best_probability,
@@ -116,7 +116,7 @@ def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confi
     """
     require(0 <= strength <= 1, "strength", strength, "from 0 to 1")
     require_choice("how", how, ("cap", "rescale", "confidence"))
-    grids = [grid] if isinstance(grid, Grid) else list(grid)
+    grids = listed(grid)
     fractions = grid_fractions(grids, len(grids)).astype(np.float64)
     before, after = fractions[:, :-1], fractions[:, 1:]
     most = np.minimum(1.0, (1.0 - after) / np.where(before > 0, before, 1.0))
@@ -202,7 +202,7 @@ def _rank(score: Array, among: Array) -> Array:
 
 
 def _knots(plan: Plans) -> Array:
-    plans = [plan] if isinstance(plan, Plan) else list(plan)
+    plans = listed(plan)
     require(len(plans) > 0 and all(isinstance(p, Plan) for p in plans), "plan", plan, "a Plan or a sequence of them")
     knots = plan_knots(plans, len(plans))
     # Plans of blocks of different lengths share an executable, up to 64 tokens and then within powers of two.
@@ -216,7 +216,7 @@ def _rows(plan: Plans | Grids) -> int | None:
 
 
 def _steps(plan: Plans) -> Array:
-    plans = [plan] if isinstance(plan, Plan) else list(plan)
+    plans = listed(plan)
     return jnp.asarray([one.steps for one in plans], jnp.int32)
 
 
