@@ -2,14 +2,19 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
+from mdm_jax.app import evaluation_options, footprint_options, run_options, sampling_options
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.stops import Interrupted, NonFinite
 
+SIGNALLED = 128
 INTERRUPTED = 130
 BAD_INPUT = 2
+FAILED = 1
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -20,8 +25,17 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 2 for bad input or unusable files, 130 for Ctrl-C."""
+    """Run one command.
+
+    Returns:
+        the exit status: 0, 1 for a training that is not finite, 2 for bad input or unusable files, 130 for Ctrl-C and
+        143 for SIGTERM.
+    """
+    _mend_streams()
     parser = make_parser()
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if word.startswith("--") and word.endswith("=--"):  # of which Python 3.11 makes an empty list
+            parser.error(f"argument {word[:-3]}: expected one argument")
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
@@ -32,11 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except InputError as error:
-        print(f"mdm-jax: {error}", file=sys.stderr)
+        print(f"mdm-jax: {_line(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    except MemoryError as error:
+        print(f"mdm-jax: there is not enough memory for this: {_line(str(error)) or 'ask for less'}.", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt as error:
         print(f"\nmdm-jax: {str(error) or 'interrupted.'}", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + error.signal if isinstance(error, Interrupted) else INTERRUPTED
+    except NonFinite as error:
+        print(f"\nmdm-jax: {error}", file=sys.stderr)
+        return FAILED
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing more, to it or to the interpreter's last flush.
         _silence_output()
@@ -47,8 +67,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:  # it was standard output that failed: a full disk, say
             _silence_output()
         where = "standard output or a file" if error.filename is None else error.filename
-        print(f"mdm-jax: {where} cannot be used: {error.strerror or error}.", file=sys.stderr)
+        print(f"mdm-jax: {_line(str(where))} cannot be used: {error.strerror or error}.", file=sys.stderr)
         return BAD_INPUT
+
+
+def _line(text: str) -> str:
+    """``text`` on one line, without what a terminal would take for a command: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _mend_streams() -> None:
+    """Make the standard streams take whatever is printed.
+
+    What their encoding lacks becomes an escape (a name that is no UTF-8; "±" where LANG is C). Those that were closed
+    lead nowhere: else the next file to be opened would get their number, and what C libraries print would be written
+    into it; and Python prints for a missing standard error to standard output.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _silence_output() -> None:
@@ -88,10 +132,18 @@ def make_parser() -> argparse.ArgumentParser:
     for name, kind, about in _TRAINING:
         sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)
     sub.add_argument("--checkpoint-every", type=int, help="steps between checkpoints (default: a tenth of the run)")
+    run_options.checkpoint(
+        sub, "go on from this checkpoint: newest, best, or the step of one that is kept; later ones are moved aside"
+    )
+    run_options.places(
+        sub,
+        "share every batch between N devices of this machine",
+        "share batches and parameters over a mesh, as in data=4,model=2",
+    )
     _json(sub)
 
     sub = command("profile", "profile", "measure a run's information profile and its held-out loss")
-    _run(sub)
+    run_options.arguments(sub)
     sub.add_argument("--passes", type=int, default=4096, help="sequences to encode in all")
     sub.add_argument(
         "--estimator",
@@ -116,6 +168,7 @@ def make_parser() -> argparse.ArgumentParser:
         "source",
         help="a run directory, a profile file, or an oracle: oracle:toy_left, oracle:polya:0.5,128 or the like",
     )
+    run_options.checkpoint(sub, "of a run, read this checkpoint: newest, best, or the step of one that is kept")
     sub.add_argument(
         "--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16,32 that fit the length)"
     )
@@ -140,7 +193,27 @@ def make_parser() -> argparse.ArgumentParser:
         "draw samples from a run",
         "By default in random order by the run's own optimal plan, which needs a profile.",
     )
-    _sampling(sub)
+    sampling_options.arguments(sub)
+
+    sub = command(
+        "evaluate",
+        "evaluate",
+        "compare many schedules by their samples",
+        "All share their random numbers, so differences are sharper than values; what was drawn is kept, and the same "
+        "command goes on where it stopped.",
+    )
+    evaluation_options.evaluate_arguments(sub)
+
+    sub = command(
+        "race",
+        "race",
+        "find schedules for any order by their samples, by successive halving",
+        "The winner is chosen on samples of its own and judged on fresh ones.",
+    )
+    evaluation_options.race_arguments(sub)
+
+    sub = command("footprint", "footprint", footprint_options.ABOUT, footprint_options.DETAILS)
+    footprint_options.arguments(sub)
 
     sub = command(
         "energy",
@@ -163,7 +236,7 @@ def make_parser() -> argparse.ArgumentParser:
     _json(sub)
 
     sub = command("report", "write_report", "write a run's report.html")
-    _run(sub)
+    sub.add_argument("directory", help="run directory")
     _json(sub)
     return parser
 
@@ -182,88 +255,12 @@ _TRAINING = (
     ("weight_decay", float, "decoupled, on matrices"),
     ("average", float, "decay of the parameters' moving average"),
     ("seed", int, "of parameters, data order and masks"),
+    ("accumulate", int, "parts that a batch is worked on one after the other, in less memory"),
+    ("compute", str, "bfloat16 or float32: the type of forward and backward passes"),
     ("width", int, "of the transformer"),
     ("depth", int, "blocks of the transformer"),
     ("heads", int, "attention heads"),
 )
-
-
-def _sampling(parser: argparse.ArgumentParser) -> None:
-    """The options of ``sample``; which of them go together is for ``app/how.py`` to say."""
-    _run(parser)
-    group = parser.add_argument_group("how tokens are revealed")
-    group.add_argument(
-        "--preset",
-        choices=("mdlm", "llada", "eb", "remdm", "best"),
-        help="a sampler by name: ancestral (mdlm), surest first (llada), as the entropies allow (eb), ancestral that "
-        "masks again (remdm), random by the run's optimal plan (best)",
-    )
-    group.add_argument(
-        "--order",
-        choices=("random", "left_to_right", "probability", "margin", "entropy"),
-        help="what comes first; the last three are the model's surest positions (default: random)",
-    )
-    plan = group.add_mutually_exclusive_group()
-    plan.add_argument("--plan", help="a plan or grid file (as tune writes)")
-    plan.add_argument(
-        "--schedule",
-        help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan; with --block equal shares)",
-    )
-    group.add_argument("--steps", type=int, help="steps; not with --plan (default: 16, or the length if less)")
-    group.add_argument("--threshold", type=float, metavar="P", help="reveal all that is surer than this probability")
-    group.add_argument(
-        "--entropy-bound",
-        type=float,
-        metavar="NATS",
-        help="reveal the surest together while it costs no more than this",
-    )
-    group.add_argument(
-        "--order-temperature", type=float, metavar="T", help="noise in the order of the surest (default: none)"
-    )
-    group.add_argument(
-        "--block",
-        type=int,
-        metavar="N",
-        help="blocks of so many positions, from left to right; plan and steps are then those of one block (llada "
-        "shares its steps over the blocks)",
-    )
-    group.add_argument(
-        "--end", metavar="TOKEN", help="a token that ends the sequence: what is still masked behind it is not drawn"
-    )
-
-    group = parser.add_argument_group("what is given")
-    given = group.add_mutually_exclusive_group()
-    given.add_argument("--prompt", help="text to begin with (digits, arrays: numbers)")
-    given.add_argument("--infill", help="text with blanks to fill; what is left of the length is free")
-    group.add_argument("--blank", help="the character that stands for a blank in --infill (default: \N{WHITE SQUARE})")
-
-    group = parser.add_argument_group("the law that tokens are drawn from")
-    group.add_argument(
-        "--temperature",
-        type=float,
-        help="0 takes the most probable token (default: 1; with --preset llada 0, above which its order is biased)",
-    )
-    group.add_argument("--top-k", type=int, metavar="K", help="only the K most probable tokens")
-    group.add_argument(
-        "--top-p", type=float, metavar="P", help="only the most probable tokens that make up P (at temperature 1)"
-    )
-    group.add_argument(
-        "--guidance",
-        type=float,
-        metavar="W",
-        help="follow what is given more closely, at twice the passes; 0: as it is",
-    )
-    group.add_argument("--seed", type=int, default=0, help="of the draws")
-
-    group = parser.add_argument_group("output")
-    group.add_argument("--rows", type=int, default=4, help="number of samples")
-    group.add_argument("--replay", action="store_true", help="show step by step how each sample came about")
-    group.add_argument("--replay-seconds", type=float, metavar="S", help="for each sample (default: 6)")
-    _json(group)
-
-
-def _run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", help="run directory")
 
 
 def _json(parser: argparse._ActionsContainer) -> None:

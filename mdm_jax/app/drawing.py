@@ -5,6 +5,7 @@ with a fallback, so that the page decides how they look in the light and the dar
 """
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import write_bytes
 
 COLOURS: dict[str, tuple[str, str]] = {
     "ink": ("#1d2730", "#e6e9ec"),
@@ -98,10 +100,10 @@ def save_png(figure: Figure, path: str | Path) -> Path:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` on white, in the format that the suffix of ``path`` names (:data:`FORMATS`).
+    """Write ``figure`` on white, atomically, in the format that the suffix of ``path`` names (:data:`FORMATS`).
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or something that is no file.
         OSError: the file cannot be written.
     """
     check_suffix("path", path)
@@ -112,13 +114,16 @@ def check_suffix(argument: str, path: str | Path) -> None:
     """Raise :class:`InputError` unless :func:`save` can write a file of this name."""
     if Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"{argument} must end in .png, .svg or .pdf; got {str(path)!r}.")
+    # A pipe or a device would be replaced by a file.
+    if os.path.lexists(path) and not Path(path).is_file():
+        raise InputError(f"{path} cannot be used: it is no file that {argument} could replace.")
 
 
 @rc_context(STYLE)
 def _save(figure: Figure, path: Path, suffix: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format=suffix[1:], dpi=200, facecolor="white", metadata=FORMATS[suffix])
-    return path
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=FORMATS[suffix])
+    return write_bytes(path, buffer.getvalue())
 
 
 def wide(height: float) -> tuple[Figure, Axes]:

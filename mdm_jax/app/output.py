@@ -1,6 +1,6 @@
 """What commands print: JSON for a script, a table for a person."""
 
-import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +12,10 @@ def show(result: dict[str, Any], text: str, as_json: bool) -> None:
     print(to_json(result) if as_json else text)
 
 
-def finite(value: Any) -> float | None:
+def finite(value: Any) -> float | int | None:
     """``value`` if it is a number that JSON has: not infinite, not NaN, not missing."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return value if known else None
 
 
 def figure(value: float | None, form: str) -> str:

@@ -1,6 +1,7 @@
 """``mdm-jax profile``: measure the information profile, and the held-out loss beside the baselines."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
 
+MOST_PASSES = 2**40
+"""More are taken for a slip of the hand."""
+
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print; the profile of what follows something given goes to a file of its own."""
     require_seed("--seed", options.seed)
-    trained = load(options.directory)
+    require(options.passes <= MOST_PASSES, "--passes", options.passes, f"at most {MOST_PASSES}")
+    trained = load(options.directory, checkpoint=options.checkpoint)
     given = options.given is not None or options.prompt is not None
     if options.output is not None:
         check_output(Path(options.output), trained.place, given)
@@ -47,9 +52,9 @@ def check_output(path: Path, place: RunDirectory, given: bool) -> None:
     """Refuse what is not a new file or a profile, before anything is measured."""
     wanted = "a new file, or a profile to replace"
     require(not path.is_dir(), "--output", str(path), f"{wanted}, not a folder")
-    own = path.resolve() == place.profile.resolve()
+    own = os.path.realpath(path) == os.path.realpath(place.profile)  # Path.resolve raises where links go round
     require(not (own and given), "--output", str(path), f"{wanted}; this is the run's own, which is given nothing")
-    if path.exists():
+    if os.path.lexists(path):
         try:
             profiles.load(path)
         except InputError:

@@ -16,6 +16,8 @@ from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.training import Run, load
 
 BLANK = "\N{WHITE SQUARE}"
+MOST_ROWS = 2**20
+"""More at a time are taken for a slip of the hand."""
 REPLAY_SECONDS = 6.0
 
 
@@ -24,14 +26,14 @@ def run(options: argparse.Namespace) -> None:
     temperature = options.temperature
     if temperature is None:
         temperature = 0.0 if options.preset == "llada" else 1.0
-    require(options.rows >= 1, "--rows", options.rows, "at least 1")
+    require(1 <= options.rows <= MOST_ROWS, "--rows", options.rows, f"at least 1, and at most {MOST_ROWS}")
     require(math.isfinite(temperature) and temperature >= 0, "--temperature", temperature, "0 or more, and finite")
     require_seed("--seed", options.seed)
     check(options)
     if options.infill is None and options.blank is not None:
         raise InputError("--blank must be given beside --infill: it stands for the blanks of that text.")
     seconds = _replay_seconds(options)
-    trained = load(options.directory)
+    trained = load(options.directory, checkpoint=options.checkpoint)
     canvas = choose_canvas(trained, options)
     chosen = choose(trained, options, canvas)
     denoiser, context = choose_denoiser(trained, options, canvas)

@@ -22,6 +22,9 @@ RISE = 0.01
 _MOST_PIECES = 24_000
 """Positions of samples on the page altogether, which keeps it below two megabytes."""
 
+_LARGEST_PICTURE = 32 * 2**20
+"""Bytes; a larger file is no picture of ours."""
+
 _MOST_ROWS = 3
 """Samples shown of one plan."""
 
@@ -132,7 +135,8 @@ def _landscape(files: RunFiles) -> str:
     path = files.directory.landscape
     if not path.exists():
         return ""
-    png = path.read_bytes()
+    # Its size is known before it is read; a pipe has none, and may never end.
+    png = path.read_bytes() if path.is_file() and path.stat().st_size <= _LARGEST_PICTURE else b""
     if not png.startswith(b"\x89PNG"):
         raise InputError(f"{path} is not a PNG picture; make it anew with mdm-jax tune {files.argument}.")
     return "<h3>All Beta schedules</h3>" + page.image(

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from mdm_jax import models, tasks
 from mdm_jax.app.output import figure, finite, show
+from mdm_jax.app.places import places
 from mdm_jax.app.profile import parameter_count
 from mdm_jax.app.recipes import NAMES, settings_and_model
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.training import Run, RunDirectory, fit
+from mdm_jax.training import Run, RunDirectory, fit, ways
 
 
 def run(options: argparse.Namespace) -> None:
@@ -18,7 +21,11 @@ def run(options: argparse.Namespace) -> None:
     every = options.checkpoint_every
     require(every is None or every >= 1, "--checkpoint-every", every, "at least 1")
     overrides = {name: value for name in NAMES if (value := getattr(options, name, None)) is not None}
-    result = summary(start(options.directory, options.task, options.recipe, overrides, every))
+    result = summary(
+        start(options.directory, options.task, options.recipe, overrides, every, options.checkpoint, **places(options))
+    )
+    if not ways.is_writer():
+        return
     directory = result["directory"]
     text = (
         f"{directory}: step {result['step']}, {result['parameters']:,} parameters, held-out "
@@ -34,6 +41,9 @@ def start(
     recipe: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     checkpoint_every: int | None = None,
+    checkpoint: int | str = "newest",
+    devices: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Run:
     """Start the run that the arguments describe, or go on with the one in the directory.
 
@@ -43,6 +53,9 @@ def start(
         recipe: the settings to start from; ``demo`` if left out.
         overrides: settings by name, instead of the recipe's.
         checkpoint_every: steps between checkpoints.
+        checkpoint: as :func:`mdm_jax.training.fit` takes it.
+        devices: likewise.
+        mesh: likewise.
 
     Raises:
         InputError: unusable settings, or the directory holds another run.
@@ -58,7 +71,16 @@ def start(
         overrides = overrides or {}
         learnt = tasks.from_spec(task or "text", overrides.get("length"))
         settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
-    return fit(denoiser, learnt, directory=place.path, settings=settings, checkpoint_every=checkpoint_every)
+    return fit(
+        denoiser,
+        learnt,
+        directory=place.path,
+        settings=settings,
+        checkpoint_every=checkpoint_every,
+        checkpoint=checkpoint,
+        devices=devices,
+        mesh=mesh,
+    )
 
 
 def summary(trained: Run) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def find(options: argparse.Namespace) -> Subject:
         return Subject(profile, folder(output or path.with_suffix("")))
     if not path.exists():
         raise InputError(f"{source} is neither a run directory nor a profile file: there is no such file or folder.")
-    trained = load(source)
+    trained = load(source, checkpoint=options.checkpoint)
     return Subject(trained.profile, trained.place if output is None else folder(output), trained)
 
 
@@ -91,7 +92,8 @@ def folder(path: str | Path) -> RunDirectory:
     """A folder for results, which must not be a run: its plans are its own."""
     place = RunDirectory(Path(path))
     require(not place.config.exists(), "--output", str(path), "a folder that is not a run directory")
-    require(not place.path.is_file(), "--output", str(path), "a folder; this is a file")
+    there = os.path.lexists(place.path) and not place.path.is_dir()
+    require(not there, "--output", str(path), "a folder; this is a file")
     return place
 
 

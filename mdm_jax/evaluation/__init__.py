@@ -1,4 +1,4 @@
-"""Evaluation: a model's profile, its held-out loss, the cost of plans, and the best plan for every budget.
+"""Evaluation: a model's profile, its held-out loss, the cost of plans, the best plan for every budget, and samples.
 
 For small worlds, where output laws are exact: ``laws``, and schedules tuned by them.
 """
@@ -6,10 +6,14 @@ For small worlds, where output laws are exact: ``laws``, and schedules tuned by 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mdm_jax.evaluation.evaluate import evaluate
 from mdm_jax.evaluation.held_out import held_out_nelbo, judge
 from mdm_jax.evaluation.paths import path_nelbo
 from mdm_jax.evaluation.profile_estimation import default_counts, estimate_profile
 from mdm_jax.evaluation.prompted import estimate_prompted_profile
+from mdm_jax.evaluation.race_results import Raced
+from mdm_jax.evaluation.racing import Prompts, race
+from mdm_jax.evaluation.results import Difference, Evaluation, own_entropy
 from mdm_jax.evaluation.tuning import Tuned, check, tune
 
 if TYPE_CHECKING:
@@ -18,17 +22,24 @@ if TYPE_CHECKING:
 
 _LAW_TUNING = ("law_divergence", "optimal_grid_by_law", "search_beta_by_law")
 __all__ = [
+    "Difference",
+    "Evaluation",
+    "Prompts",
+    "Raced",
     "Tuned",
     "check",
     "default_counts",
     "estimate_profile",
     "estimate_prompted_profile",
+    "evaluate",
     "held_out_nelbo",
     "judge",
     "law_divergence",
     "laws",
     "optimal_grid_by_law",
+    "own_entropy",
     "path_nelbo",
+    "race",
     "search_beta_by_law",
     "tune",
 ]

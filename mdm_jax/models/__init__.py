@@ -54,7 +54,7 @@ def from_description(description: Any) -> LinenDenoiser:
         raise InputError(f"model family must be 'transformer'; got {family!r}.")
     settings = {name: value for name, value in description.items() if name != "family"}
     for name, value in settings.items():
-        kinds = (int, float) if name in ("rotary_base", "embedding_scale") else (int,)
+        kinds = (int, float) if name in ("expansion", "rotary_base", "embedding_scale") else (int,)
         require(type(value) in kinds, f"model {name}", value, "a number" if float in kinds else "a whole number")
     try:
         return transformer(**settings)

@@ -5,6 +5,8 @@ at zero, and a depthwise mixing of neighbouring positions in front of every atte
 a shallow model see local patterns at once. No time input: an MDM's optimal prediction does not depend on it.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,8 +27,9 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array, context: Array | None = None) -> Array:
         width = inputs.shape[-1]
-        mean_square = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True)
-        normed = inputs * jax.lax.rsqrt(mean_square + self.epsilon)
+        # In bfloat16 the mean square alone is kept in float32; the same holds for attention's weights.
+        mean_square = jnp.mean(jnp.square(inputs.astype(jnp.float32)), axis=-1, keepdims=True)
+        normed = inputs * jax.lax.rsqrt(mean_square + self.epsilon).astype(inputs.dtype)
         normed = normed * _along_last(self.param("gain", nn.initializers.ones, (width,), jnp.float32), inputs)
         if context is None:
             return normed
@@ -69,7 +72,8 @@ class Attention(nn.Module):
         )
         query = rotate(Norm(name="query_norm")(query), self.rotary_base) * features**-0.5
         key = rotate(Norm(name="key_norm")(key), self.rotary_base)
-        attention = jax.nn.softmax(jnp.einsum("rqhf,rkhf->rhqk", query, key))
+        scores = jnp.einsum("rqhf,rkhf->rhqk", query, key).astype(jnp.float32)
+        attention = jax.nn.softmax(scores).astype(value.dtype)
         mixed = jnp.einsum("rhqk,rkhf->rqhf", attention, value).reshape(rows, length, width)
         return nn.Dense(width, use_bias=False, kernel_init=_ZEROS, name="output")(mixed)
 
@@ -77,12 +81,12 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Squared-ReLU feed-forward layer; zero-init output."""
 
-    expansion: int
+    expansion: float | int
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         width = inputs.shape[-1]
-        hidden = nn.Dense(self.expansion * width, use_bias=False, kernel_init=_FAN_IN, name="expand")(inputs)
+        hidden = nn.Dense(round(self.expansion * width), use_bias=False, kernel_init=_FAN_IN, name="expand")(inputs)
         hidden = jnp.square(jax.nn.relu(hidden))
         return nn.Dense(width, use_bias=False, kernel_init=_ZEROS, name="contract")(hidden)
 
@@ -91,7 +95,7 @@ class Block(nn.Module):
     """Pre-norm residual block: attention, then feed-forward, each after a local mixing."""
 
     heads: int
-    expansion: int
+    expansion: float | int
     reach: int
     rotary_base: float
 
@@ -113,7 +117,7 @@ class Transformer(nn.Module):
     width: int
     depth: int
     heads: int
-    expansion: int
+    expansion: float | int
     reach: int
     rotary_base: float
     embedding_scale: float
@@ -148,7 +152,7 @@ def transformer(
     width: int = 128,
     depth: int = 3,
     heads: int = 4,
-    expansion: int = 4,
+    expansion: float | int = 4,
     reach: int = 2,
     rotary_base: float = 1000.0,
     embedding_scale: float = 0.3,
@@ -161,7 +165,7 @@ def transformer(
         width: of the residual stream; a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: of attention.
-        expansion: width of a feed-forward layer's hidden part, as a multiple of ``width``.
+        expansion: width of a feed-forward layer's hidden part, as a multiple of ``width``; rounded to a whole width.
         reach: how many neighbours on each side the local mixing sees.
         rotary_base: of the rotary positions' wavelengths.
         embedding_scale: standard deviation of the initial embeddings.
@@ -169,9 +173,17 @@ def transformer(
     A context, ``float32[rows, context]``, modulates every norm; its weights exist if ``init(key, length, context)`` was
     given one.
     """
+    # Before anything is made: a number in an edited file must not take all memory, nor trace for hours.
+    sizes = (("vocab_size", vocab_size, 2**31 - 2), ("length", length, 2**31 - 1))
+    limits = (*sizes, ("width", width, 2**20), ("depth", depth, 2**12))
+    for name, value, most in limits:
+        require(value <= most, name, value, f"at most {most}")
     for name, value, least in (("length", length, 2), ("depth", depth, 1), ("heads", heads, 1), ("reach", reach, 0)):
         require(value >= least, name, value, f"at least {least}")
     require(width >= 2 * heads and width % (2 * heads) == 0, "width", width, f"a multiple of 2 * heads = {2 * heads}")
+    require(math.isfinite(expansion) and round(expansion * width) >= 1, "expansion", expansion, "positive and finite")
+    # One model, one description: 4.0 is 4.
+    expansion = int(expansion) if expansion == int(expansion) else expansion
     module = Transformer(vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale)
     return from_linen(module, vocab_size)
 

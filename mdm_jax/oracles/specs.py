@@ -37,6 +37,7 @@ LONGEST = 2**14
 
 def _polya(weight: float, length: int) -> PolyaUrn:
     require(weight > 0, "b", weight, "positive")
+    require(1e-100 <= weight <= 1e100, "b", weight, "from 1e-100 to 1e100, or logarithms overflow")
     return polya(length, weight)
 
 

@@ -13,7 +13,7 @@ from mdm_jax.sampling.orders import (
 )
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
 from mdm_jax.sampling.reveal import path_log_prob, reveal
-from mdm_jax.sampling.rule import Choice, Rule, View
+from mdm_jax.sampling.rule import Choice, Rule, View, joined
 from mdm_jax.sampling.sample import Blind, How, canvas_of, sample
 from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
 from mdm_jax.sampling.unmask import unmask
@@ -35,6 +35,7 @@ __all__ = [
     "grid_fractions",
     "in_blocks",
     "in_order",
+    "joined",
     "left_to_right",
     "path_log_prob",
     "plan_knots",

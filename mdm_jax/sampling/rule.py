@@ -5,7 +5,7 @@ compiles nothing anew, and every function can be replaced by one's own. :mod:`md
 ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.struct
@@ -145,6 +145,54 @@ class Rule:
             return jnp.repeat(value, samples, axis=0) if per_row else value
 
         return jax.tree.map(leaf, self).replace(rows=samples * rows)
+
+
+def joined(rules: Sequence[Rule]) -> Rule:
+    """One rule for as many rows, each row under a rule of its own: of plans, thresholds for each row, or the like.
+
+    What has one entry per row (every array whose leading axis is 1) is put one after the other; all else must be the
+    same in all of them (see :func:`alike`).
+
+    Args:
+        rules: each for any rows or for one (``rows`` is ``None`` or 1).
+
+    Raises:
+        InputError: no rules, rules for several rows, or rules that are not alike.
+    """
+    require(len(rules) >= 1, "rules", verbatim("none"), "at least one")
+    same = {alike(rule) for rule in rules}
+    wanted = "alike: of the same functions, blocks, ends and scalar numbers"
+    require(len(same) == 1, "rules", verbatim(f"{len(same)} kinds of them"), wanted)
+
+    def leaf(*values: Any) -> Any:
+        per_row = not callable(values[0]) and np.shape(values[0])[:1] == (1,)
+        return np.concatenate([np.asarray(value) for value in values]) if per_row else values[0]
+
+    return jax.tree.map(leaf, *(_for_any(rule) for rule in rules)).replace(rows=len(rules))
+
+
+def alike(rule: Rule) -> Hashable:
+    """What two rules must have in common to be :func:`joined`: their functions, and every number that is not per row.
+
+    Raises:
+        InputError: a rule for several rows.
+    """
+    leaves, tree = jax.tree.flatten(_for_any(rule))
+    return tree, tuple(map(_kind, leaves))
+
+
+def _for_any(rule: Rule) -> Rule:
+    require(rule.rows in (None, 1), "rules", verbatim(f"one for {rule.rows} rows"), "for any rows or for one")
+    return rule.replace(rows=None)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _kind(leaf: Any) -> Hashable:
+    """A function itself; the shape of what is per row; the value of what is not."""
+    if callable(leaf):
+        return leaf
+    value = np.asarray(leaf)
+    per_row = value.shape[:1] == (1,)
+    return (value.shape, value.dtype, None if per_row else value.tobytes())
 
 
 def ready(rule: Rule) -> Rule:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ Made = TypeVar("Made")
 LARGEST_JSON = 64 * 2**20
 """Bytes; a larger JSON file is refused before it is read."""
 
+DEEPEST_JSON = 100
+"""How deep objects and lists may lie in each other in what is read: writing them again recurses."""
+
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 # Read once: reading means setting, and files that other threads make meanwhile would get the wrong permissions.
@@ -26,22 +30,51 @@ def write_text(path: str | Path, text: str) -> Path:
     Raises:
         OSError: it cannot be written; the error names ``path`` (or the folder that cannot be made).
     """
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """As :func:`write_text`, for what is no text."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _replace(path, text)
+        _replace(path, content)
     except OSError as error:
         error.filename, error.filename2 = str(path), None  # not the temporary file, and not nothing
         raise
     return path
 
 
-def _replace(path: Path, text: str) -> None:
+def append_text(path: str | Path, text: str) -> None:
+    """Add ``text`` to the end of a file, all of it or, if the disk is full, none.
+
+    A process killed meanwhile may leave a part: whoever reads the file must do without its last line.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``.
+    """
+    try:
+        # Without a buffer: what cannot be written is known before the file is closed.
+        with Path(path).open("ab", buffering=0) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            content = text.encode("utf-8")
+            try:
+                while content:
+                    content = content[stream.write(content) :]
+            except OSError:
+                stream.truncate(size)
+                raise
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(path: Path, content: bytes) -> None:
     """Write a temporary file beside ``path`` and put it in its place; on failure nothing is left of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_UMASK)
@@ -69,14 +102,18 @@ def read_json(path: str | Path, what: str) -> Any:
         what: what the file should be ("a plan"), for the error message.
 
     Raises:
-        InputError: missing, unreadable, too large or not JSON (which has no NaN and no infinities).
+        InputError: missing, unreadable, no regular file, too large, nested too deeply, or not JSON (which has no NaN
+            and no infinities) that can be written again.
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):  # a pipe or a device may never end
+            raise InputError(f"{path} cannot be read as {what}: it is not a regular file.")
+        size = about.st_size
         if size > LARGEST_JSON:
             raise InputError(f"{path} has {size} bytes, more than {what} can have ({LARGEST_JSON}).")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {what}.") from None
     except InputError:
@@ -87,6 +124,24 @@ def read_json(path: str | Path, what: str) -> Any:
         raise InputError(f"{path} is not {what}: its JSON is nested too deeply.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read as {what}: {error.strerror}.") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text that can be written again: no infinities (1e999), no halves of characters.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested deeper than ``DEEPEST_JSON``.
+    """
+    value = json.loads(text, parse_constant=_refuse)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        holders = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not holders:
+            return value
+        level = [item for holder in holders for item in holder if isinstance(item, dict | list)]
+    raise RecursionError
 
 
 def made_from(path: str | Path, value: Any, what: str, form: str, make: Callable[[dict[str, Any]], Made]) -> Made:
@@ -109,7 +164,8 @@ def made_from(path: str | Path, value: Any, what: str, form: str, make: Callable
     except InputError as error:
         raise InputError(f"{path} is not {what}: {error}") from None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is not {what}: {type(error).__name__} {error}.") from None
+        told = str(error) if len(str(error)) <= 200 else str(error)[:197] + "..."
+        raise InputError(f"{path} is not {what}: {type(error).__name__} {told}.") from None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """Any array of integers in a file as a task: one row of tokens for each row of the array."""
 
 import hashlib
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ MOST_TOKENS = 2**30
 """A larger array is refused before it is read (training keeps four bytes for each token in memory)."""
 
 _MAGIC = b"\x93NUMPY"
+
+_DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError,
+            tokenize.TokenError)  # fmt: skip
+"""What NumPy raises of headers that are no headers: it parses them as Python's literals, and again as Python 2's."""
 
 
 def npy(path: str | Path, vocab_size: int | None = None) -> RowsTask:
@@ -78,7 +83,7 @@ def _mapped(file: SourceFile) -> Integer[np.ndarray, "rows length"]:
             shape, kind = _header(file, np.lib.format.read_magic(stream), stream)
         if kind.hasobject:
             raise file.refused("holds pickled Python objects, which are never loaded")
-        if not np.issubdtype(kind, np.integer):
+        if kind.kind not in "iu":  # np.integer has time differences below it
             raise file.refused(f"holds {kind}")
         if len(shape) != 2:
             raise file.refused(f"has the shape {list(shape)}")
@@ -94,8 +99,9 @@ def _mapped(file: SourceFile) -> Integer[np.ndarray, "rows length"]:
         raise
     except OSError as error:
         raise file.unreadable(error) from None
-    except (ValueError, EOFError, OverflowError) as error:
-        raise file.refused(f"is damaged ({verbatim(str(error).splitlines()[0].rstrip('.'))})") from None
+    except _DAMAGED as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        raise file.refused(f"is damaged ({verbatim(reason)})") from None
 
 
 def _header(file: SourceFile, version: tuple[int, int], stream) -> tuple[tuple[int, ...], np.dtype]:

@@ -15,6 +15,9 @@ FORMAT = "mdm_jax plan 1"
 GRID_FORMAT = "mdm_jax grid 1"
 """Of the files of :mod:`mdm_jax.theory.grids`, which are plans of another kind."""
 
+LONGEST = 2**31 - 1
+"""The longest sequence: positions are 32-bit numbers."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
@@ -35,6 +38,8 @@ class Plan:
         sizes = np.asarray(self.sizes)
         good = sizes.ndim == 1 and len(sizes) > 0 and sizes.dtype.kind in "iu" and bool((sizes >= 1).all())
         require(good, "sizes", sizes.tolist(), "a non-empty list of whole numbers of at least 1")
+        length = sum(sizes.tolist())  # exact: a sum in int64 may wrap into a length that looks right
+        require(length <= LONGEST, "sizes", sizes.tolist(), f"sizes that sum to at most {LONGEST}")
         object.__setattr__(self, "sizes", sizes.astype(np.int64))
 
     @property

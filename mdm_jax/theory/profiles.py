@@ -26,6 +26,12 @@ from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.files import digest, made_from, read_json, to_json, write_json
 
 FORMAT = "mdm_jax profile 1"
+LONGEST = 2**24
+"""Positions of a profile in a file; a longer one would take its memory from a few bytes."""
+_MOST_WEIGHTS = 2**26
+"""Likewise of the matrix by which errors are carried from the counts to all positions."""
+_MOST_NATS = 1e6
+"""A larger cost of a token is none, and its sums would overflow before they are told."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -216,17 +222,20 @@ def load(path: str | Path) -> Profile:
 def _from_json(value: dict[str, Any]) -> Profile:
     length, counts = value["length"], np.asarray(value["counts"])
     covariance = value["covariance"]  # null: known exactly
-    require(isinstance(length, int), "length", length, "a whole number")
-    require(counts.dtype.kind == "i", "counts", value["counts"], "whole numbers")
-    return Profile(
-        length=length,
-        counts=counts,
-        means=np.asarray(value["nats_per_token"], dtype=np.float64),
-        covariance=np.broadcast_to(0.0, (len(counts),) * 2)
-        if covariance is None
-        else np.asarray(covariance, dtype=np.float64),
-        provenance=dict(value.get("provenance", {})),
-    )
+    require(type(length) is int and length <= LONGEST, "length", length, f"a whole number of at most {LONGEST}")
+    require(counts.dtype.kind == "i" and counts.ndim == 1, "counts", value["counts"], "whole numbers")
+    means = np.asarray(value["nats_per_token"], dtype=np.float64)
+    good = bool((np.abs(means) <= _MOST_NATS).all())
+    require(good, "nats_per_token", value["nats_per_token"], f"numbers of at most {_MOST_NATS:g}")
+    if covariance is None:
+        spread = np.broadcast_to(0.0, (len(counts),) * 2)
+    else:
+        weights, wanted = length * len(counts), f"at most {_MOST_WEIGHTS} where it was measured with errors"
+        require(weights <= _MOST_WEIGHTS, "length times the number of counts", weights, wanted)
+        spread = np.asarray(covariance, dtype=np.float64)
+        good = bool((np.abs(spread) <= _MOST_NATS**2).all())
+        require(good, "covariance", covariance, f"numbers of at most {_MOST_NATS**2:g}")
+    return Profile(length, counts, means, spread, dict(value.get("provenance", {})))
 
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:

@@ -1,76 +1,261 @@
-"""Checkpoints by Orbax: atomic, the newest few kept."""
+"""Checkpoints by Orbax: asynchronous, atomic, verified; the newest few are kept and the best."""
 
+import errno
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from mdm_jax.models.denoiser import Params
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import tally
+from mdm_jax.training import manifest, tally
+from mdm_jax.training.catalogue import NEWEST, Catalogue
 from mdm_jax.training.step import TrainState
 from mdm_jax.training.tally import Tally
 
-KEPT = 2
+_LOG = logging.getLogger(__name__)
+_MESSAGE = 2**13  # bytes that the writing process tells the others at a time
+_TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
 
 
 class Checkpoints:
     """The checkpoints of one run, under ``directory``, one folder per step.
 
-    The averaged parameters are an item of their own, so that sampling restores them without the optimiser.
-    Use as a context manager: leaving it waits for the last save.
+    The averaged parameters are an item of their own, so that sampling restores them without the optimiser. Every
+    process of a run makes the same calls; process 0 verifies, writes manifests and deletes. Nothing is written before
+    the first ``save``, so reading needs no permission to write. Use as a context manager: leaving it waits for the
+    last save.
+
+    Args:
+        directory: the folder of checkpoints; need not exist.
+        run: digest of the run's configuration, which manifests must agree with; ``None``: any will do.
+        manifests: every complete checkpoint has a manifest. Runs begun by earlier versions have some without.
+
+    Raises:
+        InputError: ``directory`` is a file.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, run: str | None = None, manifests: bool = True) -> None:
         self._directory = Path(directory).resolve()
         if self._directory.exists() and not self._directory.is_dir():
             raise InputError(f"{directory} must be a folder of checkpoints; it is a file.")
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._run, self._catalogue = run, Catalogue(self._directory, run, manifests)
+        logging.getLogger("absl").addFilter(_is_news)
+        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._here: int | None = None  # the step that was restored or saved last
+        self._thread: threading.Thread | None = None
+        self._failure: InputError | None = None
+        self._tidied = False
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._orbax.close()
+            logging.getLogger("absl").removeFilter(_is_news)
 
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint, or ``None``."""
-        return self._manager.latest_step()
+        """The step of the newest complete checkpoint, or ``None``; it has not been verified."""
+        return agreed(self._catalogue.latest)
 
-    def save(self, state: TrainState) -> None:
-        """Save in the background; the state may be donated to the next step at once."""
+    def choose(self, checkpoint: int | str = NEWEST) -> int | None:
+        """The step that ``checkpoint`` means ("newest", "best" or a step), or ``None`` if there are none at all.
+
+        Raises:
+            InputError: no such checkpoint, or no best one since none was measured.
+        """
+        return agreed(lambda: self._catalogue.choose(checkpoint))
+
+    def save(self, state: TrainState, figure: float | None = None) -> None:
+        """Save in the background; the state may be donated to the next step at once.
+
+        The checkpoint counts when its manifest is written; only then older ones are deleted.
+
+        Args:
+            state: what is saved.
+            figure: held-out bits per token at this very step, if they were measured; the lowest is the best.
+
+        Raises:
+            InputError: this save cannot begin, or the one before it failed; the sentence says why and what is left.
+        """
+        self.wait()
+        step = int(state.step)
+        if step == self._here:
+            return  # the state is a function of the step: it is there already
+        self._here = None
         state = jax.tree.map(jnp.copy, state)
         items = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
-        self._manager.save(int(state.step), args=ocp.args.Composite(**items))
+        failure = None
+        try:
+            if jax.process_index() == 0 and not self._tidied:
+                self._catalogue.tidy()
+                self._tidied = True
+            # force: what an interrupted save of this step left is replaced.
+            self._orbax.save(self._catalogue.folder(step), args=ocp.args.Composite(**items), force=True)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            failure = self._not_written(step, error)
+        if failure is not None:
+            raise failure
+        self._here = step
+        self._thread = threading.Thread(target=self._commit, args=(step, figure), name=f"checkpoint {step}")
+        self._thread.start()
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest state; ``like`` gives its structure, shapes and types."""
-        items = _items(like)
-        if not (self._directory / str(self.latest()) / "tally").exists():
+    def wait(self) -> None:
+        """Wait until the save in the background is done.
+
+        Raises:
+            InputError: it failed; the sentence says why and what is left.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self._here = None
+            raise failure
+
+    def check(self) -> None:
+        """As :meth:`wait`, but without waiting: tells of a failure as soon as it is known."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
+
+    def left(self) -> str:
+        """Which checkpoint is the newest when no more are coming, as the end of a sentence on what went wrong."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._left()
+
+    def _left(self) -> str:
+        latest = self._catalogue.latest()
+        return (
+            f"the last good one is {latest} in {self._directory}" if latest is not None else "there is none before it"
+        )
+
+    def restore(self, like: TrainState, step: int | None = None) -> TrainState:
+        """The state at ``step`` (the newest if left out), verified.
+
+        Args:
+            like: arrays or ``ShapeDtypeStruct``; gives structure, shapes, types and, by its shardings, places. A leaf
+                that says no place goes to this process's first device, whatever device wrote it.
+            step: a step that :meth:`choose` gave.
+
+        Raises:
+            InputError: the checkpoint is damaged or another run's (the newest good one is offered), or does not fit
+                ``like``.
+        """
+        step, items = self._found(step), _items(like)
+        agreed(lambda: self._catalogue.verify(step))
+        if not agreed((self._catalogue.folder(step) / "tally").exists):
             del items["tally"]  # written before tallies were kept: it starts anew
-        found = self._read(**items)
-        seen = Tally(**found["tally"]) if "tally" in items else tally.empty(like.tally.weight.shape[0])
+        found = self._read(step, **items)
+        seen = Tally(**found["tally"]) if "tally" in items else _no_tally(like.tally)
+        self._here = step
         return TrainState(**{**found["training"], "average": found["average"], "tally": seen})
 
-    def restore_average(self, like: Params) -> Params:
-        """The newest averaged parameters alone; ``like`` gives their structure, shapes and types."""
-        return self._read(average=like)["average"]
+    def restore_average(self, like: Params, step: int | None = None) -> Params:
+        """The averaged parameters alone; arguments and errors as for :meth:`restore`.
 
-    def _read(self, **items: Any) -> Any:
-        """Items of the newest checkpoint, by name, each like the value given."""
-        step = self.latest()
+        Of the contents only theirs are verified, since only they are read: a model can be sampled at the cost of
+        reading it, and when its optimiser is damaged too. Sizes are checked of all files.
+        """
+        step = self._found(step)
+        agreed(lambda: self._catalogue.verify(step, "average"))
+        return self._read(step, average=like)["average"]
+
+    def set_aside(self, step: int) -> list[Path]:
+        """Move the checkpoints after ``step`` out of the way, and delete nothing.
+
+        Returns:
+            where they are now: in ``damaged-checkpoints``, or ``later-checkpoints`` if nothing is wrong with them.
+        """
+        return [Path(path) for path in agreed(lambda: self._catalogue.set_aside(step))]
+
+    def _commit(self, step: int, figure: float | None) -> None:
+        """In the background: wait for Orbax, write the manifest, delete what is no longer kept."""
+        try:
+            self._orbax.wait_until_finished()
+            if jax.process_index() == 0:
+                manifest.write(self._catalogue.folder(step), step, self._run, figure)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            self._failure = self._not_written(step, error)
+        if self._failure is not None:
+            return
+        if jax.process_index() == 0:
+            try:
+                self._catalogue.prune()
+            except OSError as error:
+                reason = f"{error.filename}: {error.strerror}"
+                self._failure = InputError(f"old checkpoints in {self._directory} cannot be deleted: {reason}.")
+
+    def _not_written(self, step: int, error: BaseException) -> InputError:
+        """What to say of a failed save; what it left is removed, so that the disk has room for a later one."""
+        _LOG.debug("checkpoint %d", step, exc_info=error)
+        if jax.process_index() == 0:
+            self._catalogue.discard(step)
+        return InputError(f"checkpoint {step} could not be written: {_reason(error)}; {self._left()}.")
+
+    def _found(self, step: int | None) -> int:
+        step = self.latest() if step is None else step
+        if step is None:
+            raise InputError(f"{self._directory} has no checkpoint yet.")
+        return step
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Items of a checkpoint, by name, each like the value given."""
         wanted = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, like)) for name, like in items.items()}
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**wanted))
+            return self._orbax.restore(self._catalogue.folder(step), args=ocp.args.Composite(**wanted))
         except Exception as error:  # Orbax and TensorStore raise many kinds, with pages of text
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise InputError(
-                f"checkpoint {step} in {self._directory} cannot be read, or is of another model: {reason}"
+                f"checkpoint {step} in {self._directory} cannot be read, or is of another model: {_reason(error)}"
             ) from error
+
+
+def agreed(decide: Callable[[], Any]) -> Any:
+    """``decide()`` by process 0, told to all: its value (JSON) or its refusal. All processes must ask.
+
+    Files are looked at by one process only: on a network file system others may see them later.
+
+    Raises:
+        InputError: what ``decide`` raised.
+        OSError: likewise.
+    """
+    if jax.process_count() == 1:
+        return decide()
+    message = b""
+    failure: Exception | None = None
+    if jax.process_index() == 0:
+        try:
+            message = json.dumps({"value": decide()}).encode()
+        except (InputError, OSError) as error:
+            failure = error
+            message = json.dumps({"refused": str(error)[: _MESSAGE // 8]}).encode()
+    told = np.zeros(_MESSAGE, np.int32)
+    told[: len(message)] = np.frombuffer(message, np.uint8)
+    told = np.asarray(multihost_utils.broadcast_one_to_all(told)).astype(np.uint8)
+    if failure is not None:
+        raise failure
+    outcome = json.loads(told.tobytes().rstrip(b"\0"))
+    if "refused" in outcome:
+        raise InputError(outcome["refused"])
+    return outcome["value"]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether to log this: not the pages of Orbax on a failed save, which is told in a sentence."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -81,6 +266,18 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Shape and type, placed on the default device whatever device wrote the checkpoint."""
-    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    """Shape, type and place."""
+    place = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+
+def _no_tally(like: Tally) -> Tally:
+    return jax.tree.map(lambda leaf, of: jax.device_put(leaf, of.sharding), tally.empty(like.weight.shape[0]), like)
+
+
+def _reason(error: BaseException) -> str:
+    """The one line that matters of what Orbax, TensorStore or the system say."""
+    text = str(error).strip() or type(error).__name__
+    told = (os.strerror(number) for number in _TELLING)
+    known = next((words for words in told if words in text), None)
+    return known or text.splitlines()[0][:200].rstrip(".")

@@ -1,39 +1,34 @@
 """Training from first step to last, in memory or in a run directory that resumes."""
 
 import dataclasses
-import functools
-import json
+import io
 import math
 import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
 
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.files import write_bytes
+from mdm_jax.support.locks import exclusive
 from mdm_jax.support.progress import bar
+from mdm_jax.support.stops import Interrupted, NonFinite, listening
 from mdm_jax.tasks import Task
-from mdm_jax.training import tally
-from mdm_jax.training.checkpoints import Checkpoints
-from mdm_jax.training.losses import stratified_nelbo
-from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, identity
-from mdm_jax.training.step import BLOCK, Metrics, Settings, TrainState, initial_state, train_steps
-
-HELD_OUT_ROWS = 128
-"""At most this many held-out sequences are scored for the live figure."""
-
-_steps = jax.jit(train_steps, static_argnums=(0, 1), donate_argnums=2)
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training; the state was saved, and the message says how to go on."""
+from mdm_jax.training import ways
+from mdm_jax.training.catalogue import NEWEST
+from mdm_jax.training.checkpoints import Checkpoints, agreed
+from mdm_jax.training.losses import nelbo
+from mdm_jax.training.reports import Reporter
+from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.step import BLOCK, Metrics, TrainState, batch_of, cast_params
+from mdm_jax.training.ways import Way
 
 
 def fit(
@@ -46,6 +41,9 @@ def fit(
     params: Params | None = None,
     report_every: int | None = None,
     checkpoint_every: int | None = None,
+    devices: int | None = None,
+    mesh: Mesh | None = None,
+    checkpoint: int | str = NEWEST,
     progress: bool = True,
 ) -> Run:
     """Train ``denoiser`` on ``task.train``.
@@ -65,14 +63,25 @@ def fit(
         report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
         checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
             and on Ctrl-C.
+        devices: so many devices of this process share every batch, by ``pmap``; the default device alone if left out.
+        mesh: instead, a mesh (:func:`mdm_jax.support.devices.make_mesh`) whose axis "data" shares every batch and whose
+            axes both share the parameters, by ``jit``; in a run of several processes one over all their devices, and
+            then the directory is one that all of them see. What is learned is the same up to rounding, and a run may go
+            on in another way than it began.
+        checkpoint: where to go on from: "newest", "best", or the step of a checkpoint that is kept. Later ones are
+            moved to ``damaged-checkpoints``, or ``later-checkpoints`` if nothing is wrong with them.
         progress: show loss, tokens per second, time left and held-out bits per token.
 
     Returns:
-        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the averaged ones.
+        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the averaged ones (over a mesh they stay where they
+        are).
 
     Raises:
-        InputError: a task that does not fit the model, or a directory that holds another run.
-        Interrupted: Ctrl-C; the state is saved first.
+        InputError: a task that does not fit the model, a directory that holds another run or is in use by another
+            process, a damaged checkpoint (the newest good one is named), or a checkpoint or log that cannot be
+            written (what is left is named).
+        Interrupted: Ctrl-C or SIGTERM; the state is saved first.
+        NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
     """
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
@@ -82,102 +91,133 @@ def fit(
     require(report_every >= 1, "report_every", report_every, "at least 1")
     require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "at least 1")
     _check_task(denoiser, task)
+    way = ways.choose(devices, mesh)
+    ways.check(way, settings)
 
     config = configuration(task, denoiser, settings)
     place = None if directory is None else RunDirectory(Path(directory))
     with ExitStack() as stack:
         checkpoints, state, log = None, None, []
         if place is not None:
-            claim(place, config)
-            checkpoints = stack.enter_context(Checkpoints(place.checkpoints))
-            if checkpoints.latest() is not None:
-                like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
-                state = checkpoints.restore(like)
-            log = place.cut_log(0 if state is None else int(state.step))
+            agreed(lambda: _occupy(place, config, stack))
+            checkpoints = stack.enter_context(place.open_checkpoints())
+            start = checkpoints.choose(checkpoint)
+            if start is not None:
+                state = checkpoints.restore(way.abstract(denoiser, settings, params), start)
+                checkpoints.set_aside(start)
+            agreed(lambda: log.extend(place.cut_back(start or 0)))
         if state is None:
-            state = jax.jit(initial_state, static_argnums=(0, 1))(denoiser, settings, params)
-        reporter = _Reporter(denoiser, task, place, log)
-        state = _loop(denoiser, settings, task, state, checkpoints, reporter, report_every, checkpoint_every, progress)
-    return Run(denoiser, state.average, place, settings, int(state.step), config["task"], jax.device_get(state.tally))
+            state = way.initial(denoiser, settings, params)
+        training = _Training(
+            denoiser, settings, way, way.put(task.train), Reporter(denoiser, task, place, log), checkpoints
+        )
+        state = _loop(training, state, report_every, checkpoint_every, progress)
+    seen = ways.fetch(state.tally)
+    return Run(denoiser, way.released(state.average), place, settings, int(state.step), config["task"], seen)
+
+
+def _occupy(place: RunDirectory, config: dict[str, Any], stack: ExitStack) -> None:
+    """Make the directory this process's to write, until ``stack`` is left."""
+    examine(place, config)  # before anything is written: it may be somebody else's
+    stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
+    claim(place, config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """What stays the same from first step to last."""
+
+    denoiser: Denoiser
+    settings: Settings
+    way: Way
+    train: Array
+    reporter: Reporter
+    checkpoints: Checkpoints | None
+
+    @property
+    def place(self) -> RunDirectory | None:
+        return self.reporter.place
 
 
 def _loop(
-    denoiser: Denoiser,
-    settings: Settings,
-    task: Task,
-    state: TrainState,
-    checkpoints: Checkpoints | None,
-    reporter: "_Reporter",
-    report_every: int,
-    checkpoint_every: int,
-    progress: bool,
+    training: _Training, state: TrainState, report_every: int, checkpoint_every: int, progress: bool
 ) -> TrainState:
-    train = jnp.asarray(task.train, jnp.int32)
+    denoiser, settings, checkpoints = training.denoiser, training.settings, training.checkpoints
     done = int(state.step)
-    with _interruptible() as interrupted, bar(settings.steps, "train", "step", progress, start=done) as advance:
+    with listening() as notice, bar(settings.steps, "train", "step", progress, start=done) as advance:
         while done < settings.steps:
             pauses = [done - done % every + every for every in (report_every, checkpoint_every)]
             count = min(BLOCK, settings.steps - done, *(pause - done for pause in pauses))
-            state, metrics = _steps(denoiser, settings, state, train, jnp.int32(count))
-            done += count
-            figures = reporter.add(metrics, count)
+            state, metrics = training.way.steps(denoiser, settings, state, training.train, count)
+            taken, done = int(state.step) - done, int(state.step)
+            if taken < count:
+                raise _not_finite(training, state, metrics, taken)
+            figures, held_out = training.reporter.add(metrics, count), None
             last = done == settings.steps
             if done % report_every == 0 or last:
-                figures |= reporter.report(done, state, settings.batch * settings.length)
+                shown, held_out = _reported(training, state)
+                figures |= shown
             advance(count, **figures)
-            stopping = interrupted.is_set() and not last
-            if checkpoints is not None and (done % checkpoint_every == 0 or last or stopping):
-                checkpoints.save(state)
+            stopping = ways.any_process(notice.is_set()) and not last
+            if checkpoints is not None:
+                checkpoints.check()
+                if done % checkpoint_every == 0 or last or stopping:
+                    checkpoints.save(state, held_out)
+                if last or stopping:
+                    checkpoints.wait()
             if stopping:
-                raise Interrupted(_how_to_go_on(reporter.place, done, settings.steps))
-        if interrupted.is_set():
-            raise Interrupted("the last step was already done: the run is finished; what follows it was not begun.")
+                raise Interrupted(_how_to_go_on(training.place, done, settings.steps), notice.signal or signal.SIGINT)
+        if notice.signal is not None:
+            finished = "the last step was already done: the run is finished; what follows it was not begun."
+            raise Interrupted(finished, notice.signal)
     return state
 
 
-class _Reporter:
-    """Collects figures between reports and writes them to the log."""
+def _reported(training: _Training, state: TrainState) -> tuple[dict[str, str], float | None]:
+    """A report; if it cannot be written, the sentence says what is left."""
+    try:
+        return training.reporter.report(int(state.step), state, training.settings.batch * training.settings.length)
+    except OSError as error:
+        left = "" if training.checkpoints is None else f"; of the checkpoints {training.checkpoints.left()}"
+        raise InputError(f"{error.filename} could not be written: {error.strerror}{left}.") from error
 
-    def __init__(self, denoiser: Denoiser, task: Task, place: RunDirectory | None, log: list[dict[str, Any]]) -> None:
-        self.place = place
-        self._denoiser = denoiser
-        self._rows = jnp.asarray(task.validation[:HELD_OUT_ROWS], jnp.int32)
-        self._seconds = log[-1]["seconds"] if log else 0.0
-        self._since = time.perf_counter()
-        self._losses: list[np.ndarray] = []
-        self._shown: dict[str, str] = {}
 
-    def add(self, metrics: Metrics, count: int) -> dict[str, str]:
-        """Take in the losses of ``count`` steps, waiting until they are done; returns the figure to show."""
-        self._losses.append(np.asarray(metrics.nelbo[:count], dtype=np.float64) / np.log(2))
-        return {"loss": f"{self._losses[-1].mean():.2f}", **self._shown}
+def _not_finite(training: _Training, state: TrainState, metrics: Metrics, taken: int) -> NonFinite:
+    """Save the state before the step that is not finite, and its batch; returns what to raise."""
+    done = int(state.step)
+    loss, norm = float(metrics.nelbo[taken]), float(metrics.gradient_norm[taken])
+    finite = math.isfinite(loss), math.isfinite(norm)
+    what = (
+        f"loss is {loss}" if not finite[0] else f"gradient norm is {norm}" if not finite[1] else "update is not finite"
+    )
+    kept = "nothing was saved, since no directory was given"
+    if training.checkpoints is not None and training.place is not None:
+        training.checkpoints.save(state)
+        training.checkpoints.wait()
+        path = training.place.non_finite(done + 1)
+        tokens, masked, losses = _offending(training, state)
+        if ways.is_writer():
+            stream = io.BytesIO()
+            np.savez(stream, step=done + 1, tokens=tokens, masked=masked, losses=losses)
+            write_bytes(path, stream.getvalue())
+        kept = f"the state before it is saved in {training.place.path}, its batch in {path}"
+    return NonFinite(
+        f"step {done + 1} of {training.settings.steps} is not finite (its {what}): {kept}. "
+        "Start anew in another directory with a lower learning rate, a longer warmup or another seed."
+    )
 
-    def report(self, step: int, state: TrainState, tokens_per_step: int) -> dict[str, str]:
-        """Write a line of the log and the profile so far; returns the figures to show behind the bar."""
-        losses = np.concatenate(self._losses)
-        speed = len(losses) * tokens_per_step / (time.perf_counter() - self._since)
-        held_out = np.asarray(
-            stratified_nelbo(self._denoiser, state.average, self._rows, jax.random.key(0)), dtype=np.float64
-        )
-        held_out = held_out / (np.log(2) * self._rows.shape[1])
-        self._seconds += time.perf_counter() - self._since
-        line = {
-            "step": step,
-            "seconds": round(self._seconds, 3),
-            "train_bits_per_token": float(losses.mean()),
-            "held_out_bits_per_token": float(held_out.mean()),
-            "held_out_standard_error": float(held_out.std(ddof=1) / np.sqrt(len(held_out))),
-            "tokens_per_second": round(speed, 1),
-        }
-        if self.place is not None:
-            with self.place.log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-            profile = tally.to_profile(jax.device_get(state.tally), {"run": identity(self.place), "run_step": step})
-            if profile is not None:
-                profile.save(self.place.training_profile)
-        self._losses, self._since = [], time.perf_counter()
-        self._shown = {"held-out": f"{line['held_out_bits_per_token']:.2f} bits/token", "tok/s": f"{speed:,.0f}"}
-        return self._shown
+
+def _offending(training: _Training, state: TrainState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The batch of the next step: tokens and masks [batch, length], the loss of each row in nats per token."""
+    denoiser, settings = training.denoiser, training.settings
+
+    @jax.jit
+    def batch(state: TrainState, train: Array) -> tuple[Array, Array, Array]:
+        tokens, corrupted = batch_of(denoiser, settings, state.step, train)
+        losses = nelbo(denoiser, cast_params(state.params, settings.compute), tokens, corrupted) / settings.length
+        return tokens, corrupted.masked, losses
+
+    return ways.fetch(batch(state, training.train))
 
 
 def _check_task(denoiser: Denoiser, task: Task) -> None:
@@ -193,25 +233,6 @@ def _check_task(denoiser: Denoiser, task: Task) -> None:
     shape = verbatim(f"shape {task.validation.shape}")
     enough = task.validation.ndim == 2 and len(task.validation) >= 2 and task.validation.shape[1] == length
     require(enough, "task.validation", shape, f"of shape [rows, {length}] with at least 2 rows")
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never torn; a second Ctrl-C interrupts at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def note(*_: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _how_to_go_on(place: RunDirectory | None, done: int, steps: int) -> str:

@@ -1,13 +1,4 @@
-"""Run directories: what training leaves behind and everything else reads.
-
-config.json       task, model, settings, versions: enough to rebuild the run
-log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
-checkpoints/      Orbax checkpoints
-training_profile.json           the profile of the training loss, as it was at the last report
-profile.json, held_out.json     what ``mdm-jax profile`` measures
-tuning.json, plans/, landscape.png     what ``mdm-jax tune`` finds
-samples.json, report.html       what ``mdm-jax demo`` adds
-"""
+"""Runs: what makes two of them the same, whose directory it is, and a trained one from its directory."""
 
 import dataclasses
 import functools
@@ -22,122 +13,16 @@ import jax
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.support.files import digest, read_json, to_json, write_json, write_text
+from mdm_jax.support.files import write_json
 from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import tally
-from mdm_jax.training.checkpoints import Checkpoints
-from mdm_jax.training.step import Settings, initial_state
+from mdm_jax.training.catalogue import NEWEST
+from mdm_jax.training.directory import FORMAT, RunDirectory, identity
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.step import initial_state
 from mdm_jax.training.tally import Tally
-
-FORMAT = "mdm_jax run 1"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunDirectory:
-    """The files of one run, by name."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def profile(self) -> Path:
-        return self.path / "profile.json"
-
-    @property
-    def profile_given(self) -> Path:
-        """Where the profile of what follows something given is put."""
-        return self.path / "profile_given.json"
-
-    @property
-    def training_profile(self) -> Path:
-        return self.path / "training_profile.json"
-
-    @property
-    def held_out(self) -> Path:
-        return self.path / "held_out.json"
-
-    @property
-    def plans(self) -> Path:
-        return self.path / "plans"
-
-    def plan(self, role: str, budget: int) -> Path:
-        """The plan file of a role ("optimal", "best beta", ...) at a budget of steps."""
-        return self.plans / f"{role.replace(' ', '-')}-{budget}.json"
-
-    @property
-    def tuning(self) -> Path:
-        return self.path / "tuning.json"
-
-    @property
-    def landscape(self) -> Path:
-        return self.path / "landscape.png"
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    def read_config(self) -> dict[str, Any]:
-        """``config.json``, checked to be one."""
-        if not self.config.exists():
-            raise InputError(f"{self.path} is not a run directory: it has no config.json (mdm-jax train makes one).")
-        value = read_json(self.config, "the configuration of a run")
-        parts = isinstance(value, dict) and all(isinstance(value.get(k), dict) for k in ("task", "settings"))
-        if not parts or value.get("format") != FORMAT:
-            raise InputError(f"{self.config} is not the configuration of a run: its format must be {FORMAT!r}.")
-        return value
-
-    def settings(self, config: dict[str, Any]) -> Settings:
-        """The settings in ``config``, the content of ``config.json``."""
-        try:
-            return Settings(**config["settings"])
-        except TypeError as error:
-            raise InputError(f"{self.config} has settings of another version or type: {error}.") from None
-        except InputError as error:
-            raise InputError(f"{self.config} has settings that cannot be: {error}") from None
-
-    def read_log(self) -> list[dict[str, Any]]:
-        """The lines of ``log.jsonl``; a last line cut short by a crash is left out."""
-        if not self.log.exists():
-            return []
-        try:
-            texts = self.log.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise InputError(f"{self.log} is not the log of a run: it is not UTF-8 text.") from None
-        lines = []
-        for number, text in enumerate(texts, start=1):
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                if number == len(texts):
-                    break
-                raise InputError(f"{self.log} is not the log of a run: line {number} is not JSON.") from None
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                raise InputError(f"{self.log} is not the log of a run: line {number} has no step.")
-            lines.append(line)
-        return lines
-
-    def cut_log(self, step: int) -> list[dict[str, Any]]:
-        """Drop what was logged after ``step``: those steps will be taken again."""
-        kept = [line for line in self.read_log() if line["step"] <= step]
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
-        return kept
 
 
 def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[str, Any]:
@@ -148,14 +33,9 @@ def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[st
         "task": task.describe(),
         "model": models.describe(denoiser),
         "settings": dataclasses.asdict(settings),
+        "manifests": True,  # every complete checkpoint has one; runs of earlier versions do not say so
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
     }
-
-
-def identity(directory: RunDirectory) -> str:
-    """SHA-256 of task, model and settings, which determine a run; ``profile.json`` records it."""
-    config = directory.read_config()
-    return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))
 
 
 def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
@@ -164,14 +44,26 @@ def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
     Raises:
         InputError: the directory holds a run with another task, model or settings.
     """
+    examine(directory, config)
+    if not directory.config.exists():
+        write_json(directory.config, config)
+
+
+def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
+    """What :func:`claim` checks, without writing: a directory of somebody else's stays as it is.
+
+    Raises:
+        InputError: as for :func:`claim`.
+    """
     if not directory.config.exists():
         # A kill while config.json was being written leaves a temporary file of ours.
         found = directory.path.iterdir() if directory.path.exists() else ()
-        ours = (path.name.startswith(".config.json.") and path.suffix == ".tmp" for path in found)
+        ours = (p == directory.lock or (p.name.startswith(".config.json.") and p.suffix == ".tmp") for p in found)
         require(all(ours), "directory", str(directory.path), "new, empty or a run directory")
-        write_json(directory.config, config)
         return
     present = directory.read_config()
+    # Settings that did not exist when the run began are what they are by default.
+    present = {**present, "settings": {**dataclasses.asdict(Settings()), **present["settings"]}}
     for part in ("task", "model", "settings"):
         ours, theirs = config[part], present.get(part)
         if ours == theirs:
@@ -273,7 +165,12 @@ class Run:
         return found
 
 
-def load(directory: str | Path, denoiser: Denoiser | None = None, params: Params | None = None) -> Run:
+def load(
+    directory: str | Path,
+    denoiser: Denoiser | None = None,
+    params: Params | None = None,
+    checkpoint: int | str = NEWEST,
+) -> Run:
     """A run from its directory: denoiser, averaged parameters, task.
 
     Args:
@@ -281,9 +178,11 @@ def load(directory: str | Path, denoiser: Denoiser | None = None, params: Params
         denoiser: your own model, if the run was trained with one; the library's models are rebuilt from the
             configuration.
         params: parameters of the same structure, for a denoiser that cannot make its own (NNX, plain functions).
+        checkpoint: "newest", "best" (lowest held-out figure of those kept), or the step of one that is kept.
 
     Raises:
-        InputError: no run there, no checkpoint yet, an unreadable one, or a model that only you can supply.
+        InputError: no run there, no such checkpoint, a damaged one (the sentence names the newest good one), or a model
+            that only you can supply.
     """
     place = RunDirectory(Path(directory))
     config = place.read_config()
@@ -293,13 +192,12 @@ def load(directory: str | Path, denoiser: Denoiser | None = None, params: Params
             raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
         denoiser = models.from_description(config["model"])
     like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
-    if not place.checkpoints.exists():
-        raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
-    with Checkpoints(place.checkpoints) as checkpoints:
-        step = checkpoints.latest()
-        if step is None:
+    with place.open_checkpoints() as checkpoints:
+        if checkpoints.latest() is None:
             raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
-        average = checkpoints.restore_average(like.average)
+        step = checkpoints.choose(checkpoint)
+        assert step is not None  # there is one
+        average = checkpoints.restore_average(like.average, step)
     return Run(denoiser, average, place, settings, step, config["task"])
 
 

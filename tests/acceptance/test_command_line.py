@@ -206,6 +206,27 @@ def test_a_profile_that_is_not_the_run_s_is_refused(change, says, trained, tmp_p
 
 
 @pytest.mark.core
+def test_a_checkpoint_may_be_named(trained, tmp_path, capsys):
+    """The newest, the best, or one that is kept; any other is refused, and so is what is none of these."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    kept = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
+    assert kept[-1] == 60
+    drawn = ["sample", copy, "--schedule", "linear", "--steps", "4", "--rows", "1"]
+    newest = printed_json(capsys, drawn)["samples"]
+    assert printed_json(capsys, [*drawn, "--checkpoint", "60"])["samples"] == newest
+    printed_json(capsys, [*drawn, "--checkpoint", "best"])
+    older = printed_json(capsys, [*drawn, "--checkpoint", kept[0]])["samples"]
+    assert older[0]["log_prob"] != newest[0]["log_prob"]
+    assert main([*map(str, drawn), "--checkpoint", "7"]) == 2
+    assert "60" in capsys.readouterr().err
+    for wrong in ("last", "1e2", "0x3"):
+        with pytest.raises(SystemExit):
+            main([*map(str, drawn), "--checkpoint", wrong])
+        assert "must be newest, best or a step" in capsys.readouterr().err
+
+
+@pytest.mark.core
 def test_python_is_as_easy(trained):
     run = mdm_jax.load(trained)
     out = mdm_jax.sampling.sample(
@@ -254,6 +275,11 @@ def test_sample_by_a_schedule_in_a_file(trained, capsys, tmp_path):
         (["train", "out", "--width", "10"], "width must be a multiple of 2 * heads = 8; got 10"),
         (["train", "out", "--checkpoint-every", "0"], "--checkpoint-every must be at least 1; got 0"),
         (["train", "out", "--seed", "-1"], "seed must be from 0 to 2^31 - 1; got -1"),
+        (["train", "out", "--mesh", "rows=4"], "--mesh must be axes and sizes, as in data=4,model=2; got 'rows=4'"),
+        (["train", "out", "--mesh", "data=1", "--devices", "1"], "--devices cannot be given beside --mesh"),
+        (["train", "out", "--devices", "4096"], "--devices must be from 1 to"),
+        (["train", "out", "--accumulate", "3"], "accumulate must be a divisor of the batch, 8; got 3"),
+        (["train", "out", "--compute", "float64"], "compute must be one of bfloat16, float32; got 'float64'"),
         (["energy", "sin"], "schedule must be one of linear, sine, sine_squared"),
         (["energy", "beta:1"], "beta takes 2, as in beta:A,B"),
         (["tune", "oracle:urn"], "oracle must be one of"),

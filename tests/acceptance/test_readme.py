@@ -26,7 +26,7 @@ def test_the_tour_of_energies_runs():
 
 def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     """The Python blocks about models, word for word but for the size of the training."""
-    code, _, tuning, _ = BLOCKS
+    code, _, tuning, _, _ = BLOCKS
     for shown, small in (
         ("width=128, depth=3", "width=16, depth=1"),
         ("steps=1600", "steps=3"),
@@ -66,6 +66,24 @@ def test_the_tour_of_samplers_runs():
         exec(compile(BLOCKS[3], "README.md", "exec"), names)
     assert names["out"].nfe.tolist() == [32, 32]  # guidance costs two passes a step
     assert names["rule"].steps.tolist() == [64]
+
+
+@pytest.mark.thorough
+def test_the_tour_of_evaluations_runs(tmp_path, monkeypatch):
+    """Word for word, on an untrained model."""
+    import mdm_jax as mdm
+
+    monkeypatch.chdir(tmp_path)
+    task, key = mdm.tasks.text(length=128), jax.random.key(0)
+    model = mdm.models.transformer(task.vocab_size, width=16, depth=1)
+    run = SimpleNamespace(params=model.init(key, 128))
+    names: dict = {"model": model, "run": run, "task": task, "key": key}
+    with jax.numpy_rank_promotion("allow"):  # a user's setting
+        exec(compile(BLOCKS[4], "README.md", "exec"), names)
+    assert names["found"].names == ("beta 0.5", "beta 0.7", "beta 0.9")
+    assert names["found"].tokens.shape == (3, 4, 128)
+    assert (tmp_path / "rows.jsonl").exists()
+    assert names["raced"].plan.sizes.sum() == 128
 
 
 @pytest.mark.core

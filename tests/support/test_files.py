@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -203,3 +204,24 @@ def test_digest():
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.digest("abc") == files.digest(b"abc") == expected
     assert files.digest("ü") == files.digest("ü".encode())
+
+
+@pytest.mark.core
+def test_appending_is_all_or_nothing(tmp_path):
+    """The system refuses beyond 20 bytes (a limit of this process; Python ignores the signal that goes with it)."""
+    path = tmp_path / "log"
+    files.append_text(path, "one ü\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+        with pytest.raises(OSError, match="File too large") as caught:
+            files.append_text(path, "a line that does not fit\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
+    assert path.read_text(encoding="utf-8") == "one ü\n"
+    files.append_text(path, "two\n")
+    assert path.read_text(encoding="utf-8") == "one ü\ntwo\n"
+    files.write_bytes(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    _only(tmp_path, "log")

@@ -359,7 +359,7 @@ def test_samples_are_read_and_shown_as_numbers(save, monkeypatch, capsys):
     denoiser = models.transformer(5, length=6, width=8, depth=1, heads=1)
     params = denoiser.init(jax.random.key(0), 6)
     run = Run(denoiser, params, None, Settings(length=6), 0, task.describe())
-    monkeypatch.setattr("mdm_jax.app.sample.load", lambda _: run)
+    monkeypatch.setattr("mdm_jax.app.sample.load", lambda *_, **__: run)
     sample = ["sample", "run", "--schedule", "linear", "--steps", "3", "--rows", "1"]
     capsys.readouterr()
     assert main([*sample, "--infill", "3 □□ 1", "--json"]) == 0

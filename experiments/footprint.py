@@ -1,0 +1,120 @@
+"""What training takes on 1 to 256 devices, for models of 10 million to 8 billion parameters.
+
+Square meshes (data x model = 1 x 1 to 16 x 16), AdamW, one sequence for every share of rows. Bytes of the state are
+counted from the sharding rules and compared with what the compiler reserves for the step's arguments; activations and
+messages are the CPU compiler's for 2 and 4 blocks, continued in a straight line to the model's depth; for the largest
+model on the largest mesh the whole step is compiled as well, to see what the straight line is worth.
+"""
+
+import math
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments.common import Experiment
+from mdm_jax.app.footprint import size
+from mdm_jax.support.files import write_text
+from mdm_jax.training import Settings
+from mdm_jax.training.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
+
+DEVICES = (1, 4, 16, 64, 256)
+LIMIT = 600.0
+TOLERANCE = 0.01
+COLORS = ("#1d6fb8", "#15803d", "#c2410c", "#7e22ce")
+
+
+def of(name: str, devices: int, compile_it: bool) -> Footprint:
+    """One model on a square mesh."""
+    side = math.isqrt(devices)
+    model = named(name)
+    settings = Settings(batch=side, length=SIZES[name]["length"], optimizer="adamw")
+    found = footprint(model, settings, {"data": side, "model": side})
+    return extrapolated(model, found, LIMIT) if compile_it else found
+
+
+def row(name: str, found: Footprint) -> dict[str, Any]:
+    """What the table shows of it."""
+    asked = found.compiled
+    return {
+        "model": name,
+        "parameters": found.parameters,
+        "devices": found.devices,
+        "state_bytes": found.state_bytes,
+        "gradient_bytes": found.gradients,
+        "tokens": found.tokens,
+        "flops": found.flops.total,
+        "temporaries": asked and asked.temporaries,
+        "xla_state_bytes": asked and asked.arguments - asked.data,
+        "messages": asked and {one.kind: [one.count, one.bytes] for one in asked.collectives},
+        "seconds": asked and asked.seconds,
+    }
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    lines = [
+        "| model | devices | state per device | during a step, for CPU | operations per device "
+        "| messages per step, for CPU |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in rows:
+        messages = one["messages"]
+        said = "; ".join(f"{count:,} {kind}, {size(total)}" for kind, (count, total) in (messages or {}).items())
+        live = "not asked" if one["temporaries"] is None else size(one["temporaries"])
+        lines.append(
+            f"| {one['model']} | {one['devices']} | {size(one['state_bytes'])} | {live} | "
+            f"{one['flops'] / one['devices']:.2e} | {'not asked' if messages is None else said or 'none'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def run(experiment: Experiment) -> None:
+    """Every size on every mesh; in a quick run one small step is compiled and the rest only counted."""
+    rows = []
+    for name in SIZES:
+        for devices in DEVICES:
+            asked = (name, devices) == ("10m", 4) if experiment.quick else True
+            rows.append(row(name, of(name, devices, asked)))
+            print({key: value for key, value in rows[-1].items() if value is not None}, flush=True)
+    exact = all(one["state_bytes"] == one["xla_state_bytes"] for one in rows if one["xla_state_bytes"] is not None)
+    whole = None
+    if not experiment.quick:
+        largest = compiled(named("llada-8b"), of("llada-8b", DEVICES[-1], False), LIMIT).compiled
+        assert largest is not None
+        guessed = rows[-1]["temporaries"]
+        whole = {"temporaries": largest.temporaries, "seconds": largest.seconds, "straight_line": guessed}
+        print(
+            f"the whole 8B step: {largest.temporaries:,} bytes, {guessed:,} by straight line; {largest.seconds:.0f} s"
+        )
+    close = whole is not None and abs(whole["straight_line"] / whole["temporaries"] - 1) <= TOLERANCE
+    text = markdown(rows)
+    write_text(experiment.folder / "table.md", text)
+    print(text)
+    experiment.finish(
+        "the compiler reserves exactly as many bytes for the state as the sharding rules say, in every case, and a "
+        f"straight line through 2 and 4 blocks meets its temporaries for 32 within {TOLERANCE:.0%}",
+        "not tested" if whole is None else "holds" if exact and close else "partly" if exact or close else "does not",
+        {"rows": rows, "state_is_exact": exact, "whole": whole},
+        picture(rows),
+    )
+
+
+def picture(rows: list[dict[str, Any]]) -> Figure:
+    """Bytes per device against devices: what stays, and what a step needs on top."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for name, color in zip(SIZES, COLORS):
+        mine = [one for one in rows if one["model"] == name]
+        left.plot([m["devices"] for m in mine], [m["state_bytes"] / 2**30 for m in mine], "o-", color=color, label=name)
+        asked = [m for m in mine if m["temporaries"] is not None]
+        right.plot([m["devices"] for m in asked], [m["temporaries"] / 2**30 for m in asked], "o-", color=color)
+    left.legend(fontsize=8, frameon=False)
+    left.set(title="state, exact", ylabel="GiB per device")
+    right.set(title="during a step, XLA's estimate for CPU")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xticks=DEVICES, xlabel="devices (square mesh)")
+        axes.set_xticklabels([str(n) for n in DEVICES])
+        axes.minorticks_off()
+        axes.title.set_fontsize(9)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

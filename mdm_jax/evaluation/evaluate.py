@@ -1,0 +1,286 @@
+"""Hundreds of schedules, budgets and samplers on common random numbers: rows of one array program."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.dtypes
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from mdm_jax.evaluation import batches
+from mdm_jax.evaluation.fingerprints import fingerprint, host
+from mdm_jax.evaluation.results import Evaluation
+from mdm_jax.evaluation.store import Row, RowId, Store
+from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.sampling import Blind, Rule
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.locks import exclusive
+from mdm_jax.support.progress import bar
+from mdm_jax.theory.grids import Grid
+from mdm_jax.theory.plans import Plan
+
+One = Plan | Grid | Blind | Rule
+"""What :func:`mdm_jax.sampling.sample` takes for one row."""
+Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
+"""``score(tokens) -> float[rows]``. It sees all samples of one schedule at once, so it may look at them together."""
+
+_MOST_TOKENS = 2**31
+
+
+def evaluate(
+    denoiser: Denoiser,
+    params: Params,
+    hows: Sequence[One] | Mapping[str, One],
+    samples: int,
+    score: Score | Mapping[str, Score],
+    key: PRNGKeyArray,
+    *,
+    temperature: float | int = 1.0,
+    canvas: ArrayLike | None = None,
+    length: int | None = None,
+    context: Context = None,
+    batch: int | None = None,
+    devices: int | None = None,
+    mesh: Mesh | None = None,
+    store: str | Path | None = None,
+    baseline: str | Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Draw samples under every schedule and score them.
+
+    Sample ``s`` of every schedule has the random numbers of row ``s`` (``sample(..., row_ids=[s], key=key)`` draws the
+    same), so differences between schedules are sharper than scores. All pairs of schedule and sample are rows of
+    batches of one shape: any number of plans, grids and blind orders runs one executable, and rules one for each set of
+    functions. A row depends neither on the rows beside it nor on the devices, bit for bit; with another ``batch`` it is
+    the same but for the rounding of the network (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a
+    token. ``log_prob`` may differ in its last digits, since a batch adds its terms in an order of its own.
+
+    Args:
+        denoiser: the model.
+        params: its parameters; with ``mesh`` they may lie divided over it.
+        hows: plans, grids, blind orders or rules, by name or in a row (then named after themselves).
+        samples: of each schedule.
+        score: what to judge by, or several by name, the first the one that matters. Each is called once for every
+            schedule, with its samples without masks, int32[rows, length].
+        key: of all draws.
+        temperature: divides the logits of the draws; 0 is the argmax.
+        canvas: int32[length], what is given, ``denoiser.mask_id`` elsewhere; or int32[samples, length], for each sample
+            its own.
+        length: where neither a canvas nor plans tell it.
+        context: passed to the denoiser, leading axis ``samples``.
+        batch: rows that each device draws together; from length, width and memory if left out
+            (:func:`mdm_jax.evaluation.batches.default_batch`).
+        devices: draw on so many local devices at once, by ``pmap``.
+        mesh: or on a mesh with an axis "data" (:func:`mdm_jax.support.devices.make_mesh`), of several processes too:
+            each must call this alike, and each gets all results.
+        store: a ``.jsonl`` file that keeps every finished batch: rows that are there are not drawn again. One file
+            serves any schedules, keys and temperatures of one model.
+        baseline: the schedule that the others are compared with, or one for each.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: no schedules, a baseline that is none of them, a canvas of a wrong shape, a store of another model,
+            or one that somebody else is using.
+    """
+    named = _named(hows)
+    scores = dict(score) if isinstance(score, Mapping) else {"score": score}
+    require(len(scores) > 0, "score", score, "at least one function")
+    require(samples >= 1, "samples", samples, "at least 1")
+    require(math.isfinite(temperature) and temperature >= 0, "temperature", temperature, "0 or more, and finite")
+    require(batch is None or batch >= 1, "batch", batch, "at least 1")
+    names = tuple(named)
+    for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:
+        require(one in named, "baseline", one, f"one of the schedules, as in {names[0]!r}")
+    if baseline is not None and not isinstance(baseline, str):
+        lacking = [name for name in names if name not in baseline]
+        require(not lacking, "baseline", list(baseline), f"one for every schedule; {lacking[:3]} lack theirs")
+    given = _canvas(denoiser, list(named.values()), canvas, length, samples)
+    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    order_key, token_key = jax.random.split(key)
+
+    tokens = len(names) * given.size
+    require(tokens < _MOST_TOKENS, "samples", samples, f"so few that all tokens, here {tokens:,}, are fewer than 2^31")
+    together = (batch or 1) * given.shape[1]
+    require(together < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31")
+    hows = [batches.normal(how, denoiser) for how in named.values()]
+    runner = batches.runner(denoiser, params, token_key, float(temperature), devices, mesh)
+    size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
+    table = _Table(len(hows), samples, given.shape[1])
+    with _opened(store, denoiser, params, given.shape[1]) as kept:
+        known = [] if store is None else _row_ids(hows, key, float(temperature), given, context)
+        if store is not None:
+            table.fill(kept, known)
+        work = batches.launches(batches.cut(hows, ~table.done, size), runner.at_once)
+        missing = int((~table.done).sum())
+        shown = progress and jax.process_index() == 0
+        with bar(table.done.size, "evaluate", "row", shown, start=table.done.size - missing) as advance:
+            for launch in work:
+                arrays = [batches.rows_of(one, hows, given, context, order_key, denoiser.mask_id) for one in launch]
+                drawn = runner.run(runner.params, arrays)
+                rows = table.put(launch, drawn)
+                if kept is not None:
+                    kept.add({known[i][s]: table.row(i, s) for i, s in rows})
+                advance(len(rows))
+    return Evaluation(
+        names=names,
+        scores={name: _scored(name, one, table) for name, one in scores.items()},
+        nfe=table.nfe,
+        remaining=table.remaining,
+        log_prob=table.log_prob,
+        tokens=table.tokens,
+        baseline=baseline,
+        drawn=missing,
+    )
+
+
+class _Table:
+    """Results as they come in, by schedule and sample."""
+
+    def __init__(self, schedules: int, samples: int, length: int) -> None:
+        shape = schedules, samples
+        self.done = np.zeros(shape, bool)
+        self.tokens = np.zeros((*shape, length), np.int32)
+        self.nfe, self.remaining = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        self.log_prob = np.zeros(shape, np.float32)
+
+    def row(self, schedule: int, sample: int) -> Row:
+        at = schedule, sample
+        return Row(self.tokens[at], int(self.nfe[at]), int(self.remaining[at]), float(self.log_prob[at]))
+
+    def put(self, launch: Sequence[batches.Batch], drawn: batches.Drawn) -> list[tuple[int, int]]:
+        """Enter what a launch drew; which rows these are."""
+        found: list[tuple[int, int]] = []
+        for place, batch in enumerate(launch):
+            at = batch.schedules[: batch.filled], batch.samples[: batch.filled]
+            for name in drawn._fields:
+                getattr(self, name)[at] = getattr(drawn, name)[place, : batch.filled]
+            self.done[at] = True
+            found += zip(*(part.tolist() for part in at))
+        return found
+
+    def fill(self, kept: Store | None, known: Sequence[Sequence[RowId]]) -> None:
+        """Enter what the store has; with several processes the first one reads, and tells the others."""
+        wanted: dict[RowId, list[tuple[int, int]]] = {}
+        for i, names in enumerate(known):
+            for s, name in enumerate(names):
+                wanted.setdefault(name, []).append((i, s))  # the same plan may be there under two names
+        for name, row in () if kept is None else kept.read():
+            for at in wanted.get(name, ()):
+                self.tokens[at], self.nfe[at], self.remaining[at], self.log_prob[at] = row
+                self.done[at] = True
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils  # slow to import, and rarely needed
+
+            told = multihost_utils.broadcast_one_to_all(vars(self))
+            vars(self).update(jax.tree.map(np.array, told))
+
+
+@contextlib.contextmanager
+def _opened(store: str | Path | None, denoiser: Denoiser, params: Params, length: int) -> Iterator[Store | None]:
+    """The store, locked; ``None`` if there is none, or in other processes than the first."""
+    if store is None:
+        yield None
+        return
+    path = Path(store)
+    require(path.suffix == ".jsonl" and not path.is_dir(), "store", str(store), "a .jsonl file")
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    model = {
+        "denoiser": fingerprint(denoiser),
+        "parameters": fingerprint({jax.tree_util.keystr(name): host(leaf) for name, leaf in leaves}),
+    }
+    if jax.process_index() > 0:
+        yield None
+        return
+    with exclusive(path.with_suffix(".lock"), f"the store {path}"):
+        yield Store(path, model, length, max(denoiser.vocab_size - 1, denoiser.mask_id))
+
+
+def _row_ids(
+    hows: Sequence[Blind | Rule], key: PRNGKeyArray, temperature: float, canvas: np.ndarray, context: Context
+) -> list[list[RowId]]:
+    """What identifies each row, by schedule and sample."""
+    law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
+    told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
+    rows = [fingerprint(law, row, str(tree), [leaf[s] for leaf in told]) for s, row in enumerate(canvas)]
+    return [[(fingerprint(name, row), s) for s, row in enumerate(rows)] for name in map(_identity, hows)]
+
+
+def _identity(how: Blind | Rule) -> str:
+    """What a sampler does: neither what it is called nor where it came from."""
+    if isinstance(how, Rule):
+        return fingerprint(how.replace(rows=None))  # pyright: ignore[reportAttributeAccessIssue]
+    plan = how.plans[0]
+    numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
+    order = how.order if isinstance(how.order, str) else np.atleast_2d(np.asarray(how.order, np.int64))[0]
+    return fingerprint(type(plan), numbers, order, how.block)
+
+
+def _named(hows: Sequence[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
+    """What is evaluated, by name; what has no name is called after its plan and its steps."""
+    wanted = "a sequence or a mapping of plans, grids, blind orders or rules"
+    require(len(hows) > 0, "hows", hows, "at least one plan, grid, blind order or rule")
+    pairs = list(hows.items()) if isinstance(hows, Mapping) else [(_label(how), how) for how in hows]
+    named: dict[str, Blind | Rule] = {}
+    for label, how in pairs:
+        require(isinstance(how, One), f"hows[{label!r}]", how, wanted)
+        one = how if isinstance(how, Blind | Rule) else Blind(how)
+        rows = one.rows if isinstance(one, Rule) else (one.rows or len(one.plans))
+        require(rows in (None, 1), f"hows[{label!r}]", verbatim(f"one for {rows} rows"), "for one row, or for any")
+        name, copies = label, 1
+        while name in named:
+            copies += 1
+            name = f"{label} ({copies})"
+        named[name] = one
+    return named
+
+
+def _label(how: One) -> str:
+    if isinstance(how, Rule):
+        return f"rule {getattr(getattr(how.choose, 'func', how.choose), '__name__', '')}".strip()
+    plan = how.plans[0] if isinstance(how, Blind) else how
+    order = f" {how.order}" if isinstance(how, Blind) and isinstance(how.order, str) else ""
+    return f"{plan.name}, {plan.steps} steps" + (order if order != " random" else "")
+
+
+def _canvas(
+    denoiser: Denoiser, hows: Sequence[Blind | Rule], canvas: ArrayLike | None, length: int | None, samples: int
+) -> np.ndarray:
+    """What is given to each sample: int32[samples, length]."""
+    if canvas is None:
+        whole = [how.plans[0] for how in hows if isinstance(how, Blind) and how.block is None]
+        told = {plan.length for plan in whole if isinstance(plan, Plan)} if length is None else {length}
+        wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
+        require(len(told) == 1, "length", sorted(told) or None, wanted)
+        length = told.pop()
+        require(length >= 1, "length", length, "at least 1")
+        return np.broadcast_to(np.full(length, denoiser.mask_id, np.int32), (samples, length))
+    array = np.asarray(canvas)
+    good = array.dtype.kind in "iu" and array.ndim in (1, 2) and array.shape[-1] >= 1
+    good = good and (array.ndim == 1 or len(array) == samples)
+    shape = verbatim(f"{array.dtype} of shape {array.shape}")
+    require(good, "canvas", shape, f"token ids of shape [length] or [{samples}, length]")
+    require(length in (None, array.shape[-1]), "length", length, f"that of the canvas, {array.shape[-1]}")
+    bad = (array != denoiser.mask_id) & ((array < 0) | (array >= denoiser.vocab_size))
+    wanted = f"token ids from 0 to {denoiser.vocab_size - 1}, or mask_id {denoiser.mask_id}"
+    require(not bad.any(), "canvas", array[bad][:5].tolist(), wanted)
+    return np.broadcast_to(array.astype(np.int32), (samples, array.shape[-1]))
+
+
+def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedules samples"]:
+    """Scores of complete rows; NaN where masks are left."""
+    values = np.full(table.nfe.shape, np.nan)
+    for i, complete in enumerate(table.remaining == 0):
+        if complete.any():
+            tokens = table.tokens[i][complete]
+            found = np.asarray(score(tokens), np.float64)
+            wanted = f"a function from int32{list(tokens.shape)} to float[{len(tokens)}]"
+            require(found.shape == (len(tokens),), f"score {name!r}", verbatim(f"shape {found.shape}"), wanted)
+            values[i, complete] = found
+    return values

@@ -1,0 +1,220 @@
+"""What an evaluation found: scores of samples under common random numbers, with errors and paired differences."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.special
+from jaxtyping import Float, Int
+
+from mdm_jax.support.errors import require, require_choice
+
+FORMAT = "mdm_jax evaluation 1"
+_RECORDED = ("nfe", "remaining", "log_prob")
+
+
+class Difference(NamedTuple):
+    """A schedule's mean score less another's, over samples that share their random numbers.
+
+    Attributes:
+        name: the schedule.
+        baseline: the other.
+        mean: of the differences.
+        standard_error: of that mean; NaN with fewer than two samples.
+        low: of the 95 % interval (Student's t, ``samples - 1`` degrees of freedom).
+        high: likewise.
+    """
+
+    name: str
+    baseline: str
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Samples of several schedules (or samplers of any kind) and their scores.
+
+    A row without a score (masks were left, or the score itself is NaN) makes the means that it belongs to NaN, and
+    :meth:`table` counts it: nothing is averaged over the rest without a word.
+
+    Attributes:
+        names: of the schedules.
+        scores: what :func:`~mdm_jax.evaluation.evaluate` was asked to score, by name, float64[schedules, samples]; the
+            first is the one that matters.
+        nfe: int32[schedules, samples], denoiser passes.
+        remaining: int32[schedules, samples], masks left.
+        log_prob: float32[schedules, samples], log-probability along the path, nats; NaN where that is not defined.
+        tokens: int32[schedules, samples, length].
+        baseline: what the others are compared with in :meth:`table`: a name, or a name for each name; or ``None``.
+        drawn: rows that were drawn now, the others having been in the store.
+    """
+
+    names: tuple[str, ...]
+    scores: Mapping[str, Float[np.ndarray, "schedules samples"]]
+    nfe: Int[np.ndarray, "schedules samples"]
+    remaining: Int[np.ndarray, "schedules samples"]
+    log_prob: Float[np.ndarray, "schedules samples"]
+    tokens: Int[np.ndarray, "schedules samples length"]
+    baseline: str | Mapping[str, str] | None = None
+    drawn: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Of each schedule."""
+        return self.nfe.shape[1]
+
+    def values(self, score: str | None = None) -> Float[np.ndarray, "schedules samples"]:
+        """A score (the first if none is named), or ``nfe``, ``remaining``, ``log_prob``, as float64."""
+        name = next(iter(self.scores)) if score is None else score
+        require_choice("score", name, (*self.scores, *_RECORDED))
+        return np.asarray(self.scores[name] if name in self.scores else getattr(self, name), np.float64)
+
+    def means(self, score: str | None = None) -> Float[np.ndarray, " schedules"]:
+        """Mean over the samples of each schedule; NaN where any of them has no score."""
+        return self.values(score).mean(axis=1)
+
+    def standard_errors(self, score: str | None = None) -> Float[np.ndarray, " schedules"]:
+        """Of :meth:`means`, from the spread of the samples (``n - 1``); NaN for a single sample."""
+        return np.array([_standard_error(values) for values in self.values(score)])
+
+    def difference(self, name: str, baseline: str, score: str | None = None) -> Difference:
+        """One schedule less another, paired sample by sample.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        apart = self.values(score)[self.index(name)] - self.values(score)[self.index(baseline, "baseline")]
+        mean, error = float(apart.mean()), _standard_error(apart)
+        half = float(scipy.special.stdtrit(max(len(apart) - 1, 1), 0.975)) * error
+        return Difference(name, baseline, mean, error, mean - half, mean + half)
+
+    def differences(
+        self, baseline: str | Mapping[str, str] | None = None, score: str | None = None
+    ) -> tuple[Difference, ...]:
+        """:meth:`difference` of every schedule, in order.
+
+        Args:
+            baseline: a name, or a name for each name; the evaluation's own if left out.
+            score: which; the first if left out.
+        """
+        base = self.baseline if baseline is None else baseline
+        require(base is not None, "baseline", base, "given, since the evaluation was made without one")
+        assert base is not None
+        others = dict.fromkeys(self.names, base) if isinstance(base, str) else base
+        missing = [name for name in self.names if name not in others]
+        require(not missing, "baseline", list(others), f"one for every schedule; {missing[:3]} lack theirs")
+        return tuple(self.difference(name, others[name], score) for name in self.names)
+
+    def incomplete(self, score: str | None = None) -> Int[np.ndarray, " schedules"]:
+        """How many samples of each schedule have no score."""
+        return np.isnan(self.values(score)).sum(axis=1)
+
+    def index(self, name: str, argument: str = "name") -> int:
+        """The place of a schedule.
+
+        Raises:
+            InputError: there is none of this name; ``argument`` is what it is called then.
+        """
+        require(name in self.names, argument, name, f"one of the schedules, as in {self.names[0]!r}")
+        return self.names.index(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Names, sample size, and of each schedule means, standard errors and differences; no tokens."""
+        entries: list[dict[str, Any]] = [{"name": name} for name in self.names]
+        for score in (*self.scores, *_RECORDED):
+            for entry, mean, error in zip(entries, self.means(score), self.standard_errors(score)):
+                entry[score] = {"mean": _finite(mean), "standard_error": _finite(error)}
+        for entry, left in zip(entries, self.incomplete()):
+            entry["without_score"] = int(left)
+        if self.baseline is not None:
+            for score in self.scores:
+                for entry, one in zip(entries, self.differences(score=score)):
+                    numbers = {"mean": one.mean, "standard_error": one.standard_error, "low": one.low, "high": one.high}
+                    less = {key: _finite(value) for key, value in numbers.items()}
+                    entry.setdefault("less_baseline", {"baseline": one.baseline})[score] = less
+        return {
+            "format": FORMAT,
+            "samples": self.samples,
+            "score": next(iter(self.scores)),
+            "drawn": self.drawn,
+            "schedules": entries,
+        }
+
+    def table(self) -> str:
+        """Of each schedule passes, scores and paired differences, each with its standard error, as aligned text."""
+        heading = ["schedule", "passes", *self.scores]
+        columns = [list(self.names), [f"{mean:.1f}" for mean in self.means("nfe")]]
+        for score in self.scores:
+            columns.append(with_errors(self.means(score), self.standard_errors(score)))
+        if self.baseline is not None:
+            differences = self.differences()
+            heading.append("less " + (self.baseline if isinstance(self.baseline, str) else "its baseline"))
+            cells = with_errors([d.mean for d in differences], [d.standard_error for d in differences], "+")
+            columns.append(["" if d.name == d.baseline else cell for d, cell in zip(differences, cells)])
+        if (left := self.incomplete()).any():
+            heading.append("without score")
+            columns.append([f"{count} of {self.samples}" if count else "" for count in left])
+        return aligned(heading, list(zip(*columns)))
+
+
+def aligned(heading: list[str], rows: list[tuple[str, ...]]) -> str:
+    """Columns of text, the first to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in (heading, *rows)) for i in range(len(heading))]
+    lines = [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
+        for line in (heading, *rows)
+    ]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def with_errors(means: Any, errors: Any, sign: str = "") -> list[str]:
+    """``2.493 ± 0.011`` of each mean and its error; "undefined" for NaN."""
+    pairs = zip(means, errors)
+    return ["undefined" if math.isnan(mean) else f"{mean:{sign}.3f} ± {error:.3f}" for mean, error in pairs]
+
+
+def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.ndarray, " rows"]:
+    """Entropy of the samples' own bigrams, bits per token: what is left of a score that was had by drawing less.
+
+    ``H(x_{j+1} | x_j)`` under the pooled counts of all rows. Its mean over the result is that entropy, its spread the
+    jackknife's, so it can stand beside scores of single rows. The plug-in estimate is too low with few rows: compare it
+    at equal numbers of rows only.
+
+    Args:
+        tokens: int[rows, length], complete.
+        vocab_size: number of real tokens.
+    """
+    rows = np.asarray(tokens).astype(np.int64)
+    return _pooled_entropy(rows[:, :-1] * vocab_size + rows[:, 1:]) - _pooled_entropy(rows[:, :-1])
+
+
+def _pooled_entropy(codes: np.ndarray) -> np.ndarray:
+    """The plug-in entropy of all rows' codes together, bits, as one number per row: jackknife pseudo-values."""
+    kinds, places = np.unique(codes, return_inverse=True)
+    places = places.reshape(codes.shape)
+    whole = np.bincount(places.ravel(), minlength=len(kinds))
+    without = np.array([_entropy(whole - np.bincount(row, minlength=len(kinds))) for row in places])
+    return _entropy(whole) - (len(codes) - 1) * (without - without.mean())
+
+
+def _entropy(counts: np.ndarray) -> float:
+    share = counts / max(counts.sum(), 1)
+    return float(scipy.special.entr(share).sum() / np.log(2))
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

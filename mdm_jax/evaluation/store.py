@@ -1,0 +1,156 @@
+"""Rows that were drawn, kept in a file: what is there is not drawn again, whoever asks and in whatever order.
+
+The first line says which model the rows are of; every other line holds one batch of finished rows. A row is known by
+the fingerprint of all that determines it but the model: its schedule or rule, the key, the temperature, what was given,
+its context, and its number among the samples.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import LARGEST_JSON
+
+FORMAT = "mdm_jax rows 1"
+
+RowId = tuple[str, int]
+"""The fingerprint of what was asked for, and the number of the sample."""
+
+
+class Row(NamedTuple):
+    """One sequence and what it cost: see :class:`~mdm_jax.sampling.Sampled`."""
+
+    tokens: Int32[np.ndarray, " length"]
+    nfe: int
+    remaining: int
+    log_prob: float
+
+
+class Store:
+    """An open file of rows, whose writer holds its lock (:func:`mdm_jax.support.locks.exclusive`).
+
+    Args:
+        path: the file, made with its folder if it is not there.
+        model: what the rows are of: names and their values, as JSON.
+        length: tokens of a row.
+        most: the largest token id (the mask among them).
+
+    Raises:
+        InputError: not such a file, of another model, or damaged elsewhere than in its last line, which a crash may cut
+            short and which is then dropped.
+    """
+
+    def __init__(self, path: Path, model: Mapping[str, Any], length: int, most: int) -> None:
+        self.path = path
+        self._length, self._most = length, most
+        self._header = {"format": FORMAT, **model, "length": length}
+        self._end = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise self._refused("it is not a regular file")
+        path.touch()
+
+    def read(self) -> Iterator[tuple[RowId, Row]]:
+        """Every row of the file, to be read before the first :meth:`add`."""
+        with self.path.open("rb") as stream:
+            for number, line in self._lines(stream):
+                value = _parsed(line)
+                if number == 1:
+                    self._check(value)
+                else:
+                    yield from self._rows(value, number)
+                self._end += len(line)
+
+    def add(self, rows: Mapping[RowId, Row]) -> None:
+        """Append one line of finished rows, and wait until the disk has it.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still good.
+        """
+        lines = [] if self._end else [self._header]
+        lines.append({"rows": [[*name, *_listed(row)] for name, row in rows.items()]})
+        data = "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines).encode()
+        try:
+            with self.path.open("r+b") as stream:
+                stream.truncate(self._end)  # a line that was cut short
+                stream.seek(self._end)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        self._end += len(data)
+
+    def _lines(self, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Whole lines and their numbers; a last one without its end, or that is no JSON, is left out."""
+        number, line = 1, stream.readline(LARGEST_JSON)
+        while line.endswith(b"\n"):
+            following = stream.readline(LARGEST_JSON)
+            if not following and _parsed(line) is None:
+                return
+            yield number, line
+            number, line = number + 1, following
+        if len(line) == LARGEST_JSON:
+            raise self._refused(f"line {number} has more than {LARGEST_JSON} bytes")
+
+    def _check(self, header: Any) -> None:
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise self._refused(f"its first line must have the format {FORMAT!r}")
+        for name, value in self._header.items():
+            if header.get(name) != value:
+                raise InputError(
+                    f"{self.path} holds rows of another model: its {name} is {_brief(header.get(name))}, not "
+                    f"{_brief(value)}; name another file."
+                )
+
+    def _rows(self, value: Any, number: int) -> Iterator[tuple[RowId, Row]]:
+        rows = value.get("rows") if isinstance(value, dict) else None
+        if not isinstance(rows, list):
+            raise self._refused(f"line {number} has no rows")
+        for row in rows:
+            found = self._row(row)
+            if found is None:
+                raise self._refused(f"line {number} has a row that none can be")
+            yield found
+
+    def _row(self, row: Any) -> tuple[RowId, Row] | None:
+        if not isinstance(row, list) or len(row) != 6:
+            return None
+        name, sample, nfe, remaining, log_prob, tokens = row
+        whole = isinstance(tokens, list) and all(type(x) is int for x in (sample, nfe, remaining, *tokens))
+        if not whole or not isinstance(name, str) or not (log_prob is None or type(log_prob) is float):
+            return None
+        numbers = (*tokens, nfe, remaining, sample)
+        if len(tokens) != self._length or not all(0 <= x < 2**31 for x in numbers) or max(tokens) > self._most:
+            return None
+        log_prob = float("nan") if log_prob is None else log_prob
+        return (name, sample), Row(np.array(tokens, np.int32), nfe, remaining, log_prob)
+
+    def _refused(self, why: str) -> InputError:
+        return InputError(f"{self.path} is not a store of evaluated rows: {why}.")
+
+
+def _listed(row: Row) -> list[Any]:
+    """A row as JSON: log-probabilities that are not defined are null."""
+    log_prob = float(row.log_prob)
+    known = log_prob if np.isfinite(log_prob) else None
+    return [int(row.nfe), int(row.remaining), known, np.asarray(row.tokens).tolist()]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,172 @@
+"""Run directories: what training leaves behind and everything else reads.
+
+config.json       task, model, settings, versions: enough to rebuild the run
+log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
+checkpoints/      Orbax checkpoints, each with a manifest (size and digest of every file); see ``catalogue``
+damaged-checkpoints/, later-checkpoints/    checkpoints set aside by going on from an earlier one
+.lock             held by the process that trains
+training_profile.json           the profile of the training loss, as it was at the last report
+non_finite_step_N.npz           the batch at which training stopped (see ``loop``)
+profile.json, held_out.json     what ``mdm-jax profile`` measures
+tuning.json, plans/, landscape.png     what ``mdm-jax tune`` finds
+samples.json, report.html       what ``mdm-jax demo`` adds
+evaluations/, races/            what ``mdm-jax evaluate`` and ``race`` drew (stores) and found
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import digest, read_json, to_json, write_text
+from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.settings import Settings
+
+FORMAT = "mdm_jax run 1"
+_LONGEST = 1e12  # seconds of training
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run, by name."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.path / ".lock"
+
+    def non_finite(self, step: int) -> Path:
+        """The batch at which training stopped since ``step`` was not finite."""
+        return self.path / f"non_finite_step_{step}.npz"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.json"
+
+    @property
+    def profile_given(self) -> Path:
+        """Where the profile of what follows something given is put."""
+        return self.path / "profile_given.json"
+
+    @property
+    def training_profile(self) -> Path:
+        return self.path / "training_profile.json"
+
+    @property
+    def held_out(self) -> Path:
+        return self.path / "held_out.json"
+
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
+    def plan(self, role: str, budget: int) -> Path:
+        """The plan file of a role ("optimal", "best beta", ...) at a budget of steps."""
+        return self.plans / f"{role.replace(' ', '-')}-{budget}.json"
+
+    @property
+    def tuning(self) -> Path:
+        return self.path / "tuning.json"
+
+    @property
+    def landscape(self) -> Path:
+        return self.path / "landscape.png"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read_config(self) -> dict[str, Any]:
+        """``config.json``, checked to be one."""
+        if not self.config.exists():
+            raise InputError(f"{self.path} is not a run directory: it has no config.json (mdm-jax train makes one).")
+        value = read_json(self.config, "the configuration of a run")
+        parts = isinstance(value, dict) and all(isinstance(value.get(k), dict) for k in ("task", "settings"))
+        if not parts or value.get("format") != FORMAT:
+            raise InputError(f"{self.config} is not the configuration of a run: its format must be {FORMAT!r}.")
+        return value
+
+    def settings(self, config: dict[str, Any]) -> Settings:
+        """The settings in ``config``, the content of ``config.json``."""
+        try:
+            return Settings(**config["settings"])
+        except TypeError as error:
+            raise InputError(f"{self.config} has settings of another version or type: {error}.") from None
+        except InputError as error:
+            raise InputError(f"{self.config} has settings that cannot be: {error}") from None
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of ``log.jsonl``; a last line cut short by a crash is left out."""
+        if not self.log.exists():
+            return []
+        if not self.log.is_file():  # a pipe may never end
+            raise InputError(f"{self.log} is not the log of a run: it is not a regular file.")
+        try:
+            texts = self.log.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{self.log} is not the log of a run: it is not UTF-8 text.") from None
+        lines = []
+        for number, text in enumerate(texts, start=1):
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):  # not JSON, a number of too many digits, nested too deeply
+                if number == len(texts):
+                    break
+                raise InputError(f"{self.log} is not the log of a run: line {number} is not JSON.") from None
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise InputError(f"{self.log} is not the log of a run: line {number} has no step.")
+            seconds = line.get("seconds", 0)
+            if not isinstance(seconds, int | float) or not 0 <= seconds < _LONGEST:
+                raise InputError(f"{self.log} is not the log of a run: line {number} has impossible seconds.")
+            lines.append(line)
+        return lines
+
+    def cut_log(self, step: int) -> list[dict[str, Any]]:
+        """Drop what was logged after ``step``, and a line half-written: those steps will be taken again."""
+        kept = [line for line in self.read_log() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if not self.log.exists() or self.log.read_text(encoding="utf-8") != text:
+            write_text(self.log, text)
+        return kept
+
+    def cut_back(self, step: int) -> list[dict[str, Any]]:
+        """Drop what was written after ``step``, to which training goes back; returns the log that is left."""
+        if self.training_profile.exists() and self._measured_after(step):
+            self.training_profile.unlink()  # the next report writes it anew
+        return self.cut_log(step)
+
+    def _measured_after(self, step: int) -> bool:
+        """Whether the training profile is of a later step; one that cannot be read might be."""
+        try:
+            return read_json(self.training_profile, "a profile")["provenance"]["run_step"] > step
+        except (InputError, KeyError, TypeError):
+            return True
+
+    def open_checkpoints(self) -> Checkpoints:
+        """The run's checkpoints, which its configuration must fit; a context manager."""
+        return Checkpoints(self.checkpoints, identity(self), manifests=self.read_config().get("manifests") is True)
+
+
+def identity(directory: RunDirectory) -> str:
+    """SHA-256 of task, model and settings, which determine a run; ``profile.json`` records it."""
+    config = directory.read_config()
+    return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))

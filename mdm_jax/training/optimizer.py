@@ -1,0 +1,76 @@
+"""The optimiser that settings describe: Muon for the matrices between hidden layers and Adam for the rest, or AdamW."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+
+from mdm_jax.models.denoiser import Params
+from mdm_jax.training.settings import Settings
+
+
+def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransformation:
+    """The Optax optimiser that ``settings`` describe: clipping, warm-up and linear decay, decoupled weight decay.
+
+    Args:
+        settings: how to train.
+        vocab_size: tells embeddings and heads, which Muon is not meant for, from the matrices between hidden layers.
+    """
+    warm = round(settings.warmup * settings.steps)
+
+    def rate(peak: float) -> optax.Schedule:
+        def at(count: Any) -> Any:
+            rise = (count + 1) / max(1, warm)
+            fall = (settings.steps - count) / max(1, settings.steps - warm)
+            return peak * jnp.clip(jnp.minimum(rise, fall), 0.0, 1.0)
+
+        return at
+
+    if settings.optimizer == "adamw":
+        chosen = optax.adamw(
+            rate(settings.learning_rate), b1=0.9, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices
+        )
+    else:
+        chosen = optax.contrib.muon(
+            rate(settings.learning_rate),
+            weight_decay=settings.weight_decay,
+            adam_learning_rate=rate(settings.adam_fraction * settings.learning_rate),
+            adam_b1=0.9,
+            adam_b2=0.95,
+            muon_weight_dimension_numbers=lambda params: _muon_dimensions(params, vocab_size),
+        )
+    return optax.chain(optax.clip_by_global_norm(settings.clip), chosen)
+
+
+def _matrices(params: Params) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _muon_dimensions(params: Params, vocab_size: int) -> Any:
+    """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam.
+
+    The head is told by its name, "head"; in a model that names none so, by its output axis of ``vocab_size``.
+    """
+
+    def name_of(path: tuple[Any, ...]) -> str:
+        return jax.tree_util.keystr(path, simple=True, separator="/")
+
+    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params, is_leaf=_masked)]
+    named = any("head/" in f"{name}/" for name in names)
+
+    def one(path: tuple[Any, ...], leaf: Any) -> Any:
+        if _masked(leaf):
+            return leaf
+        name = f"{name_of(path)}/"
+        is_head = "head/" in name if named else leaf.shape[-1:] == (vocab_size,)
+        inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head
+        return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
+
+    return jax.tree_util.tree_map_with_path(one, params, is_leaf=_masked)
+
+
+def _masked(leaf: Any) -> bool:
+    """Whether Optax has put this in the place of a parameter that another optimiser takes."""
+    return isinstance(leaf, optax.MaskedNode)

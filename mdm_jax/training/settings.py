@@ -1,0 +1,65 @@
+"""How to train: every field changes the run, and all of them are saved with it."""
+
+import dataclasses
+import math
+
+from mdm_jax.support.errors import require, require_choice
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train. Every field changes the run; all of them are saved with it.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: sequences per step.
+        length: tokens per sequence.
+        optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw".
+        learning_rate: at its peak; of Muon, or of AdamW.
+        adam_fraction: the learning rate of the parameters that Muon leaves to Adam, as a fraction of Muon's.
+        warmup: fraction of the steps over which the learning rate rises linearly; it then falls linearly towards 0.
+        weight_decay: decoupled; under Muon on the matrices between hidden layers, under AdamW on every parameter of
+            two axes or more.
+        clip: global gradient norm.
+        average: decay of the exponential moving average of the parameters, which is what is evaluated and sampled;
+            at step ``n`` no more than ``(1 + n) / (10 + n)``, so that the start is soon forgotten.
+        seed: of the parameters, the data order and the masks.
+        accumulate: parts that the batch is worked on one after the other, their gradients added up: the same step in
+            less memory.
+        compute: "float32", or "bfloat16": forward and backward passes in bfloat16, where matrix products are faster on
+            GPU and TPU; parameters, norms, attention weights, losses and the optimiser stay float32.
+    """
+
+    steps: int = 2000
+    batch: int = 8
+    length: int = 128
+    optimizer: str = "muon"
+    learning_rate: float = 0.02
+    adam_fraction: float = 0.25
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    average: float = 0.99
+    seed: int = 0
+    accumulate: int = 1
+    compute: str = "float32"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            right = type(value) is kind or (kind is float and type(value) is int)
+            require(right, field.name, value, {int: "a whole number", float: "a number", str: "text"}[kind])
+        require(self.steps >= 1, "steps", self.steps, "at least 1")
+        require(self.batch >= 1, "batch", self.batch, "at least 1")
+        require(self.length >= 2, "length", self.length, "at least 2")
+        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "positive and finite")
+        require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
+        require(0 < self.adam_fraction < math.inf, "adam_fraction", self.adam_fraction, "positive and finite")
+        require_choice("optimizer", self.optimizer, ("adamw", "muon"))
+        require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more, and finite")
+        require(0 < self.clip < math.inf, "clip", self.clip, "positive and finite")
+        require(0 <= self.average < 1, "average", self.average, "from 0 to below 1")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2^31 - 1")
+        parts = 1 <= self.accumulate <= self.batch and self.batch % self.accumulate == 0
+        require(parts, "accumulate", self.accumulate, f"a divisor of the batch, {self.batch}")
+        require_choice("compute", self.compute, ("bfloat16", "float32"))

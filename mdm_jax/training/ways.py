@@ -1,0 +1,236 @@
+"""Three ways to run the one training step: on a device, on the devices of a process (``pmap``), on a mesh (``jit``).
+
+Each takes and returns a :class:`~mdm_jax.training.step.TrainState` that looks the same from outside, so the loop around
+them does not know which it has; results are the same up to rounding. A checkpoint written one way is read in any other.
+"""
+
+import functools
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jaxtyping import Array, Int
+
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.devices import DATA, local_devices
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.training.rows import TOGETHER, AlongAxis, OnMesh, Rows
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.sharding import shardings
+from mdm_jax.training.step import Metrics, TrainState, initial_state, train_steps
+
+
+@runtime_checkable
+class Way(Protocol):
+    """A way to run the step."""
+
+    @property
+    def rows(self) -> Rows:
+        """How a batch is divided."""
+        ...
+
+    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        """Shapes, types and places of a state, without making one: what a checkpoint is read into."""
+        ...
+
+    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        """The state before the first step."""
+        ...
+
+    def steps(
+        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        """As :func:`~mdm_jax.training.step.train_steps`; ``state`` is given up."""
+        ...
+
+    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
+        """Data on every device."""
+        ...
+
+    def released(self, params: Params) -> Params:
+        """Parameters as they are handed out when training is over."""
+        ...
+
+
+class OnOneDevice:
+    """``jit`` on the default device."""
+
+    rows = TOGETHER
+
+    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        return _placed(_shapes(denoiser, settings, params), SingleDeviceSharding(jax.local_devices()[0]))
+
+    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        # Committed to its device, as a restored state is: otherwise resuming compiles the step anew.
+        return jax.device_put(_initial(denoiser, settings, params), SingleDeviceSharding(jax.local_devices()[0]))
+
+    def steps(
+        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        return _steps(denoiser, settings, state, train, jnp.int32(count), self.rows)
+
+    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
+        return jnp.asarray(array, jnp.int32)
+
+    def released(self, params: Params) -> Params:
+        return params
+
+
+class OnDevices:
+    """``pmap`` over devices of this process: each works on its share of the batch, gradients are summed by ``psum``.
+
+    Args:
+        count: how many devices.
+    """
+
+    def __init__(self, count: int) -> None:
+        require(jax.process_count() == 1, "devices", count, "left out in a run of several processes; give a mesh")
+        self._devices = local_devices(count)
+        self._everywhere = NamedSharding(Mesh(np.asarray(self._devices), (DATA,)), PartitionSpec())
+        self.rows = AlongAxis(DATA, count)
+
+    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        return _placed(_shapes(denoiser, settings, params), self._everywhere)
+
+    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        return jax.device_put(_initial(denoiser, settings, params), self._everywhere)
+
+    def steps(
+        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        run = _pmapped(denoiser, settings, self.rows, self._devices)
+        return run(state, train, jnp.int32(count), np.zeros(len(self._devices), np.int32))
+
+    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
+        return jax.device_put(np.asarray(array, np.int32), self._everywhere)
+
+    def released(self, params: Params) -> Params:
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
+
+
+class OnAMesh:
+    """``jit`` over a mesh, of one process or several: rows along "data", parameters along both axes.
+
+    Args:
+        mesh: axes among "data" and "model"; see :func:`mdm_jax.support.devices.make_mesh`.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self.rows = OnMesh(mesh)
+
+    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        shapes = _shapes(denoiser, settings, params)
+        return jax.tree.map(_at, shapes, shardings(self.rows.mesh, shapes))
+
+    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+        places = shardings(self.rows.mesh, _shapes(denoiser, settings, params))
+        return jax.jit(initial_state, static_argnums=(0, 1), out_shardings=places)(denoiser, settings, params)
+
+    def steps(
+        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        places = jax.tree.map(lambda leaf: leaf.sharding, state)
+        leaves, tree = jax.tree.flatten(places)
+        run = _meshed(denoiser, settings, self.rows, tree, tuple(leaves))
+        return run(state, train, np.int32(count))
+
+    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
+        values = np.asarray(array, np.int32)
+        return jax.make_array_from_callback(values.shape, self._everywhere, lambda index: values[index])
+
+    def released(self, params: Params) -> Params:
+        return params  # they may be too large for one device
+
+
+def choose(devices: int | None = None, mesh: Mesh | None = None) -> Way:
+    """The way that a user asks for: a mesh, a number of devices, or neither.
+
+    Raises:
+        InputError: both, or several processes and no mesh.
+    """
+    if devices is not None and mesh is not None:
+        raise InputError("devices and mesh cannot both be given: a mesh says how many devices it has.")
+    if mesh is not None:
+        return OnAMesh(mesh)
+    if devices is not None:
+        return OnDevices(devices)
+    require(jax.process_count() == 1, "mesh", None, f"given, since there are {jax.process_count()} processes")
+    return OnOneDevice()
+
+
+def check(way: Way, settings: Settings) -> None:
+    """Refuse a batch that cannot be divided as ``way`` does.
+
+    Raises:
+        InputError: the batch is no multiple of devices times accumulated parts.
+    """
+    parts = way.rows.parts * settings.accumulate
+    wanted = f"a multiple of {parts}: {way.rows.parts} shares of rows, {settings.accumulate} accumulated parts of each"
+    require(settings.batch % parts == 0, "batch", settings.batch, wanted)
+
+
+def fetch(tree: Any) -> Any:
+    """A tree of arrays as NumPy arrays, on every process: all of them must ask for it."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return leaf
+        place = leaf.sharding
+        assert isinstance(place, NamedSharding)  # all that this library makes
+        return jax.jit(lambda value: value, out_shardings=NamedSharding(place.mesh, PartitionSpec()))(leaf)
+
+    return jax.tree.map(lambda leaf: np.asarray(one(leaf)), tree)
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes files."""
+    return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process; all of them must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def _shapes(denoiser: Denoiser, settings: Settings, params: Params | None) -> TrainState:
+    return jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
+
+
+def _at(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+
+def _placed(shapes: TrainState, place: Any) -> TrainState:
+    return jax.tree.map(lambda leaf: _at(leaf, place), shapes)
+
+
+_initial = jax.jit(initial_state, static_argnums=(0, 1))
+_steps = jax.jit(train_steps, static_argnums=(0, 1, 5), donate_argnums=2)
+
+
+@functools.lru_cache(maxsize=8)
+def _pmapped(denoiser: Denoiser, settings: Settings, rows: AlongAxis, devices: tuple[Any, ...]) -> Any:
+    """``train_steps`` on every device; state in and out as one, not once per device."""
+
+    def each(state: TrainState, train: Array, count: Array, _: Array) -> tuple[TrainState, Metrics]:
+        return train_steps(denoiser, settings, state, train, count, rows)
+
+    # pmap wants something to map over: a zero for each device.
+    return jax.pmap(each, rows.axis, in_axes=(None, None, None, 0), out_axes=None, devices=devices, donate_argnums=0)  # pyright: ignore[reportCallIssue]
+
+
+@functools.lru_cache(maxsize=8)
+def _meshed(denoiser: Denoiser, settings: Settings, rows: OnMesh, tree: Any, leaves: tuple[Any, ...]) -> Any:
+    """``train_steps`` over the mesh; the state stays where it is."""
+    everywhere = NamedSharding(rows.mesh, PartitionSpec())
+
+    def whole(state: TrainState, train: Array, count: Array) -> tuple[TrainState, Metrics]:
+        return train_steps(denoiser, settings, state, train, count, rows)
+
+    return jax.jit(whole, out_shardings=(jax.tree.unflatten(tree, leaves), everywhere), donate_argnums=0)

@@ -1,0 +1,69 @@
+"""``mdm-jax footprint`` in process; what it counts is tested in tests/training/test_footprint.py."""
+
+import argparse
+import itertools
+import json
+
+import pytest
+
+from mdm_jax.app import footprint as command
+from mdm_jax.app.footprint_options import arguments
+from mdm_jax.support.errors import InputError
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    command.run(parser.parse_args(words))
+
+
+def test_text_leads_every_byte_to_its_sum(capsys):
+    run("--model", "llada-8b", "--mesh", "data=16,model=16", "--batch", "256", "--no-compile")
+    text = capsys.readouterr().out
+    assert "8,016,904,192 parameters" in text
+    assert "State: 502.00 MiB (526,385,420 bytes) on every device. Exact." in text
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("----")) + 1
+    table = [line.split() for line in itertools.takewhile(lambda line: not line.startswith("State:"), lines[start:])]
+    listed = [int(words[-3].replace(",", "")) for words in table]  # ... bytes, sum so far, its unit
+    assert sum(listed) == 526_385_420
+
+
+def test_json_and_options(capsys):
+    run("--model", "10M", "--devices", "4", "--length", "64", "--accumulate", "2", "--no-compile", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["tokens_per_step"] == 4 * 2 * 64  # a row for every share
+    assert found["devices"] == 4
+    assert found["mesh"] is None
+    assert sum(line["bytes"] for line in found["state"]) == found["state_bytes_per_device"]
+    assert found["compiled_for_cpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model", "7b"), "--model must be one of 10m, 100m, 1b, llada-8b, or a run directory; got '7b'"),
+        (("--model", "10m", "--mesh", "rows=2"), "--mesh must be axes and sizes"),
+        (("--model", "10m", "--devices", "0"), "--devices must be at least 1"),
+        (("--model", "10m", "--devices", "3", "--batch", "4"), "batch must be a multiple of 3"),
+        (("--model", "10m", "--length", "1"), "length must be at least 2"),
+        (("--model", "10m", "--optimizer", "sgd"), "optimizer must be one of adamw, muon"),
+        (("--model", "10m", "--time-limit", "nan"), "--time-limit must be more than 0 seconds"),
+        (("--model", "10m", "--time-limit", "inf"), "--time-limit must be more than 0 seconds, at most 86400"),
+        (("--model", "10m", "--mesh", "data=8192"), "--mesh must be at most 4,096 devices in all; 1,000,000 with"),
+        (("--model", "10m", "--mesh", "data=9999,model=9999", "--no-compile"), "at most 1,000,000 devices in all"),
+        (("--model", "10m", "--accumulate", "0"), "accumulate must be a divisor of the batch"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, sentence):
+    with pytest.raises(InputError, match=sentence):
+        run(*words)
+
+
+@pytest.mark.thorough
+def test_the_compiler_is_asked_unless_told_not_to(capsys):
+    run("--model", "10m", "--mesh", "data=2", "--length", "32")
+    told = capsys.readouterr()
+    assert "XLA's estimate for CPU, from a straight line through 2 and 4 blocks" in told.out
+    assert "all-gather" in told.out
+    assert "compiling a step of 2 blocks for 2 virtual CPU devices" in told.err
