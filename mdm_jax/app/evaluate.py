@@ -181,9 +181,10 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
     lines |= {name: [name] for name in found.names if name not in {one for names in lines.values() for one in names}}
     for i, (text, names) in enumerate(lines.items()):
         at = [found.index(name) for name in names]
+        apart = 1.012 ** (i - (len(lines) - 1) / 2)  # side by side, not on top of each other
         axes.errorbar(
-            passes[at], means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]), marker="o",
-            markersize=3, linewidth=1, capsize=2, label=text, linestyle="-" if i < len(colours) else "--",
+            passes[at] * apart, means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]),
+            marker="o", markersize=3, linewidth=1, capsize=2, label=text, linestyle="-" if i < len(colours) else "--",
         )  # fmt: skip
     axes.set(xscale="log", xlabel="passes", ylabel=task.score_name)
     ticks = sorted({round(float(x)) for x in passes})

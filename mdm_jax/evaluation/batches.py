@@ -185,7 +185,9 @@ def runner(
     if devices is not None:
         chosen = local_devices(devices)
         mapped = _on_devices(denoiser, name, chosen)
-        return Runner(devices, lambda params, rows: _fetched(mapped(params, _stacked(rows), *law)), params)
+        everywhere = NamedSharding(Mesh(np.asarray(chosen), (DATA,)), PartitionSpec())
+        spread = jax.device_put(params, everywhere)  # once, and not at every launch
+        return Runner(devices, lambda params, rows: _fetched(mapped(params, _stacked(rows), *law)), spread)
 
     def plain(params: Params, rows: Sequence[Rows]) -> Drawn:
         drawn = _fetched(

@@ -1,6 +1,7 @@
 """Hundreds of schedules, budgets and samplers on common random numbers: rows of one array program."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
+import mdm_jax
 from mdm_jax.evaluation import batches
 from mdm_jax.evaluation.fingerprints import fingerprint, host
 from mdm_jax.evaluation.results import Evaluation
@@ -22,6 +24,7 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.sampling import Blind, Rule
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.locks import exclusive
+from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
@@ -58,9 +61,10 @@ def evaluate(
     Sample ``s`` of every schedule has the random numbers of row ``s`` (``sample(..., row_ids=[s], key=key)`` draws the
     same), so differences between schedules are sharper than scores. All pairs of schedule and sample are rows of
     batches of one shape: any number of plans, grids and blind orders runs one executable, and rules one for each set of
-    functions. A row depends neither on the rows beside it nor on the devices, bit for bit; with another ``batch`` it is
-    the same but for the rounding of the network (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a
-    token. ``log_prob`` may differ in its last digits, since a batch adds its terms in an order of its own.
+    functions. A row depends neither on the rows beside it nor on the devices along the axis "data", bit for bit; with
+    another ``batch``, or with parameters divided along other axes, it is the same but for the rounding of the network
+    (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a token. ``log_prob`` may differ in its last
+    digits, since a batch adds its terms in an order of its own.
 
     Args:
         denoiser: the model.
@@ -107,8 +111,9 @@ def evaluate(
 
     tokens = len(names) * given.size
     require(tokens < _MOST_TOKENS, "samples", samples, f"so few that all tokens, here {tokens:,}, are fewer than 2^31")
-    together = (batch or 1) * given.shape[1]
-    require(together < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31")
+    require(
+        (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
+    )
     hows = [batches.normal(how, denoiser) for how in named.values()]
     runner = batches.runner(denoiser, params, token_key, float(temperature), devices, mesh)
     size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
@@ -125,8 +130,9 @@ def evaluate(
                 arrays = [batches.rows_of(one, hows, given, context, order_key, denoiser.mask_id) for one in launch]
                 drawn = runner.run(runner.params, arrays)
                 rows = table.put(launch, drawn)
-                if kept is not None:
-                    kept.add({known[i][s]: table.row(i, s) for i, s in rows})
+                if store is not None:
+                    finished = {known[i][s]: table.row(i, s) for i, s in rows}
+                    together(functools.partial(kept.add, finished) if kept is not None else _nothing)
                 advance(len(rows))
     return Evaluation(
         names=names,
@@ -171,10 +177,14 @@ class _Table:
         for i, names in enumerate(known):
             for s, name in enumerate(names):
                 wanted.setdefault(name, []).append((i, s))  # the same plan may be there under two names
-        for name, row in () if kept is None else kept.read():
-            for at in wanted.get(name, ()):
-                self.tokens[at], self.nfe[at], self.remaining[at], self.log_prob[at] = row
-                self.done[at] = True
+
+        def read() -> None:
+            for name, row in () if kept is None else kept.read():
+                for at in wanted.get(name, ()):
+                    self.tokens[at], self.nfe[at], self.remaining[at], self.log_prob[at] = row
+                    self.done[at] = True
+
+        together(read)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils  # slow to import, and rarely needed
 
@@ -189,17 +199,26 @@ def _opened(store: str | Path | None, denoiser: Denoiser, params: Params, length
         yield None
         return
     path = Path(store)
-    require(path.suffix == ".jsonl" and not path.is_dir(), "store", str(store), "a .jsonl file")
+    together(lambda: require(path.suffix == ".jsonl" and not path.is_dir(), "store", str(store), "a .jsonl file"))
     leaves = jax.tree_util.tree_leaves_with_path(params)
     model = {
+        "mdm_jax": mdm_jax.__version__,
         "denoiser": fingerprint(denoiser),
         "parameters": fingerprint({jax.tree_util.keystr(name): host(leaf) for name, leaf in leaves}),
     }
-    if jax.process_index() > 0:
-        yield None
-        return
-    with exclusive(path.with_suffix(".lock"), f"the store {path}"):
-        yield Store(path, model, length, max(denoiser.vocab_size - 1, denoiser.mask_id))
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> Store | None:
+            if jax.process_index() > 0:
+                return None
+            stack.enter_context(exclusive(path.with_name(f".{path.name}.lock"), f"the store {path}"))
+            return Store(path, model, length, max(denoiser.vocab_size - 1, denoiser.mask_id))
+
+        yield together(opened)
+
+
+def _nothing() -> None:
+    """What a process does while the first one writes."""
 
 
 def _row_ids(
@@ -208,7 +227,7 @@ def _row_ids(
     """What identifies each row, by schedule and sample."""
     law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
     told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
-    rows = [fingerprint(law, row, str(tree), [leaf[s] for leaf in told]) for s, row in enumerate(canvas)]
+    rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told]) for s, row in enumerate(canvas)]
     return [[(fingerprint(name, row), s) for s, row in enumerate(rows)] for name in map(_identity, hows)]
 
 

@@ -1,8 +1,8 @@
 """Fingerprints of plans, rules, functions and parameters: the same in another process, another whatever would differ.
 
-A function of a module is known by its name there, so a new version of the library keeps its old rows. Whatever has no
-such name (lambdas, inner functions, what stands in a script) is known by its bytecode, constants, defaults and what it
-has closed over, but not by the globals that it looks up.
+A function of this library and of those below it (:data:`KNOWN`) is known by its name; a store names the version beside
+it. All others, and lambdas and inner functions, are known by name, bytecode, constants, defaults and what they have
+closed over, but not by the globals that they look up; classes are known by their names.
 """
 
 import dataclasses
@@ -21,7 +21,9 @@ import numpy as np
 
 from mdm_jax.support.errors import InputError
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+KNOWN = ("mdm_jax", "jax", "jaxlib", "flax", "numpy")
+"""Packages whose functions are known by their names."""
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
 def fingerprint(*values: Any) -> str:
@@ -31,7 +33,7 @@ def fingerprint(*values: Any) -> str:
         values: numbers, strings, arrays, containers, dataclasses, functions, pytrees, any of them nested.
 
     Raises:
-        InputError: an object that says nothing of its content.
+        InputError: an object that says nothing of its content, or no more than where it lies in memory.
     """
     state = hashlib.sha256()
     for value in values:
@@ -78,6 +80,8 @@ def _parts(value: Any) -> Iterator[bytes]:
             yield from sorted(fingerprint(one).encode() for one in value)
         case type():
             yield f"class {value.__module__} {value.__qualname__}".encode()
+        case jax.tree_util.PyTreeDef():
+            yield from _parts_of_structure(value)
         case types.CodeType():
             yield b"code"
             yield from _parts([value.co_code, value.co_consts, value.co_names, value.co_varnames])
@@ -100,7 +104,7 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[bytes]:
     found: Any = sys.modules.get(module or "")
     for step in name.split("."):
         found = getattr(found, step, None)
-    if module != "__main__" and any(one is function for one in _unwrapped(found)):
+    if (module or "").split(".")[0] in KNOWN and any(one is function for one in _unwrapped(found)):
         yield f"function {module} {name}".encode()
         return
     yield f"code of {name}".encode()
@@ -124,16 +128,29 @@ def _unwrapped(function: Any) -> Iterator[Any]:
 
 
 def _parts_of_object(value: Any) -> Iterator[bytes]:
-    """An object that is nothing of the above: a pytree by its leaves, others by what they print."""
+    """An object that is nothing of the above: a pytree by its structure and leaves, others by what they print."""
     leaves, tree = jax.tree.flatten(value)
-    if len(leaves) != 1 or leaves[0] is not value:
-        yield f"tree {_ADDRESS.sub('', str(tree))}".encode()
-        yield from _parts(leaves)
+    node = tree.node_data()
+    if node is not None and node[1] is not value:  # of a static object all is static data: itself
+        yield b"tree"
+        yield from _parts([tree, leaves])
         return
-    if type(value).__repr__ is object.__repr__:
+    with np.printoptions(threshold=sys.maxsize, precision=17, floatmode="unique"):  # every number, to its last digit
+        printed = repr(value)
+    if type(value).__repr__ is object.__repr__ or _ADDRESS.search(printed):
         raise InputError(
             f"{value!r} cannot be told from others of its class in a store of rows: make {type(value).__name__} a "
-            "dataclass or give it a __repr__, or leave store out."
+            "dataclass or give it a __repr__ that tells its content, or leave store out."
         )
     yield from _parts(type(value))
-    yield _ADDRESS.sub("", repr(value)).encode()
+    yield printed.encode()
+
+
+def _parts_of_structure(tree: Any) -> Iterator[bytes]:
+    """A pytree without its leaves: of each node its class and its static data."""
+    node = tree.node_data()
+    if node is None:
+        yield b"leaf"
+        return
+    yield b"node"
+    yield from _parts([*node, list(tree.children())])

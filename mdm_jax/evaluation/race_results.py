@@ -60,7 +60,10 @@ class Raced:
         return tuple(self.test.difference(self.winner, name, score) for name in self.test.names[1:])
 
     def conclusions(self) -> tuple[str, ...]:
-        """One sentence for each hand-crafted schedule: whether the winner beats it, on fresh seeds."""
+        """One sentence for each hand-crafted schedule: whether the winner beats it, on fresh seeds.
+
+        Each 95 % interval holds by itself: of several, at least one misses its difference in more than 5 % of races.
+        """
         return tuple(self._conclusion(one) for one in self.differences())
 
     def _conclusion(self, one: Difference) -> str:

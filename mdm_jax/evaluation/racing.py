@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int32, PRNGKeyArray
+from jaxtyping import Float, Int32, PRNGKeyArray
 
 from mdm_jax.evaluation.evaluate import One, Score, evaluate
 from mdm_jax.evaluation.race_results import Raced, Rung
@@ -100,7 +100,7 @@ def race(
         progress: show a progress bar for each round.
 
     Raises:
-        InputError: numbers that cannot be, or fewer prompts than samples.
+        InputError: numbers that cannot be, or fewer prompts than samples; before anything is drawn.
     """
     check_budget(length, steps)
     for argument, value, least in (
@@ -109,15 +109,21 @@ def race(
     ):  # fmt: skip
         require(value >= least, argument, value, f"at least {least}")
     require(grid > 0 or len(named) > 0, "grid", grid, "at least 1 where no schedules are named")
+    values, cells = _cells(grid)
+    starting = {text: schedule_text.parse(text) for text in dict.fromkeys([*named, *cells.values()])}
+    everyone = {name: _plan(schedule, length, steps, name) for name, schedule in starting.items()}
+    same = _representatives(everyone)
+    searched = _most(len(set(same.values())), free, samples, eta, finalists)
+    for part, count in enumerate((searched, final_samples, final_samples) if prompts is not None else ()):
+        there = verbatim(f"{len(prompts[part])}")  # pyright: ignore[reportOptionalSubscript]
+        wanted = f"at least {count} of {Prompts._fields[part]}, as many as samples"
+        require(count <= len(prompts[part]), "prompts", there, wanted)  # pyright: ignore[reportOptionalSubscript]
 
     with contextlib.ExitStack() as stack:
         kept = store if store is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "rows.jsonl"
 
         def drawn(taking_part: Mapping[str, Plan], count: int, part: int) -> Evaluation:
             canvas = None if prompts is None else prompts[part]
-            there = count if canvas is None else len(canvas)
-            wanted = f"at least {count} of {Prompts._fields[part]}, as many as samples"
-            require(count <= there, "prompts", verbatim(f"{there}"), wanted)
             return evaluate(
                 denoiser,
                 params,
@@ -134,12 +140,6 @@ def race(
                 store=kept,
                 progress=progress,
             )
-
-        values = np.geomspace(LEAST, MOST, grid) if grid > 1 else np.ones(grid)
-        cells = {(i, j): f"beta:{a:.4g},{b:.4g}" for i, a in enumerate(values) for j, b in enumerate(values)}
-        starting = {text: schedule_text.parse(text) for text in dict.fromkeys([*named, *cells.values()])}
-        everyone = {name: _plan(schedule, length, steps, name) for name, schedule in starting.items()}
-        same = _representatives(everyone)
 
         def search(names: Sequence[str]) -> list[str]:
             """Successive halving; the names that are left, the best first."""
@@ -202,6 +202,37 @@ def halving(schedules_: Sequence[str], samples: int, eta: int, finalists: int) -
         if left <= finalists:
             return
         count, samples = left, samples * eta
+
+
+def search_samples(
+    length: int,
+    steps: int,
+    *,
+    grid: int = 7,
+    named: Sequence[str] = schedule_text.HAND_CRAFTED,
+    free: int = 0,
+    samples: int = 4,
+    eta: int = 3,
+    finalists: int = 4,
+) -> int:
+    """How many samples of a schedule the last round of a search draws, and so how many prompts it needs.
+
+    Arguments as in :func:`race`. With ``free`` schedules it is the number if no two of them have equal sizes.
+    """
+    texts = dict.fromkeys([*named, *_cells(grid)[1].values()])
+    everyone = {text: _plan(schedule_text.parse(text), length, steps, text) for text in texts}
+    return _most(len(set(_representatives(everyone).values())), free, samples, eta, finalists)
+
+
+def _most(started: int, free: int, samples: int, eta: int, finalists: int) -> int:
+    """Samples of the last round, of ``started`` schedules or of ``free`` ones: the more start, the more rounds."""
+    return [one.samples for one in halving([""] * max(started, free), samples, eta, finalists)][-1]
+
+
+def _cells(grid: int) -> tuple[Float[np.ndarray, " grid"], dict[tuple[int, int], str]]:
+    """The values of ``a`` and ``b``, and the Beta schedule of each cell."""
+    values = np.geomspace(LEAST, MOST, grid) if grid > 1 else np.ones(grid)
+    return values, {(i, j): f"beta:{a:.4g},{b:.4g}" for i, a in enumerate(values) for j, b in enumerate(values)}
 
 
 def _plan(schedule: Schedule, length: int, steps: int, name: str) -> Plan:

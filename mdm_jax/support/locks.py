@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from mdm_jax.support.errors import InputError
 
 _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
+_SIGNED = re.compile(rb"(\d+ \S*\n?)?")  # what a killed holder leaves, or nothing
 _AT = 2**30  # Windows refuses to read a locked byte: the one that is locked lies behind the text
 
 
@@ -27,7 +29,8 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
         what: what is locked, as the beginning of a sentence ("the run in runs/demo").
 
     Raises:
-        InputError: somebody else holds it; the sentence names process and host.
+        InputError: somebody else holds it (the sentence names process and host), or the file is no lock file: it holds
+            something else, which stays.
         OSError: the file cannot be made, or its file system has no locks; the error names ``path``.
     """
     path = Path(path)
@@ -43,10 +46,14 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
                 raise
             raise InputError(f"{what} is in use by {_holder(handle)}; wait until that has ended, or stop it.") from None
         try:
-            _sign(handle, f"{os.getpid()} {socket.gethostname()}\n")
-            yield
+            if not _SIGNED.fullmatch(_content(handle)):
+                raise InputError(f"{path} must be a lock file; it holds something else. Move it away.")
+            try:
+                _sign(handle, f"{os.getpid()} {socket.gethostname()}\n")
+                yield
+            finally:
+                _sign(handle, "")
         finally:
-            _sign(handle, "")
             _unlock(handle)
     finally:
         os.close(handle)
@@ -60,10 +67,15 @@ def _sign(handle: int, text: str) -> None:
         os.write(handle, text.encode())
 
 
+def _content(handle: int) -> bytes:
+    """What the file says; of a longer one than we write, the beginning."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    return os.read(handle, 1000)
+
+
 def _holder(handle: int) -> str:
     """Who holds the lock, as the file says it; it is empty for the instant between locking and signing."""
-    os.lseek(handle, 0, os.SEEK_SET)
-    words = os.read(handle, 300).decode(errors="replace").split()
+    words = _content(handle).decode(errors="replace").split()
     return f"process {words[0]} on {words[1]}" if len(words) == 2 else "another process"
 
 

@@ -1,6 +1,6 @@
 """Which checkpoints a run has: the complete ones, the best, the good ones; which to delete and which to set aside.
 
-Files only. In a run of several processes one of them looks (:func:`mdm_jax.training.checkpoints.agreed`).
+Files only. In a run of several processes one of them looks (:func:`mdm_jax.support.processes.agreed`).
 """
 
 import os
@@ -20,6 +20,8 @@ NEWEST, BEST = "newest", "best"
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
 _TRIES, _PAUSE = 20, 0.05  # seconds
 _UNFINISHED, _DELETING = ".orbax-checkpoint-tmp", ".deleting"
+_LATER, _DAMAGED = "later-checkpoints", "damaged-checkpoints"
+_COMMITTED = "_CHECKPOINT_METADATA"  # Orbax writes it when it has written everything else
 
 
 class Catalogue:
@@ -40,11 +42,7 @@ class Catalogue:
 
     def steps(self) -> list[int]:
         """The steps of complete checkpoints, ascending; what an interrupted save left is passed over."""
-        if not self._directory.exists():
-            return []
-        named = (path for path in self._directory.iterdir() if _STEP.fullmatch(path.name))
-        folders = (path for path in named if path.is_dir() and not path.is_symlink())
-        return sorted(int(path.name) for path in folders if manifest.present(path) or not self._manifests)
+        return [step for step in self._folders() if manifest.present(self.folder(step)) or not self._manifests]
 
     def latest(self) -> int | None:
         """The newest of :meth:`steps`."""
@@ -97,13 +95,30 @@ class Catalogue:
 
     def set_aside(self, step: int) -> list[str]:
         """Move the checkpoints after ``step`` out of the way; returns where they are now."""
-        return [str(self._move(later)) for later in self.steps() if later > step]
+        later = [other for other in self.steps() if other > step]
+        return [str(self._move(other, _LATER if self._is_good(other) else _DAMAGED)) for other in later]
+
+    def start_over(self) -> None:
+        """Move the folder that a kill before the first manifest left to ``damaged-checkpoints``.
+
+        Raises:
+            InputError: more than one is there, so their manifests have been lost; starting over would lose them too.
+        """
+        left = [step for step in self._folders() if (self.folder(step) / _COMMITTED).exists()]
+        if len(left) > 1:
+            raise InputError(
+                f"the checkpoints {', '.join(map(str, left))} in {self._directory} have lost their {manifest.NAME}, "
+                "so that none can be told to be good; put it back, or move them away to start at the first step."
+            )
+        for step in left:
+            self._move(step, _DAMAGED)
 
     def tidy(self) -> None:
         """Make the folder, and remove what killed processes left half-written or half-deleted."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._directory.iterdir():
-            if path.is_dir() and (_UNFINISHED in path.name or path.name.endswith(_DELETING)):
+            ours = path.is_dir() and not path.is_symlink()
+            if ours and (_UNFINISHED in path.name or path.name.endswith(_DELETING)):
                 shutil.rmtree(path)
 
     def discard(self, step: int) -> None:
@@ -119,11 +134,22 @@ class Catalogue:
             time.sleep(_PAUSE)  # other threads of the failed save may still be writing
 
     def prune(self) -> None:
-        """Delete all but the newest ``KEPT`` and the best; a folder loses its name first: none is ever half there."""
-        best = self.best()
-        for step in self.steps()[:-KEPT]:
-            if step != best:
+        """Delete all but the newest ``KEPT`` and the best, and what has no manifest and is older than they are.
+
+        A folder loses its name first: none is ever half there.
+        """
+        steps = self.steps()
+        kept = {*steps[-KEPT:], self.best()}
+        for step in self._folders():
+            if step not in kept and step < max(steps, default=0):
                 shutil.rmtree(self.folder(step).rename(self._directory / f"{step}{_DELETING}"))
+
+    def _folders(self) -> list[int]:
+        """The steps of all folders that are named like one, ascending."""
+        if not self._directory.exists():
+            return []
+        named = (path for path in self._directory.iterdir() if _STEP.fullmatch(path.name))
+        return sorted(int(path.name) for path in named if path.is_dir() and not path.is_symlink())
 
     def _said(self, step: int) -> Manifest | None:
         """A checkpoint's manifest; ``None`` if it is damaged (to be told when it is used) or was never written."""
@@ -155,8 +181,8 @@ class Catalogue:
             return False
         return True
 
-    def _move(self, step: int) -> Path:
-        folder = self._directory.parent / ("later-checkpoints" if self._is_good(step) else "damaged-checkpoints")
+    def _move(self, step: int, where: str) -> Path:
+        folder = self._directory.parent / where
         folder.mkdir(exist_ok=True)
         names = (f"{step}" if again == 0 else f"{step}-{again}" for again in range(10**6))
         place = next(folder / name for name in names if not os.path.lexists(folder / name))

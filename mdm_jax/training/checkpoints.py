@@ -1,7 +1,6 @@
 """Checkpoints by Orbax: asynchronous, atomic, verified; the newest few are kept and the best."""
 
 import errno
-import json
 import logging
 import os
 import threading
@@ -11,19 +10,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from mdm_jax.models.denoiser import Params
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.processes import agreed, together
 from mdm_jax.training import manifest, tally
 from mdm_jax.training.catalogue import NEWEST, Catalogue
 from mdm_jax.training.step import TrainState
 from mdm_jax.training.tally import Tally
 
 _LOG = logging.getLogger(__name__)
-_MESSAGE = 2**13  # bytes that the writing process tells the others at a time
 _TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
 
 
@@ -49,7 +46,8 @@ class Checkpoints:
         if self._directory.exists() and not self._directory.is_dir():
             raise InputError(f"{directory} must be a folder of checkpoints; it is a file.")
         self._run, self._catalogue = run, Catalogue(self._directory, run, manifests)
-        logging.getLogger("absl").addFilter(_is_news)
+        self._filter = lambda record: _is_news(record)  # one's own: leaving one leaves the others' where they are
+        logging.getLogger("absl").addFilter(self._filter)
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._here: int | None = None  # the step that was restored or saved last
         self._thread: threading.Thread | None = None
@@ -64,7 +62,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._orbax.close()
-            logging.getLogger("absl").removeFilter(_is_news)
+            logging.getLogger("absl").removeFilter(self._filter)
 
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint, or ``None``; it has not been verified."""
@@ -90,24 +88,20 @@ class Checkpoints:
         Raises:
             InputError: this save cannot begin, or the one before it failed; the sentence says why and what is left.
         """
-        self.wait()
+        together(self.wait)
         step = int(state.step)
         if step == self._here:
             return  # the state is a function of the step: it is there already
         self._here = None
         state = jax.tree.map(jnp.copy, state)
         items = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
-        failure = None
-        try:
-            if jax.process_index() == 0 and not self._tidied:
-                self._catalogue.tidy()
-                self._tidied = True
-            # force: what an interrupted save of this step left is replaced.
-            self._orbax.save(self._catalogue.folder(step), args=ocp.args.Composite(**items), force=True)
-        except Exception as error:  # Orbax and TensorStore raise many kinds
-            failure = self._not_written(step, error)
-        if failure is not None:
-            raise failure
+        folder = self._catalogue.folder(step)
+        # Each by itself: Orbax's own part waits for all processes, so all must have come so far.
+        together(lambda: self._begin(step, self._tidy))
+        # force: what an interrupted save of this step left is replaced.
+        together(
+            lambda: self._begin(step, lambda: self._orbax.save(folder, args=ocp.args.Composite(**items), force=True))
+        )
         self._here = step
         self._thread = threading.Thread(target=self._commit, args=(step, figure), name=f"checkpoint {step}")
         self._thread.start()
@@ -127,7 +121,7 @@ class Checkpoints:
             raise failure
 
     def check(self) -> None:
-        """As :meth:`wait`, but without waiting: tells of a failure as soon as it is known."""
+        """As :meth:`wait`, but without waiting: tells of a failure as soon as it is known (to this process)."""
         if self._thread is not None and not self._thread.is_alive():
             self.wait()
 
@@ -138,7 +132,11 @@ class Checkpoints:
         return self._left()
 
     def _left(self) -> str:
-        latest = self._catalogue.latest()
+        try:
+            latest = self._catalogue.latest()
+        except Exception as error:  # the sentence must be finished, whatever else fails
+            _LOG.debug("%s", self._directory, exc_info=error)
+            return "which checkpoints are left cannot be seen either"
         return (
             f"the last good one is {latest} in {self._directory}" if latest is not None else "there is none before it"
         )
@@ -182,6 +180,19 @@ class Checkpoints:
         """
         return [Path(path) for path in agreed(lambda: self._catalogue.set_aside(step))]
 
+    def start_over(self, begun: Callable[[], bool]) -> None:
+        """Before training starts at the first step: what lies there without a manifest must not be lost for it.
+
+        A kill before the first manifest leaves one folder, which is moved to ``damaged-checkpoints``.
+
+        Args:
+            begun: whether the run has come so far that it reported; asked of process 0 alone.
+
+        Raises:
+            InputError: there are several, which no kill leaves.
+        """
+        agreed(lambda: self._catalogue.start_over() if begun() else None)
+
     def _commit(self, step: int, figure: float | None) -> None:
         """In the background: wait for Orbax, write the manifest, delete what is no longer kept."""
         try:
@@ -190,20 +201,41 @@ class Checkpoints:
                 manifest.write(self._catalogue.folder(step), step, self._run, figure)
         except Exception as error:  # Orbax and TensorStore raise many kinds
             self._failure = self._not_written(step, error)
-        if self._failure is not None:
             return
-        if jax.process_index() == 0:
-            try:
+        try:
+            if jax.process_index() == 0:
                 self._catalogue.prune()
-            except OSError as error:
-                reason = f"{error.filename}: {error.strerror}"
-                self._failure = InputError(f"old checkpoints in {self._directory} cannot be deleted: {reason}.")
+        except Exception as error:  # whatever it is: a thread that dies of it tells nobody
+            named = isinstance(error, OSError) and error.filename is not None
+            reason = f"{error.filename}: {error.strerror}" if named else _reason(error)  # pyright: ignore[reportAttributeAccessIssue]
+            self._failure = InputError(f"old checkpoints in {self._directory} cannot be deleted: {reason}.")
+
+    def _begin(self, step: int, act: Callable[[], Any]) -> None:
+        """A part of what saving does before training goes on."""
+        try:
+            act()
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            failure = self._not_written(step, error)
+        else:
+            return
+        raise failure
+
+    def _tidy(self) -> None:
+        if jax.process_index() == 0 and not self._tidied:
+            self._catalogue.tidy()
+            self._tidied = True
 
     def _not_written(self, step: int, error: BaseException) -> InputError:
-        """What to say of a failed save; what it left is removed, so that the disk has room for a later one."""
+        """What to say of a failed save; what it left is removed, so that the disk has room for a later one.
+
+        It says so whatever else fails: a disk that cannot be written may not be readable either.
+        """
         _LOG.debug("checkpoint %d", step, exc_info=error)
         if jax.process_index() == 0:
-            self._catalogue.discard(step)
+            try:
+                self._catalogue.discard(step)
+            except Exception as again:  # it is told in the sentence what is left
+                _LOG.debug("checkpoint %d is still there", step, exc_info=again)
         return InputError(f"checkpoint {step} could not be written: {_reason(error)}; {self._left()}.")
 
     def _found(self, step: int | None) -> int:
@@ -221,36 +253,6 @@ class Checkpoints:
             raise InputError(
                 f"checkpoint {step} in {self._directory} cannot be read, or is of another model: {_reason(error)}"
             ) from error
-
-
-def agreed(decide: Callable[[], Any]) -> Any:
-    """``decide()`` by process 0, told to all: its value (JSON) or its refusal. All processes must ask.
-
-    Files are looked at by one process only: on a network file system others may see them later.
-
-    Raises:
-        InputError: what ``decide`` raised.
-        OSError: likewise.
-    """
-    if jax.process_count() == 1:
-        return decide()
-    message = b""
-    failure: Exception | None = None
-    if jax.process_index() == 0:
-        try:
-            message = json.dumps({"value": decide()}).encode()
-        except (InputError, OSError) as error:
-            failure = error
-            message = json.dumps({"refused": str(error)[: _MESSAGE // 8]}).encode()
-    told = np.zeros(_MESSAGE, np.int32)
-    told[: len(message)] = np.frombuffer(message, np.uint8)
-    told = np.asarray(multihost_utils.broadcast_one_to_all(told)).astype(np.uint8)
-    if failure is not None:
-        raise failure
-    outcome = json.loads(told.tobytes().rstrip(b"\0"))
-    if "refused" in outcome:
-        raise InputError(outcome["refused"])
-    return outcome["value"]
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,11 +1,11 @@
 """What the compiler says of a training step on many devices, without having them: memory and messages.
 
-The real step is compiled for virtual CPU devices in a process of its own, whatever JAX has already started in this one
-(the number of devices is settled when it starts). Nothing is allocated, let alone run. What comes back is XLA's
-estimate *for CPU*: other backends fuse more, schedule otherwise and have kernels of their own for attention, so
-temporaries are a guide and no promise, and messages may be of other kinds (a GPU's compiler turns many an all-reduce
-into a reduce-scatter). CPU has few operations in bfloat16 and widens the rest, so it shows only part of what bfloat16
-saves elsewhere.
+``train_step`` is compiled for virtual CPU devices in a process of its own, whatever JAX has already started in this one
+(the number of devices is settled when it starts). Training runs ``train_steps``, a loop around it, which is not
+compiled here. Nothing is allocated, let alone run. What comes back is XLA's estimate *for CPU*: other backends fuse
+more, schedule otherwise and have kernels of their own for attention, so temporaries are a guide and no promise, and
+messages may be of other kinds (a GPU's compiler turns many an all-reduce into a reduce-scatter). CPU has few operations
+in bfloat16 and widens the rest, so it shows only part of what bfloat16 saves elsewhere.
 """
 
 import dataclasses

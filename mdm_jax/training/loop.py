@@ -17,14 +17,15 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import write_bytes
 from mdm_jax.support.locks import exclusive
+from mdm_jax.support.processes import agreed, together
 from mdm_jax.support.progress import bar
 from mdm_jax.support.stops import Interrupted, NonFinite, listening
 from mdm_jax.tasks import Task
 from mdm_jax.training import ways
 from mdm_jax.training.catalogue import NEWEST
-from mdm_jax.training.checkpoints import Checkpoints, agreed
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.losses import nelbo
-from mdm_jax.training.reports import Reporter
+from mdm_jax.training.reports import HeldOut, Reporter
 from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import BLOCK, Metrics, TrainState, batch_of, cast_params
@@ -50,8 +51,8 @@ def fit(
 
     With a ``directory`` the run is saved as it goes, and calling again with the same arguments continues from the
     newest checkpoint: a killed run ends bitwise equal to an uninterrupted one on the same machine and flags, since
-    data and masks depend on (seed, step) alone (on GPU, where XLA is told to be deterministic). A finished run is
-    loaded, not trained again.
+    data and masks depend on (seed, step) alone (on GPU if XLA_FLAGS has ``--xla_gpu_deterministic_ops=true``). A
+    finished run is loaded, not trained again.
 
     Args:
         denoiser: the model.
@@ -78,8 +79,8 @@ def fit(
 
     Raises:
         InputError: a task that does not fit the model, a directory that holds another run or is in use by another
-            process, a damaged checkpoint (the newest good one is named), or a checkpoint or log that cannot be
-            written (what is left is named).
+            process, a damaged checkpoint (the newest good one is named), checkpoints that have all lost their
+            manifest, or a checkpoint or log that cannot be written (what is left is named).
         Interrupted: Ctrl-C or SIGTERM; the state is saved first.
         NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
     """
@@ -100,11 +101,13 @@ def fit(
         checkpoints, state, log = None, None, []
         if place is not None:
             agreed(lambda: _occupy(place, config, stack))
-            checkpoints = stack.enter_context(place.open_checkpoints())
+            checkpoints = together(lambda: _open(place, stack))
             start = checkpoints.choose(checkpoint)
             if start is not None:
                 state = checkpoints.restore(way.abstract(denoiser, settings, params), start)
                 checkpoints.set_aside(start)
+            else:
+                checkpoints.start_over(lambda: bool(place.read_log()))
             agreed(lambda: log.extend(place.cut_back(start or 0)))
         if state is None:
             state = way.initial(denoiser, settings, params)
@@ -121,6 +124,16 @@ def _occupy(place: RunDirectory, config: dict[str, Any], stack: ExitStack) -> No
     examine(place, config)  # before anything is written: it may be somebody else's
     stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
     claim(place, config)
+
+
+def _open(place: RunDirectory, stack: ExitStack) -> Checkpoints:
+    """The checkpoints, closed when ``stack`` is left; whether every process sees what process 0 wrote is seen here."""
+    if not place.config.exists():
+        raise InputError(
+            f"{place.path} must be a directory that all processes see; process {jax.process_index()} does not see the "
+            f"{place.config.name} that process 0 has written there."
+        )
+    return stack.enter_context(place.open_checkpoints())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,16 +168,19 @@ def _loop(
             figures, held_out = training.reporter.add(metrics, count), None
             last = done == settings.steps
             if done % report_every == 0 or last:
-                shown, held_out = _reported(training, state)
-                figures |= shown
+                held_out = training.reporter.measure(state)
+                figures |= _reported(training, state, held_out)
             advance(count, **figures)
             stopping = ways.any_process(notice.is_set()) and not last
             if checkpoints is not None:
-                checkpoints.check()
-                if done % checkpoint_every == 0 or last or stopping:
-                    checkpoints.save(state, held_out)
+                together(checkpoints.check)
+                due = done % checkpoint_every == 0 or last
+                if due and held_out is None and not stopping:  # to tell the best by; who stops wants no waiting
+                    held_out = training.reporter.measure(state)
+                if due or stopping:
+                    checkpoints.save(state, None if held_out is None else held_out.figure)
                 if last or stopping:
-                    checkpoints.wait()
+                    together(checkpoints.wait)
             if stopping:
                 raise Interrupted(_how_to_go_on(training.place, done, settings.steps), notice.signal or signal.SIGINT)
         if notice.signal is not None:
@@ -173,10 +189,10 @@ def _loop(
     return state
 
 
-def _reported(training: _Training, state: TrainState) -> tuple[dict[str, str], float | None]:
+def _reported(training: _Training, state: TrainState, held_out: HeldOut) -> dict[str, str]:
     """A report; if it cannot be written, the sentence says what is left."""
     try:
-        return training.reporter.report(int(state.step), state, training.settings.batch * training.settings.length)
+        return training.reporter.report(state, held_out, training.settings.batch * training.settings.length)
     except OSError as error:
         left = "" if training.checkpoints is None else f"; of the checkpoints {training.checkpoints.left()}"
         raise InputError(f"{error.filename} could not be written: {error.strerror}{left}.") from error
@@ -193,13 +209,12 @@ def _not_finite(training: _Training, state: TrainState, metrics: Metrics, taken:
     kept = "nothing was saved, since no directory was given"
     if training.checkpoints is not None and training.place is not None:
         training.checkpoints.save(state)
-        training.checkpoints.wait()
+        together(training.checkpoints.wait)
         path = training.place.non_finite(done + 1)
         tokens, masked, losses = _offending(training, state)
-        if ways.is_writer():
-            stream = io.BytesIO()
-            np.savez(stream, step=done + 1, tokens=tokens, masked=masked, losses=losses)
-            write_bytes(path, stream.getvalue())
+        stream = io.BytesIO()
+        np.savez(stream, step=done + 1, tokens=tokens, masked=masked, losses=losses)
+        together(lambda: write_bytes(path, stream.getvalue()) if ways.is_writer() else None)
         kept = f"the state before it is saved in {training.place.path}, its batch in {path}"
     return NonFinite(
         f"step {done + 1} of {training.settings.steps} is not finite (its {what}): {kept}. "

@@ -114,16 +114,24 @@ def test_a_race_writes_plans_scores_and_the_landscape(said, run):
         "--batch", 6,
     ]  # fmt: skip
     text = said("race", *arguments)
-    place = run / "races" / "random"
-    result = json.loads((place / "races.json").read_text())
+    name = "random-step-0-seed-0-grid-2-finalists-2-final-samples-3-samples-2"
+    place = run / "races" / name
+    result = json.loads((place / "race-2.json").read_text())
     won = plans.load(place / "winner-2.json")
     assert won.length == LENGTH
     assert result["races"][0]["winner"] == won.name
     assert result["races"][0]["conclusions"] == text.splitlines()[-2 - len(result["races"][0]["conclusions"]) : -2]
-    assert (place / "landscape.png").stat().st_size > 5000
+    assert f"not the {len(result['races'][0]['conclusions'])} of them together" in text.splitlines()[-1]
+    assert (place / "landscape-2.png").stat().st_size > 5000
     again = said("race", *arguments, "--json")
     assert again["races"][0]["test"]["drawn"] == 0
     assert again["races"][0]["winner"] == won.name
+    kept = (place / "race-2.json").read_bytes()
+    said("race", *arguments, "--budgets", 1)
+    said("race", *arguments, "--seed", 1)
+    assert (place / "race-2.json").read_bytes() == kept  # neither other steps nor another seed overwrites it
+    assert (place / "race-1.json").exists()
+    assert (run / "races" / name.replace("seed-0", "seed-1") / "race-2.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +153,8 @@ def test_a_race_writes_plans_scores_and_the_landscape(said, run):
         (["evaluate", "--plan", "no.json"], "no.json does not exist"),
         (["race", "--grid", "1"], "--grid must be from 2 to 64"),
         (["race", "--final-samples", "1"], "--final-samples must be from 2 to"),
+        (["race", "--given", "2", "--samples", "9999"], "--samples must be so few that the last round"),
+        (["race", "--given", "2", "--final-samples", "9999"], "--final-samples must be at most"),
         (["race", "--eta", "1"], "--eta must be from 2 to"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -16,8 +17,10 @@ import pytest
 import scipy.stats
 from worlds import exact_world
 
+import mdm_jax
 from mdm_jax import models
 from mdm_jax.evaluation import evaluate, own_entropy
+from mdm_jax.evaluation import store as stores
 from mdm_jax.evaluation.fingerprints import fingerprint
 from mdm_jax.sampling import Blind, plan_knots, random_order, reveal, rules, sample, unmask
 from mdm_jax.sampling.rule import joined, ready
@@ -191,9 +194,11 @@ def test_a_store_gives_back_what_it_has_and_only_the_rest_is_drawn(tmp_path):
     np.testing.assert_array_equal(more.tokens, whole().tokens)
     np.testing.assert_array_equal(more.nfe, whole().nfe)
     size = path.stat().st_size
+    path.with_suffix(".lock").write_text("a stranger's")  # no lock of the store's
     again = run(store=path, score=nan_for_zeros, batch=2)  # another score, another batch: nothing to draw
     assert again.drawn == 0
     assert path.stat().st_size == size
+    assert path.with_suffix(".lock").read_text() == "a stranger's"
     np.testing.assert_array_equal(again.tokens, whole().tokens)
     np.testing.assert_array_equal(again.log_prob, more.log_prob)
     others = run({"a plan of another name": ALL["two steps"]}, store=path)
@@ -223,23 +228,59 @@ def test_stores_of_others_and_damaged_ones_are_refused(tmp_path):
     denoiser, params = world()
     with pytest.raises(InputError, match="another model: its parameters is"):
         evaluate(denoiser, params + 1, plan, 2, total, KEY, batch=BATCH, store=path)
-    with exclusive(path.with_suffix(".lock"), "it"), pytest.raises(InputError, match=r"the store .* is in use"):
+    with (
+        exclusive(path.with_name(f".{path.name}.lock"), "it"),
+        pytest.raises(InputError, match=r"the store .* is in use"),
+    ):
         run(plan, store=path)
     good = lines_of(path)
     for bad in (
         b"[1]\n", b'{"rows": 3}\n', b'{"rows": [["a", 0, 1, 0, null, [0, 1]]]}\n',
+        b'{"rows": [["a", 0, 1, 0, "nan", [0, 1, 2]]]}\n', b'{"rows": [["a", 0, 1, 0, null, [0, 1, 2]]]}\n',
         b'{"rows": [["a", 0, 1, 0, null, [0, 1, 9]]]}\n', b'{"rows": [["a", 0, true, 0, null, [0, 1, 2]]]}\n',
         b"not json\n",
     ):  # fmt: skip
         path.write_bytes(good[0] + bad + good[1])
         with pytest.raises(InputError, match="is not a store of evaluated rows: line 2"):
             run(plan, store=path)
+    token = good[1].index(b"]]]") - 1
+    path.write_bytes(good[0] + good[1][:token] + b"%d" % (good[1][token : token + 1] == b"0") + good[1][token + 1 :])
+    with pytest.raises(InputError, match="line 2 is damaged: its digest is not that of its rows"):
+        run(plan, store=path)
+    for strange in (
+        b'{"my results": [1,2,3]}',
+        b"my only notes\n",
+        b"notes",
+        good[0][:-1].replace(b"mdm", b"mdn"),
+        b"\n",
+    ):
+        path.write_bytes(strange)
+        with pytest.raises(InputError, match="first line is not that of one"):
+            run(plan, store=path)
+        assert path.read_bytes() == strange
+    path.write_bytes(good[0].replace(mdm_jax.__version__.encode(), b"0.0.0", 1) + good[1])
+    with pytest.raises(InputError, match=r'its mdm_jax is "0\.0\.0"'):
+        run(plan, store=path)
     path.write_text('{"format": "mine"}\n{}\n')
     with pytest.raises(InputError, match="first line must have the format"):
         run(plan, store=path)
     assert path.read_text() == '{"format": "mine"}\n{}\n'
     with pytest.raises(InputError, match=r"store must be a \.jsonl file"):
         run(plan, store=tmp_path / "rows.txt")
+
+
+def test_a_store_keeps_every_log_probability_and_splits_long_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "LARGEST_JSON", 500)
+    values = [-math.inf, math.inf, math.nan, -1 / 3, 0.0] * 4
+    rows = {("name", i): stores.Row(np.array([i, 1, 2], np.int32), 2, 0, x) for i, x in enumerate(values)}
+    first, second = (stores.Store(tmp_path / "rows.jsonl", {}, 3, 20) for _ in range(2))
+    assert not list(first.read())
+    first.add(rows)
+    assert 3 < len(lines_of(first.path)) < len(rows)
+    found = dict(second.read())
+    assert list(found) == list(rows)
+    np.testing.assert_array_equal([row.log_prob for row in found.values()], values)
+    assert [row.tokens[0] for row in found.values()] == list(range(20))
 
 
 @pytest.mark.parametrize(
@@ -335,9 +376,11 @@ import json, sys
 import jax, numpy as np
 sys.path.insert(0, {tests!r})
 import test_evaluate as here
+from mdm_jax.evaluation import batches
 from mdm_jax.support.devices import make_mesh
 
-found = {{"known": here.known(), "devices": jax.device_count()}}
+placed = batches.runner(*here.world(), here.KEY, 1.0, 8, None).params
+found = {{"known": here.known(), "devices": jax.device_count(), "placed": len(placed.sharding.device_set)}}
 ways = {{f"pmap {{n}}": {{"devices": n}} for n in (2, 4, 8)}}
 ways["mesh"] = {{"mesh": make_mesh({{"data": 4, "model": 2}})}}
 for name in {ways!r}:
@@ -376,7 +419,7 @@ def check_rows(found, way, names):
 
 
 def test_eight_devices_draw_the_same_rows(elsewhere):
-    assert elsewhere["devices"] == 8
+    assert elsewhere["devices"] == elsewhere["placed"] == 8  # parameters too: once, and not at every launch
     check_rows(elsewhere, "pmap 8", ("two steps", "grid"))
 
 
@@ -433,13 +476,37 @@ for hows in ({{"grid": here.ALL["grid"]}}, here.ALL):
 print(json.dumps(found))
 """
 
+REFUSED = """
+import json, sys
+import jax
+jax.distributed.initialize("localhost:{port}", 2, int(sys.argv[1]))
+sys.path.insert(0, {tests!r})
+import test_evaluate as here
+from mdm_jax.evaluation import store
+from mdm_jax.support.devices import make_mesh
 
-@pytest.mark.thorough
-def test_two_processes_share_the_work_and_one_writes(tmp_path):
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+found = []
+for name in ("strange", "damaged", "new"):
+    if name == "new":
+        store.Store.add = full
+    path = {store!r} + name + ".jsonl"
+    try:
+        here.run({{"grid": here.ALL["grid"]}}, batch=2, mesh=make_mesh({{"data": 2}}), store=path)
+    except (here.InputError, OSError) as error:
+        found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+def in_two_processes(script, store):
+    """What each of them prints as its last line."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
-    script = PROCESS.format(port=port, tests=str(Path(__file__).parent), store=str(tmp_path / "rows.jsonl"))
+    script = script.format(port=port, tests=str(Path(__file__).parent), store=str(store))
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parents[1])])
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -450,13 +517,32 @@ def test_two_processes_share_the_work_and_one_writes(tmp_path):
     finally:
         for one in started:
             one.kill()
-    for (out, error), one in zip(said, started):
+    for (_, error), one in zip(said, started):
         assert one.returncode == 0, error[-3000:]
-        first, second = json.loads(out.splitlines()[-1])
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+
+@pytest.mark.thorough
+def test_two_processes_share_the_work_and_one_writes(tmp_path):
+    said = in_two_processes(PROCESS, tmp_path / "rows.jsonl")
+    for first, second in said:
         assert (first[0], second[0]) == (SAMPLES, (len(ALL) - 1) * SAMPLES)
         np.testing.assert_array_equal(second[1], whole().tokens)
     rows = [row for line in lines_of(tmp_path / "rows.jsonl")[1:] for row in json.loads(line)["rows"]]
     assert len(rows) == len({(row[0], row[1]) for row in rows}) == len(ALL) * SAMPLES
+
+
+@pytest.mark.thorough
+def test_what_fails_in_one_process_leaves_none_waiting(tmp_path):
+    (tmp_path / "strange.jsonl").write_text("notes")
+    run({"grid": ALL["grid"]}, store=tmp_path / "damaged.jsonl")
+    lines = lines_of(tmp_path / "damaged.jsonl")
+    (tmp_path / "damaged.jsonl").write_bytes(lines[0] + b"{}\n" + lines[1])
+    first, second = in_two_processes(REFUSED, str(tmp_path) + os.sep)
+    assert [part in told for part, told in zip(("not that of one", "line 2 has no rows", "No space"), first)] == [
+        True
+    ] * 3
+    assert second == ["another process of this run has stopped; its message says why."] * 3
 
 
 def test_fingerprints_are_the_same_in_another_process(elsewhere):
@@ -470,9 +556,59 @@ class Unnamed:
     pass
 
 
-def test_what_has_no_content_has_no_fingerprint():
+class Printing:
+    def __init__(self, content):
+        self.content = content
+
+    def __repr__(self):
+        return f"Printing({self.content})"
+
+
+@jax.tree_util.register_pytree_node_class
+class Holding:
+    """A pytree whose static data is ``static``."""
+
+    def __init__(self, static):
+        self.static = static
+
+    def tree_flatten(self):
+        return (), self.static
+
+    @classmethod
+    def tree_unflatten(cls, static, _):
+        return cls(static)
+
+
+def test_what_differs_out_of_sight_has_another_fingerprint():
+    long, other = np.arange(5000.0), np.arange(5000.0)
+    other[2000] += 1e-9
+    static = jax.tree_util.register_static(Printing)
+    for one, two in (
+        (Holding(lambda x: x), Holding(lambda x: x + 1)),
+        (Holding((1, long)), Holding((1, other))),
+        (static(long), static(other)),
+        ([jax.tree.structure({"a": 1})], [jax.tree.structure({"b": 1})]),
+    ):
+        assert fingerprint(one) == fingerprint(one)
+        assert fingerprint(one) != fingerprint(two)
+
+
+def test_an_edited_function_of_a_users_module_has_another_fingerprint(monkeypatch):
+    found = []
+    for name in ("users", "mdm_jax.users"):
+        for text in ("x + 1", "x + 2", "x + 1"):
+            module = types.ModuleType(name)
+            exec(f"def model(params, x): return {text}", vars(module))
+            monkeypatch.setitem(sys.modules, name, module)
+            found.append(fingerprint(module.model))
+    assert found[0] == found[2] != found[1]
+    assert found[3] == found[4] == found[5]  # known by its name, and by the version in the store's first line
+
+
+@pytest.mark.parametrize("value", [Unnamed(), Holding(Unnamed()), Printing(Unnamed())])
+def test_what_has_no_content_has_no_fingerprint(value):
     with pytest.raises(InputError, match="cannot be told from others of its class"):
-        fingerprint(Unnamed())
+        fingerprint(value)
 
 
 def test_own_entropy_by_brute_force():

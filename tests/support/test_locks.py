@@ -72,6 +72,15 @@ def test_once_is_enough_in_one_process_too(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("content", [b"dear", b"12 hosts and more\n", b"7 host\nletter\n" * 500])
+def test_what_is_no_lock_file_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / ".lock"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"\.lock must be a lock file; it holds something else"), exclusive(path, "it"):
+        pytest.fail("locked")
+    assert path.read_bytes() == content
+
+
 def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "letter").write_text("dear")
     (tmp_path / ".lock").symlink_to(tmp_path / "letter")

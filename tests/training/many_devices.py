@@ -69,7 +69,10 @@ def compare(optimizer, names):
 
 
 def rows_of(way, denoiser, settings, train):
-    """Which rows of the first batch each device works on; ``None`` if it is not divided."""
+    """Which rows of the first batch each device works on; ``None`` if it is not divided.
+
+    It asks ``rows.mine`` alone. That the step works on no other rows is what its equal states say (:func:`compare`).
+    """
     tokens = batch_of(denoiser, settings, 0, train)[0]
     numbers = jax.numpy.arange(len(tokens))
     if isinstance(way, ways.OnDevices):

@@ -60,6 +60,7 @@ def test_without_a_mesh_every_device_has_every_byte_of_a_real_state():
     assert {line.spec for line in found.state} == {"whole"}
 
 
+@pytest.mark.thorough
 def test_operations_agree_with_xla_and_so_do_the_bytes_of_the_state():
     # Width 64 is where what the formula leaves out (softmax, norms, loss) weighs most: it may be 7 % and is at least 0.
     settings = Settings(batch=4, length=32, optimizer="muon")

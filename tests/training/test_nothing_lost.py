@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import errno
 import hashlib
 import json
+import logging
 import os
 import resource
 import shutil
@@ -14,16 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from toys import SETTINGS, PatternTask, tiny_transformer
 
 import mdm_jax
 from mdm_jax import models
 from mdm_jax.app import cli
+from mdm_jax.support import processes
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.stops import Interrupted, NonFinite, listening
-from mdm_jax.training import RunDirectory, catalogue, fit, manifest, ways
+from mdm_jax.training import RunDirectory, catalogue, checkpoints, fit, manifest, ways
 from mdm_jax.training.directory import identity
+from mdm_jax.training.losses import stratified_nelbo
 from mdm_jax.training.step import batch_of, initial_state
 
 EVERY = 40
@@ -107,6 +112,20 @@ def test_the_newest_and_the_best_are_kept(finished, tmp_path):
         with pytest.raises(InputError, match="got 'worst'"):
             checkpoints.choose("worst")
     assert same(mdm_jax.load(finished[0], checkpoint="best").params, finished[1].params)  # the last is the best here
+
+
+@pytest.mark.core
+def test_every_checkpoint_is_measured_whether_it_is_reported_or_not(tmp_path):
+    """And the log is of the steps it was asked for, no more."""
+    run = train(tmp_path / "run", checkpoint_every=50)
+    assert [line["step"] for line in RunDirectory(tmp_path / "run").read_log()] == [40, 80, 120, 160]
+    said = {step: manifest.read(tmp_path / "run" / "checkpoints" / str(step)).figure for step in (150, 160)}
+    rows = PatternTask().validation
+    for step in said:
+        params = mdm_jax.load(tmp_path / "run", checkpoint=step).params
+        nelbo = stratified_nelbo(run.denoiser, params, rows, jax.random.key(0))
+        assert said[step] == pytest.approx(float(np.mean(nelbo)) / np.log(2) / rows.shape[1], rel=1e-5)
+    assert said[150] != said[160]
 
 
 def _flip(folder):
@@ -219,6 +238,74 @@ def test_what_an_interrupted_save_left_is_passed_over_and_replaced(finished, cop
     assert manifest.present(copy / "checkpoints" / "160")
 
 
+def test_manifests_that_are_all_gone_are_not_trained_over(finished, copy):
+    """One folder is what a kill before the first manifest leaves; several are not."""
+    for step in (120, 160):
+        (copy / "checkpoints" / str(step) / "manifest.json").unlink()
+    log = RunDirectory(copy).log.read_text()
+    with pytest.raises(InputError, match=r"^the checkpoints 120, 160 in .* have lost their manifest.json, so that"):
+        train(copy)
+    assert RunDirectory(copy).log.read_text() == log
+    assert kept(copy) == [120, 160]
+    shutil.rmtree(copy / "checkpoints" / "120")
+    assert same(train(copy).params, finished[1].params)
+    assert os.listdir(copy / "damaged-checkpoints") == ["160"]
+    assert kept(copy) == [120, 160]
+
+
+def _fail(*_, **__):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ((), r"checkpoint 7 could not be written: Input/output error; which checkpoints are left cannot be seen"),
+        ((catalogue.Catalogue, "discard"), "checkpoint 7 could not be written: Input/output error; which"),
+        ((catalogue.Catalogue, "prune"), "old checkpoints in .* cannot be deleted: Input/output error"),
+    ],
+)
+def test_a_save_that_fails_says_so_whatever_else_fails(where, says, finished, tmp_path, monkeypatch):
+    """On a disk that answers nothing any more, reading fails as well as writing."""
+    state = state_of(finished[0])
+    with checkpoints.Checkpoints(tmp_path / "checkpoints") as saved, monkeypatch.context() as patch:
+        if where:
+            patch.setattr(*where, _fail)
+        if "old" not in says:
+            patch.setattr(manifest, "write", _fail)
+            patch.setattr(catalogue.Catalogue, "latest", _fail)
+        saved.save(dataclasses.replace(state, step=jnp.int32(7)))
+        with pytest.raises(InputError, match=says):
+            saved.wait()
+
+
+def test_leaving_one_reader_keeps_the_other_quiet(tmp_path):
+    log = logging.getLogger("absl")
+    before = len(log.filters)
+    with checkpoints.Checkpoints(tmp_path / "a"):
+        with checkpoints.Checkpoints(tmp_path / "b"):
+            assert len(log.filters) == before + 2
+        assert len(log.filters) == before + 1
+    assert len(log.filters) == before
+
+
+def test_what_process_0_says_is_heard_whole_however_long(monkeypatch):
+    sent = []
+
+    def broadcast(piece):
+        sent.append(piece)
+        return piece
+
+    for size in (0, 1, processes._PIECE, processes._PIECE + 1, 5 * processes._PIECE + 3):
+        message = np.random.default_rng(size).bytes(size)
+        sent.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(multihost_utils, "broadcast_one_to_all", broadcast)
+            assert processes._told(message) == message
+            patch.setattr(multihost_utils, "broadcast_one_to_all", lambda _, told=list(sent): told.pop(0))
+            assert processes._told(b"") == message  # another process, which has nothing to say
+
+
 def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):
     """Neither manifests nor the newer settings in config.json; the identity of the run stays what it was."""
     path = copy / "config.json"
@@ -282,6 +369,7 @@ def test_a_signal_saves_and_the_command_says_so(number, status, finished, tmp_pa
     says = f"mdm-jax: stopped at step 60 of 160, saved in {directory}; the same command goes on from there.\n"
     assert capsys.readouterr().err.endswith(says)
     assert mdm_jax.load(directory).step == 60
+    assert manifest.read(directory / "checkpoints" / "60").figure is None  # measuring would have taken time
     if number == signal.SIGTERM:
         assert same(train(directory).params, finished[1].params)
 
@@ -450,6 +538,21 @@ def test_only_names_of_steps_are_checkpoints(tmp_path):
         manifest.write(tmp_path / name, 7, None, None)
     (tmp_path / "9").symlink_to(tmp_path / "7")
     assert catalogue.Catalogue(tmp_path, None, manifests=True).steps() == [7]
+
+
+def test_what_no_manifest_vouches_for_goes_when_it_is_older_and_links_are_left_alone(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for step in (1, 2, 3, 4, 9):
+        (folder / str(step)).mkdir(parents=True)
+        if step in (2, 4):
+            manifest.write(folder / str(step), step, None, None)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "5.deleting").symlink_to(tmp_path / "elsewhere")
+    found = catalogue.Catalogue(folder, None, manifests=True)
+    found.tidy()
+    found.prune()
+    assert sorted(os.listdir(folder)) == ["2", "4", "5.deleting", "9"]
+    assert (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("seconds", ['"long"', "-1", "1" + "0" * 400])

@@ -61,6 +61,7 @@ def check_steps(found, names):
             assert len(seen["rows"]) == (parts or [1])[0], name
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_pmap_and_mesh_take_the_steps_of_one_device_on_rows_divided_without_overlap_or_loss(few):
     check_steps(few, FEW)
@@ -75,6 +76,7 @@ def test_every_number_of_devices_every_mesh_and_accumulation_and_a_run_that_goes
     assert found["run"]["steps"][-1] == 30
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_checkpoints_travel_between_meshes_pmap_and_one_device_bit_for_bit(few):
     assert len(few["checkpoints"]) == 5
@@ -83,7 +85,7 @@ def test_checkpoints_travel_between_meshes_pmap_and_one_device_bit_for_bit(few):
         assert placed, (before, after)
 
 
-def processes(directory, mesh, each=1):
+def processes(directory, mesh, each=1, wrong=()):
     """The two processes' reports."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,7 +97,7 @@ def processes(directory, mesh, each=1):
         "JAX_NUM_PROCESSES": "2",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={each}",
     }
-    command = [sys.executable, str(HERE / "two_processes.py"), str(directory), mesh]
+    command = [sys.executable, str(HERE / "two_processes.py"), str(directory), mesh, *wrong]
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / str(i) for i in range(2)]
         started = []
@@ -138,6 +140,22 @@ def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, mesh, ea
         assert one["held_out_bits_per_token"] == pytest.approx(two["held_out_bits_per_token"], abs=LOSS)
     for mine, leaf in zip(seen[0]["params"], jax.tree.leaves(load(tmp_path / "two", tiny_transformer()).params)):
         np.testing.assert_array_equal(np.asarray(mine, np.float32), np.asarray(leaf).ravel())
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("wrong", "one", "other"),
+    [
+        ("unshared", "another process of this run has stopped", "two1 must be a directory that all processes see"),
+        ("log", "some file could not be written: No space left on device", "another process of this run has stopped"),
+        ("manifest", "could not be written: No space left on device", "another process of this run has stopped"),
+    ],
+)
+def test_what_fails_in_one_process_stops_both(tmp_path, wrong, one, other):
+    """None is left waiting: both say why and end (``processes`` kills who waits, and fails)."""
+    seen = processes(tmp_path / "two", "data=2", wrong=[wrong])
+    assert one in seen[0]["refused"]
+    assert other in seen[1]["refused"]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
 """What ``test_ways`` runs as each of two processes that share one training; prints what this process saw as JSON.
 
-Arguments: the run directory, and the mesh as in data=2. The environment says which process this is.
+Arguments: the run directory, the mesh as in data=2, and what goes wrong for process 0, if anything does ("log",
+"manifest", or "unshared": each process has a directory of its own). The environment says which process this is.
 """
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,24 +21,39 @@ from toys import SETTINGS, PatternTask, tiny_transformer
 
 from mdm_jax.support import files
 from mdm_jax.support.devices import join_processes, make_mesh, parse_mesh
-from mdm_jax.training import fit, ways
+from mdm_jax.support.errors import InputError
+from mdm_jax.training import fit, manifest, reports, ways
 
 
 def refuse(*_, **__):
     raise AssertionError("a process that is not the writer wrote a file")
 
 
-def main(directory, mesh):
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some file")
+
+
+def main(directory, mesh, wrong=None):
     join_processes()
     way = ways.OnAMesh(make_mesh(parse_mesh(mesh)))
     if not ways.is_writer():
-        files._replace = refuse
+        files._replace = reports.append_text = manifest.write = refuse
+    elif wrong == "log":
+        reports.append_text = full
+    elif wrong == "manifest":
+        manifest.write = full
+    if wrong == "unshared":
+        directory += str(jax.process_index())
     rows = jax.jit(way.rows.mine)(jnp.arange(SETTINGS.batch))
     settings = dataclasses.replace(SETTINGS, steps=20)
-    run = fit(
-        tiny_transformer(), PatternTask(), settings=settings, directory=directory, mesh=way.rows.mesh,
-        checkpoint_every=10, progress=False,
-    )  # fmt: skip
+    try:
+        run = fit(
+            tiny_transformer(), PatternTask(), settings=settings, directory=directory, mesh=way.rows.mesh,
+            checkpoint_every=10, progress=False,
+        )  # fmt: skip
+    except InputError as error:
+        print(json.dumps({"refused": str(error)}))
+        return
     leaves = jax.tree.leaves(ways.fetch(run.params))
     print(
         json.dumps(
