@@ -13,7 +13,7 @@ from mdm_jax.support.errors import InputError, require, verbatim
 DATA, MODEL = "data", "model"
 AXES = (DATA, MODEL)
 """The axes of a mesh: what is split along the first are rows, along the second parameters (both split parameters)."""
-_COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def parse_mesh(text: str, argument: str = "--mesh") -> dict[str, int]:
@@ -92,7 +92,7 @@ def join_processes() -> None:
         count, mine = _number("JAX_NUM_PROCESSES", 1, 2**20), _number("JAX_PROCESS_ID", 0, 2**20)
         require(mine < count, "JAX_PROCESS_ID", mine, f"from 0 to {count - 1}, since JAX_NUM_PROCESSES is {count}")
         arguments = (given["JAX_COORDINATOR_ADDRESS"], count, mine)
-    elif any((os.environ.get(name) or "1") not in ("0", "1") for name in _COUNTS[1:]):
+    elif any((os.environ.get(name) or "1") not in ("0", "1") for name in _COUNTS):
         arguments = (None, None, None)  # JAX reads Slurm's or Open MPI's own variables
     else:
         return

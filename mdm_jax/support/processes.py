@@ -13,6 +13,15 @@ Made = TypeVar("Made")
 _PIECE = 2**12  # bytes that process 0 tells the others at a time
 
 
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process; all of them must ask."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils  # slow to import, and rarely needed
+
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
 def together(act: Callable[[], Made]) -> Made:
     """``act()`` in every process; if it fails in one, all raise: none is left waiting for the others.
 
@@ -24,15 +33,13 @@ def together(act: Callable[[], Made]) -> Made:
     """
     if jax.process_count() == 1:
         return act()
-    from jax.experimental import multihost_utils  # slow to import, and rarely needed
-
     failure: Exception | None = None
     made: list[Made] = []
     try:
         made.append(act())
     except Exception as error:  # raised again below, once the others know
         failure = error
-    failed = np.any(multihost_utils.process_allgather(np.asarray(failure is not None)))
+    failed = any_process(failure is not None)
     if failure is not None:
         raise failure
     if failed:

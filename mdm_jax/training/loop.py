@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support import processes
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import write_bytes
 from mdm_jax.support.locks import exclusive
@@ -171,7 +172,7 @@ def _loop(
                 held_out = training.reporter.measure(state)
                 figures |= _reported(training, state, held_out)
             advance(count, **figures)
-            stopping = ways.any_process(notice.is_set()) and not last
+            stopping = processes.any_process(notice.is_set()) and not last
             if checkpoints is not None:
                 together(checkpoints.check)
                 due = done % checkpoint_every == 0 or last

@@ -10,7 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array, Int
 
@@ -189,13 +188,6 @@ def fetch(tree: Any) -> Any:
 def is_writer() -> bool:
     """Whether this process is the one that writes files."""
     return jax.process_index() == 0
-
-
-def any_process(flag: bool) -> bool:
-    """Whether the flag is set on any process; all of them must ask."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
 def _shapes(denoiser: Denoiser, settings: Settings, params: Params | None) -> TrainState:

@@ -139,14 +139,14 @@ class Stopping:
     def __enter__(self):
         from mdm_jax.training import loop
 
-        self._asked, self._done = ways.any_process, 0
+        self._asked, self._done = loop.processes.any_process, 0
         taken = self
 
         def stop(_):
             return taken.reached()
 
         self._loop = loop
-        loop.ways.any_process = stop
+        loop.processes.any_process = stop
         self._originals = {kind: kind.steps for kind in (ways.OnOneDevice, ways.OnDevices, ways.OnAMesh)}
         for kind, original in self._originals.items():
             kind.steps = self.counting(original)
@@ -163,7 +163,7 @@ class Stopping:
         return self._done >= self.step
 
     def __exit__(self, kind, *_):
-        self._loop.ways.any_process = self._asked
+        self._loop.processes.any_process = self._asked
         for way, original in self._originals.items():
             way.steps = original
         return kind is not None and issubclass(kind, KeyboardInterrupt)
