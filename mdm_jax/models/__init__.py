@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
-from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, checked_tokens, logits
 from mdm_jax.models.transformer import Transformer, transformer
 from mdm_jax.models.wrappers import Guidance, banned, guidance, guided, hooked, shifted, tempered, top_k, top_p
 from mdm_jax.support.errors import InputError, require
@@ -17,6 +17,7 @@ __all__ = [
     "Params",
     "Transformer",
     "banned",
+    "checked_tokens",
     "describe",
     "from_description",
     "from_function",

@@ -13,10 +13,12 @@ functions are shared between them. Parameters are a pytree passed in by the call
 from collections.abc import Hashable
 from typing import Any, Protocol, runtime_checkable
 
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require, verbatim
 
 Params = Any
 """A pytree of arrays."""
@@ -73,6 +75,49 @@ def checked_logits(values: Array, vocab_size: int, mask_id: int) -> Array:
     if mask_id < vocab_size:
         values = values.at[..., mask_id].set(-jnp.inf)
     return values
+
+
+def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", masks: bool = False) -> Any:
+    """Token ids as int32, each of them checked; traced ones pass unchecked.
+
+    A cast would make other tokens of floats and of ids beyond 32 bits, and a loss or a profile of ids that are none
+    would be a number like any other.
+
+    Args:
+        denoiser: whose vocabulary it is.
+        tokens: an array of any shape, or nested lists.
+        argument: its name, for the sentence.
+        masks: whether ``denoiser.mask_id`` may stand in it, as in a canvas.
+
+    Returns:
+        int32, of the same shape; a JAX array if it was one, else a NumPy array.
+
+    Raises:
+        InputError: no whole numbers, or one that is no token's id; the sentence says where it stands.
+    """
+    if isinstance(tokens, jax.core.Tracer):
+        return tokens
+    try:
+        ids = np.asarray(tokens)
+    except ValueError:  # lists of different lengths
+        ids = np.asarray(None)
+    whole = ids.dtype.kind in "iu"
+    # An int32 view of a larger id may be another token's: compare before any cast.
+    real = (ids >= 0) & (ids < denoiser.vocab_size) & (ids != denoiser.mask_id) if whole else np.zeros(1, bool)
+    if masks and whole:
+        real |= ids == denoiser.mask_id
+    if not whole:
+        require(False, argument, verbatim(f"{ids.dtype} of shape {ids.shape}"), "an array of token ids (whole numbers)")
+    if not real.all():
+        where = tuple(int(i) for i in np.argwhere(~real)[0])
+        wanted = f"token ids from 0 to {denoiser.vocab_size - 1}"
+        if masks:
+            wanted += f", or mask_id {denoiser.mask_id}"
+        elif denoiser.mask_id < denoiser.vocab_size:
+            wanted += f", without mask_id {denoiser.mask_id}"
+        told = " (the mask's id)" if ids[where] == denoiser.mask_id else ""
+        require(False, argument, verbatim(f"{ids[where]} at {where}{told}"), wanted)
+    return tokens.astype(jnp.int32) if isinstance(tokens, jax.Array) else ids.astype(np.int32)
 
 
 class Initialisable(Denoiser, Protocol):

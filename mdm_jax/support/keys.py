@@ -1,0 +1,57 @@
+"""PRNG keys of one implementation, so that what is drawn depends on the key and on no global flag.
+
+Everything here is keyed by ``fold_in`` for each row and position, under ``vmap``. JAX's ``threefry2x32`` keeps those
+apart; ``rbg`` and ``unsafe_rbg`` do not promise to (a ``vmap`` over keys of theirs draws from the first one for all), so
+that a row would depend on the rows beside it. Keys of theirs are *converted*, not refused.
+"""
+
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from mdm_jax.support.errors import require, verbatim
+
+IMPLEMENTATION = "threefry2x32"
+
+
+def key_of(seed: int) -> PRNGKeyArray:
+    """The key of a seed, whatever ``jax_default_prng_impl`` says."""
+    return jax.random.key(seed, impl=IMPLEMENTATION)
+
+
+def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
+    """``key`` as one ``threefry2x32`` key.
+
+    A key of another implementation gives the key of its first two words, the others folded in where they are no
+    repetition. So ``jax.random.key(seed, impl="rbg")``, its splits and its folds give what those of the same threefry
+    key give.
+
+    Args:
+        key: one typed key (``jax.random.key``), or the two words of an old one (``jax.random.PRNGKey``); traced or not.
+        argument: its name, for the sentence.
+
+    Raises:
+        InputError: no key, or several.
+    """
+    wanted = "one PRNG key, as jax.random.key(0) makes it"
+    isarray = isinstance(key, jax.Array)
+    typed = isarray and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed:
+        words = key if isarray or type(key).__module__ == "numpy" else None
+        old = words is not None and (words.shape, str(words.dtype)) == ((2,), "uint32")
+        require(old, argument, key if words is None else verbatim(f"{words.dtype} of shape {words.shape}"), wanted)
+        return jax.random.wrap_key_data(jnp.asarray(words), impl=IMPLEMENTATION)
+    require(key.shape == (), argument, verbatim(f"keys of shape {key.shape}"), wanted)
+    if str(jax.random.key_impl(key)) == IMPLEMENTATION:
+        return key
+    words = jax.random.key_data(key)
+    first = jax.random.wrap_key_data(words[:2], impl=IMPLEMENTATION)
+    folded = first
+    for word in words[2:]:
+        folded = jax.random.fold_in(folded, word)
+    repeats = jnp.all(words[2:] == jnp.resize(words[:2], words[2:].shape))
+    chosen = jnp.where(repeats, jax.random.key_data(first), jax.random.key_data(folded))
+    return jax.random.wrap_key_data(chosen, impl=IMPLEMENTATION)

@@ -1,0 +1,46 @@
+"""Text from elsewhere (a plan's name, a vocabulary, a path), made fit for a terminal.
+
+A terminal obeys some characters instead of showing them: control characters (``ESC ] 0 ;`` sets its title, U+009B moves
+the cursor) and directions of writing, with which a line can be made to read as another one. Whatever a file or a user
+named goes through here before it is printed.
+"""
+
+import json
+import unicodedata
+
+_KEPT = "\u200c\u200d"  # joiners: ordinary text in many scripts, and harmless
+_OBEYED = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""``text`` with everything that a terminal would obey written as an escape: ``\x1b``, ``\u202e``.
+
+    Args:
+        text: any.
+        lines: keep line ends and tabs, for text that is meant to have several lines.
+
+    Example:
+        >>> printable("plan \x1b[31m")
+        'plan \\x1b[31m'
+    """
+    kept = _KEPT + "\n\t" if lines else _KEPT
+    return "".join(_escaped(c) if c not in kept and is_obeyed(c) else c for c in text)
+
+
+def printable_json(text: str) -> str:
+    r"""JSON of the same value without raw characters that a terminal would obey: JSON itself only forbids the first 32.
+
+    Example:
+        >>> printable_json('"\x9b"')
+        '"\\u009b"'
+    """
+    return "".join(json.dumps(c)[1:-1] if c != "\n" and is_obeyed(c) else c for c in text)
+
+
+def is_obeyed(character: str) -> bool:
+    """Whether a terminal may do something else with the character than show it (or knows no glyph for it)."""
+    return unicodedata.category(character) in _OBEYED
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

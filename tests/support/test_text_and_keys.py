@@ -1,0 +1,74 @@
+"""What is printed of foreign text, and keys of one implementation."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.keys import key_of, threefry
+from mdm_jax.support.text import printable, printable_json
+
+pytestmark = pytest.mark.core
+
+
+def words(key):
+    return np.asarray(jax.random.key_data(key)).tolist()
+
+
+@pytest.mark.parametrize("obeyed", ["\x1b", "\x07", "\x00", "\x7f", "\x9b", "\u202e", "\u2028", "\ud800", "\U000e0001"])
+def test_what_a_terminal_obeys_is_escaped(obeyed):
+    shown = printable(f"a{obeyed}b")
+    assert obeyed not in shown
+    assert shown == "a" + obeyed.encode("unicode_escape").decode() + "b"
+
+
+def test_what_people_write_stays():
+    text = "Grüße, 中文\u3000नमस्ते می\u200cخواهم 👩\u200d👧"
+    assert printable(text) == text
+    assert printable("a\n\tb") == "a\\n\\tb"
+    assert printable("a\n\tb\r", lines=True) == "a\n\tb\\r"
+
+
+def test_json_keeps_its_value():
+    value = {"name": "\x1b[31m \x9b \u202e \U000e0001 中", "list": [1, "\n"]}
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    shown = printable_json(text)
+    assert json.loads(shown) == value
+    assert not set("\x1b\x9b\u202e\U000e0001") & set(shown)
+    assert "中" in shown
+    assert shown.count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize("change", [lambda k: k, lambda k: jax.random.split(k)[1], lambda k: jax.random.fold_in(k, 7)])
+def test_an_rbg_key_gives_what_the_threefry_key_of_its_seed_gives(change):
+    converted = threefry(change(jax.random.key(3, impl="rbg")))
+    assert words(converted) == words(change(key_of(3)))
+    assert words(jax.jit(threefry)(change(jax.random.key(3, impl="rbg")))) == words(converted)
+
+
+def test_keys_that_differ_stay_different():
+    keys = [
+        jax.random.wrap_key_data(jnp.asarray([1, 2, *rest], jnp.uint32), impl="rbg")
+        for rest in ([1, 2], [3, 4], [3, 5])
+    ]
+    assert len({tuple(words(threefry(key))) for key in keys}) == 3
+
+
+def test_a_seed_gives_one_key_whatever_the_default():
+    with jax.default_prng_impl("rbg"):
+        assert words(key_of(5)) == words(jax.random.key(5, impl="threefry2x32"))
+
+
+@pytest.mark.parametrize("bad", [5, None, "key", np.zeros(3, np.uint32), np.zeros(2), jnp.zeros(2, jnp.int32)])
+def test_what_is_no_key_is_refused(bad):
+    with pytest.raises(InputError, match=r"^key must be one PRNG key"):
+        threefry(bad)
+    with pytest.raises(InputError, match=r"got keys of shape \(2,\)"):
+        threefry(jax.random.split(jax.random.key(0)))
+
+
+def test_old_keys_are_taken():
+    assert words(threefry(jax.random.PRNGKey(3))) == words(jax.random.key(3))
