@@ -1,7 +1,7 @@
 """PRNG keys of one implementation, so that what is drawn depends on the key and on no global flag.
 
 Everything here is keyed by ``fold_in`` for each row and position, under ``vmap``. JAX's ``threefry2x32`` keeps those
-apart; ``rbg`` and ``unsafe_rbg`` do not promise to (a ``vmap`` over keys of theirs draws from the first one for all), so
+apart; ``rbg`` and ``unsafe_rbg`` do not promise to (a ``vmap`` over keys of theirs draws from the first one alone), so
 that a row would depend on the rows beside it. Keys of theirs are *converted*, not refused.
 """
 

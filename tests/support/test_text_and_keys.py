@@ -26,7 +26,7 @@ def test_what_a_terminal_obeys_is_escaped(obeyed):
 
 
 def test_what_people_write_stays():
-    text = "Grüße, 中文\u3000नमस्ते می\u200cخواهم 👩\u200d👧"
+    text = "Grüße, 中文\u3000नमस्ते می\u200cخواهم 👩\u200d👧"  # noqa: RUF001
     assert printable(text) == text
     assert printable("a\n\tb") == "a\\n\\tb"
     assert printable("a\n\tb\r", lines=True) == "a\n\tb\\r"
