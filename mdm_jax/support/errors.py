@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from mdm_jax.support.text import shortened
+
 
 class InputError(ValueError):
     """Bad input: one sentence that names the argument, what was given and what would be right.
@@ -34,9 +36,8 @@ def require_seed(argument: str, given: int) -> None:
     require(0 <= given < 2**31, argument, given, "from 0 to 2^31 - 1")
 
 
-def _shown(given: object, most: int = 200) -> str:
-    text = given if isinstance(given, _Verbatim) else repr(given)
-    return text if len(text) <= most else text[: most - 3] + "..."
+def _shown(given: object) -> str:
+    return shortened(given if isinstance(given, _Verbatim) else repr(given))
 
 
 class _Verbatim(str):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.text import shortened
 
 Made = TypeVar("Made")
 
@@ -164,8 +165,7 @@ def made_from(path: str | Path, value: Any, what: str, form: str, make: Callable
     except InputError as error:
         raise InputError(f"{path} is not {what}: {error}") from None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        told = str(error) if len(str(error)) <= 200 else str(error)[:197] + "..."
-        raise InputError(f"{path} is not {what}: {type(error).__name__} {told}.") from None
+        raise InputError(f"{path} is not {what}: {type(error).__name__} {shortened(str(error))}.") from None
 
 
 def _refuse(constant: str) -> NoReturn:

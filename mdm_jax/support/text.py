@@ -7,6 +7,7 @@ named goes through here before it is printed.
 
 import json
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT = "\u200c\u200d"  # joiners: ordinary text in many scripts, and harmless
 _OBEYED = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -44,3 +45,21 @@ def is_obeyed(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """``text``, or its beginning and three dots: at most ``most`` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns under a heading: the first to the left, the others to the right."""
+    lines = [list(heading), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
+    texts = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+        )
+        for line in lines
+    ]
+    return "\n".join([texts[0].rstrip(), "-" * len(texts[0]), *(text.rstrip() for text in texts[1:])])

@@ -9,6 +9,7 @@ import pytest
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.keys import key_of, threefry
+from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import printable, printable_json
 
 pytestmark = pytest.mark.core
@@ -72,3 +73,10 @@ def test_what_is_no_key_is_refused(bad):
 
 def test_old_keys_are_taken():
     assert words(threefry(jax.random.PRNGKey(3))) == words(jax.random.key(3))
+
+
+def test_standard_error_of_the_mean():
+    values = [1.0, 2.0, 4.0, 9.0]  # mean 4, squared deviations 9, 4, 0, 25
+    assert standard_error(values) == pytest.approx((38 / 3) ** 0.5 / 2)
+    assert np.isnan(standard_error([1.0]))
+    assert standard_errors(np.array([values, values[::-1]]), axis=1) == pytest.approx([standard_error(values)] * 2)
