@@ -1,11 +1,13 @@
 """The one formula for the error of a mean."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float64
 
 
-def standard_errors(values: ArrayLike, axis: int = 0) -> Float64[np.ndarray, "..."]:
+def standard_errors(values: ArrayLike | Sequence[float], axis: int = 0) -> Float64[np.ndarray, "..."]:
     """Standard error of the mean along an axis: ``s / sqrt(n)``, with ``n - 1`` in ``s``; NaN for a single value."""
     values = np.asarray(values, np.float64)
     count = values.shape[axis]
@@ -14,6 +16,6 @@ def standard_errors(values: ArrayLike, axis: int = 0) -> Float64[np.ndarray, "..
     return np.asarray(values.std(axis=axis, ddof=1) / np.sqrt(count))
 
 
-def standard_error(values: ArrayLike) -> float:
+def standard_error(values: ArrayLike | Sequence[float]) -> float:
     """:func:`standard_errors` of one list of numbers."""
     return float(standard_errors(np.ravel(np.asarray(values))))
