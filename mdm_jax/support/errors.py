@@ -1,6 +1,8 @@
 """One kind of error for everything a caller got wrong, worded for the caller."""
 
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 from mdm_jax.support.text import shortened
 
@@ -29,6 +31,35 @@ def require_choice(argument: str, given: str, choices: Iterable[str]) -> None:
     """Raise :class:`InputError` unless ``given`` is one of ``choices``."""
     options = sorted(choices)
     require(given in options, argument, given, "one of " + ", ".join(options))
+
+
+def require_whole(argument: str, given: Any, least: int, most: int | None = None) -> int:
+    """``given`` as an ``int``, or :class:`InputError` unless it is a whole number in the range.
+
+    A float, even a whole one, and a truth value are none: what they would become says nothing of what was meant.
+    """
+    try:
+        value = None if isinstance(given, bool) else operator.index(given)
+    except TypeError:
+        value = None
+    wanted = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+    require(value is not None and value >= least and (most is None or value <= most), argument, given, wanted)
+    assert value is not None
+    return value
+
+
+def is_number(given: object) -> bool:
+    """Whether it is one real number, or an array of one: no text, no truth value, no complex number."""
+    dtype = getattr(given, "dtype", None)
+    if dtype is None:
+        return isinstance(given, int | float) and not isinstance(given, bool)
+    return getattr(given, "shape", None) == () and (dtype.kind in "iuf" or "float" in str(dtype))
+
+
+def require_number(argument: str, given: object, least: float | int, most: float | int, wanted: str) -> None:
+    """Raise :class:`InputError` unless ``given`` is a real number from ``least`` to ``most``; NaN is none."""
+    value: Any = given if isinstance(given, int) or not is_number(given) else float(given)  # pyright: ignore[reportArgumentType]
+    require(is_number(given) and least <= value <= most, argument, given, wanted)
 
 
 def require_seed(argument: str, given: int) -> None:
