@@ -6,10 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from mdm_jax.app import evaluation_options, footprint_options, run_options, sampling_options
+from mdm_jax.app import evaluation_options, footprint_options, run_options, sampling_options, tuning_options
+from mdm_jax.app.output import note
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.stops import Interrupted, NonFinite
+from mdm_jax.support.text import printable, shortened
 
 SIGNALLED = 128
 INTERRUPTED = 130
@@ -22,6 +25,13 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains on one line: what it did not understand may hold anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,16 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except InputError as error:
-        print(f"mdm-jax: {_line(str(error))}", file=sys.stderr)
+        note(str(error))
         return BAD_INPUT
     except MemoryError as error:
-        print(f"mdm-jax: there is not enough memory for this: {_line(str(error)) or 'ask for less'}.", file=sys.stderr)
+        note(_no_memory(error))
+        return BAD_INPUT
+    except RuntimeError as error:
+        if not _exhausted(error):
+            raise
+        note(_no_memory(error))
         return BAD_INPUT
     except KeyboardInterrupt as error:
-        print(f"\nmdm-jax: {str(error) or 'interrupted.'}", file=sys.stderr)
+        print(file=sys.stderr)
+        note(str(error) or "interrupted.")
         return SIGNALLED + error.signal if isinstance(error, Interrupted) else INTERRUPTED
     except NonFinite as error:
-        print(f"\nmdm-jax: {error}", file=sys.stderr)
+        print(file=sys.stderr)
+        note(str(error))
         return FAILED
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing more, to it or to the interpreter's last flush.
@@ -67,13 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:  # it was standard output that failed: a full disk, say
             _silence_output()
         where = "standard output or a file" if error.filename is None else error.filename
-        print(f"mdm-jax: {_line(str(where))} cannot be used: {error.strerror or error}.", file=sys.stderr)
+        note(f"{where} cannot be used: {error.strerror or error}.")
         return BAD_INPUT
 
 
-def _line(text: str) -> str:
-    """``text`` on one line, without what a terminal would take for a command: file names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _exhausted(error: RuntimeError) -> bool:
+    """Whether XLA had no memory. Its errors are known by their text: their class has another name in every version."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+
+
+def _no_memory(error: BaseException) -> str:
+    """The sentence for it; of XLA's pages the first line."""
+    said = str(error).strip().splitlines()
+    return f"there is not enough memory for this: {shortened(said[0].rstrip('.')) if said else 'ask for less'}."
 
 
 def _mend_streams() -> None:
@@ -102,7 +125,7 @@ def _silence_output() -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mdm-jax", description="Train, understand, tune and sample masked diffusion models.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -121,7 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub = command("demo", "demo", "train on text, tune, sample and write report.html, in one go", "Safe to run twice.")
     sub.add_argument("--directory", default="runs/demo", help="run directory")
     sub.add_argument("--task", default="text", help=_TASKS)
-    _json(sub)
+    run_options.as_json(sub)
 
     sub = command(
         "train", "train", "train a model, or go on training", "An existing run keeps its settings; name none to resume."
@@ -140,23 +163,10 @@ def make_parser() -> argparse.ArgumentParser:
         "share every batch between N devices of this machine",
         "share batches and parameters over a mesh, as in data=4,model=2",
     )
-    _json(sub)
+    run_options.as_json(sub)
 
     sub = command("profile", "profile", "measure a run's information profile and its held-out loss")
-    run_options.arguments(sub)
-    sub.add_argument("--passes", type=int, default=4096, help="sequences to encode in all")
-    sub.add_argument(
-        "--estimator",
-        choices=("loss", "increments"),
-        help="loss predicts costs, increments finds sizes with few passes (default: loss; with --prompt increments)",
-    )
-    given = sub.add_mutually_exclusive_group()
-    given.add_argument("--given", type=int, metavar="TOKENS", help="profile of what follows so many held-out tokens")
-    given.add_argument("--prompt", help="profile of what follows this prompt, as the model completes it")
-    sub.add_argument("--output", metavar="FILE", help="where to put it (default: profile.json in the run directory; "
-                     "with --given or --prompt profile_given.json)")  # fmt: skip
-    sub.add_argument("--seed", type=int, default=0, help="of the random orders")
-    _json(sub)
+    tuning_options.profile_arguments(sub)
 
     sub = command(
         "tune",
@@ -164,28 +174,7 @@ def make_parser() -> argparse.ArgumentParser:
         "find the best schedules for several step budgets from a profile",
         "The landscape of Beta schedules is drawn beside the plans.",
     )
-    sub.add_argument(
-        "source",
-        help="a run directory, a profile file, or an oracle: oracle:toy_left, oracle:polya:0.5,128 or the like",
-    )
-    run_options.checkpoint(sub, "of a run, read this checkpoint: newest, best, or the step of one that is kept")
-    sub.add_argument(
-        "--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16,32 that fit the length)"
-    )
-    sub.add_argument(
-        "--check-rows",
-        type=int,
-        help="held-out sequences on which to check the prediction; 0: no check (default: 64 for a run)",
-    )
-    sub.add_argument(
-        "--by-law",
-        choices=("total_variation", "kl", "jensen_shannon"),
-        help="for a small oracle: tune ancestral sampling by the exact divergence of its law (budgets: 2,3,4)",
-    )
-    sub.add_argument("--output", metavar="FOLDER", help="where results go (default: the run directory, a folder named "
-                     "as the profile, or runs/ORACLE)")  # fmt: skip
-    sub.add_argument("--seed", type=int, default=0, help="of the paths checked, or of random starts")
-    _json(sub)
+    tuning_options.tune_arguments(sub)
 
     sub = command(
         "sample",
@@ -233,11 +222,12 @@ def make_parser() -> argparse.ArgumentParser:
     drawn = sub.add_mutually_exclusive_group()
     drawn.add_argument("--picture", metavar="PATH", default="runs/energy.png", help="a .png, .svg or .pdf file to draw")
     drawn.add_argument("--no-picture", action="store_true", help="draw nothing")
-    _json(sub)
+    run_options.as_json(sub)
 
     sub = command("report", "write_report", "write a run's report.html")
     sub.add_argument("directory", help="run directory")
-    _json(sub)
+    sub.add_argument("--samples", action="store_true", help="draw samples with the tuned plans for it (samples.json)")
+    run_options.as_json(sub)
     return parser
 
 
@@ -261,10 +251,6 @@ _TRAINING = (
     ("depth", int, "blocks of the transformer"),
     ("heads", int, "attention heads"),
 )
-
-
-def _json(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 if __name__ == "__main__":

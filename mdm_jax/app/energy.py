@@ -9,8 +9,9 @@ import numpy as np
 
 from mdm_jax.app import drawing, landscapes
 from mdm_jax.app.landscapes import Landscape
-from mdm_jax.app.output import finite, show, table
+from mdm_jax.app.output import finite, show
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.text import printable, table
 from mdm_jax.theory import energies, schedule_text, schedules
 from mdm_jax.theory.schedules import Schedule
 
@@ -61,7 +62,8 @@ def by_name(texts: Sequence[str]) -> dict[str, Schedule]:
     named = {}
     for text in texts:
         schedule = schedule_text.parse(text)
-        named[text.strip() if schedule_text.definition(schedule) else schedule_text.text_of(schedule)] = schedule
+        name = text.strip() if schedule_text.definition(schedule) else schedule_text.text_of(schedule)
+        named[printable(name)] = schedule
     return named
 
 

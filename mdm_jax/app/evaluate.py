@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int32
 from matplotlib import rc_context
@@ -22,6 +21,8 @@ from mdm_jax.app.tune import BUDGETS, fitting, parse_budgets
 from mdm_jax.evaluation import Evaluation, evaluate, own_entropy
 from mdm_jax.sampling import Blind, Rule, rules
 from mdm_jax.support.errors import InputError, require, require_seed
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import printable
 from mdm_jax.tasks import Task
 from mdm_jax.theory import plans, schedule_text
 from mdm_jax.theory.plans import Plan
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         hows,
         options.samples,
         scores_of(trained.task),
-        jax.random.key(options.seed),
+        key_of(options.seed),
         canvas=prompts(trained, trained.task.test, options.given, options.samples),
         length=length,
         baseline=baselines,
@@ -156,7 +157,7 @@ def competitors(
 
 def title(text: str, steps: int) -> str:
     """What a schedule is called at a budget."""
-    return f"{text.strip()}, {steps} {'step' if steps == 1 else 'steps'}"
+    return f"{printable(text.strip())}, {steps} {'step' if steps == 1 else 'steps'}"
 
 
 def describe(found: Evaluation, task: Task, options: argparse.Namespace) -> str:
@@ -184,7 +185,8 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
         apart = 1.012 ** (i - (len(lines) - 1) / 2)  # side by side, not on top of each other
         axes.errorbar(
             passes[at] * apart, means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]),
-            marker="o", markersize=3, linewidth=1, capsize=2, label=text, linestyle="-" if i < len(colours) else "--",
+            marker="o", markersize=3, linewidth=1, capsize=2, label=printable(text),
+            linestyle="-" if i < len(colours) else "--",
         )  # fmt: skip
     axes.set(xscale="log", xlabel="passes", ylabel=task.score_name)
     ticks = sorted({round(float(x)) for x in passes})

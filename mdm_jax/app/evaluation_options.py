@@ -4,7 +4,6 @@ import argparse
 
 from mdm_jax.app import run_options
 
-ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
 SCHEDULES = ("linear", "sine", "sine_squared", "maskgit", "polynomial:2")
 """Unless others are asked for."""
 _ORDER = "what comes first; the last three are the model's surest positions"
@@ -23,7 +22,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16,32 that fit the length)"
     )
-    parser.add_argument("--order", choices=ORDERS, default="random", help=_ORDER)
+    parser.add_argument("--order", choices=run_options.ORDERS, default="random", help=_ORDER)
     parser.add_argument("--samples", type=int, default=64, help="of each schedule at each budget")
     parser.add_argument(
         "--baseline",
@@ -38,7 +37,7 @@ def race_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``race``."""
     run_options.arguments(parser)
     parser.add_argument("--budgets", help="numbers of steps, separated by commas (default: those of 4,8,16 that fit)")
-    parser.add_argument("--order", choices=ORDERS, default="probability", help=_ORDER)
+    parser.add_argument("--order", choices=run_options.ORDERS, default="probability", help=_ORDER)
     parser.add_argument(
         "--grid", type=int, default=7, metavar="N", help="N x N Beta(a, b) schedules start, beside the named ones"
     )
@@ -66,4 +65,4 @@ def _drawing(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a .jsonl file that keeps what was drawn, so that nothing is drawn twice (default: in the run directory)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    run_options.as_json(parser)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mdm_jax import models
-from mdm_jax.app.output import show, table
+from mdm_jax.app.output import show
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.text import printable, table
 from mdm_jax.training import RunDirectory, Settings
 from mdm_jax.training.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 
@@ -110,7 +111,8 @@ def _head(name: str, denoiser: LinenDenoiser, of: Footprint) -> str:
     else:
         where = "everything on every device" if of.devices > 1 else "one device"
     lines = [
-        f"{name}: {of.parameters:,} parameters ({shape}, feed-forward {round(model.expansion * model.width):,})",  # pyright: ignore[reportAttributeAccessIssue]
+        f"{printable(name)}: {of.parameters:,} parameters ({shape}, "
+        f"feed-forward {round(model.expansion * model.width):,})",  # pyright: ignore[reportAttributeAccessIssue]
         f"{of.devices:,} device{'' if of.devices == 1 else 's'} ({where}); {settings.optimizer}, {settings.compute}, "
         f"{settings.batch:,} x {settings.length:,} = {of.tokens:,} tokens per step"
         + (f" in {settings.accumulate} parts" if settings.accumulate > 1 else ""),

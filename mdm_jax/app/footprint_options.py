@@ -2,6 +2,8 @@
 
 import argparse
 
+from mdm_jax.app import run_options
+
 ABOUT = "say what training a model would take on many devices, without having them"
 DETAILS = (
     "Bytes per device of parameters and optimiser are exact and listed one by one; operations are counted by formula; "
@@ -26,4 +28,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--whole", action="store_true", help="compile the model at its full depth, which takes minutes "
                      "(default: 2 and 4 blocks of it, and a straight line through both)")  # fmt: skip
     parser.add_argument("--time-limit", type=float, default=900.0, metavar="S", help="seconds for each compilation")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    run_options.as_json(parser)

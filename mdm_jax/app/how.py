@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
+from mdm_jax.app.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
+from mdm_jax.support.text import printable
 from mdm_jax.theory import grids, plans, schedule_text
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
@@ -51,6 +53,7 @@ class Chosen:
         plan: the plan or grid that it follows, if it follows one.
         frames: the most steps that it can take.
         end: the token that ends a sequence, if one does.
+        own: the run's own plan, if that is the one.
     """
 
     how: Blind | Rule
@@ -59,6 +62,7 @@ class Chosen:
     plan: Plan | Grid | None
     frames: int
     end: int | None = None
+    own: OwnPlan | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Name and numbers."""
@@ -70,9 +74,10 @@ class Chosen:
         steps = numbers.pop("steps", None)
         by = numbers.pop("order", None)
         plan = numbers.pop("plan", None)
+        source = "" if numbers.pop("plan_from", None) is None or self.own is None else f" ({self.own.told})"
         parts = [
             self.name.replace("_", " ") + (f" by {by}" if by else " order" if self.name in _BLIND else ""),
-            *([f"plan {plan}"] if plan else []),
+            *([f"plan {printable(plan)}{source}"] if plan else []),
             *([f"{steps} steps" if steps != 1 else "1 step"] if steps else []),
             *(f"{name.replace('_', ' ')} {value!r}" for name, value in numbers.items()),
         ]
@@ -144,12 +149,14 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
     require(block is None or block <= length, "--block", block, f"at most {length}, the model's length")
     free = np.flatnonzero(canvas == trained.denoiser.mask_id)
     end = None if options.end is None else _end(trained, options.end)
+    own = own_plan(trained, _steps(options, length, None)) if _follows_own_plan(options) else None
     if options.preset is not None:
-        how, name, plan = _preset(trained, options, free, end is not None)
+        how, name, plan = _preset(trained, options, free, end is not None, own)
     else:
-        how, name, plan = _by_options(trained, options, len(free), end is not None)
+        how, name, plan = _by_options(trained, options, len(free), end is not None, own)
     numbers: dict[str, Any] = {"order": options.order or _DEFAULT_ORDER[name]} if name in _DEFAULT_ORDER else {}
     numbers |= {} if plan is None else {"plan": plan.name}
+    numbers |= {} if own is None else {"plan_from": own.source}
     numbers |= {"steps": steps} if (steps := _steps(options, length, plan)) is not None else {}
     named = {name: getattr(options, name) for name in ("threshold", "entropy_bound", "block", "order_temperature")}
     numbers |= {name: value for name, value in (named | {"end": options.end}).items() if value is not None}
@@ -159,7 +166,14 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
         if options.preset == "llada":
             changes.pop("block", None)  # it is in there, with its share of the steps
         how = how.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
-    return Chosen(how, name, numbers, plan, _frames(how, length, block, steps, options.rows), end)
+    return Chosen(how, name, numbers, plan, _frames(how, length, block, steps, options.rows), end, own)
+
+
+def _follows_own_plan(options: argparse.Namespace) -> bool:
+    """Whether nothing else is asked for. With blocks it is not: that plan is for the whole sequence."""
+    if options.preset is not None:
+        return options.preset == "best"
+    return all(getattr(options, name) is None for name in ("plan", "schedule", "threshold", "entropy_bound", "block"))
 
 
 def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarray) -> tuple[Denoiser, Guidance | None]:
@@ -176,7 +190,7 @@ def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarra
 
 
 def _preset(
-    trained: Run, options: argparse.Namespace, free: np.ndarray, ends: bool
+    trained: Run, options: argparse.Namespace, free: np.ndarray, ends: bool, own: OwnPlan | None
 ) -> tuple[Blind | Rule, str, Plan | None]:
     """A sampler by name. With blocks or an end, blind ones become the rules that do the same."""
     name, steps, block = options.preset, _steps(options, trained.settings.length, None), options.block
@@ -191,15 +205,15 @@ def _preset(
         # Blocks in which nothing is free (infilling) take none of the steps.
         busy = len(free) if block is None or len(free) == 0 else block * len(np.unique((free - free[0]) // block))
         return presets.llada(max(busy, 1), steps, block), name, None
-    plan = plans.optimal(trained.profile, steps)
-    return (rules.at_random(plan) if ends else Blind(plan)), name, plan
+    assert own is not None  # the preset "best"
+    return (rules.at_random(own.plan) if ends else Blind(own.plan)), name, own.plan
 
 
 _DEFAULT_ORDER = {"surest": "probability", "confident": "probability", "entropy_bounded": "entropy"}
 
 
 def _by_options(
-    trained: Run, options: argparse.Namespace, free: int, ends: bool
+    trained: Run, options: argparse.Namespace, free: int, ends: bool, own: OwnPlan | None
 ) -> tuple[Blind | Rule, str, Plan | Grid | None]:
     """A sampler from an order, a bound and a plan."""
     if options.threshold is not None:
@@ -207,7 +221,7 @@ def _by_options(
     if options.entropy_bound is not None:
         score = MEASURES[options.order or "entropy"]
         return rules.entropy_bounded(options.entropy_bound, score), "entropy_bounded", None
-    plan = choose_plan(trained, options, free)
+    plan = choose_plan(trained, options, free) if own is None else own.plan
     if isinstance(plan, Grid):
         alone = options.order in (None, "random") and options.block is None
         require(
@@ -222,7 +236,7 @@ def _by_options(
 
 
 def choose_plan(trained: Run, options: argparse.Namespace, free: int) -> Plan | Grid:
-    """The plan (or grid) file, the schedule rounded to ``--steps``, or the run's own optimum for ``--steps``.
+    """The plan (or grid) file, the schedule rounded to ``--steps``, or equal shares of a block.
 
     A plan of the run's length is scaled to the ``free`` positions; one made for so many fits as it is. With blocks the
     plan is that of one block, with equal shares if nothing else is asked for: the profile's optimum is one for the
@@ -244,7 +258,7 @@ def choose_plan(trained: Run, options: argparse.Namespace, free: int) -> Plan | 
     steps = _steps(options, trained.settings.length, None)
     if options.schedule is not None:
         return plans.from_schedule(schedule_text.parse(options.schedule), length, steps)
-    return plans.optimal(trained.profile, steps) if block is None else plans.uniform(length, steps)
+    return plans.uniform(length, steps)
 
 
 def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -> Any:

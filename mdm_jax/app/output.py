@@ -1,15 +1,28 @@
-"""What commands print: JSON for a script, a table for a person."""
+"""What commands print: JSON for a script, text for a person, and nothing that a terminal would obey."""
 
+import shlex
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mdm_jax.support.files import to_json
+from mdm_jax.support.text import printable, printable_json
 
 
 def show(result: dict[str, Any], text: str, as_json: bool) -> None:
-    """Print ``result`` as JSON, or ``text``, to standard output."""
-    print(to_json(result) if as_json else text)
+    """Print ``result`` as JSON, or ``text``. Of what a terminal would obey, line ends and tabs alone are left."""
+    print(printable_json(to_json(result)) if as_json else printable(text, lines=True))
+
+
+def note(text: str) -> None:
+    """Say on standard error what a reader of the result should know."""
+    print(f"mdm-jax: {printable(text)}", file=sys.stderr)
+
+
+def command(name: str, place: str | Path, *more: str) -> str:
+    """``mdm-jax NAME PLACE ...`` as a line to paste into a shell, whatever the path is."""
+    path = str(place)
+    return shlex.join(["mdm-jax", name, f"./{path}" if path.startswith("-") else path, *more])
 
 
 def finite(value: Any) -> float | int | None:
@@ -21,16 +34,3 @@ def finite(value: Any) -> float | int | None:
 def figure(value: float | None, form: str) -> str:
     """``value`` in the given format, or "unknown"."""
     return "unknown" if value is None else format(value, form)
-
-
-def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
-    lines = [list(heading), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
-    texts = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
-        )
-        for line in lines
-    ]
-    return "\n".join([texts[0].rstrip(), "-" * len(texts[0]), *(text.rstrip() for text in texts[1:])])

@@ -15,14 +15,15 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mdm_jax.app.drawing import COLOURS, svg
+from mdm_jax.support.text import printable
 
 LEVELS = 16
 """Number of colours from the first step to the last."""
 
 
 def escape(text: object) -> str:
-    """``text`` for use in HTML, in an attribute too."""
-    return html.escape(str(text), quote=True)
+    """``text`` for use in HTML, in an attribute too; a browser obeys directions of writing as a terminal does."""
+    return html.escape(printable(str(text), lines=True), quote=True)
 
 
 def code(text: object) -> str:
@@ -139,8 +140,7 @@ def sample(
     """
     parts = []
     for step, group in itertools.groupby(zip(pieces[:most], reveal_step[:most]), key=lambda pair: pair[1]):
-        text = escape("".join(piece for piece, _ in group))
-        text = text.replace("\r", "").replace("\n", "<b>⏎</b>\n")
+        text = escape("".join(piece for piece, _ in group).replace("\r", "")).replace("\n", "<b>⏎</b>\n")
         if step < 0:
             kind, title = _never(step)
             parts.append(f'<u class="{kind}" title="{title}">{text}</u>')

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from mdm_jax.app.canvas import make_canvas
-from mdm_jax.app.output import show, table
+from mdm_jax.app.output import command, show
 from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import printable, table
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
@@ -40,12 +41,16 @@ def run(options: argparse.Namespace) -> None:
         profile = measure_given(trained, options)
     else:
         profile = held_out_profile(
-            trained, options.passes, jax.random.key(options.seed), options.seed, options.estimator or "loss"
+            trained, options.passes, key_of(options.seed), options.seed, options.estimator or "loss"
         )
     path = Path(options.output or trained.place.profile_given)
     profile.save(path)
-    after = f"Plans for it: mdm-jax tune {shlex.quote(str(path))}"
-    show({"profile": profile.to_json(), "file": str(path)}, f"{points(profile)}\n{path}\n{after}", options.json)
+    after = f"Plans for it: {command('tune', path)}"
+    show(
+        {"profile": profile.to_json(), "file": str(path)},
+        f"{points(profile)}\n{printable(str(path))}\n{after}",
+        options.json,
+    )
 
 
 def check_output(path: Path, place: RunDirectory, given: bool) -> None:
@@ -64,7 +69,7 @@ def check_output(path: Path, place: RunDirectory, given: bool) -> None:
 def measure(trained: Run, passes: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
     """The profile on the validation half and the loss on the test half; both are written to the run directory."""
     place = trained.place
-    profile_key, test_key = jax.random.split(jax.random.key(seed))
+    profile_key, test_key = jax.random.split(key_of(seed))
     profile = held_out_profile(trained, passes, profile_key, seed, estimator)
     held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
     held_out["parameters"] = parameter_count(trained)
@@ -89,7 +94,7 @@ def held_out_profile(trained: Run, passes: int, key: PRNGKeyArray, seed: int, es
 
 def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
     """The profile of what follows the first ``--given`` tokens of held-out sequences, or a prompt."""
-    key, about = jax.random.key(options.seed), _provenance(trained, options.seed)
+    key, about = key_of(options.seed), _provenance(trained, options.seed)
     if options.prompt is not None:
         require(options.prompt != "", "--prompt", options.prompt, "a text of at least one token")
         canvas = make_canvas(trained, "--prompt", options.prompt)

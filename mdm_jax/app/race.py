@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int32
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ from mdm_jax.evaluation import Prompts, Raced, race
 from mdm_jax.evaluation.racing import search_samples
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
 from mdm_jax.tasks import Task
 from mdm_jax.training import Run, load, ways
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
             scores_of(task),
             length,
             budget,
-            jax.random.key(options.seed),
+            key_of(options.seed),
             lower_is_better=task.lower_is_better,
             order=ordered(options.order),
             prompts=given,

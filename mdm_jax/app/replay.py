@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int, Int32
 
 from mdm_jax.models import Denoiser
 from mdm_jax.sampling import FILLED, Sampled
+from mdm_jax.support.text import is_obeyed
 from mdm_jax.tasks import Notation, Numbers
 
 MASKED, AGAIN = "·", "◦"
@@ -112,11 +113,9 @@ def printable(character: str) -> str:
         return "⏎"
     if ord(character) < 0x20:
         return chr(0x2400 + ord(character))
-    kind = unicodedata.category(character)
-    if kind in ("Mn", "Me"):
+    if unicodedata.category(character) in ("Mn", "Me"):
         return "◌" + character
-    # C1 controls, directions, lone surrogates, separators and what has no glyph
-    return "�" if kind in ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp") else character
+    return "�" if is_obeyed(character) else character
 
 
 def columns_of(text: str) -> int:

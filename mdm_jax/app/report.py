@@ -151,18 +151,23 @@ def _steps_for(tuning: Mapping[str, Any], family: str, nats: float) -> float | N
 
 def _next(files: RunFiles) -> str:
     steps = min(16, files.config["task"]["length"])
-    commands = (
-        (f"mdm-jax sample {files.argument} --steps {steps}", f"write with the best plan for {steps} steps"),
-        (f"mdm-jax profile {files.argument}", "measure again, after more training"),
-        (f"mdm-jax tune {files.argument}", "compare schedules again, or for other budgets"),
-    )
+    commands = [
+        (files.command("sample", "--steps", str(steps)), f"write with the best plan for {steps} steps"),
+        (files.command("profile", "--passes", "16384"), "measure again, with four times the passes"),
+        (files.command("tune"), "compare schedules again, or for other budgets"),
+    ]
+    if files.profile is None:
+        commands = [(files.command("profile"), "measure what the model knows: plans follow from that")]
     shown = "\n".join(f"{escape(command)}   <span># {escape(what)}</span>" for command, what in commands)
-    python = escape(f"import mdm_jax\nrun = mdm_jax.load({str(files.directory.path)!r})")
+    shell = f'<pre class="shell">\n{shown}</pre><p>The same from Python'
+    load = f"import mdm_jax\nrun = mdm_jax.load({str(files.directory.path)!r})"
+    if files.own_model:  # which no command can load
+        shell, load = "<p>From Python", load[:-1] + ", denoiser)"
     return (
         "<p>Pick the number of steps you can afford, and read off the cost above: beyond the bend of the optimal "
         "line further steps buy little. More steps never repair what the model has not learnt; for that, train "
-        f'longer or larger.</p><pre class="shell">\n{shown}</pre><p>The same from Python, with the model, its '
-        f'parameters and its profile:</p><pre class="shell">\n{python}   <span># run.denoiser, run.params, run.task, '
+        f"longer or larger.</p>{shell}, with the model, its parameters and its profile:</p>"
+        f'<pre class="shell">\n{escape(load)}   <span># run.denoiser, run.params, run.task, '
         "run.profile</span></pre>"
     )
 

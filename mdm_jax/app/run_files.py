@@ -6,20 +6,24 @@ What has been read holds no surprises: every declared key is there, with ``None`
 import dataclasses
 import math
 import numbers
-import shlex
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mdm_jax.app.output import command
 from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
+from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import read_json
+from mdm_jax.support.text import shortened
 from mdm_jax.tasks import Numbers
 from mdm_jax.tasks.notation import from_json
-from mdm_jax.theory import profiles
+from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training.runs import RunDirectory
@@ -60,6 +64,7 @@ class RunFiles:
         profile: ``profile.json``.
         tuning: ``tuning.json``, with a :class:`Plan` as the "plan" of every entry.
         samples: ``samples.json``, with what files of older runs lack worked out from the rows.
+        other_plans: names of plan files that are not, or no longer, the plans of ``tuning.json``.
     """
 
     directory: RunDirectory
@@ -69,6 +74,7 @@ class RunFiles:
     profile: Profile | None
     tuning: dict[str, Any] | None
     samples: dict[str, Any] | None
+    other_plans: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -76,9 +82,13 @@ class RunFiles:
         return self.directory.path.resolve().name
 
     @property
-    def argument(self) -> str:
-        """The directory as one word of a shell command."""
-        return shlex.quote(str(self.directory.path))
+    def own_model(self) -> bool:
+        """Whether the model is the user's, which no command can load."""
+        return self.config["model"] is None
+
+    def command(self, name: str, *more: str) -> str:
+        """A command about this run, to be pasted into a shell."""
+        return command(name, self.directory.path, *more)
 
     @property
     def numbers(self) -> Numbers | None:
@@ -99,14 +109,16 @@ def read(directory: RunDirectory) -> RunFiles:
         InputError: no run there, or a file that does not hold what it should.
     """
     config = _checked(directory.read_config(), _CONFIG, f"{directory.config} is not the configuration of a run")
+    tuning = _read_tuning(directory.tuning)
     return RunFiles(
         directory,
         config=config,
         log=_checked(directory.read_log(), _LOG, f"{directory.log} is not the log of a run"),
         held_out=_read(directory.held_out, _HELD_OUT, HELD_OUT_FORMAT),
         profile=_read_profile(directory.profile, config["task"]["length"]),
-        tuning=_read_tuning(directory.tuning),
+        tuning=tuning,
         samples=_read_samples(directory.samples),
+        other_plans=() if tuning is None else _other_plans(directory, tuning),
     )
 
 
@@ -152,6 +164,20 @@ def _read_tuning(path: Path) -> dict[str, Any] | None:
     return tuning
 
 
+def _other_plans(directory: RunDirectory, tuning: dict[str, Any]) -> list[str]:
+    """The plan files of ``tune`` that hold something else than what ``tuning.json`` says it found."""
+    found = []
+    for budget in tuning["budgets"]:
+        for role, plan in ((entry["role"], entry["plan"]) for entry in budget["plans"] if entry["role"] in ROLES):
+            path = directory.plan(role, budget["steps"])
+            try:
+                same = not os.path.lexists(path) or np.array_equal(plans.load(path).sizes, plan.sizes)
+            except InputError:
+                same = False
+            found += [] if same else [path.name]
+    return found
+
+
 def _read_samples(path: Path) -> dict[str, Any] | None:
     samples = _read(path, _SAMPLES, SAMPLES_FORMAT)
     if samples is None:
@@ -183,8 +209,8 @@ def _checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
         return None if value is None else _checked(value, shape[0], what, where)
     kind = type(shape) if isinstance(shape, dict | list) else shape
     if not _is(value, kind):
-        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-        raise InputError(f"{what}: {where or 'its content'} must be {_WORDS[kind]}; got {shown}.")
+        said = shortened(repr(value), 60)
+        raise InputError(f"{what}: {where or 'its content'} must be {_WORDS[kind]}; got {said}.")
     if isinstance(shape, list):
         if shape[0] in (int, str) and set(map(type, value)) <= {shape[0]}:
             return value  # at once: samples are long

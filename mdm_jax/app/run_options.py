@@ -2,6 +2,9 @@
 
 import argparse
 
+ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
+"""The last three look at the model."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run directory and the checkpoint."""
@@ -18,6 +21,11 @@ def places(parser: argparse.ArgumentParser, devices: str, mesh: str) -> None:
     """Add the options that say on which devices to run (:mod:`mdm_jax.app.places` reads them)."""
     parser.add_argument("--devices", type=int, metavar="N", help=devices)
     parser.add_argument("--mesh", metavar="AXES", help=f"{mesh} (with several processes: data=ALL)")
+
+
+def as_json(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``, which every command has."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _checkpoint(text: str) -> int | str:

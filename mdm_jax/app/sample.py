@@ -4,21 +4,23 @@ import argparse
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from mdm_jax.app import replay
 from mdm_jax.app.canvas import make_canvas
 from mdm_jax.app.how import check, choose, choose_denoiser
-from mdm_jax.app.output import figure, finite, show
+from mdm_jax.app.output import figure, finite, note, show
 from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed
+from mdm_jax.support.keys import key_of
 from mdm_jax.training import Run, load
 
 BLANK = "\N{WHITE SQUARE}"
 MOST_ROWS = 2**20
 """More at a time are taken for a slip of the hand."""
 REPLAY_SECONDS = 6.0
+MONOTONOUS, MONOTONOUS_FROM = 0.9, 8
+"""A sample is monotonous if one token is this share of what was drawn, and so many tokens were."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
         trained.params,
         chosen.how,
         options.rows,
-        key=jax.random.key(options.seed),
+        key=key_of(options.seed),
         canvas=canvas,
         temperature=temperature,
         context=context,
@@ -64,6 +66,37 @@ def run(options: argparse.Namespace) -> None:
     said = [f"{n.replace('_', '-')} {v:g}" for n, v in law.items() if v is not None and (n, v) not in unsaid]
     text = "\n".join([", ".join([str(chosen), *said]), *(_shown(i, row) for i, row in enumerate(result["samples"]))])
     show(result, text, options.json)
+    if chosen.own is not None and chosen.own.note is not None:
+        note(chosen.own.note)
+    if (told := monotony(trained, drawn)) is not None:
+        note(told + _cure(options.preset, temperature))
+
+
+def monotony(trained: Run, drawn: Sampled) -> str | None:
+    """Which token fills whole samples, or nearly; ``None`` if none does. Blanks do not show in a terminal."""
+    counts: dict[int, int] = {}
+    for tokens, steps in zip(np.asarray(drawn.tokens), np.asarray(drawn.reveal_step)):
+        written = tokens[(steps >= 0) & (tokens != trained.denoiser.mask_id)]
+        if len(written) >= MONOTONOUS_FROM:
+            token, count = max(zip(*np.unique(written, return_counts=True)), key=lambda pair: pair[1])
+            if count >= MONOTONOUS * len(written):
+                counts[int(token)] = counts.get(int(token), 0) + 1
+    if not counts:
+        return None
+    token, rows = max(counts.items(), key=lambda pair: pair[1])
+    piece, total = trained.vocabulary.pieces(np.array([token]))[0], len(drawn.tokens)
+    which = "the sample" if total == 1 else f"{rows} of {total} samples"
+    return f"almost all that was drawn in {which} is one token, {piece!r}."
+
+
+def _cure(preset: str | None, temperature: float) -> str:
+    """What helps against monotony, if anything is known to."""
+    if preset == "llada":
+        return (
+            " This preset reveals the likeliest proposals first; of a small model that is one token over and over, "
+            "above all at temperature 0. Try --preset best, or --order probability."
+        )
+    return " At temperature 0 the likeliest token wins everywhere. Try --temperature 1." if temperature == 0 else ""
 
 
 def _replay_seconds(options: argparse.Namespace) -> float | None:

@@ -17,14 +17,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--order",
-        choices=("random", "left_to_right", "probability", "margin", "entropy"),
+        choices=run_options.ORDERS,
         help="what comes first; the last three are the model's surest positions (default: random)",
     )
     plan = group.add_mutually_exclusive_group()
     plan.add_argument("--plan", help="a plan or grid file (as tune writes)")
     plan.add_argument(
         "--schedule",
-        help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan; with --block equal shares)",
+        help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan: the file "
+        "plans/optimal-STEPS.json where tune wrote one for the present profile, else computed from that; with --block "
+        "equal shares)",
     )
     group.add_argument("--steps", type=int, help="steps; not with --plan (default: 16, or the length if less)")
     group.add_argument("--threshold", type=float, metavar="P", help="reveal all that is surer than this probability")
@@ -76,4 +78,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rows", type=int, default=4, help="number of samples")
     group.add_argument("--replay", action="store_true", help="show step by step how each sample came about")
     group.add_argument("--replay-seconds", type=float, metavar="S", help="for each sample (default: 6)")
-    group.add_argument("--json", action="store_true", help="print JSON instead of text")
+    run_options.as_json(group)

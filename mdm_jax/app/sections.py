@@ -44,11 +44,13 @@ def training(files: RunFiles) -> str:
             "the training curve still falls, the model is memorising.</p>\n"
             + page.chart(pictures.loss_curve(files.log, baselines), "loss", "loss against training step", caption)
         )
+    elif files.directory.checkpoints.exists():
+        curve = _note("The training log is not there any more.")
     else:
-        curve = _missing("There is no training log yet.", f"mdm-jax train {files.argument}")
+        curve = _missing("There is no training log yet.", files, "train")
     if held_out is None:
         sentence = "The model has not been compared with n-gram models yet."
-        return f"{curve}\n{_missing(sentence, f'mdm-jax profile {files.argument}')}"
+        return f"{curve}\n{_missing(sentence, files, 'profile')}"
     figure = pictures.baselines(("this model", held_out["bits_per_token"], held_out["standard_error"]), baselines)
     caption = (
         f"Held-out bits per token, {with_error(held_out['bits_per_token'], held_out['standard_error'])} for the "
@@ -63,7 +65,7 @@ def profile(files: RunFiles) -> str:
     """The information profile, and how a plan's cost follows from it."""
     measured, tuning = files.profile, files.tuning
     if measured is None:
-        return _missing("The information profile has not been measured yet.", f"mdm-jax profile {files.argument}")
+        return _missing("The information profile has not been measured yet.", files, "profile")
     budgets = tuning["budgets"] if tuning and tuning["length"] == measured.length else []
     optimal = {b["steps"]: entry["plan"] for b in budgets for entry in b["plans"] if entry["role"] == "optimal"}
     shown = optimal.get(8, next(iter(optimal.values()), None))
@@ -94,10 +96,10 @@ def steps(files: RunFiles) -> str:
     """The cost of every family of schedules against the number of steps."""
     tuning = files.tuning
     if tuning is None:
-        return _missing("Schedules have not been compared yet.", f"mdm-jax tune {files.argument}")
+        return _missing("Schedules have not been compared yet.", files, "tune")
     stale = "" if files.profile is None or files.profile.digest == tuning["profile_digest"] else (
         '<p class="note">The profile has changed since; make these figures anew with '
-        f"{code(f'mdm-jax tune {files.argument}')}.</p>"
+        f"{code(files.command('tune'))}.</p>"
     )  # fmt: skip
     floor = tuning["nelbo_nats"]
     costs = page.chart(
@@ -138,7 +140,7 @@ def _landscape(files: RunFiles) -> str:
     # Its size is known before it is read; a pipe has none, and may never end.
     png = path.read_bytes() if path.is_file() and path.stat().st_size <= _LARGEST_PICTURE else b""
     if not png.startswith(b"\x89PNG"):
-        raise InputError(f"{path} is not a PNG picture; make it anew with mdm-jax tune {files.argument}.")
+        raise InputError(f"{path} is not a PNG picture; make it anew with {files.command('tune')}")
     return "<h3>All Beta schedules</h3>" + page.image(
         png,
         "what every Beta(a, b) schedule costs above the optimal plan",
@@ -175,7 +177,18 @@ def plans(files: RunFiles) -> str:
         f'{legend}<div class="wide multiples">{"".join(curves)}</div>'
         "<h3>As sizes</h3><p>The tokens revealed at every step. Small bars are careful steps.</p>"
         f'{legend}<div class="wide multiples">{"".join(sizes)}</div>'
-        f"<details><summary>The sizes as numbers</summary>{listed}</details>"
+        f"<details><summary>The sizes as numbers</summary>{listed}</details>{_other_plans(files)}"
+    )
+
+
+def _other_plans(files: RunFiles) -> str:
+    """A remark where plan files are not the plans of this page."""
+    if not files.other_plans:
+        return ""
+    names = ", ".join(map(code, files.other_plans))
+    return (
+        f'<p class="note">Changed since, and not what this page shows: {names} in the folder {code("plans")}. '
+        f"{code(files.command('tune'))} makes them anew.</p>"
     )
 
 
@@ -183,7 +196,7 @@ def samples(files: RunFiles) -> str:
     """What the model wrote, budget by budget with the plans side by side."""
     drawn = files.samples
     if drawn is None:
-        return _missing("There are no samples yet.", f"mdm-jax demo --directory {files.argument}")
+        return _missing("There are no samples yet.", files, "report", "--samples")
     panels = drawn["panels"]
     roles = list(dict.fromkeys(panel["role"] for panel in panels))
     blocks = []
@@ -259,8 +272,20 @@ def _sample(row: dict[str, Any], steps: int, most: int, notation: Numbers | None
     return page.sample(pieces, row["reveal_step"], steps, most, seconds)
 
 
-def _missing(sentence: str, command: str) -> str:
-    return f'<p class="missing">{escape(sentence)} Make it with {code(command)}.</p>'
+def _missing(sentence: str, files: RunFiles, command: str, *more: str) -> str:
+    """What is not there, and what makes it, or else what comes before that."""
+    if files.own_model:
+        return _note(f"{sentence} No command can make it, since the model is your own: load the run from Python.")
+    before = "profile" if files.profile is None else "tune" if files.tuning is None and command != "tune" else None
+    if before is None or command in ("train", "profile"):
+        begin, line = "Make it with", files.command(command, *more)
+    else:
+        begin, line = "Begin with", files.command(before)
+    return f'<p class="missing">{escape(sentence)} {begin} {code(line)}.</p>'
+
+
+def _note(sentence: str) -> str:
+    return f'<p class="missing">{escape(sentence)}</p>'
 
 
 def _bits_per_token(length: int) -> float:

@@ -8,11 +8,12 @@ from typing import Any
 from jax.sharding import Mesh
 
 from mdm_jax import models, tasks
-from mdm_jax.app.output import figure, finite, show
+from mdm_jax.app.output import command, figure, finite, show
 from mdm_jax.app.places import places
 from mdm_jax.app.profile import parameter_count
 from mdm_jax.app.recipes import NAMES, settings_and_model
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.text import printable
 from mdm_jax.training import Run, RunDirectory, fit, ways
 
 
@@ -28,9 +29,9 @@ def run(options: argparse.Namespace) -> None:
         return
     directory = result["directory"]
     text = (
-        f"{directory}: step {result['step']}, {result['parameters']:,} parameters, held-out "
+        f"{printable(directory)}: step {result['step']}, {result['parameters']:,} parameters, held-out "
         f"{figure(result['held_out_bits_per_token'], '.3f')} bits per token (validation half), "
-        f"{figure(result['seconds'], '.0f')} s of training.\nNext: mdm-jax profile {directory}"
+        f"{figure(result['seconds'], '.0f')} s of training.\nNext: {command('profile', directory)}"
     )
     show(result, text, options.json)
 

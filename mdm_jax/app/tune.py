@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from mdm_jax import oracles
 from mdm_jax.app import drawing, landscapes, tune_by_law
-from mdm_jax.app.output import show, table
+from mdm_jax.app.output import command, show
 from mdm_jax.evaluation import Tuned, check, path_nelbo, tune
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import printable, table
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
@@ -80,7 +81,7 @@ def find(options: argparse.Namespace) -> Subject:
             raise InputError(f"--output must say where results go, since {source} has no suffix to leave out.")
         profile = profiles.load(path)
         if RunDirectory(path.parent).config.exists():
-            load(path.parent).check_origin(profile, path, f"measure it with: mdm-jax profile {path.parent}")
+            load(path.parent).check_origin(profile, path, f"measure it with: {command('profile', path.parent)}")
         return Subject(profile, folder(output or path.with_suffix("")))
     if not path.exists():
         raise InputError(f"{source} is neither a run directory nor a profile file: there is no such file or folder.")
@@ -140,7 +141,7 @@ def make_plans(subject: Subject, budgets: list[int], check_rows: int, seed: int)
     if trained is not None and check_rows:
         plans = [plan for budget in budgets for plan in tuned.plans[budget].values()]
         entries = [entry for budget in result["budgets"] for entry in budget["plans"]]
-        costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=jax.random.key(seed), progress=True)
+        costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=key_of(seed), progress=True)
         for entry, cost in zip(entries, costs):
             check(entry, cost)
     picture = landscape(tuned, budgets)  # all is known before anything is written
@@ -178,7 +179,7 @@ def describe(result: dict[str, Any]) -> str:
             checked = entry["checked"]
             row = [
                 f"{budget['steps']} steps, {entry['role']}",
-                entry["plan"]["name"],
+                printable(entry["plan"]["name"]),
                 f"{entry['expected_nelbo_nats'] * bits:.4f} ± {entry['standard_error'] * bits:.4f}",
                 f"{(entry['expected_nelbo_nats'] - least) * bits:+.4f}",
             ]

@@ -2,29 +2,25 @@
 
 import argparse
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from mdm_jax.app import drawing, landscapes
-from mdm_jax.app.output import show, table
+from mdm_jax.app.output import show
+from mdm_jax.app.tuning_options import DIVERGENCES
 from mdm_jax.evaluation import law_divergence, laws, optimal_grid_by_law, search_beta_by_law
 from mdm_jax.evaluation.law_tuning import BetaByLaw
 from mdm_jax.oracles import Oracle
 from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import table
 from mdm_jax.theory import grids, schedule_text
 from mdm_jax.theory.grids import Grid
 from mdm_jax.training import RunDirectory
 
 FORMAT = "mdm_jax tuning by law 1"
-NAMES: Mapping[str, str] = {
-    "total_variation": "total variation",
-    "kl": "KL",
-    "jensen_shannon": "Jensen-Shannon",
-}
-"""The divergences as the command line and file names have them, and as the library does."""
 BUDGETS = (2, 3, 4)
 """Unless others are asked for."""
 MOST_STEPS = 64
@@ -34,7 +30,7 @@ POINTS: int | None = None
 
 def run(oracle: Oracle, options: argparse.Namespace, budgets: Sequence[int], place: RunDirectory) -> None:
     """Score, refine, draw and print; everything is ancestral sampling by the exact denoiser."""
-    divergence = NAMES[options.by_law]
+    divergence = DIVERGENCES[options.by_law]
     logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
     sequences = np.array(list(itertools.product(range(oracle.vocab_size), repeat=oracle.length)))
     target = np.exp(oracle.log_prob(sequences))
@@ -42,7 +38,7 @@ def run(oracle: Oracle, options: argparse.Namespace, budgets: Sequence[int], pla
     entries, panels, found_grids = [], [], dict[str, Grid]()
     for steps in budgets:
         found = search_beta_by_law(logits, target, steps, divergence, POINTS, progress=True)
-        free = optimal_grid_by_law(logits, target, steps, divergence, key=jax.random.key(options.seed), progress=True)
+        free = optimal_grid_by_law(logits, target, steps, divergence, key=key_of(options.seed), progress=True)
         hand_crafted = {
             name: law_divergence(logits, target, grids.from_schedule(schedule, steps).fractions, divergence)
             for name, schedule in named.items()

@@ -28,7 +28,7 @@ COMMANDS = {
     "held_out.json": "profile",
     "profile.json": "profile",
     "tuning.json": "tune",
-    "samples.json": "demo",
+    "samples.json": "report",
 }
 
 
@@ -312,7 +312,8 @@ def test_a_run_that_has_only_begun_has_a_report(copy):
     for name in COMMANDS:
         (copy.path / name).unlink()
     page = report.render(copy)
-    assert page.count("Make it with") == len(COMMANDS)
+    assert page.count("Make it with") + page.count("Begin with") == len(COMMANDS)
+    assert set(re.findall("with <code>mdm-jax ([a-z]+)", page)) == {"train", "profile"}  # the others would refuse
     assert "<svg" not in page
 
 

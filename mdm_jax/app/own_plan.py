@@ -1,0 +1,64 @@
+"""A run's own plan: the file that ``mdm-jax tune`` wrote, or, where there is none, the same from the profile."""
+
+import dataclasses
+import math
+import os
+import shlex
+
+from mdm_jax.app.output import command
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan
+from mdm_jax.training import Run
+
+ROLE = "optimal"
+_ROUNDING = 1e-6
+"""Of what a plan costs, relatively: sums in another order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnPlan:
+    """A plan and where it is from.
+
+    Attributes:
+        plan: the cheapest for the model, by its profile.
+        source: the file that holds it, or the profile that it was computed from, in the run directory.
+        note: what to tell the user, if anything.
+    """
+
+    plan: Plan
+    source: str
+    note: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Where it is from, in words."""
+        return self.source if self.source.startswith("plans") else f"computed from {self.source}"
+
+
+def own_plan(trained: Run, steps: int) -> OwnPlan:
+    """The run's optimal plan of at most ``steps`` steps. The file is followed if it is one of the present profile.
+
+    Raises:
+        InputError: no profile, one of another model, or a plan file that was changed since it was written.
+    """
+    profile, place = trained.profile, trained.place
+    path = place.plan(ROLE, steps)
+    if not os.path.lexists(path):
+        return OwnPlan(plans.optimal(profile, steps), place.profile.name)
+    plan = plans.load(path)
+    if plan.origin.get("profile_digest") != profile.digest:
+        said = (
+            f"{path} was made from another profile than {place.profile} is now, so the plan was computed from that; "
+            f"{command('tune', place.path)} makes the files anew."
+        )
+        return OwnPlan(plans.optimal(profile, steps), place.profile.name, said)
+    told = plan.origin.get("expected_nelbo_nats")
+    fits = plan.length == profile.length and plan.steps <= steps and plan.origin.get("rule") == ROLE
+    fits = fits and isinstance(told, int | float)
+    if not (fits and math.isclose(profile.expected_nelbo(plan.sizes), told, rel_tol=_ROUNDING)):  # pyright: ignore[reportArgumentType]
+        raise InputError(
+            f"{path} is not the plan that mdm-jax tune wrote there: it was changed. Delete it, or sample by it as it "
+            f"is with --plan {shlex.quote(str(path))}."
+        )
+    return OwnPlan(plan, str(path.relative_to(place.path)))
