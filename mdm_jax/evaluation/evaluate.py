@@ -2,14 +2,11 @@
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.dtypes
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
@@ -17,12 +14,13 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 import mdm_jax
 from mdm_jax.evaluation import batches
-from mdm_jax.evaluation.fingerprints import fingerprint, host
+from mdm_jax.evaluation.fingerprints import Owner, fingerprint, host
 from mdm_jax.evaluation.results import Evaluation
 from mdm_jax.evaluation.store import Row, RowId, Store
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
 from mdm_jax.sampling import Blind, Rule
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
@@ -53,6 +51,7 @@ def evaluate(
     devices: int | None = None,
     mesh: Mesh | None = None,
     store: str | Path | None = None,
+    name: str | None = None,
     baseline: str | Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -86,19 +85,28 @@ def evaluate(
             each must call this alike, and each gets all results.
         store: a ``.jsonl`` file that keeps every finished batch: rows that are there are not drawn again. One file
             serves any schedules, keys and temperatures of one model.
+        name: beside ``store``, what you call your own model and rules, in one word: "my model 3". What this library,
+            Flax, Optax, JAX and NumPy define is known to a store. A class or a function of yours is not, as its code is
+            not all that it does: give it another name whenever what it does changes. Parameters are always compared.
         baseline: the schedule that the others are compared with, or one for each.
         progress: show a progress bar.
 
     Raises:
-        InputError: no schedules, a baseline that is none of them, a canvas of a wrong shape, a store of another model,
-            or one that somebody else is using.
+        InputError: no schedules, a baseline that is none of them, a canvas of a wrong shape or with an id that is no
+            token's, a store of another model, one that somebody else is using, or one of a model without a ``name``
+            that cannot be told from others.
     """
+    samples = require_whole("samples", samples, 1)
+    batch = None if batch is None else require_whole("batch", batch, 1)
+    devices = None if devices is None else require_whole("devices", devices, 1)
+    wanted = "some text, as in 'my model 3'"
+    require(name is None or (isinstance(name, str) and name != ""), "name", name, wanted)
     named = _named(hows)
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
-    require(len(scores) > 0, "score", score, "at least one function")
-    require(samples >= 1, "samples", samples, "at least 1")
-    require(math.isfinite(temperature) and temperature >= 0, "temperature", temperature, "0 or more, and finite")
-    require(batch is None or batch >= 1, "batch", batch, "at least 1")
+    callable_ = len(scores) > 0 and all(map(callable, scores.values()))
+    require(callable_, "score", score, "a function, or a mapping from names to functions, at least one")
+    require_number("temperature", temperature, 0, float(np.finfo(np.float32).max), "0 or more, and finite")
+    temperature = float(temperature)
     names = tuple(named)
     for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:
         require(one in named, "baseline", one, f"one of the schedules, as in {names[0]!r}")
@@ -106,7 +114,7 @@ def evaluate(
         lacking = [name for name in names if name not in baseline]
         require(not lacking, "baseline", list(baseline), f"one for every schedule; {lacking[:3]} lack theirs")
     given = _canvas(denoiser, list(named.values()), canvas, length, samples)
-    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    key = threefry(key)
     order_key, token_key = jax.random.split(key)
 
     tokens = len(names) * given.size
@@ -115,11 +123,11 @@ def evaluate(
         (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
     )
     hows = [batches.normal(how, denoiser) for how in named.values()]
-    runner = batches.runner(denoiser, params, token_key, float(temperature), devices, mesh)
+    runner = batches.runner(denoiser, params, token_key, temperature, devices, mesh)
     size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
     table = _Table(len(hows), samples, given.shape[1])
-    with _opened(store, denoiser, params, given.shape[1]) as kept:
-        known = [] if store is None else _row_ids(hows, key, float(temperature), given, context)
+    with _opened(store, denoiser, params, given.shape[1], name) as kept:
+        known = [] if store is None else _row_ids(dict(zip(names, hows)), key, temperature, given, context, name)
         if store is not None:
             table.fill(kept, known)
         work = batches.launches(batches.cut(hows, ~table.done, size), runner.at_once)
@@ -193,7 +201,9 @@ class _Table:
 
 
 @contextlib.contextmanager
-def _opened(store: str | Path | None, denoiser: Denoiser, params: Params, length: int) -> Iterator[Store | None]:
+def _opened(
+    store: str | Path | None, denoiser: Denoiser, params: Params, length: int, name: str | None
+) -> Iterator[Store | None]:
     """The store, locked; ``None`` if there is none, or in other processes than the first."""
     if store is None:
         yield None
@@ -203,9 +213,11 @@ def _opened(store: str | Path | None, denoiser: Denoiser, params: Params, length
     leaves = jax.tree_util.tree_leaves_with_path(params)
     model = {
         "mdm_jax": mdm_jax.__version__,
-        "denoiser": fingerprint(denoiser),
-        "parameters": fingerprint({jax.tree_util.keystr(name): host(leaf) for name, leaf in leaves}),
+        "denoiser": fingerprint(denoiser, owner=None if name is None else (name,)),
+        "parameters": fingerprint({jax.tree_util.keystr(place): host(leaf) for place, leaf in leaves}),
     }
+    if name is not None:
+        model = {"name": name, **model}
     with contextlib.ExitStack() as stack:
 
         def opened() -> Store | None:
@@ -222,23 +234,30 @@ def _nothing() -> None:
 
 
 def _row_ids(
-    hows: Sequence[Blind | Rule], key: PRNGKeyArray, temperature: float, canvas: np.ndarray, context: Context
+    hows: Mapping[str, Blind | Rule],
+    key: PRNGKeyArray,
+    temperature: float,
+    canvas: np.ndarray,
+    context: Context,
+    name: str | None,
 ) -> list[list[RowId]]:
     """What identifies each row, by schedule and sample."""
+    owner = None if name is None else (name,)
     law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
     told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
-    rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told]) for s, row in enumerate(canvas)]
-    return [[(fingerprint(name, row), s) for s, row in enumerate(rows)] for name in map(_identity, hows)]
+    rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told], owner=owner) for s, row in enumerate(canvas)]
+    found = [_identity(how, owner and (*owner, label)) for label, how in hows.items()]
+    return [[(fingerprint(one, row), s) for s, row in enumerate(rows)] for one in found]
 
 
-def _identity(how: Blind | Rule) -> str:
-    """What a sampler does: neither what it is called nor where it came from."""
+def _identity(how: Blind | Rule, owner: Owner = None) -> str:
+    """What a sampler does: neither what it is called nor where it came from, but for functions of its owner's."""
     if isinstance(how, Rule):
-        return fingerprint(how.replace(rows=None))  # pyright: ignore[reportAttributeAccessIssue]
+        return fingerprint(how.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
     plan = how.plans[0]
     numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
     order = how.order if isinstance(how.order, str) else np.atleast_2d(np.asarray(how.order, np.int64))[0]
-    return fingerprint(type(plan), numbers, order, how.block)
+    return fingerprint(type(plan), numbers, order, how.block, owner=owner)
 
 
 def _named(hows: Sequence[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
@@ -277,19 +296,13 @@ def _canvas(
         told = {plan.length for plan in whole if isinstance(plan, Plan)} if length is None else {length}
         wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
         require(len(told) == 1, "length", sorted(told) or None, wanted)
-        length = told.pop()
-        require(length >= 1, "length", length, "at least 1")
+        length = require_whole("length", told.pop(), 1)
         return np.broadcast_to(np.full(length, denoiser.mask_id, np.int32), (samples, length))
-    array = np.asarray(canvas)
-    good = array.dtype.kind in "iu" and array.ndim in (1, 2) and array.shape[-1] >= 1
-    good = good and (array.ndim == 1 or len(array) == samples)
-    shape = verbatim(f"{array.dtype} of shape {array.shape}")
-    require(good, "canvas", shape, f"token ids of shape [length] or [{samples}, length]")
+    array = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True))
+    good = array.ndim in (1, 2) and array.shape[-1] >= 1 and (array.ndim == 1 or len(array) == samples)
+    require(good, "canvas", verbatim(f"shape {array.shape}"), f"of shape [length] or [{samples}, length]")
     require(length in (None, array.shape[-1]), "length", length, f"that of the canvas, {array.shape[-1]}")
-    bad = (array != denoiser.mask_id) & ((array < 0) | (array >= denoiser.vocab_size))
-    wanted = f"token ids from 0 to {denoiser.vocab_size - 1}, or mask_id {denoiser.mask_id}"
-    require(not bad.any(), "canvas", array[bad][:5].tolist(), wanted)
-    return np.broadcast_to(array.astype(np.int32), (samples, array.shape[-1]))
+    return np.broadcast_to(array, (samples, array.shape[-1]))
 
 
 def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedules samples"]:
@@ -298,7 +311,8 @@ def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedu
     for i, complete in enumerate(table.remaining == 0):
         if complete.any():
             tokens = table.tokens[i][complete]
-            found = np.asarray(score(tokens), np.float64)
+            found = np.asarray(score(tokens))
+            found = found.astype(np.float64) if found.dtype.kind in "biuf" else np.asarray(None)
             wanted = f"a function from int32{list(tokens.shape)} to float[{len(tokens)}]"
             require(found.shape == (len(tokens),), f"score {name!r}", verbatim(f"shape {found.shape}"), wanted)
             values[i, complete] = found

@@ -7,9 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from mdm_jax.evaluation.inputs import LARGEST, sequences, what_rules_out
 from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
+from mdm_jax.support.statistics import standard_error
 from mdm_jax.tasks import Task
+from mdm_jax.training.corruption import mask_counts
 from mdm_jax.training.losses import stratified_nelbo
 
 FORMAT = "mdm_jax held-out 1"
@@ -36,15 +41,37 @@ def held_out_nelbo(
         key: a typed PRNG key.
         repeats: maskings of each sequence.
         progress: show a progress bar.
+
+    Returns:
+        float64[rows]; infinite where the model gives a token probability 0.
+
+    Raises:
+        InputError: no rows, an id that is no token's, logits that are no numbers.
     """
-    rows = jnp.asarray(tokens, jnp.int32)
+    tokens, key = sequences(denoiser, tokens), threefry(key)
+    repeats = require_whole("repeats", repeats, 1, LARGEST)
+    rows = jnp.asarray(tokens)
     total = np.zeros(len(rows))
     with bar(repeats, "held-out", "masking", progress) as advance:
         for repeat in range(repeats):
             value = stratified_nelbo(denoiser, params, rows, jax.random.fold_in(key, repeat))
             total += np.asarray(value, dtype=np.float64)
             advance(1)
+    for row in np.flatnonzero(np.isnan(total)).tolist():
+        raise _infinite(denoiser, params, tokens, row, key, repeats)
     return total / repeats
+
+
+def _infinite(
+    denoiser: Denoiser, params: Params, tokens: np.ndarray, row: int, key: PRNGKeyArray, repeats: int
+) -> InputError:
+    """Why a row's NELBO is no finite number, in one of its maskings."""
+    for repeat in range(repeats):
+        corrupted = mask_counts(jax.random.fold_in(key, repeat), jnp.asarray(tokens), denoiser.mask_id).tokens[row]
+        found = what_rules_out(denoiser, params, tokens[row], np.asarray(corrupted), None, row)
+        if found is not None:
+            return found
+    return InputError(f"the denoiser must give row {row} a finite cost; it gives none.")
 
 
 def judge(
@@ -55,15 +82,20 @@ def judge(
 
     ``margin`` is the baseline's mean minus the model's, positive where the model is better, with the standard error
     of the paired difference.
+
+    Raises:
+        InputError: fewer than two rows, an id that is no token's; a token that the model rules out, whose cost is
+            infinite; baselines that are no finite numbers.
     """
-    rows = task.test[:ROWS]
-    length = rows.shape[1]
+    rows, key = sequences(denoiser, task.test[:ROWS], 2, "task.test"), threefry(key)
     nelbo = held_out_nelbo(denoiser, params, rows, key=key, progress=progress)
-    bits = nelbo / (length * np.log(2))
-
-    def standard_error(values: np.ndarray) -> float:
-        return float(values.std(ddof=1) / np.sqrt(len(values)))
-
+    for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():
+        raise _infinite(denoiser, params, rows, row, key, REPEATS)
+    bits = nelbo / (rows.shape[1] * np.log(2))
+    baselines = {name: np.asarray(theirs, np.float64) for name, theirs in task.baselines(rows).items()}
+    for name, theirs in baselines.items():
+        good = theirs.shape == bits.shape and bool(np.isfinite(theirs).all())
+        require(good, f"baselines[{name!r}]", theirs.tolist(), f"a finite number for each of {len(rows)} rows")
     return {
         "format": FORMAT,
         "rows": len(bits),
@@ -76,6 +108,6 @@ def judge(
                 "margin": float((theirs - bits).mean()),
                 "margin_standard_error": standard_error(theirs - bits),
             }
-            for name, theirs in task.baselines(rows).items()
+            for name, theirs in baselines.items()
         ],
     }

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from mdm_jax.evaluation.inputs import sequences
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.sampling.reveal import path_log_prob
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
 
@@ -38,10 +40,18 @@ def path_nelbo(
         plans: plans of that length.
         key: a typed PRNG key; row ``r``'s order depends on it and on ``r`` alone.
         progress: show a progress bar.
+
+    Returns:
+        float64[plans, rows]; infinite where the model gives a token probability 0.
+
+    Raises:
+        InputError: no rows, an id that is no token's, plans of another length, logits that are no numbers.
     """
-    tokens = np.asarray(tokens, dtype=np.int32)
+    tokens, key = sequences(denoiser, tokens), threefry(key)
     rows, length = tokens.shape
+    require(isinstance(plans, Sequence), "plans", plans, "a list of plans")
     for plan in plans:
+        require(isinstance(plan, Plan), "plans", plan, "a list of plans")
         require(plan.length == length, "plans", plan.length, f"plans of the sequences' length {length}")
     batch = min(BATCH, rows)
     padded = np.pad(np.arange(rows), (0, -rows % batch), mode="edge").reshape(-1, batch)
@@ -55,4 +65,9 @@ def path_nelbo(
                 log_prob = path_log_prob(denoiser, params, jnp.asarray(tokens[ids]), reveal_step)
                 values[i, block * batch : (block + 1) * batch] = -np.asarray(log_prob, dtype=np.float64)
                 advance(1)
+    for plan, row in np.argwhere(np.isnan(values[:, :rows])).tolist():
+        raise InputError(
+            "the denoiser's logits must be finite, or -inf for tokens that it rules out, but not for all; they are not "
+            f"along the path of row {row} under {plans[plan].name!r}."
+        )
     return values[:, :rows]

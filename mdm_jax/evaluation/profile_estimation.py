@@ -11,8 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mdm_jax.evaluation.inputs import LARGEST, sequences, shared_context, what_rules_out
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
-from mdm_jax.support.errors import InputError, require, require_choice, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 from mdm_jax.training.losses import masked_cross_entropy
@@ -56,7 +58,7 @@ def estimate_profile(
     Args:
         denoiser: the model.
         params: its parameters.
-        tokens: int32[rows, length], held-out sequences, at least two.
+        tokens: int32[rows, length], held-out sequences, at least two; real tokens of the denoiser's, no masks.
         passes: number of sequences to encode in all (rows x orders x counts); rounded to whole orders. With too few
             for every row, a random subset of the rows is used.
         key: a typed PRNG key; the order of row ``r`` depends on it and on ``r`` alone.
@@ -71,13 +73,13 @@ def estimate_profile(
         provenance: JSON to store with the profile.
 
     Raises:
-        InputError: fewer than two rows, fewer passes than two orders need, counts outside the sequence, nothing free.
+        InputError: fewer than two rows, an id that is no token's, fewer passes than two orders need, counts outside the
+            sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that are
+            no numbers.
 
     Source: arXiv 2510.25544; E1's unbiasedness and E2's identity derived and tested.
     """
-    tokens = np.asarray(tokens, dtype=np.int32)
-    shape = verbatim(f"shape {tokens.shape}")
-    require(tokens.ndim == 2 and len(tokens) >= 2, "tokens", shape, "of shape [rows, length] with at least 2 rows")
+    tokens, key = sequences(denoiser, tokens, least=2), threefry(key)
     require_choice("estimator", estimator, tuple(ESTIMATORS))
     known, free = _known(given, tokens)
     counts = chosen_counts(passes, free, counts)
@@ -90,7 +92,7 @@ def estimate_profile(
         batch = min(batch, max(1, _HELD // (tokens.shape[1] * denoiser.vocab_size)))
     # The last batch is filled with repeats of its last row, so that one shape serves; they are dropped afterwards.
     padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
-    shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape[1:])), context)
+    shared = shared_context(context, batch)
 
     losses, falls = np.zeros((2, padded.size, len(counts)))
     with bar(total=padded.size * orders * len(counts), description="profile", unit="pass", show=progress) as advance:
@@ -105,6 +107,9 @@ def estimate_profile(
                 falls[at] += np.asarray(fall, dtype=np.float64).T / orders
                 advance(batch * len(counts))
     values = losses[:rows]
+    if not np.isfinite(values).all():
+        row, count = np.argwhere(~np.isfinite(values))[0]
+        raise _infinite(denoiser, params, tokens, known, int(chosen[row]), int(counts[count]), key, orders, context)
     if not np.isfinite(falls).all():
         raise InputError(
             "the denoiser must never rule out a token that it allows when more is revealed, for the estimator "
@@ -130,7 +135,8 @@ def chosen_counts(passes: int, free: int, counts: Int[np.ndarray, " asked"] | No
     Raises:
         InputError: counts outside the sequence, or fewer passes than two at each.
     """
-    most = min(24, max(4, math.isqrt(max(passes, 0))))
+    passes = require_whole("passes", passes, 1, LARGEST)
+    most = min(24, max(4, math.isqrt(passes)))
     chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
     require(passes >= 2 * len(chosen), "passes", passes, f"at least {2 * len(chosen)}, two for each count measured")
     return chosen
@@ -140,7 +146,10 @@ def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray
     """Which positions of each row are known from the start, and how many are not."""
     if given is None:
         return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
-    known = np.asarray(given)
+    try:
+        known = np.asarray(given)
+    except ValueError:  # lists of different lengths
+        known = np.asarray(None)
     fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
     wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
     require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
@@ -153,7 +162,10 @@ def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray
 
 def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:
     """The counts in order, with 0 and ``free - 1`` among them: in between a profile is interpolated, never beyond."""
-    asked = np.asarray(counts)
+    try:
+        asked = np.asarray(counts)
+    except ValueError:  # lists of different lengths
+        asked = np.asarray(None)
     good = asked.ndim == 1 and asked.dtype.kind in "iu" and bool(np.all((asked >= 0) & (asked < free)))
     require(good, "counts", asked.tolist(), f"whole numbers from 0 to {free - 1}")
     return np.union1d(asked.astype(np.int64), [0, free - 1])
@@ -169,13 +181,27 @@ def _with_level(shape: np.ndarray, losses: np.ndarray, counts: np.ndarray, free:
     return shape + (levels[1] - levels[0])[:, None]
 
 
+def _infinite(
+    denoiser: Denoiser, params: Params, tokens: np.ndarray, known: np.ndarray, row: int, count: int,
+    key: PRNGKeyArray, orders: int, context: Context,
+) -> InputError:  # fmt: skip
+    """Why a row's loss at a count is no finite number, in one of its orders."""
+    for order in range(orders):
+        rank = np.asarray(_ranks(jax.random.fold_in(key, order), jnp.asarray([row]), jnp.asarray(known[[row]])))[0]
+        corrupted = np.where(rank >= count, denoiser.mask_id, tokens[row]).astype(np.int32)
+        found = what_rules_out(denoiser, params, tokens[row], corrupted, context, row)
+        if found is not None:
+            return found
+    return InputError(f"the denoiser must give row {row} a finite cost with {count} tokens revealed; it gives none.")
+
+
 @jax.jit
 def _ranks(
     key: PRNGKeyArray, rows: Int[Array, " batch"], known: Bool[Array, "batch length"]
 ) -> Int[Array, "batch length"]:
     """The place of each position in its row's order; -1 where it is known from the start."""
     length = known.shape[1]
-    bits = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (length,)))(rows)
+    bits = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (length,), jnp.uint32))(rows)
     order = jnp.lexsort((bits, known), axis=-1)
     return jnp.where(known, -1, jnp.argsort(order, axis=-1))
 

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from mdm_jax.evaluation.inputs import LARGEST
 from mdm_jax.evaluation.profile_estimation import ESTIMATORS, chosen_counts, estimate_profile
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
 from mdm_jax.sampling import sample
-from mdm_jax.support.errors import require, require_choice, verbatim
+from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import plans
 from mdm_jax.theory.profiles import Profile
@@ -51,12 +53,16 @@ def estimate_prompted_profile(
         A profile whose ``length`` is the number of free positions: plans for it fit this prompt.
 
     Raises:
-        InputError: nothing free, or too few completions.
+        InputError: nothing free, an id that is no token's, too few completions, or a model that leaves masks in them
+            because its logits are no law.
     """
-    canvas = np.asarray(canvas, dtype=np.int32)
+    canvas, key = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True)), threefry(key)
+    require(
+        canvas.ndim == 1, "canvas", verbatim(f"shape {canvas.shape}"), "one row of tokens and masks, of shape [length]"
+    )
     free = int((canvas == denoiser.mask_id).sum())
     require(free >= 1, "canvas", verbatim("no masked position"), "with at least one position to fill")
-    require(completions >= 2, "completions", completions, "at least 2")
+    completions = require_whole("completions", completions, 2, LARGEST // len(canvas))
     require_choice("estimator", estimator, tuple(ESTIMATORS))
     chosen_counts(passes, free)  # refuses too few passes before anything is written
     write_key, measure_key = jax.random.split(key)
@@ -66,6 +72,8 @@ def estimate_prompted_profile(
         for start in range(0, completions, _TOGETHER):
             rows = min(_TOGETHER, completions)  # one shape: the last batch is cut, not compiled anew
             batch = sample(denoiser, params, plan, rows, key=jax.random.fold_in(write_key, start), canvas=canvas)
+            left = int(np.asarray(batch.remaining).sum())
+            require(left == 0, "denoiser", verbatim(f"{left} positions without a law"), "one whose logits are a law")
             written.append(np.asarray(batch.tokens)[: completions - start])
             advance(len(written[-1]))
     return estimate_profile(

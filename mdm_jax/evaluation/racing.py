@@ -20,11 +20,13 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int32, PRNGKeyArray
 
 from mdm_jax.evaluation.evaluate import One, Score, evaluate
+from mdm_jax.evaluation.inputs import LARGEST
 from mdm_jax.evaluation.race_results import Raced, Rung
 from mdm_jax.evaluation.results import Evaluation
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
 from mdm_jax.sampling import rules
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.theory import plans, schedule_text, schedules
 from mdm_jax.theory.plan import check_budget
 from mdm_jax.theory.plans import Plan
@@ -70,6 +72,7 @@ def race(
     devices: int | None = None,
     mesh: Mesh | None = None,
     store: str | Path | None = None,
+    name: str | None = None,
     progress: bool = False,
 ) -> Raced:
     """The best schedule for ``steps`` passes in some order, by a score of samples.
@@ -97,33 +100,36 @@ def race(
         devices: draw on so many devices.
         mesh: or on a mesh.
         store: keeps what was drawn, so that a race that was cut off goes on where it was; a temporary file if left out.
+        name: beside ``store``, as in :func:`~mdm_jax.evaluation.evaluate`: of a model or an order of your own.
         progress: show a progress bar for each round.
 
     Raises:
-        InputError: numbers that cannot be, or fewer prompts than samples; before anything is drawn.
+        InputError: numbers that cannot be, prompts that are none of the model's, or fewer of them than samples; before
+            anything is drawn.
     """
     check_budget(length, steps)
     for argument, value, least in (
         ("grid", grid, 0), ("free", free, 0), ("samples", samples, 1), ("eta", eta, 2), ("finalists", finalists, 1),
         ("final_samples", final_samples, 2),
     ):  # fmt: skip
-        require(value >= least, argument, value, f"at least {least}")
+        require_whole(argument, value, least, LARGEST)
+    key = threefry(key)
     require(grid > 0 or len(named) > 0, "grid", grid, "at least 1 where no schedules are named")
     values, cells = _cells(grid)
     starting = {text: schedule_text.parse(text) for text in dict.fromkeys([*named, *cells.values()])}
     everyone = {name: _plan(schedule, length, steps, name) for name, schedule in starting.items()}
     same = _representatives(everyone)
     searched = _most(len(set(same.values())), free, samples, eta, finalists)
-    for part, count in enumerate((searched, final_samples, final_samples) if prompts is not None else ()):
-        there = verbatim(f"{len(prompts[part])}")  # pyright: ignore[reportOptionalSubscript]
-        wanted = f"at least {count} of {Prompts._fields[part]}, as many as samples"
-        require(count <= len(prompts[part]), "prompts", there, wanted)  # pyright: ignore[reportOptionalSubscript]
+    canvases: list[np.ndarray | None] = [None] * 3
+    if prompts is not None:
+        needed = searched, final_samples, final_samples
+        canvases = [_prompts(denoiser, prompts, part, count, length) for part, count in enumerate(needed)]
 
     with contextlib.ExitStack() as stack:
         kept = store if store is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "rows.jsonl"
 
         def drawn(taking_part: Mapping[str, Plan], count: int, part: int) -> Evaluation:
-            canvas = None if prompts is None else prompts[part]
+            canvas = canvases[part]
             return evaluate(
                 denoiser,
                 params,
@@ -138,6 +144,7 @@ def race(
                 devices=devices,
                 mesh=mesh,
                 store=kept,
+                name=name if store is not None else "one race",  # the file is this race's own
                 progress=progress,
             )
 
@@ -184,6 +191,16 @@ def race(
         winner=winner,
         lower_is_better=lower_is_better,
     )
+
+
+def _prompts(denoiser: Denoiser, prompts: Prompts, part: int, count: int, length: int) -> np.ndarray:
+    """What the samples of one part go on from, checked before anything is drawn."""
+    argument = f"prompts.{Prompts._fields[part]}"
+    rows = np.asarray(checked_tokens(denoiser, prompts[part], argument, masks=True))
+    good = rows.ndim == 2 and len(rows) >= count and rows.shape[1] == length
+    shape = verbatim(f"shape {rows.shape}")
+    require(good, argument, shape, f"of shape [rows, {length}] with at least {count} rows, as many as samples")
+    return rows
 
 
 class Round(NamedTuple):

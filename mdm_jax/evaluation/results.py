@@ -9,7 +9,9 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import require, require_choice
+from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.statistics import standard_error, standard_errors
+from mdm_jax.support.text import table
 
 FORMAT = "mdm_jax evaluation 1"
 _RECORDED = ("nfe", "remaining", "log_prob")
@@ -85,7 +87,7 @@ class Evaluation:
 
     def standard_errors(self, score: str | None = None) -> Float[np.ndarray, " schedules"]:
         """Of :meth:`means`, from the spread of the samples (``n - 1``); NaN for a single sample."""
-        return np.array([_standard_error(values) for values in self.values(score)])
+        return standard_errors(self.values(score), axis=1)
 
     def difference(self, name: str, baseline: str, score: str | None = None) -> Difference:
         """One schedule less another, paired sample by sample.
@@ -93,8 +95,9 @@ class Evaluation:
         Raises:
             InputError: an unknown name.
         """
-        apart = self.values(score)[self.index(name)] - self.values(score)[self.index(baseline, "baseline")]
-        mean, error = float(apart.mean()), _standard_error(apart)
+        with np.errstate(invalid="ignore"):  # of infinite scores the difference is NaN
+            apart = self.values(score)[self.index(name)] - self.values(score)[self.index(baseline, "baseline")]
+        mean, error = float(apart.mean()), standard_error(apart)
         half = float(scipy.special.stdtrit(max(len(apart) - 1, 1), 0.975)) * error
         return Difference(name, baseline, mean, error, mean - half, mean + half)
 
@@ -164,23 +167,17 @@ class Evaluation:
         if (left := self.incomplete()).any():
             heading.append("without score")
             columns.append([f"{count} of {self.samples}" if count else "" for count in left])
-        return aligned(heading, list(zip(*columns)))
-
-
-def aligned(heading: list[str], rows: list[tuple[str, ...]]) -> str:
-    """Columns of text, the first to the left, the others to the right."""
-    widths = [max(len(line[i]) for line in (heading, *rows)) for i in range(len(heading))]
-    lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
-        for line in (heading, *rows)
-    ]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+        return table(heading, list(zip(*columns)))
 
 
 def with_errors(means: Any, errors: Any, sign: str = "") -> list[str]:
-    """``2.493 ± 0.011`` of each mean and its error; "undefined" for NaN."""
-    pairs = zip(means, errors)
-    return ["undefined" if math.isnan(mean) else f"{mean:{sign}.3f} ± {error:.3f}" for mean, error in pairs]
+    """``2.493 ± 0.011`` of each mean and its error; "undefined" for NaN, and no error where there is none."""
+
+    def cell(mean: float, error: float) -> str:
+        shown = "undefined" if math.isnan(mean) else f"{mean:{sign}.3f}"
+        return f"{shown} ± {error:.3f}" if math.isfinite(error) else shown
+
+    return [cell(mean, error) for mean, error in zip(means, errors)]
 
 
 def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.ndarray, " rows"]:
@@ -193,8 +190,17 @@ def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.nd
     Args:
         tokens: int[rows, length], complete.
         vocab_size: number of real tokens.
+
+    Raises:
+        InputError: ids that are no real tokens (masks among them), no rows, or rows without a pair.
     """
-    rows = np.asarray(tokens).astype(np.int64)
+    vocab_size, rows = require_whole("vocab_size", vocab_size, 1), np.asarray(tokens)
+    good = rows.dtype.kind in "iu" and rows.ndim == 2 and len(rows) >= 1 and rows.shape[1] >= 2
+    wanted = "an array of token ids of shape [rows, length], at least 1 row of at least 2 tokens"
+    require(good, "tokens", verbatim(f"{rows.dtype} of shape {rows.shape}"), wanted)
+    real = bool(((rows >= 0) & (rows < vocab_size)).all())
+    require(real, "tokens", verbatim(f"{rows.min()} to {rows.max()}"), f"token ids from 0 to {vocab_size - 1}")
+    rows = rows.astype(np.int64)
     return _pooled_entropy(rows[:, :-1] * vocab_size + rows[:, 1:]) - _pooled_entropy(rows[:, :-1])
 
 
@@ -210,10 +216,6 @@ def _pooled_entropy(codes: np.ndarray) -> np.ndarray:
 def _entropy(counts: np.ndarray) -> float:
     share = counts / max(counts.sum(), 1)
     return float(scipy.special.entr(share).sum() / np.log(2))
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def _finite(value: float) -> float | None:

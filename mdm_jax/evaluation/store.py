@@ -18,6 +18,7 @@ from jaxtyping import Int32
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import LARGEST_JSON, digest
+from mdm_jax.support.text import shortened
 
 FORMAT = "mdm_jax rows 2"
 
@@ -190,5 +191,4 @@ def _parsed(line: bytes) -> Any:
 
 
 def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shortened(json.dumps(value), 80)

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.progress import bar
+from mdm_jax.support.statistics import standard_error
 from mdm_jax.theory import beta_search, plans, schedule_text
 from mdm_jax.theory.beta_search import BetaSearch
 from mdm_jax.theory.plans import Plan
@@ -56,6 +57,7 @@ def tune(
     """
     length = profile.length
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
+    budgets = [require_whole("budgets", budget, 1, length) for budget in budgets]
     require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")
     steps = sorted({*beta_search.default_budgets(length), *budgets})
     search = beta_search.search(profile, steps, values=BETA_VALUES, progress=progress)
@@ -111,12 +113,23 @@ def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
     Args:
         entry: one plan of ``tuning.json``.
         nelbo: teacher-forced ``-log q`` of sequences that the profile has not seen, nats per sequence.
+
+    Raises:
+        InputError: fewer than two sequences, which have no standard error, or one whose cost is not finite.
     """
-    standard_error = float(nelbo.std(ddof=1) / np.sqrt(len(nelbo)))
-    combined = float(np.hypot(standard_error, entry["standard_error"]))
+    nelbo = np.asarray(nelbo, np.float64)
+    require(nelbo.ndim == 1 and len(nelbo) >= 2, "nelbo", verbatim(f"shape {nelbo.shape}"), "of at least 2 sequences")
+    for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():
+        raise InputError(
+            f"nelbo must be finite; that of row {row} is {nelbo[row]}: the model gives one of its tokens probability 0."
+        )
+    error = standard_error(nelbo)
+    # No difference is known to more digits than costs have, which are sums in float32.
+    digits = float(np.finfo(np.float32).eps) * max(float(np.abs(nelbo).max()), 1.0)
+    combined = max(float(np.hypot(error, entry["standard_error"])), digits)
     entry["checked"] = {
         "rows": len(nelbo),
         "nelbo_nats": float(nelbo.mean()),
-        "standard_error": standard_error,
+        "standard_error": error,
         "z": (float(nelbo.mean()) - entry["expected_nelbo_nats"]) / combined,
     }

@@ -124,7 +124,7 @@ def test_search_validation_and_test_draw_apart_and_a_store_is_not_drawn_twice(tm
     canvas = np.full((3, 9, LENGTH), MASK, np.int32)
     canvas[:, :, 0] = np.arange(3)[:, None]
     prompts = Prompts(*canvas)
-    first = run(temperature=1.0, samples=1, prompts=prompts, store=tmp_path / "rows.jsonl")
+    first = run(temperature=1.0, samples=1, prompts=prompts, store=tmp_path / "rows.jsonl", name="mine")
     search, validation, test = calls[:-2], calls[-2], calls[-1]
     assert len({str(key) for key, *_ in search}) == 1
     assert len({str(key) for key, *_ in calls}) == 3
@@ -135,13 +135,13 @@ def test_search_validation_and_test_draw_apart_and_a_store_is_not_drawn_twice(tm
     alive = [len(rung.names) for rung in first.rungs]
     assert drawn == alive[0] + 2 * alive[1] + 2 * len(first.validation.names) + 2 * len(first.test.names)
     calls.clear()
-    again = run(temperature=1.0, samples=1, prompts=prompts, store=tmp_path / "rows.jsonl")
+    again = run(temperature=1.0, samples=1, prompts=prompts, store=tmp_path / "rows.jsonl", name="mine")
     assert sum(call[3] for call in calls) == 0
     assert without_drawn(again) == without_drawn(first)
     calls.clear()
-    for few, said in ((0, "3 of search"), (1, "2 of validation"), (2, "2 of test")):
-        parts = [part[:1] if i == few else part for i, part in enumerate(canvas)]
-        with pytest.raises(InputError, match=f"prompts must be at least {said}"):
+    for few, (part, count) in enumerate((("search", 3), ("validation", 2), ("test", 2))):
+        parts = [rows[:1] if i == few else rows for i, rows in enumerate(canvas)]
+        with pytest.raises(InputError, match=rf"prompts\.{part} must be .* with at least {count} rows, as many as"):
             run(prompts=Prompts(*parts), samples=1)
     assert not calls  # refused before anything is drawn
 
@@ -155,9 +155,9 @@ def test_an_undecided_race_says_so():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"eta": 1}, "eta must be at least 2"),
-        ({"finalists": 0}, "finalists must be at least 1"),
-        ({"final_samples": 1}, "final_samples must be at least 2"),
+        ({"eta": 1}, "eta must be a whole number from 2"),
+        ({"finalists": 0}, "finalists must be a whole number from 1"),
+        ({"final_samples": 1}, "final_samples must be a whole number from 2"),
         ({"grid": 0, "named": ()}, "grid must be at least 1 where no schedules are named"),
     ],
 )
