@@ -24,6 +24,7 @@ Params = Any
 """A pytree of arrays."""
 Context = Any
 """``None`` or a pytree whose leaves have a leading ``rows`` axis."""
+_SLICE = 2**22  # ids looked at together
 
 
 @runtime_checkable
@@ -101,15 +102,12 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
         ids = np.asarray(tokens)
     except ValueError:  # lists of different lengths
         ids = np.asarray(None)
-    whole = ids.dtype.kind in "iu"
-    # An int32 view of a larger id may be another token's: compare before any cast.
-    real = (ids >= 0) & (ids < denoiser.vocab_size) & (ids != denoiser.mask_id) if whole else np.zeros(1, bool)
-    if masks and whole:
-        real |= ids == denoiser.mask_id
-    if not whole:
-        require(False, argument, verbatim(f"{ids.dtype} of shape {ids.shape}"), "an array of token ids (whole numbers)")
-    if not real.all():
-        where = tuple(int(i) for i in np.argwhere(~real)[0])
+    if ids.dtype.kind not in "iu":
+        shape = verbatim(f"{ids.dtype} of shape {ids.shape}")
+        require(False, argument, shape, "an array of token ids (whole numbers)")
+    at = _first_wrong(ids, denoiser, masks)
+    if at is not None:
+        where = tuple(int(i) for i in np.unravel_index(at, ids.shape))
         wanted = f"token ids from 0 to {denoiser.vocab_size - 1}"
         if masks:
             wanted += f", or mask_id {denoiser.mask_id}"
@@ -117,7 +115,20 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
             wanted += f", without mask_id {denoiser.mask_id}"
         told = " (the mask's id)" if ids[where] == denoiser.mask_id else ""
         require(False, argument, verbatim(f"{ids[where]} at {where}{told}"), wanted)
-    return tokens.astype(jnp.int32) if isinstance(tokens, jax.Array) else ids.astype(np.int32)
+    return tokens.astype(jnp.int32) if isinstance(tokens, jax.Array) else ids.astype(np.int32, copy=False)
+
+
+def _first_wrong(ids: np.ndarray, denoiser: Denoiser, masks: bool) -> int | None:
+    """Where the first id that is no token's stands in the flat array; a slice at a time, since data may be large."""
+    flat = ids.reshape(-1)
+    for start in range(0, flat.size, _SLICE):
+        part = flat[start : start + _SLICE]
+        # An int32 view of a larger id may be another token's: compare before any cast.
+        wrong = (part < 0) | (part >= denoiser.vocab_size)
+        wrong = wrong & (part != denoiser.mask_id) if masks else wrong | (part == denoiser.mask_id)
+        if wrong.any():
+            return start + int(np.argmax(wrong))
+    return None
 
 
 class Initialisable(Denoiser, Protocol):

@@ -22,6 +22,10 @@ class NonFinite(ArithmeticError):
     """A step of training whose loss, gradient or update is not finite; the message says where the state was saved."""
 
 
+class Dead(NonFinite):
+    """A training whose gradient has become exactly zero though its loss has not: no step would change anything."""
+
+
 class Notice:
     """What :func:`listening` yields."""
 

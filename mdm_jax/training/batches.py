@@ -17,6 +17,6 @@ def draw(
         length: window length.
     """
     if train.ndim == 2:
-        return train[jax.random.randint(key, (rows,), 0, train.shape[0])]
-    offset = jax.random.randint(key, (rows, 1), 0, train.shape[0] - length + 1)
-    return train[offset + jnp.arange(length)[None, :]]
+        return train[jax.random.randint(key, (rows,), 0, train.shape[0], jnp.int32)]
+    offset = jax.random.randint(key, (rows, 1), 0, train.shape[0] - length + 1, jnp.int32)
+    return train[offset + jnp.arange(length, dtype=jnp.int32)[None, :]]

@@ -15,16 +15,18 @@ from jaxtyping import Array
 
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support import processes
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import write_bytes
+from mdm_jax.support.flags import usual
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import agreed, together
 from mdm_jax.support.progress import bar
-from mdm_jax.support.stops import Interrupted, NonFinite, listening
+from mdm_jax.support.stops import Dead, Interrupted, NonFinite, listening
 from mdm_jax.tasks import Task
-from mdm_jax.training import ways
+from mdm_jax.training import watch, ways
 from mdm_jax.training.catalogue import NEWEST
 from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.checks import check_mask, check_model, checked_data
 from mdm_jax.training.losses import nelbo
 from mdm_jax.training.reports import HeldOut, Reporter
 from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
@@ -79,11 +81,18 @@ def fit(
         are).
 
     Raises:
-        InputError: a task that does not fit the model, a directory that holds another run or is in use by another
+        InputError: a task that does not fit the model, ids that are no token's, a model that is not pure (dropout,
+            running statistics) or gives NaN for masks, a directory that holds another run or is in use by another
             process, a damaged checkpoint (the newest good one is named), checkpoints that have all lost their
             manifest, or a checkpoint or log that cannot be written (what is left is named).
         Interrupted: Ctrl-C or SIGTERM; the state is saved first.
         NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
+        Dead: the gradient has been exactly zero for several steps though the loss has not, as happens after a blow-up
+            (a kind of NonFinite); the state is saved first.
+
+    Warns:
+        RuntimeWarning: training ended at several times the loss of a uniform guess.
+        UserWarning: the model does not tell the mask from the last token.
     """
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
@@ -92,13 +101,15 @@ def fit(
     checkpoint_every = max(1, math.ceil(settings.steps / 10)) if checkpoint_every is None else checkpoint_every
     require(report_every >= 1, "report_every", report_every, "at least 1")
     require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "at least 1")
-    _check_task(denoiser, task)
+    train, validation = checked_data(denoiser, task)
     way = ways.choose(devices, mesh)
     ways.check(way, settings)
 
     config = configuration(task, denoiser, settings)
     place = None if directory is None else RunDirectory(Path(directory))
     with ExitStack() as stack:
+        stack.enter_context(usual())
+        check_model(denoiser, settings, params)
         checkpoints, state, log = None, None, []
         if place is not None:
             agreed(lambda: _occupy(place, config, stack))
@@ -110,13 +121,13 @@ def fit(
             else:
                 checkpoints.start_over(lambda: bool(place.read_log()))
             agreed(lambda: log.extend(place.cut_back(start or 0)))
+        reporter = Reporter(denoiser, validation, place, log)
         if state is None:
             state = way.initial(denoiser, settings, params)
-        training = _Training(
-            denoiser, settings, way, way.put(task.train), Reporter(denoiser, task, place, log), checkpoints
-        )
+            check_mask(denoiser, state, settings, reporter.measure(state).figure is not None)
+        training = _Training(denoiser, settings, way, way.put(train), reporter, checkpoints)
         state = _loop(training, state, report_every, checkpoint_every, progress)
-    seen = ways.fetch(state.tally)
+        seen = ways.fetch(state.tally)
     return Run(denoiser, way.released(state.average), place, settings, int(state.step), config["task"], seen)
 
 
@@ -157,7 +168,8 @@ def _loop(
     training: _Training, state: TrainState, report_every: int, checkpoint_every: int, progress: bool
 ) -> TrainState:
     denoiser, settings, checkpoints = training.denoiser, training.settings, training.checkpoints
-    done = int(state.step)
+    done, without, bits = int(state.step), 0, 0.0
+    begun = done
     with listening() as notice, bar(settings.steps, "train", "step", progress, start=done) as advance:
         while done < settings.steps:
             pauses = [done - done % every + every for every in (report_every, checkpoint_every)]
@@ -168,14 +180,18 @@ def _loop(
                 raise _not_finite(training, state, metrics, taken)
             figures, held_out = training.reporter.add(metrics, count), None
             last = done == settings.steps
+            without = watch.still(without, *(np.asarray(one[:count]) for one in (metrics.nelbo, metrics.gradient_norm)))
+            if watch.is_dead(without, last):
+                raise _dead(training, state, float(metrics.nelbo[count - 1]), without, done - begun)
             if done % report_every == 0 or last:
-                held_out = training.reporter.measure(state)
+                bits, held_out = training.reporter.mean_loss(), training.reporter.measure(state)
                 figures |= _reported(training, state, held_out)
             advance(count, **figures)
             stopping = processes.any_process(notice.is_set()) and not last
             if checkpoints is not None:
                 together(checkpoints.check)
-                due = done % checkpoint_every == 0 or last
+                # One that may be dead is no place to go on from.
+                due = (done % checkpoint_every == 0 and without == 0) or last
                 if due and held_out is None and not stopping:  # to tell the best by; who stops wants no waiting
                     held_out = training.reporter.measure(state)
                 if due or stopping:
@@ -187,6 +203,7 @@ def _loop(
         if notice.signal is not None:
             finished = "the last step was already done: the run is finished; what follows it was not begun."
             raise Interrupted(finished, notice.signal)
+    watch.tell_if_far(bits, denoiser.vocab_size)
     return state
 
 
@@ -208,18 +225,41 @@ def _not_finite(training: _Training, state: TrainState, metrics: Metrics, taken:
         f"loss is {loss}" if not finite[0] else f"gradient norm is {norm}" if not finite[1] else "update is not finite"
     )
     kept = "nothing was saved, since no directory was given"
+    tokens, masked, losses = _offending(training, state)
     if training.checkpoints is not None and training.place is not None:
         training.checkpoints.save(state)
         together(training.checkpoints.wait)
         path = training.place.non_finite(done + 1)
-        tokens, masked, losses = _offending(training, state)
         stream = io.BytesIO()
         np.savez(stream, step=done + 1, tokens=tokens, masked=masked, losses=losses)
         together(lambda: write_bytes(path, stream.getvalue()) if ways.is_writer() else None)
         kept = f"the state before it is saved in {training.place.path}, its batch in {path}"
-    return NonFinite(
-        f"step {done + 1} of {training.settings.steps} is not finite (its {what}): {kept}. "
-        "Start anew in another directory with a lower learning rate, a longer warmup or another seed."
+    advice = "Start anew in another directory with a lower learning rate, a longer warmup or another seed."
+    if done == 0:
+        bad = int(np.sum(~np.isfinite(losses)))
+        which = (
+            f"the loss of {bad} of its {len(losses)} rows is not finite" if bad else "the loss of every row is finite"
+        )
+        advice = f"No step came before it, so no learning rate is to blame but the model as it starts: {which}."
+    return NonFinite(f"step {done + 1} of {training.settings.steps} is not finite (its {what}): {kept}. {advice}")
+
+
+def _dead(training: _Training, state: TrainState, loss: float, without: int, taken: int) -> Dead:
+    """What to raise of a network without a gradient; its state is saved if it lived when this process began.
+
+    Never at the last step: a run that is at its end would be taken for finished.
+    """
+    done, steps = int(state.step), training.settings.steps
+    what = watch.obituary(done, steps, without, loss, training.denoiser.vocab_size)
+    kept = "nothing was saved, since no directory was given"
+    if training.checkpoints is not None and training.place is not None:
+        if done < steps and without < taken:
+            training.checkpoints.save(state)
+            together(training.checkpoints.wait)
+        kept = f"of the checkpoints {training.checkpoints.left()}"
+    return Dead(
+        f"{what}, so no more steps would change anything; {kept}. "
+        "Start anew in another directory with a lower learning rate, a longer warmup or other initial parameters."
     )
 
 
@@ -234,21 +274,6 @@ def _offending(training: _Training, state: TrainState) -> tuple[np.ndarray, np.n
         return tokens, corrupted.masked, losses
 
     return ways.fetch(batch(state, training.train))
-
-
-def _check_task(denoiser: Denoiser, task: Task) -> None:
-    """Refuse a task that does not fit the model, or arrays that do not fit the task."""
-    fits = denoiser.vocab_size == task.vocab_size
-    require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
-    length, shape = task.length, verbatim(f"shape {task.train.shape}")
-    if task.train.ndim == 1:
-        require(len(task.train) >= length, "task.train", shape, f"a stream of at least {length} tokens")
-    else:
-        rows = task.train.ndim == 2 and task.train.shape[1] == length and len(task.train) > 0
-        require(rows, "task.train", shape, f"a stream, or of shape [examples, {length}]")
-    shape = verbatim(f"shape {task.validation.shape}")
-    enough = task.validation.ndim == 2 and len(task.validation) >= 2 and task.validation.shape[1] == length
-    require(enough, "task.validation", shape, f"of shape [rows, {length}] with at least 2 rows")
 
 
 def _how_to_go_on(place: RunDirectory | None, done: int, steps: int) -> str:

@@ -1,12 +1,14 @@
 """The training objective, per example."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, logits
+from mdm_jax.support.keys import threefry
 from mdm_jax.training.corruption import Corrupted, mask_counts
 
 ROWS = 32
@@ -30,7 +32,13 @@ def masked_cross_entropy(
         corrupted_tokens: what the model sees.
         masked: where to predict.
         context: passed to the denoiser.
+
+    Raises:
+        InputError: ids that are no token's, or (corrupted) neither a token's nor the mask's; seen outside of ``jit``
+            only, where an id beyond the vocabulary costs what the denoiser's logits happen to add up to.
     """
+    tokens = checked_tokens(denoiser, tokens)
+    corrupted_tokens = checked_tokens(denoiser, corrupted_tokens, "corrupted_tokens", masks=True)
     scores = logits(denoiser, params, corrupted_tokens, context)
     # A gather's gradient is a scatter; a comparison with the vocabulary fuses on every backend.
     hit = tokens[:, :, None] == jnp.arange(denoiser.vocab_size, dtype=tokens.dtype)[None, None, :]
@@ -47,17 +55,25 @@ def nelbo(
 ) -> Float[Array, " rows"]:
     """Unbiased one-sample estimate of each row's NELBO, nats per sequence: float32[rows].
 
+    Raises ``InputError`` as :func:`masked_cross_entropy`.
     Source: MDLM (2406.07524), MD4 (2406.04329); arXiv 2509.13866, C.2.
     """
     entropy = masked_cross_entropy(denoiser, params, tokens, corrupted.tokens, corrupted.masked, context)
     return corrupted.weight * jnp.sum(entropy, axis=-1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def stratified_nelbo(
-    denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], key: PRNGKeyArray
+    denoiser: Denoiser, params: Params, tokens: Int[Any, "rows length"], key: PRNGKeyArray
 ) -> Float[Array, " rows"]:
-    """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows]."""
+    """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows].
+
+    Raises ``InputError`` for ids that are no token's (outside of ``jit``), and for what is no key.
+    """
+    return _stratified_nelbo(denoiser, params, checked_tokens(denoiser, tokens), threefry(key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _stratified_nelbo(denoiser: Denoiser, params: Params, tokens: Array, key: PRNGKeyArray) -> Array:
     rows = tokens.shape[0]
     corrupted = mask_counts(key, tokens, denoiser.mask_id)
 

@@ -22,6 +22,7 @@ def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransform
 
     def rate(peak: float) -> optax.Schedule:
         def at(count: Any) -> Any:
+            count = jnp.asarray(count, jnp.float32)
             rise = (count + 1) / max(1, warm)
             fall = (settings.steps - count) / max(1, settings.steps - warm)
             return peak * jnp.clip(jnp.minimum(rise, fall), 0.0, 1.0)

@@ -6,13 +6,14 @@ import math
 import time
 from typing import Any
 
-import jax
 import numpy as np
+from jaxtyping import Int32
 
 from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.files import append_text
+from mdm_jax.support.keys import key_of
 from mdm_jax.support.processes import together
-from mdm_jax.tasks import Task
+from mdm_jax.support.statistics import standard_error
 from mdm_jax.training import tally, ways
 from mdm_jax.training.losses import stratified_nelbo
 from mdm_jax.training.runs import RunDirectory, identity
@@ -43,15 +44,21 @@ class Reporter:
 
     Args:
         denoiser: the model.
-        task: gives the held-out sequences.
+        validation: held-out sequences.
         place: the run's directory, or ``None``.
         log: its lines so far.
     """
 
-    def __init__(self, denoiser: Denoiser, task: Task, place: RunDirectory | None, log: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        validation: Int32[np.ndarray, "rows length"],
+        place: RunDirectory | None,
+        log: list[dict[str, Any]],
+    ) -> None:
         self.place = place
         self._denoiser = denoiser
-        self._rows = np.asarray(task.validation[:HELD_OUT_ROWS], np.int32)
+        self._rows = validation[:HELD_OUT_ROWS]
         self._seconds = float(log[-1].get("seconds", 0.0)) if log else 0.0
         self._since = time.perf_counter()
         self._measuring = 0.0  # seconds since then that were spent on measuring
@@ -63,13 +70,17 @@ class Reporter:
         self._losses.append(np.asarray(metrics.nelbo[:count], dtype=np.float64) / np.log(2))
         return {"loss": f"{self._losses[-1].mean():.2f}", **self._shown}
 
+    def mean_loss(self) -> float:
+        """Of the steps since the last report, bits per token."""
+        return float(np.concatenate(self._losses).mean())
+
     def measure(self, state: TrainState) -> HeldOut:
         """Score the held-out sequences."""
         start = time.perf_counter()
-        nelbo = ways.fetch(stratified_nelbo(self._denoiser, state.average, self._rows, jax.random.key(0)))
+        nelbo = ways.fetch(stratified_nelbo(self._denoiser, state.average, self._rows, key_of(0)))
         bits = nelbo.astype(np.float64) / (np.log(2) * self._rows.shape[1])
         self._measuring += time.perf_counter() - start
-        return HeldOut(float(bits.mean()), float(bits.std(ddof=1) / np.sqrt(len(bits))))
+        return HeldOut(float(bits.mean()), standard_error(bits))
 
     def report(self, state: TrainState, held_out: HeldOut, tokens_per_step: int) -> dict[str, str]:
         """Write a line of the log and the profile so far; returns the figures to show behind the bar.
@@ -84,7 +95,7 @@ class Reporter:
         line = {
             "step": int(state.step),
             "seconds": round(self._seconds, 3),
-            "train_bits_per_token": float(losses.mean()),
+            "train_bits_per_token": self.mean_loss(),
             "held_out_bits_per_token": held_out.mean,
             "held_out_standard_error": held_out.standard_error,
             "tokens_per_second": round(speed, 1),

@@ -9,7 +9,9 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
+from mdm_jax.models.parameters import joined, parted
 from mdm_jax.support.errors import require
+from mdm_jax.support.keys import key_of
 from mdm_jax.training import batches, tally
 from mdm_jax.training.corruption import Corrupted, mask_counts
 from mdm_jax.training.losses import nelbo
@@ -28,7 +30,7 @@ class TrainState:
 
     Attributes:
         step: int32[], steps done.
-        params: the parameters that are trained.
+        params: the model's arrays: its parameters, and what is held beside them (:mod:`mdm_jax.models.parameters`).
         average: their exponential moving average, which is evaluated and sampled.
         optimizer: the state of the optimiser.
         tally: losses by number of revealed tokens: the profile that training measures as it goes.
@@ -62,14 +64,14 @@ def initial_state(denoiser: Denoiser, settings: Settings, params: Params = None)
         params: initial parameters, for a denoiser that cannot make its own (NNX modules, plain functions).
 
     Raises:
-        InputError: no ``params`` and a denoiser without ``init``.
+        InputError: no ``params`` and a denoiser without ``init``; or ``params`` of which nothing can be trained.
     """
     if params is None:
         able = hasattr(denoiser, "init")
         require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
-        params = cast(Initialisable, denoiser).init(jax.random.key(settings.seed), settings.length)
+        params = cast(Initialisable, denoiser).init(key_of(settings.seed), settings.length)
     average = jax.tree.map(jnp.copy, params)
-    optimizer = optimizer_of(settings, denoiser.vocab_size).init(params)
+    optimizer = optimizer_of(settings, denoiser.vocab_size).init(parted(denoiser, params)[0])
     return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer, tally.empty(settings.length))
 
 
@@ -87,7 +89,7 @@ def batch_of(
         step: steps done before it.
         train: as in :func:`train_step`.
     """
-    data_key, mask_key = jax.random.split(jax.random.fold_in(jax.random.key(settings.seed), step))
+    data_key, mask_key = jax.random.split(jax.random.fold_in(key_of(settings.seed), step))
     tokens = batches.draw(data_key, train, settings.batch, settings.length)
     return tokens, mask_counts(mask_key, tokens, denoiser.mask_id)
 
@@ -114,11 +116,16 @@ def train_step(
     revealed = settings.length - jnp.sum(corrupted.masked, axis=-1)
     value, losses, gradient = _gradient(denoiser, settings, state.params, rows, *rows.mine((tokens, corrupted)))
     value, gradient = rows.mean((value, gradient))
-    updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    # The average forgets the first steps faster than its final decay would.
-    decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
-    average = optax.incremental_update(params, state.average, step_size=1 - decay)
+    trained, held = parted(denoiser, state.params)
+    # Optax mixes types; what becomes of the parameters is in their own.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, trained)
+        moved = optax.apply_updates(trained, updates)
+        # The average forgets the first steps faster than its final decay would.
+        steps = state.step.astype(jnp.float32)
+        decay = jnp.minimum(settings.average, (1 + steps) / (10 + steps))
+        average = optax.incremental_update(moved, parted(denoiser, state.average)[0], step_size=1 - decay)
+    params, average = joined(moved, held), joined(average, held)
     # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
     tallied = tally.add(state.tally, revealed, rows.every(losses), settings.steps)
     metrics = Metrics(value, optax.tree.norm(gradient))
@@ -131,27 +138,29 @@ def _gradient(
     denoiser: Denoiser, settings: Settings, params: Params, rows: Rows, tokens: Array, corrupted: Corrupted
 ) -> tuple[Array, Array, Params]:
     """Mean loss, each row's loss, and the gradient of the mean, in nats per token."""
+    trained, held = parted(denoiser, params)
 
-    def objective(params: Params, tokens: Array, corrupted: Corrupted) -> tuple[Array, Array]:
-        losses = nelbo(denoiser, rows.used(cast_params(params, settings.compute)), tokens, corrupted) / settings.length
+    def objective(trained: Params, tokens: Array, corrupted: Corrupted) -> tuple[Array, Array]:
+        whole = rows.used(cast_params(joined(trained, held), settings.compute))
+        losses = nelbo(denoiser, whole, tokens, corrupted) / settings.length
         return jnp.mean(losses), losses
 
     slope = jax.value_and_grad(objective, has_aux=True)
     parts = settings.accumulate
     if parts == 1:
-        (value, losses), gradient = slope(params, tokens, corrupted)
+        (value, losses), gradient = slope(trained, tokens, corrupted)
         return value, losses, gradient
 
     # Every so-manieth row makes a part, so that rows which lie on one device stay there.
-    def parted(leaf: Array) -> Array:
+    def in_parts(leaf: Array) -> Array:
         return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 
     def add(total: tuple[Array, Params], part: tuple[Array, Corrupted]) -> tuple[tuple[Array, Params], Array]:
-        (value, losses), gradient = slope(params, *rows.again(part))
+        (value, losses), gradient = slope(trained, *rows.again(part))
         return jax.tree.map(lambda whole, one: whole + one / parts, total, (value, gradient)), losses
 
-    zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params))
-    (value, gradient), losses = jax.lax.scan(add, zero, jax.tree.map(parted, (tokens, corrupted)))
+    zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained))
+    (value, gradient), losses = jax.lax.scan(add, zero, jax.tree.map(in_parts, (tokens, corrupted)))
     return value, jnp.moveaxis(losses, 0, 1).reshape(-1), gradient
 
 

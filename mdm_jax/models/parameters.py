@@ -1,0 +1,60 @@
+"""What of a model's arrays is trained: parameters, told apart from whatever else the model was given.
+
+Running statistics, constants, whole numbers and PRNG keys belong to ``params`` too, since a denoiser gets all its
+arrays there, but no gradient, no decay and no average may move them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.errors import InputError, require, verbatim
+
+
+def parted(denoiser: Denoiser, params: Params) -> tuple[Params, Params]:
+    """``params`` as what is trained and what is held, each with ``None`` in the places of the other's leaves.
+
+    Trained are the floating-point leaves that the denoiser counts as parameters: of a Linen module those of the
+    collection "params", of an NNX module those of ``nnx.Param``, else all of them.
+
+    Args:
+        denoiser: the model; a wrapper trains what the wrapped one does.
+        params: arrays or their shapes.
+
+    Raises:
+        InputError: a leaf is complex or no array, or nothing would be trained.
+    """
+    told = _trains(denoiser)
+    counted = jax.tree.map(lambda _: True, params) if told is None else told(params)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), count in zip(leaves, jax.tree.leaves(counted), strict=True):
+        kind = _kind(leaf)
+        where = jax.tree_util.keystr(path, simple=True, separator="/") or "its root"
+        if kind is None or (count and jnp.issubdtype(kind, jnp.complexfloating)):
+            what = verbatim(f"{type(leaf).__name__ if kind is None else kind} at {where}")
+            require(False, "params", what, "a tree of arrays of real numbers (complex ones as two: real and imaginary)")
+    chosen = jax.tree.map(lambda leaf, count: count and jnp.issubdtype(_kind(leaf), jnp.floating), params, counted)
+    if not any(jax.tree.leaves(chosen)):
+        raise InputError(f"params must hold something to train; got {len(leaves)} arrays, none of them a parameter.")
+    trained = jax.tree.map(lambda leaf, choice: leaf if choice else None, params, chosen)
+    return trained, jax.tree.map(lambda leaf, choice: None if choice else leaf, params, chosen)
+
+
+def joined(trained: Params, held: Params) -> Params:
+    """The one tree of which :func:`parted` made two."""
+    return jax.tree.map(lambda one, two: two if one is None else one, trained, held, is_leaf=lambda leaf: leaf is None)
+
+
+def _trains(denoiser: Any) -> Callable[[Params], Any] | None:
+    """The method that says which leaves are parameters, of the innermost denoiser; ``None`` if it has none."""
+    while not hasattr(denoiser, "trains") and hasattr(denoiser, "denoiser"):
+        denoiser = denoiser.denoiser
+    return getattr(denoiser, "trains", None)
+
+
+def _kind(leaf: Any) -> Any:
+    """The type of an array or of a plain number; ``None`` of anything else."""
+    return jnp.result_type(leaf) if isinstance(leaf, bool | int | float | complex) else getattr(leaf, "dtype", None)

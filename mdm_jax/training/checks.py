@@ -1,0 +1,86 @@
+"""What is seen before the first step: data that do not fit the task, a model that cannot be trained on it."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, logits
+from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
+from mdm_jax.models.transformer import Transformer
+from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.tasks import Task
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.step import TrainState, initial_state
+
+
+def checked_data(denoiser: Denoiser, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """``task.train`` and ``task.validation``, int32, every id of them seen to be a token's.
+
+    Raises:
+        InputError: a task that does not fit the model, or arrays that do not fit the task.
+    """
+    fits = denoiser.vocab_size == task.vocab_size
+    require(fits, "denoiser.vocab_size", denoiser.vocab_size, f"the task's vocab_size {task.vocab_size}")
+    train = np.asarray(checked_tokens(denoiser, task.train, "task.train"))
+    validation = np.asarray(checked_tokens(denoiser, task.validation, "task.validation"))
+    length, shape = task.length, verbatim(f"shape {train.shape}")
+    if train.ndim == 1:
+        require(len(train) >= length, "task.train", shape, f"a stream of at least {length} tokens")
+    else:
+        rows = train.ndim == 2 and train.shape[1] == length and len(train) > 0
+        require(rows, "task.train", shape, f"a stream, or of shape [examples, {length}]")
+    require(len(train) < 2**31, "task.train", shape, "shorter than 2^31: its places are counted in int32")
+    shape = verbatim(f"shape {validation.shape}")
+    enough = validation.ndim == 2 and len(validation) >= 2 and validation.shape[1] == length
+    require(enough, "task.validation", shape, f"of shape [rows, {length}] with at least 2 rows")
+    return train, validation
+
+
+def check_model(denoiser: Denoiser, settings: Settings, params: Params | None) -> None:
+    """Refuse a model that cannot be trained on sequences of ``settings.length``, without running it.
+
+    Raises:
+        InputError: one too short, one that draws random numbers or changes itself when it is called, parameters of
+            which nothing can be trained, logits of another width.
+    """
+    model = getattr(_innermost(denoiser), "module", None)
+    if isinstance(model, Transformer) and model.length < settings.length:
+        raise InputError(
+            f"the model takes sequences of at most {model.length} tokens, and the task's have {settings.length}: make "
+            f"it with models.transformer(..., length={settings.length})."
+        )
+    shapes = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params).params
+    tokens = jax.ShapeDtypeStruct((settings.batch, settings.length), jnp.int32)
+    jax.eval_shape(functools.partial(logits, denoiser), shapes, tokens)
+
+
+def check_mask(denoiser: Denoiser, state: TrainState, settings: Settings, finite: bool) -> None:
+    """Ask the model, before its first step, what it makes of the mask.
+
+    Args:
+        denoiser: the model.
+        state: the first.
+        settings: how it would be trained.
+        finite: whether the held-out figure of ``state`` is.
+
+    Raises:
+        InputError: it is not, and masks give NaN.
+    """
+    if not finite:
+        trouble = nan_for_masks(denoiser, state.params, settings.length)
+        if trouble is not None:
+            raise InputError(f"there is nothing to train yet: {trouble}")
+    elif not isinstance(getattr(_innermost(denoiser), "module", None), Transformer):
+        trouble = mask_taken_for_a_token(denoiser, state.params, settings.length)
+        if trouble is not None:
+            warnings.warn(trouble, stacklevel=3)
+
+
+def _innermost(denoiser: Denoiser) -> Denoiser:
+    """What a wrapper wraps."""
+    while hasattr(denoiser, "denoiser"):
+        denoiser = denoiser.denoiser  # pyright: ignore[reportAttributeAccessIssue]
+    return denoiser
