@@ -1,5 +1,7 @@
 """The optimiser that settings describe: Muon for the matrices between hidden layers and Adam for the rest, or AdamW."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -42,7 +44,27 @@ def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransform
             adam_b2=0.95,
             muon_weight_dimension_numbers=lambda params: _muon_dimensions(params, vocab_size),
         )
-    return optax.chain(optax.clip_by_global_norm(settings.clip), chosen)
+    return _as_usual(optax.chain(optax.clip_by_global_norm(settings.clip), chosen))
+
+
+def _as_usual(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same in the types that JAX has by default: Optax mixes them, and would keep some of its state in float64."""
+
+    @contextmanager
+    def types(params: Params) -> Iterator[None]:
+        double = any(jnp.dtype(leaf.dtype).itemsize == 8 for leaf in jax.tree.leaves(params))
+        with jax.numpy_dtype_promotion("standard"), nullcontext() if double else jax.enable_x64(False):
+            yield
+
+    def init(params: Params) -> Any:
+        with types(params):
+            return inner.init(params)
+
+    def update(updates: Any, state: Any, params: Params | None = None) -> tuple[Any, Any]:
+        with types(params):
+            return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _matrices(params: Params) -> Any:

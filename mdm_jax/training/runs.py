@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import jax
 
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import write_json
+from mdm_jax.support.flags import usual
+from mdm_jax.support.text import shortened
 from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
@@ -23,6 +27,8 @@ from mdm_jax.training.directory import FORMAT, RunDirectory, identity
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import initial_state
 from mdm_jax.training.tally import Tally
+
+_OF_THE_TASK = ("length", "vocab_size")
 
 
 def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[str, Any]:
@@ -64,17 +70,35 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
     present = directory.read_config()
     # Settings that did not exist when the run began are what they are by default.
     present = {**present, "settings": {**dataclasses.asdict(Settings()), **present["settings"]}}
-    for part in ("task", "model", "settings"):
-        ours, theirs = config[part], present.get(part)
-        if ours == theirs:
-            continue
-        detail = part
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            name = next(k for k in (*ours, *theirs) if ours.get(k) != theirs.get(k))
-            detail = f"{part} {name} = {_brief(theirs.get(name))}, not {_brief(ours.get(name))}"
-        raise InputError(
-            f"{directory.path} holds a run with another {detail}; name another directory, or use the same settings."
-        )
+    # What follows from the task is told last: whoever gives other steps and no task is not to hear of lengths.
+    order = (("settings", _OF_THE_TASK), ("model", _OF_THE_TASK), ("task", ()), ("settings", ()), ("model", ()))
+    for part, but in order:
+        difference = _difference(part, config[part], present.get(part), but)
+        if difference is not None:
+            raise InputError(
+                f"{directory.path} holds a run with another {difference}; name another directory, or use the same "
+                "settings."
+            )
+
+
+def _difference(part: str, ours: Any, theirs: Any, but: Sequence[str]) -> str | None:
+    """What differs in a part of the configuration of two runs, some names left out; ``None`` if nothing does."""
+    if ours == theirs:
+        return None
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return part
+    names = [name for name in dict.fromkeys((*ours, *theirs)) if name not in but and ours.get(name) != theirs.get(name)]
+    if not names:
+        return None
+    if part == "task" and names == ["spec"] and _same_kind_of_file(ours["spec"], theirs["spec"]):
+        return None  # one file has many names; what is in it has one digest
+    told = (f"{name} = {_brief(theirs.get(name))}, not {_brief(ours.get(name))}" for name in names)
+    return f"{part} {'; '.join(told)}"
+
+
+def _same_kind_of_file(one: Any, other: Any) -> bool:
+    kinds = [str(spec).partition(":")[0] for spec in (one, other) if ":" in str(spec)]
+    return len(kinds) == 2 and kinds[0] == kinds[1] and kinds[0] in ("text", "npy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +148,7 @@ class Run:
             InputError: none there, or one of another run, or of this one before it was trained further.
         """
         path = self.place.profile
-        again = f"measure it with: mdm-jax profile {self.place.path}"
+        again = f"measure it with: {command('profile', self.place.path)}"
         if not path.exists():
             raise InputError(f"{self.place.path} has no profile yet; {again}")
         profile = profiles.load(path)
@@ -191,10 +215,10 @@ def load(
         if config.get("model") is None:
             raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
         denoiser = models.from_description(config["model"])
-    like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
-    with place.open_checkpoints() as checkpoints:
+    with usual(), place.open_checkpoints() as checkpoints:
+        like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
         if checkpoints.latest() is None:
-            raise InputError(f"{directory} has no checkpoint yet; train it with: mdm-jax train {directory}")
+            raise InputError(f"{directory} has no checkpoint yet; train it with: {command('train', directory)}")
         step = checkpoints.choose(checkpoint)
         assert step is not None  # there is one
         average = checkpoints.restore_average(like.average, step)
@@ -209,5 +233,4 @@ def _version(package: str) -> str | None:
 
 
 def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(json.dumps(value, ensure_ascii=False), 60)

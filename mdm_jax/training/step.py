@@ -117,14 +117,12 @@ def train_step(
     value, losses, gradient = _gradient(denoiser, settings, state.params, rows, *rows.mine((tokens, corrupted)))
     value, gradient = rows.mean((value, gradient))
     trained, held = parted(denoiser, state.params)
-    # Optax mixes types; what becomes of the parameters is in their own.
-    with jax.numpy_dtype_promotion("standard"):
-        updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, trained)
-        moved = optax.apply_updates(trained, updates)
-        # The average forgets the first steps faster than its final decay would.
-        steps = state.step.astype(jnp.float32)
-        decay = jnp.minimum(settings.average, (1 + steps) / (10 + steps))
-        average = optax.incremental_update(moved, parted(denoiser, state.average)[0], step_size=1 - decay)
+    updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, trained)
+    moved = optax.apply_updates(trained, updates)
+    # The average forgets the first steps faster than its final decay would.
+    steps = state.step.astype(jnp.float32)
+    decay = jnp.minimum(settings.average, (1 + steps) / (10 + steps))
+    average = optax.incremental_update(moved, parted(denoiser, state.average)[0], step_size=1 - decay)
     params, average = joined(moved, held), joined(average, held)
     # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
     tallied = tally.add(state.tally, revealed, rows.every(losses), settings.steps)
