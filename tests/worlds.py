@@ -41,8 +41,8 @@ def _lookup(length: int, vocab_size: int, seed: int) -> tuple[np.ndarray, np.nda
 def lookup_logits(params, tokens):
     """Logits of a table of partial states; ``params`` is the table, the code of a state its base-(V+1) number."""
     length, vocab_size = params.shape[1:]
-    powers = (vocab_size + 1) ** jnp.arange(length - 1, -1, -1)
-    return params[jnp.sum(tokens * powers[None, :], axis=-1)]
+    powers = (vocab_size + 1) ** jnp.arange(length - 1, -1, -1, dtype=jnp.int32)
+    return params[jnp.sum(tokens * powers[None, :], axis=-1, dtype=jnp.int32)]
 
 
 def exact_world(length: int = 3, vocab_size: int = 3, seed: int = 0):
@@ -54,7 +54,7 @@ def exact_world(length: int = 3, vocab_size: int = 3, seed: int = 0):
 def wrong_world(length: int = 3, vocab_size: int = 3, seed: int = 0):
     """``(denoiser, params)`` with random conditionals that belong to no joint law."""
     shape = ((vocab_size + 1) ** length, length, vocab_size)
-    params = jax.random.normal(jax.random.key(seed), shape)
+    params = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), shape, jnp.float32)  # under any flag
     return models.from_function(lookup_logits, vocab_size), params
 
 

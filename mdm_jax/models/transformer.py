@@ -5,15 +5,13 @@ at zero, and a depthwise mixing of neighbouring positions in front of every atte
 a shallow model see local patterns at once. No time input: an MDM's optimal prediction does not depend on it.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.adapters import LinenDenoiser, from_linen
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require, require_number, require_whole
 
 _ZEROS = nn.initializers.zeros
 _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -174,14 +172,19 @@ def transformer(
     given one.
     """
     # Before anything is made: a number in an edited file must not take all memory, nor trace for hours.
-    sizes = (("vocab_size", vocab_size, 2**31 - 2), ("length", length, 2**31 - 1))
-    limits = (*sizes, ("width", width, 2**20), ("depth", depth, 2**12))
-    for name, value, most in limits:
-        require(value <= most, name, value, f"at most {most}")
-    for name, value, least in (("length", length, 2), ("depth", depth, 1), ("heads", heads, 1), ("reach", reach, 0)):
-        require(value >= least, name, value, f"at least {least}")
+    sizes = (("vocab_size", vocab_size, 2, 2**31 - 2), ("length", length, 2, 2**31 - 1), ("width", width, 1, 2**20))
+    for name, value, least, most in (
+        *sizes,
+        ("depth", depth, 1, 2**12),
+        ("heads", heads, 1, 2**20),
+        ("reach", reach, 0, 2**20),
+    ):
+        require_whole(name, value, least, most)
+    for name, value in (("rotary_base", rotary_base), ("embedding_scale", embedding_scale)):
+        require_number(name, value, 1e-30, 1e30, "a positive number, from 1e-30 to 1e30")
     require(width >= 2 * heads and width % (2 * heads) == 0, "width", width, f"a multiple of 2 * heads = {2 * heads}")
-    require(math.isfinite(expansion) and round(expansion * width) >= 1, "expansion", expansion, "positive and finite")
+    require_number("expansion", expansion, 0, 2**20, "positive and finite")
+    require(round(expansion * width) >= 1, "expansion", expansion, "positive and finite")
     # One model, one description: 4.0 is 4.
     expansion = int(expansion) if expansion == int(expansion) else expansion
     module = Transformer(vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale)
@@ -193,8 +196,9 @@ def rotate(
 ) -> Float[Array, "rows length heads features"]:
     """Rotary position embedding (arXiv 2104.09864) in half-split form, wavelengths from 2 pi to 2 pi ``base``."""
     length, half = inputs.shape[1], inputs.shape[-1] // 2
-    frequencies = base ** (-jnp.arange(half) / half)
-    angles = (jnp.arange(length)[:, None] * frequencies[None, :])[None, :, None, :]
+    # float32 by name: no promotion of whole numbers, and the same angles under jax_enable_x64.
+    frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = (jnp.arange(length, dtype=jnp.float32)[:, None] * frequencies[None, :])[None, :, None, :]
     first, second = inputs[..., :half], inputs[..., half:]
     cosine, sine = jnp.cos(angles).astype(inputs.dtype), jnp.sin(angles).astype(inputs.dtype)
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_logits
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_logits, checked_tokens
+from mdm_jax.support.errors import is_number, require, require_whole, verbatim
+
+STRONGEST = 1e30
+"""The largest size of a guidance weight: what float32 takes for infinity, or would exceed it times a logit, is none."""
 
 Tokens = Int[Array, "rows length"]
 Hidden = Float[Array, "rows length d"]
@@ -28,6 +32,9 @@ class Wrapper:
     """A denoiser that does what the wrapped one does; each kind changes one thing."""
 
     denoiser: Denoiser
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.denoiser, Denoiser), "denoiser", self.denoiser, "a denoiser (a run's is run.denoiser)")
 
     @property
     def vocab_size(self) -> int:
@@ -45,7 +52,8 @@ class Wrapper:
         return self.denoiser.encode(params, tokens, context)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
-        return self.denoiser.readout(params, hidden)
+        """The wrapped denoiser's logits, in float32 as the contract has it, whatever its parameters are kept in."""
+        return self.denoiser.readout(params, hidden).astype(jnp.float32)
 
 
 class Guidance(NamedTuple):
@@ -70,28 +78,46 @@ def guidance(
     Args:
         canvas: int32[length] or int32[rows, length]: what is given, the mask elsewhere, as a sampler takes it.
         denoiser: its ``mask_id`` counts; that number itself will do.
-        weight: float[] or float[rows], of any sign; see :func:`guided`.
+        weight: float[] or float[rows], of any sign, up to 1e30 in size; see :func:`guided`.
         context: the wrapped denoiser's own context, leading axis ``rows``.
         rows: number of sequences; may be left out where another argument has rows, or where there is one.
 
     Raises:
         InputError: a canvas that is no array of ids, weights that are not finite, inconsistent row counts.
     """
-    canvas, weight = (x if isinstance(x, jax.Array) else np.asarray(x) for x in (canvas, weight))
+    canvas, weight = (x if isinstance(x, jax.Array) else host_array(x) for x in (canvas, weight))
     good = canvas.ndim in (1, 2) and canvas.dtype.kind in "iu"
     shown = verbatim(f"{canvas.dtype}, shape {canvas.shape}")
     require(good, "canvas", shown, "token ids of shape [length] or [rows, length]")
-    good = weight.ndim <= 1 and (isinstance(weight, jax.Array) or bool(np.all(np.isfinite(weight))))
-    require(good, "weight", weight, "finite numbers of shape [] or [rows]")
+    good = weight.ndim <= 1 and (weight.dtype.kind in "iuf" or jnp.issubdtype(weight.dtype, jnp.floating))
+    if good and not isinstance(weight, jax.core.Tracer):
+        good = bool(np.all(np.abs(np.asarray(weight, np.float64)) <= STRONGEST))
+    require(good, "weight", weight, "finite numbers of shape [] or [rows], up to 1e30 in size")
+    if rows is not None:
+        require_whole("rows", rows, 1, 2**31 - 1)
     leaves = [jnp.shape(leaf) for leaf in jax.tree.leaves(context)]
     require(all(leaves), "context", verbatim(f"leaves of shapes {leaves}"), "of leaves with a leading axis of rows")
     asked = [count for shape in ((rows,), canvas.shape[:-1], weight.shape, *leaves) for count in shape[:1]]
     known = {count for count in asked if count is not None} or {1}
     require(len(known) == 1, "rows", sorted(known), "the same in rows, canvas, weight and context")
     rows = known.pop()
-    given = jnp.asarray(canvas) != (denoiser.mask_id if isinstance(denoiser, Denoiser) else denoiser)
+    if isinstance(denoiser, Denoiser):
+        checked_tokens(denoiser, canvas, "canvas", masks=True)
+        mask_id = denoiser.mask_id
+    else:
+        mask_id = require_whole("denoiser", denoiser, 0, 2**31 - 1)
+    # Compared before any cast: of 2^32 + mask_id, int32 would make a mask.
+    given = jnp.asarray(canvas != mask_id)
     given = jnp.broadcast_to(given.reshape(-1, canvas.shape[-1]), (rows, canvas.shape[-1]))
     return Guidance(given, jnp.broadcast_to(jnp.asarray(weight, jnp.float32), (rows,)), context)
+
+
+def host_array(values: Any) -> np.ndarray:
+    """As NumPy has it; rows of different lengths make no array, which the caller then refuses by its type."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(None)
 
 
 class Guided(Wrapper):
@@ -121,7 +147,7 @@ class Guided(Wrapper):
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         width = (hidden.shape[-1] - 2) // 2
         halves = jnp.stack([hidden[..., :width], hidden[..., width:-2]])
-        conditional, unconditional = self.denoiser.readout(params, halves)
+        conditional, unconditional = super().readout(params, halves)
         weight = jnp.sum(hidden[..., -2:].astype(jnp.float32), axis=-1, keepdims=True)
         without = unconditional == -jnp.inf
         # The difference of two logits whose probabilities are equal.
@@ -172,7 +198,7 @@ class Ruled(Wrapper):
     setting: Any
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
-        return self.rule(self.denoiser.readout(params, hidden), self.setting)
+        return self.rule(super().readout(params, hidden), self.setting)
 
 
 def banned(denoiser: Denoiser, ids: Sequence[int]) -> Ruled:
@@ -181,12 +207,12 @@ def banned(denoiser: Denoiser, ids: Sequence[int]) -> Ruled:
     Raises:
         InputError: an id outside ``0 .. vocab_size - 1``, or no token left to predict.
     """
-    size = denoiser.vocab_size
-    for token in ids:
-        require(0 <= token < size, "ids", token, f"token ids from 0 to {size - 1}")
-    left = set(range(size)) - {denoiser.mask_id} - set(ids)
+    size = Wrapper(denoiser).vocab_size
+    require(np.iterable(ids), "ids", ids, "a sequence of token ids")
+    out = {require_whole("ids", token, 0, size - 1) for token in ids}
+    left = set(range(size)) - {denoiser.mask_id} - out
     require(bool(left), "ids", ids, "fewer than all tokens that the denoiser predicts")
-    return Ruled(denoiser, _without, tuple(sorted({int(token) for token in ids})))
+    return Ruled(denoiser, _without, tuple(sorted(out)))
 
 
 def _without(logits: Array, ids: tuple[int, ...]) -> Array:
@@ -205,7 +231,7 @@ def tempered(denoiser: Denoiser, temperature: float | int) -> Ruled:
     Raises:
         InputError: a temperature that is neither 0 nor from 1e-6 to 1e6 (beyond, float32 logits overflow).
     """
-    good = temperature == 0 or 1e-6 <= temperature <= 1e6
+    good = is_number(temperature) and (temperature == 0 or 1e-6 <= temperature <= 1e6)
     require(good, "temperature", temperature, "0 (the argmax) or from 1e-6 to 1e6")
     return Ruled(denoiser, _over, float(temperature))
 
@@ -213,8 +239,8 @@ def tempered(denoiser: Denoiser, temperature: float | int) -> Ruled:
 def _over(logits: Array, temperature: float) -> Array:
     if temperature > 0:
         return logits / temperature
-    best = jnp.argmax(logits, axis=-1, keepdims=True)
-    return jnp.where(_ids_like(logits) == best, 0.0, -jnp.inf)
+    best = jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
+    return jnp.where(_ids_like(logits) == best, jnp.zeros_like(logits), -jnp.inf)
 
 
 def top_k(denoiser: Denoiser, k: int) -> Ruled:
@@ -223,8 +249,8 @@ def top_k(denoiser: Denoiser, k: int) -> Ruled:
     Raises:
         InputError: ``k`` is not from 1 to ``vocab_size``.
     """
-    require(1 <= k <= denoiser.vocab_size, "k", k, f"from 1 to vocab_size = {denoiser.vocab_size}")
-    return Ruled(denoiser, _most_probable, int(k))
+    wrapped = Wrapper(denoiser)
+    return Ruled(denoiser, _most_probable, require_whole("k", k, 1, wrapped.vocab_size))
 
 
 def _most_probable(logits: Array, k: int) -> Array:
@@ -241,7 +267,7 @@ def top_p(denoiser: Denoiser, p: float | int) -> Ruled:
     Raises:
         InputError: ``p`` is not above 0 and at most 1.
     """
-    require(0 < p <= 1, "p", p, "above 0 and at most 1")
+    require(is_number(p) and 0 < p <= 1, "p", p, "above 0 and at most 1")
     return Ruled(denoiser, _nucleus, float(p))
 
 
@@ -252,7 +278,7 @@ def _nucleus(logits: Array, p: float) -> Array:
     negated, ids = jax.lax.sort((-logits, _ids_like(logits)), num_keys=1, is_stable=True)
     # A token stays if those before it fall short of p, that is if the others (summed from the rarest) exceed 1 - p.
     others = jax.lax.cumsum(jax.nn.softmax(-negated, axis=-1), axis=logits.ndim - 1, reverse=True)
-    last = jnp.maximum(jnp.sum(others > 1 - p, axis=-1, keepdims=True) - 1, 0)
+    last = jnp.maximum(jnp.sum(others > 1 - p, axis=-1, keepdims=True, dtype=jnp.int32) - 1, 0)
     value, token = (jnp.take_along_axis(x, last, axis=-1) for x in (-negated, ids))
     return _down_to(logits, value, token)
 
@@ -283,7 +309,7 @@ class Hooked(Wrapper):
         return self.denoiser.encode(params, changed, context)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
-        logits = self.denoiser.readout(params, hidden)
+        logits = super().readout(params, hidden)
         changed = logits if self.on_logits is None else self.on_logits(logits)
         wanted = f"a function that keeps the shape {logits.shape}"
         require(changed.shape == logits.shape, "on_logits", verbatim(f"shape {changed.shape}"), wanted)
@@ -310,4 +336,6 @@ def hooked(
         InputError: no hook at all; at trace time, a hook that changes the shape, or the tokens' type.
     """
     require(on_logits is not None or on_tokens is not None, "on_logits", None, "given, unless on_tokens is")
+    for name, hook in {"on_logits": on_logits, "on_tokens": on_tokens}.items():
+        require(hook is None or callable(hook), name, hook, "a function")
     return Hooked(denoiser, on_logits, on_tokens)

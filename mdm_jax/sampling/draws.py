@@ -29,14 +29,19 @@ def all_position_keys(key: PRNGKeyArray, rows: Int[Array, " rows"], length: int)
 
     def of_row(row: Array) -> Array:
         row_key = jax.random.fold_in(key, row)
-        return jax.vmap(lambda position: jax.random.fold_in(row_key, position))(jnp.arange(length))
+        return jax.vmap(lambda position: jax.random.fold_in(row_key, position))(jnp.arange(length, dtype=jnp.int32))
 
     return jax.vmap(of_row)(rows)
 
 
 def position_bits(key: PRNGKeyArray, rows: Int[Array, " rows"], length: int) -> UInt32[Array, "rows length"]:
     """Thirty-two random bits for every position of every row; ranking them gives a uniform order."""
-    return jax.vmap(jax.vmap(jax.random.bits))(all_position_keys(key, rows, length))
+    return bits_of(all_position_keys(key, rows, length))
+
+
+def bits_of(keys: Key[Array, "rows length"]) -> UInt32[Array, "rows length"]:
+    """Thirty-two random bits of each key. The type is said, since JAX's default is 64 bits under ``jax_enable_x64``."""
+    return jax.vmap(jax.vmap(lambda key: jax.random.bits(key, dtype=jnp.uint32)))(keys)
 
 
 def uniform(bits: UInt32[Array, "*any"]) -> Float[Array, "*any"]:
@@ -72,7 +77,7 @@ def categorical(
 
         count, width = blocks.shape[1:]
         first, second = _levels(count), _levels(width)
-        bits = jax.vmap(lambda key: jax.random.bits(key, (first + second, 2)))(keys)
+        bits = jax.vmap(lambda key: jax.random.bits(key, (first + second, 2), jnp.uint32))(keys)
         sums = jnp.sum(weights(blocks, 2), axis=-1)
         which = halving(bits[:, :first], sums)
         block = _pick(blocks, which)
@@ -81,7 +86,7 @@ def categorical(
         return which * width + within, scaled - jnp.log(jnp.sum(sums, axis=-1))
 
     def take_best() -> tuple[Array, Array]:
-        return best, jnp.where(largest > -jnp.inf, 0.0, jnp.nan)
+        return best, jnp.where(largest > -jnp.inf, jnp.zeros_like(largest), jnp.nan)
 
     tokens, log_prob = jax.lax.cond(temperature > 0, draw, take_best)
     return jnp.where(jnp.isnan(log_prob), 0, tokens), log_prob

@@ -13,9 +13,9 @@ so all of them share one executable.
 | any given permutation                                       | :func:`in_order`        |
 | blocks from left to right, random inside each               | :func:`in_blocks`       |
 
-Rows may have plans, budgets and given positions of their own. Where a row has fewer free positions than its plan has
-tokens, the plan's knots are scaled to them and rounded, so every plan fits every prompt; steps that become empty are
-skipped by the loop.
+Rows may have plans, budgets and given positions of their own. A plan of the whole length is scaled to a row's free
+positions: its knots are multiplied and rounded, so it fits every prompt; steps that become empty are skipped by the
+loop. (These functions scale knots of any plan to any row; :func:`require_fitting` is what refuses others.)
 """
 
 import functools
@@ -30,7 +30,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from mdm_jax.sampling.draws import position_bits, uniform
 from mdm_jax.sampling.result import GIVEN
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 
@@ -78,7 +79,7 @@ def ancestral_order(
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
     """
-    return _steps(fractions, uniform(_bits(key, free, row_ids)), free)
+    return _steps(fractions.astype(jnp.float32), uniform(_bits(key, free, row_ids)), free)
 
 
 @jax.jit
@@ -113,7 +114,7 @@ def in_order(
         knots: as in :func:`random_order`.
         free: as in :func:`random_order`.
     """
-    turn = jnp.argsort(order, axis=-1)
+    turn = _sorted_places(order)
     return _by_plan(_ranks_of(jnp.where(free, turn, order.shape[1])), knots, free)
 
 
@@ -136,7 +137,8 @@ def in_blocks(
     Returns:
         int32[rows, length]; steps of different blocks never coincide, and need not be consecutive.
     """
-    require(isinstance(block, jax.core.Tracer) or int(block) >= 1, "block", block, "at least 1")
+    if not isinstance(block, jax.core.Tracer):
+        block = require_whole("block", block, 1, 2**31 - 1)
     return _in_blocks(key, knots, free, jnp.asarray(block, jnp.int32), row_ids)
 
 
@@ -149,16 +151,18 @@ def blocks_of(free: Bool[Array, "rows length"], block: Int[Array, ""]) -> Int[Ar
 @jax.jit
 def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Array | None) -> Array:
     _check_length(knots, free.shape[1])
+    knots = knots.astype(jnp.int32)
     mine = jnp.where(free, blocks_of(free, block), free.shape[1])
     order = jnp.lexsort((_random_turns(key, free, row_ids), mine), axis=-1)
-    rank = jnp.argsort(order, axis=-1).astype(jnp.int32)
+    rank = _sorted_places(order)
     sorted_blocks = jnp.sort(mine, axis=-1)
-    first = jax.vmap(functools.partial(jnp.searchsorted, side="left"))(sorted_blocks, mine)
-    count = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(sorted_blocks, mine) - first
+    first = jax.vmap(functools.partial(jnp.searchsorted, side="left"))(sorted_blocks, mine).astype(jnp.int32)
+    behind = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(sorted_blocks, mine).astype(jnp.int32)
+    count = behind - first
     # Rank r of c is revealed by the first knot n of a plan of P tokens with round(n c / P) > r.
     planned = knots[:, -1:]
     at = ((rank - first + 1) * planned - 1 - planned // 2) // jnp.maximum(count, 1)
-    step = _steps(knots, at.astype(jnp.int32), free)
+    step = _steps(knots, at, free)
     return jnp.where(free, step + (knots.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
 
 
@@ -194,9 +198,41 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
     return np.broadcast_to(np.stack(padded), (rows, width)).astype(np.float32)
 
 
+def require_fitting(
+    planned: Int[np.ndarray, " plans"], free: Bool[np.ndarray, "rows length"], block: int | None = None
+) -> None:
+    """Refuse plans that are made for another number of tokens than they are to reveal.
+
+    A plan is for the canvas's length, and then scaled to each row's free positions, or for exactly as many tokens as
+    are free in every row that it serves (a plan made for a prompt). With blocks it is for one block in the same two
+    ways: for a block's length, or for the row's free positions where these are fewer. Rows with nothing free are served
+    by any.
+
+    Args:
+        planned: how many tokens the one plan is for, or each row's.
+        free: what is to be revealed.
+        block: length of the blocks; ``None``: no blocks.
+
+    Raises:
+        InputError: a plan that does not fit; it names both numbers.
+    """
+    length = free.shape[1]
+    whole = length if block is None else min(block, length)
+    count = free.sum(axis=1)
+    fits = (planned == whole) | (planned == np.minimum(count, whole)) | (count == 0)
+    if not fits.all():
+        row = int(np.argmin(fits))
+        given = int(np.broadcast_to(planned, count.shape)[row])
+        wanted = f"one for the {length} tokens of the canvas"
+        wanted = wanted if block is None else f"one for a block, of {whole} tokens"
+        wanted += "" if count[row] >= whole else f", or for the {count[row]} that are free in row {row}"
+        require(False, "plan", verbatim(f"one for {given} tokens"), wanted)
+
+
 def _bits(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> UInt32[Array, "rows length"]:
     rows, length = free.shape
-    return position_bits(key, jnp.arange(rows) if row_ids is None else row_ids, length)
+    key = threefry(key)
+    return position_bits(key, jnp.arange(rows, dtype=jnp.int32) if row_ids is None else row_ids, length)
 
 
 def _random_turns(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> UInt32[Array, "rows length"]:
@@ -210,7 +246,12 @@ def _random_ranks(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> Int[
 
 
 def _ranks_of(values: Array) -> Int[Array, "rows length"]:
-    return jnp.argsort(jnp.argsort(values, axis=-1), axis=-1)
+    return _sorted_places(_sorted_places(values))
+
+
+def _sorted_places(values: Array) -> Int[Array, "rows length"]:
+    """``argsort`` in int32, which it is not everywhere under ``jax_enable_x64``."""
+    return jnp.argsort(values, axis=-1).astype(jnp.int32)
 
 
 def scaled_knots(
@@ -218,6 +259,7 @@ def scaled_knots(
 ) -> Int[Array, "rows knots"]:
     """The knots of plans scaled to ``count`` tokens, at most ``length``, and rounded; one plan serves every row."""
     _check_length(knots, length)
+    knots = knots.astype(jnp.int32)
     planned = knots[:, -1:]
     return (knots * count + planned // 2) // planned
 

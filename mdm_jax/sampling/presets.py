@@ -18,9 +18,12 @@ from mdm_jax.sampling import rules
 from mdm_jax.sampling.readings import negative_entropy
 from mdm_jax.sampling.rule import Rule
 from mdm_jax.sampling.sample import Blind
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require_whole
 from mdm_jax.theory import grids, plans
 from mdm_jax.theory.profiles import Profile
+
+MOST_STEPS = 2**20
+"""Of a uniform grid: each row's has so many numbers."""
 
 
 def mdlm(steps: int) -> Blind:
@@ -29,7 +32,7 @@ def mdlm(steps: int) -> Blind:
     Differences from the public code: whether a token is revealed and which one it is are two draws, in full range; no
     first time of 1e-5 is cut off, so nothing is left over to be filled by argmax.
     """
-    require(steps >= 1, "steps", steps, "at least 1")
+    require_whole("steps", steps, 1, MOST_STEPS)
     return Blind(grids.uniform(steps))
 
 
@@ -41,9 +44,10 @@ def llada(length: int, steps: int, block: int | None = None) -> Rule:
         steps: in all; each block has ``steps / blocks`` of them (rounded up, where LLaDA refuses).
         block: its ``block_length``; one block if left out.
     """
-    require(length >= 1, "length", length, "at least 1")
-    require(steps >= 1, "steps", steps, "at least 1")
-    require(block is None or block >= 1, "block", block, "at least 1")
+    require_whole("length", length, 1, 2**31 - 1)
+    require_whole("steps", steps, 1, 2**31 - 1)
+    if block is not None:
+        require_whole("block", block, 1, 2**31 - 1)
     if block is None:
         return rules.quota(steps)
     blocks = -(-length // block)
@@ -57,7 +61,7 @@ def eb(bound: float = 0.1) -> Rule:
 
 def remdm(steps: int, strength: float = 0.04, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
     """ReMDM on a uniform grid. Where to begin: ``cap`` at .02 to .05, ``confidence`` at 1."""
-    require(steps >= 1, "steps", steps, "at least 1")
+    require_whole("steps", steps, 1, MOST_STEPS)
     return rules.remasked(grids.uniform(steps), strength, how)
 
 

@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax.scipy.special import entr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.sampling import draws
 
@@ -99,14 +99,19 @@ class Reading:
         weights = jnp.sum(jnp.exp(self.blocks - self.largest[:, None, None]), axis=-1)
         which = self.best // width
         block = jnp.exp(jnp.take_along_axis(self.blocks, which[:, None, None], axis=1)[:, 0] - self.largest[:, None])
-        without = jnp.sum(jnp.where(jnp.arange(width)[None, :] == (self.best % width)[:, None], 0.0, block), axis=-1)
-        others = jnp.where(jnp.arange(weights.shape[1])[None, :] == which[:, None], 0.0, weights)
+        without = jnp.sum(jnp.where(_is_at(self.best % width, width), 0.0, block), axis=-1)
+        others = jnp.where(_is_at(which, weights.shape[1]), 0.0, weights)
         return jnp.sum(others, axis=-1) + without
 
     def log_prob(self, tokens: Int[Array, " positions"]) -> Float[Array, " positions"]:
         """``log p`` of one token at each position, nats; ids outside the vocabulary are clipped into it."""
         at = jnp.clip(tokens, 0, self.logits.shape[-1] - 1)
         return jnp.take_along_axis(self.logits, at[:, None], axis=-1)[:, 0] - self.largest - jnp.log1p(self.rest)
+
+
+def _is_at(places: Int[Array, " positions"], width: int) -> Bool[Array, "positions width"]:
+    """Which of ``width`` columns is each position's."""
+    return jnp.arange(width, dtype=jnp.int32)[None, :] == places[:, None]
 
 
 Measure = Callable[[Reading], Float[Array, " positions"]]
@@ -128,8 +133,8 @@ def margin(reading: Reading) -> Float[Array, " positions"]:
     which = reading.best // width
     maxima = jnp.max(reading.blocks, axis=-1)
     block = jnp.take_along_axis(reading.blocks, which[:, None, None], axis=1)[:, 0]
-    within = jnp.where(jnp.arange(width)[None, :] == (reading.best % width)[:, None], -jnp.inf, block)
-    others = jnp.where(jnp.arange(maxima.shape[1])[None, :] == which[:, None], -jnp.inf, maxima)
+    within = jnp.where(_is_at(reading.best % width, width), -jnp.inf, block)
+    others = jnp.where(_is_at(which, maxima.shape[1]), -jnp.inf, maxima)
     second = jnp.maximum(jnp.max(others, axis=-1), jnp.max(within, axis=-1))
     behind = second - reading.largest
     # log(1 - e^behind), each form where it is precise

@@ -19,6 +19,7 @@ from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
 from mdm_jax.sampling.result import GIVEN, Sampled
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
+from mdm_jax.support.keys import threefry
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
@@ -36,6 +37,9 @@ def reveal(
     frames: int | None = None,
 ) -> Sampled:
     """Sample every position at its step.
+
+    Everything is traced, so that nothing is checked: ids that are no tokens, or steps below -2, go through. Check a
+    canvas with :func:`mdm_jax.models.checked_tokens` (:func:`~mdm_jax.sampling.sample.sample` does).
 
     Args:
         denoiser: the model (static: one executable per denoiser and shape).
@@ -56,10 +60,10 @@ def reveal(
     Returns:
         :class:`~mdm_jax.sampling.result.Sampled`.
     """
-    ids = jnp.arange(tokens.shape[0]) if row_ids is None else row_ids
+    ids = jnp.arange(tokens.shape[0], dtype=jnp.int32) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
 
-    key = jax.random.fold_in(key, _TOKENS)
+    key = jax.random.fold_in(threefry(key), _TOKENS)
 
     def draw(logits: Array, row: Array, position: Array) -> tuple[Array, Array]:
         tokens, gain = draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
@@ -94,7 +98,9 @@ def path_log_prob(
 ) -> Float[Array, " rows"]:
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
-    Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts.
+    Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts. Traced like
+    :func:`reveal`: check foreign ids with :func:`mdm_jax.models.checked_tokens` first, or they give numbers all the
+    same.
 
     Args:
         denoiser: the model.
@@ -142,7 +148,7 @@ def _walk(
     total = rows * length
     size = chunk_size(denoiser.vocab_size) if chunk is None else chunk
     steps = reveal_step.reshape(-1)
-    pairs = jnp.argsort(steps)  # stable: within a step, by row and position
+    pairs = jnp.argsort(steps).astype(jnp.int32)  # stable: within a step, by row and position
     steps = steps[pairs]
 
     def one_step(state: tuple[Array, Array, Array, Array, Any]) -> tuple[Array, Array, Array, Array, Any]:
@@ -154,7 +160,8 @@ def _walk(
         def one_chunk(written: tuple[Array, Array], pair: Array, inside: Array) -> tuple[Array, Array]:
             flat, log_prob = written
             row, position = pair // length, pair % length
-            tokens, gain = choose(denoiser.readout(params, hidden[pair]), row, position)
+            logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
+            tokens, gain = choose(logits, row, position)
             flat = flat.at[jnp.where(inside, pair, total)].set(tokens, mode="drop")
             return flat, log_prob.at[row].add(jnp.where(inside, gain, 0.0))
 
@@ -164,7 +171,7 @@ def _walk(
         return end, flat, log_prob, encodings + 1, trajectory
 
     first = Frame(jnp.zeros((), jnp.int32), canvas)
-    start = jnp.searchsorted(steps, 0)
+    start = jnp.searchsorted(steps, 0).astype(jnp.int32)
     state = (
         start,
         canvas.reshape(-1),

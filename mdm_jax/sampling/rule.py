@@ -17,14 +17,18 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.sampling import draws
+from mdm_jax.sampling.orders import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, require_number, require_whole, verbatim
 
 ONE_BLOCK = 1 << 30
 """The block length that means: no blocks."""
 NO_END = -1
 """The end token that never comes."""
+HOTTEST = 1e36
+"""The largest order temperature: Gumbel noise times more could exceed float32."""
 _COIN = 2
 
 
@@ -89,7 +93,7 @@ class View:
     def uniform(self) -> Float[Array, "rows length"]:
         """A random number in [0, 1) for every position, the same each time it is asked for in one step."""
         keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, _COIN)))(self._key)
-        return draws.uniform(jax.vmap(jax.vmap(jax.random.bits))(keys))
+        return draws.uniform(draws.bits_of(keys))
 
     def _what_was_read(self) -> tuple[Array, ...]:
         if not self._measured:
@@ -118,6 +122,8 @@ class Rule:
         steps: int32[rows] or [1], steps that each block takes at least, for rules that mask again; else ``None``.
         begin: ``begin(free) -> memory``, or ``None``.
         remember: ``remember(view, choice) -> memory`` after a step, or ``None``.
+        planned: int32[rows] or [1], how many tokens each row's plan is for, which is checked against the canvas (see
+            :func:`~mdm_jax.sampling.orders.require_fitting`); ``None`` where there is no plan. Data, like the plan.
         rows: how many rows the rule has numbers for: arrays whose leading axis is so long are one entry per row.
             ``None``: it serves any rows.
     """
@@ -132,6 +138,7 @@ class Rule:
     steps: ArrayLike | None = None
     begin: Callable[[Array], Any] | None = None
     remember: Callable[[View, Choice], Any] | None = None
+    planned: ArrayLike | None = None
     rows: int | None = flax.struct.field(pytree_node=False, default=None)
 
     def repeated(self, samples: int) -> "Rule":
@@ -201,10 +208,15 @@ def ready(rule: Rule) -> Rule:
     Raises:
         InputError: a block, an end or an order temperature that cannot be (seen only where it is not traced).
     """
-    _check("block", rule.block, 1, "at least 1")
-    _check("end", rule.end, NO_END, f"a token id, or {NO_END} for none")
-    _check("order_temperature", rule.order_temperature, 0, "0 or more")
     noise = rule.order_temperature
+    for name, value in {"block": rule.block, "end": rule.end, "order_temperature": noise}.items():
+        require(np.ndim(value) == 0, name, verbatim(f"shape {np.shape(value)}"), "one number for all rows")
+    if not isinstance(rule.block, jax.core.Tracer):
+        require_whole("block", rule.block, 1, 2**31 - 1)
+    if not isinstance(rule.end, jax.core.Tracer):
+        require_whole("end", rule.end, NO_END, 2**31 - 1)
+    if not isinstance(noise, jax.core.Tracer):
+        require_number("order_temperature", noise, 0, HOTTEST, f"0 or more, and at most {HOTTEST:g}")
     unread = rule.reads == "chosen" and not isinstance(noise, jax.core.Tracer) and float(noise) != 0  # pyright: ignore[reportArgumentType]
     require(not unread, "order_temperature", noise, "0 for a rule that chooses before it reads: it has no scores")
 
@@ -221,10 +233,33 @@ def ready(rule: Rule) -> Rule:
         steps=None if rule.steps is None else jnp.asarray(rule.steps, jnp.int32),
         begin=function(rule.begin),
         remember=function(rule.remember),
+        planned=None if rule.planned is None else jnp.asarray(rule.planned, jnp.int32),
     )
 
 
-def _check(name: str, value: ArrayLike, least: int, wanted: str) -> None:
-    require(np.ndim(value) == 0, name, verbatim(f"shape {np.shape(value)}"), "one number for all rows")
-    if not isinstance(value, jax.core.Tracer):
-        require(bool(np.all(np.asarray(value) >= least)), name, value, wanted)
+def require_end(end: object, denoiser: Denoiser, argument: str = "end") -> None:
+    """Refuse an end that is no real token of the denoiser's; :data:`NO_END` and traced ones pass.
+
+    Raises:
+        InputError: no whole number, an id outside the vocabulary, or the mask's.
+    """
+    if not isinstance(end, jax.core.Tracer):
+        value, most = require_whole(argument, end, NO_END), denoiser.vocab_size - 1
+        require(value <= most and value != denoiser.mask_id, argument, value, f"a real token, from 0 to {most}")
+
+
+def require_fit(rule: Rule, denoiser: Denoiser, free: Bool[np.ndarray, "rows length"]) -> None:
+    """Refuse a rule whose plans or end do not fit what is to be sampled; traced numbers pass.
+
+    Args:
+        rule: for as many rows, or for any.
+        denoiser: whose vocabulary the end belongs to.
+        free: what is to be revealed.
+
+    Raises:
+        InputError: a plan for another number of tokens, or an end that is no token.
+    """
+    require_end(rule.end, denoiser)
+    if rule.planned is not None and not any(isinstance(x, jax.core.Tracer) for x in (rule.planned, rule.block)):
+        block = int(rule.block)  # pyright: ignore[reportArgumentType]
+        require_fitting(np.asarray(rule.planned), free, None if block >= ONE_BLOCK else block)

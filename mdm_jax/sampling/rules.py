@@ -12,12 +12,13 @@
 | :func:`self_corrected`  | the surest; masks what lost the model's confidence | FreeCorrection (arXiv 2602.02927) |
 
 Each returns a :class:`~mdm_jax.sampling.rule.Rule`; ``rule.replace(block=32, end=2, order_temperature=0.5)`` changes
-the rest of it. Plans and grids may be sequences, one for each row. A plan is meant for one block and is scaled to the
-positions that are free there.
+the rest of it. Plans and grids may be sequences, one for each row. A plan is for the canvas's length, or with blocks
+for one block's, and scaled to the positions that are free there; or for exactly as many as are free
+(:func:`~mdm_jax.sampling.orders.require_fitting`).
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,12 +36,15 @@ from mdm_jax.sampling.readings import (
     proposal_probability,
 )
 from mdm_jax.sampling.rule import Choice, Rule, View
-from mdm_jax.support.errors import require, require_choice
+from mdm_jax.support.errors import is_number, require, require_choice, require_number, require_whole
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 
 Plans = Plan | Sequence[Plan]
 Grids = Grid | Sequence[Grid]
+One = TypeVar("One", Plan, Grid)
+
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def surest(plan: Plans, score: Measure = max_probability) -> Rule:
@@ -50,7 +54,7 @@ def surest(plan: Plans, score: Measure = max_probability) -> Rule:
         plan: one for all rows, or one for each.
         score: a measure (:mod:`mdm_jax.sampling.readings`), or a function of one's own.
     """
-    return Rule(choose=Partial(_choose_by_plan, _knots(plan)), score=score, rows=_rows(plan))
+    return Rule(choose=Partial(_choose_by_plan, _knots(plan)), score=score, planned=_planned(plan), rows=_rows(plan))
 
 
 def quota(steps: int, score: Measure = proposal_probability) -> Rule:
@@ -62,7 +66,7 @@ def quota(steps: int, score: Measure = proposal_probability) -> Rule:
         steps: of each block.
         score: LLaDA's own measure unless another is given.
     """
-    require(steps >= 1, "steps", steps, "at least 1")
+    require_whole("steps", steps, 1, 2**31 - 1)
     return Rule(choose=Partial(_choose_by_quota, jnp.int32(steps)), score=score)
 
 
@@ -73,8 +77,9 @@ def confident(threshold: float, score: Measure = max_probability) -> Rule:
         threshold: a probability, from 0 to 1.
         score: decides which position is the surest.
     """
-    require(0 <= threshold <= 1, "threshold", threshold, "a probability from 0 to 1")
-    limit = jnp.log(jnp.float32(threshold))
+    require_number("threshold", threshold, 0, 1, "a probability from 0 to 1")
+    # On the host where it is infinite, since JAX refuses to make an infinity under jax_debug_infs.
+    limit = jnp.log(jnp.float32(threshold)) if threshold > 0 else np.float32(-np.inf)
     return Rule(choose=Partial(_choose_confident, limit), score=score, measures=(max_probability,))
 
 
@@ -89,13 +94,17 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
         bound: nats, 0 or more; .01 to 1 are usual.
         score: the order; any measure.
     """
-    require(bound >= 0, "bound", bound, "0 or more (nats)")
-    return Rule(choose=Partial(_choose_bounded, jnp.float32(bound)), score=score, measures=(negative_entropy,))
+    require_number("bound", bound, 0, np.inf, "0 or more (nats)")
+    # No entropy is larger than float32's largest number, so that this is what an infinite bound means.
+    return Rule(
+        choose=Partial(_choose_bounded, jnp.float32(min(bound, _LARGEST))), score=score, measures=(negative_entropy,)
+    )
 
 
 def at_random(plan: Plans) -> Rule:
     """Reveal a plan's number of positions at random: for blocks and ends of sequences (else the blind loop does it)."""
-    return Rule(choose=Partial(_choose_at_random, _knots(plan)), reads="chosen", rows=_rows(plan))
+    choose = Partial(_choose_at_random, _knots(plan))
+    return Rule(choose=choose, reads="chosen", planned=_planned(plan), rows=_rows(plan))
 
 
 def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
@@ -114,9 +123,9 @@ def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confi
 
     Source: arXiv 2503.00307.
     """
-    require(0 <= strength <= 1, "strength", strength, "from 0 to 1")
+    require_number("strength", strength, 0, 1, "from 0 to 1")
     require_choice("how", how, ("cap", "rescale", "confidence"))
-    grids = listed(grid)
+    grids = _checked("grid", grid, Grid)
     fractions = grid_fractions(grids, len(grids)).astype(np.float64)
     before, after = fractions[:, :-1], fractions[:, 1:]
     most = np.minimum(1.0, (1.0 - after) / np.where(before > 0, before, 1.0))
@@ -154,9 +163,12 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
 
     Source: arXiv 2502.03540.
     """
-    require(strength >= 0, "strength", strength, "0 or more")
+    # What float32 rounds to 0 or to infinity, times a logarithm of -inf or of 0, would be no number.
+    good = is_number(strength) and (strength == 0 or _SMALLEST <= strength <= _LARGEST)
+    require(good, "strength", strength, f"0 or more, in float32: 0, or from {_SMALLEST:.2g} to {_LARGEST:.2g}")
     choose = Partial(_choose_surest_of_all, _knots(plan), jnp.float32(strength))
-    return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), rows=_rows(plan))
+    planned = _planned(plan)
+    return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), planned=planned, rows=_rows(plan))
 
 
 def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: Measure = max_probability) -> Rule:
@@ -174,7 +186,9 @@ def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: 
 
     Source: arXiv 2602.02927 and its code.
     """
-    require(all(count >= 0 for count in most), "most", most, "three numbers of positions, 0 or more")
+    require(isinstance(most, Sequence) and len(most) == 3, "most", most, "three numbers of positions, 0 or more")
+    for i, count in enumerate(most):
+        require_whole(f"most[{i}]", count, 0, 2**31 - 1)
     choose = Partial(_choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in most))
     return Rule(
         choose=choose,
@@ -184,6 +198,7 @@ def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: 
         steps=_steps(plan),
         begin=_no_history,
         remember=_remember_history,
+        planned=_planned(plan),
         rows=_rows(plan),
     )
 
@@ -198,16 +213,28 @@ def take_surest(
 def _rank(score: Array, among: Array) -> Array:
     """0 for the surest; whatever is not ``among`` comes last."""
     order = jnp.lexsort((-score, ~among), axis=-1)
-    return jnp.argsort(order, axis=-1)
+    return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
 def _knots(plan: Plans) -> Array:
-    plans = listed(plan)
-    require(len(plans) > 0 and all(isinstance(p, Plan) for p in plans), "plan", plan, "a Plan or a sequence of them")
+    plans = _checked("plan", plan, Plan)
     knots = plan_knots(plans, len(plans))
     # Plans of blocks of different lengths share an executable, up to 64 tokens and then within powers of two.
     width = 1 + max(64, 1 << (knots.shape[1] - 2).bit_length())
     return jnp.asarray(np.pad(knots, ((0, 0), (0, width - knots.shape[1])), mode="edge"))
+
+
+def _checked(name: str, given: Any, kind: type[One]) -> list[One]:
+    """Plans or grids as a list."""
+    many = [given] if isinstance(given, kind) else list(given) if isinstance(given, Sequence) else []
+    good = len(many) > 0 and all(isinstance(one, kind) for one in many)
+    require(good, name, given, f"a {kind.__name__} or a sequence of them")
+    return many
+
+
+def _planned(plan: Plans) -> Array:
+    """How many tokens each plan is for."""
+    return jnp.asarray([one.length for one in listed(plan)], jnp.int32)
 
 
 def _rows(plan: Plans | Grids) -> int | None:
@@ -277,7 +304,8 @@ def _choose_at_random(knots: Array, view: View) -> Choice:
 
 
 def _choose_ancestral(fractions: Array, view: View) -> Choice:
-    return Choice(_coins(fractions, jnp.zeros((1, 1)), jnp.zeros((1, 1)), view).reveal)
+    never = jnp.zeros((1, 1), jnp.float32)
+    return Choice(_coins(fractions, never, never, view).reveal)
 
 
 def _choose_by_coins(fractions: Array, sigma: Array, view: View) -> Choice:

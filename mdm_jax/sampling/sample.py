@@ -2,24 +2,25 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.core
-import jax.dtypes
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
+from mdm_jax.models.wrappers import host_array
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.reveal import reveal
 from mdm_jax.sampling.rule import Rule
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.sampling.unmask import unmask
-from mdm_jax.support.errors import require, require_choice, verbatim
+from mdm_jax.support.errors import is_number, require, require_choice, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.schedule import Schedule
@@ -30,12 +31,14 @@ class Blind:
     """An order that does not look at the tokens: fixed before the loop, and exact for what it is.
 
     Attributes:
-        plan: one plan for every row, or a sequence of plans, one per row (any mixture of schedules and budgets), scaled
-            to each row's free positions; or a grid, or one per row: ancestral sampling.
+        plan: one plan for every row, or a sequence of plans, one per row (any mixture of schedules and budgets); or a
+            grid, or one per row: ancestral sampling. A plan is for the canvas's length, and scaled to each row's free
+            positions, or for exactly as many tokens as are free in the rows it serves (a plan made for a prompt).
         order: ``"random"``, ``"left_to_right"``, or a permutation of the positions, int[length] or int[rows, length],
             the first to be revealed first. Grids have no other order than random.
         block: length of blocks, counted from each row's first free position and done from left to right, each by the
-            plan and in random order; ``None``: no blocks.
+            plan and in random order; ``None``: no blocks. The plan is then for one block: for its length, or for as
+            many tokens as are free where these are fewer.
     """
 
     plan: Plan | Grid | Sequence[Plan] | Sequence[Grid]
@@ -53,7 +56,8 @@ class Blind:
         if isinstance(self.order, str):
             require_choice("order", self.order, ("random", "left_to_right"))
         plain = self._is_random
-        require(self.block is None or self.block >= 1, "block", self.block, "at least 1")
+        if self.block is not None:
+            require_whole("block", self.block, 1, 2**31 - 1)
         require(plain or self.block is None, "order", self.order, "'random' where block is given")
         is_grid = isinstance(plans[0], Grid)
         require(not is_grid or (plain and self.block is None), "order", self.order, "'random', no blocks, for a Grid")
@@ -90,9 +94,16 @@ class Blind:
     def reveal_step(
         self, key: PRNGKeyArray, free: Bool[Array, "rows length"], row_ids: Int[Array, " rows"] | None = None
     ) -> Int[Array, "rows length"]:
-        """The step of each free position, -1 elsewhere: see :mod:`mdm_jax.sampling.orders`."""
+        """The step of each free position, -1 elsewhere: see :mod:`mdm_jax.sampling.orders`.
+
+        Raises:
+            InputError: a plan that does not fit (where ``free`` is not traced), an order that is no permutation.
+        """
         rows, length = free.shape
         chosen = self.plans
+        if isinstance(chosen[0], Plan) and not isinstance(free, jax.core.Tracer):
+            planned = np.array([plan.length for plan in chosen])  # pyright: ignore[reportAttributeAccessIssue]
+            orders.require_fitting(planned, np.asarray(free), self.block)
         if isinstance(chosen[0], Grid):
             return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
         knots = jnp.asarray(orders.plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
@@ -102,8 +113,9 @@ class Blind:
             return orders.random_order(key, knots, free, row_ids)
         if isinstance(self.order, str):
             return orders.left_to_right(knots, free)
-        order = np.asarray(self.order)
-        good = order.shape in ((length,), (rows, length)) and np.array_equal(
+        order = host_array(self.order)
+        fits = order.dtype.kind in "iu" and order.shape in ((length,), (rows, length))
+        good = fits and np.array_equal(
             np.sort(np.atleast_2d(order), axis=-1), np.broadcast_to(np.arange(length), np.atleast_2d(order).shape)
         )
         require(
@@ -135,10 +147,12 @@ def sample(
 
     Args:
         denoiser: the model.
-        params: its parameters.
+        params: its parameters, a pytree of arrays.
         how: a plan (random order, as many tokens per step as it says), a grid (ancestral sampling), a sequence of
             either, one per row; a :class:`Blind` order; or a :class:`~mdm_jax.sampling.rule.Rule` of the adaptive
-            loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name.
+            loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name. Plans are
+            for the canvas's length, or for exactly as many tokens as are free in the rows they serve; with blocks for
+            one block's. A plan for any other number of tokens is refused.
         rows: number of sequences; may be left out where plans, grids or a canvas have rows.
         key: a PRNG key. Row ``r`` of the result depends on the key, on ``r`` and on what row ``r`` is asked to be, not
             on the other rows, but for the rounding of the network in batches of other shapes (measured: 4e-6 of a
@@ -148,10 +162,10 @@ def sample(
             left out. Rows may have different numbers of free positions; plans are scaled to them.
         length: of the sequences where neither a canvas nor plans tell it.
         samples: sequences for each row; they follow each other in the result, which has ``rows * samples``.
-        temperature: divides the logits of the draws; 0 is the argmax. One number, finite.
+        temperature: divides the logits of the draws; 0 is the argmax. One number that float32 holds.
         context: passed to the denoiser, leading axis ``rows``.
         row_ids: int32[rows * samples], what identifies each row in the random streams, so that rows can be drawn in
-            several calls; ``0, 1, 2, ...`` if left out.
+            several calls; ``0, 1, 2, ...`` if left out. From 0 to 2^31 - 2.
         record: called after every step; see :mod:`mdm_jax.sampling.trajectory`.
         frames: steps that the trajectory has room for; ``length`` if left out.
 
@@ -159,38 +173,34 @@ def sample(
         :class:`~mdm_jax.sampling.result.Sampled`: tokens, nfe, passes, remaining, reveal_step, log_prob, trajectory.
 
     Raises:
-        InputError: a canvas of the wrong shape or with unknown ids, inconsistent row counts, a negative temperature.
+        InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for
+            another length, inconsistent row counts, a negative temperature, numbers that are no whole ones.
     """
+    _check_model(denoiser, params)
+    key = threefry(key)
     chosen = how if isinstance(how, Blind | Rule) else Blind(how)
+    for name, value in {"rows": rows, "length": length, "samples": samples, "frames": frames}.items():
+        if value is not None:
+            require_whole(name, value, 1, 2**31 - 1)
+    require(record is None or callable(record), "record", record, "a function of a Frame")
     if canvas is None:
-        length = _length_of(chosen) if length is None else length
-        require(length >= 1, "length", length, "at least 1")
-        canvas = np.full(length, denoiser.mask_id, np.int32)
-    canvas = canvas if isinstance(canvas, jax.Array) else np.asarray(canvas)
-    require(canvas.ndim in (1, 2), "canvas", verbatim(f"shape {canvas.shape}"), "of shape [length] or [rows, length]")
-    require(length in (None, canvas.shape[-1]), "length", length, f"that of the canvas, {canvas.shape[-1]}")
-    require(canvas.shape[-1] >= 1, "length", canvas.shape[-1], "at least 1")
-    if not isinstance(canvas, jax.core.Tracer):
-        _check_ids(np.asarray(canvas), denoiser)
-    require(frames is None or frames >= 1, "frames", frames, "at least 1")
+        canvas = np.full(_length_of(chosen) if length is None else length, denoiser.mask_id, np.int32)
+    given: Any = checked_tokens(denoiser, canvas, "canvas", masks=True)
+    require(given.dtype.kind in "iu", "canvas", verbatim(str(given.dtype)), "an array of token ids (whole numbers)")
+    require(given.ndim in (1, 2), "canvas", verbatim(f"shape {given.shape}"), "of shape [length] or [rows, length]")
+    require(length in (None, given.shape[-1]), "length", length, f"that of the canvas, {given.shape[-1]}")
+    require(given.shape[-1] >= 1, "length", given.shape[-1], "at least 1")
 
-    asked = [rows, chosen.rows, len(canvas) if canvas.ndim == 2 else None]
+    asked = [rows, chosen.rows, len(given) if given.ndim == 2 else None]
     known = {count for count in asked if count is not None} or {1}
     require(len(known) == 1, "rows", rows, "the same in rows, plan and canvas")
     rows = known.pop()
     require(rows >= 1, "rows", rows, "at least 1")
-    require(samples >= 1, "samples", samples, "at least 1")
-    require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
-    if not isinstance(temperature, jax.core.Tracer):
-        finite = 0 <= float(np.asarray(temperature)) <= float(np.finfo(np.float32).max)
-        require(finite, "temperature", temperature, "0 or more, and finite")
+    _check_temperature(temperature)
 
-    filled = jnp.asarray(jnp.broadcast_to(canvas, (rows, canvas.shape[-1])), jnp.int32)
+    filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
     filled = jnp.repeat(filled, samples, axis=0)
-    fits = row_ids is None or np.shape(row_ids) == (len(filled),)
-    require(fits, "row_ids", row_ids, f"one for each of {len(filled)} rows")
-    ids = None if row_ids is None else jnp.asarray(row_ids, jnp.int32)
-    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    ids = None if row_ids is None else _checked_row_ids(row_ids, len(filled))
     if samples > 1:
         context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
@@ -198,7 +208,6 @@ def sample(
     chosen = chosen.repeated(samples)
     more = {"record": record, "frames": frames}
     if isinstance(chosen, Rule):
-        _check_end(chosen, denoiser)
         return unmask(denoiser, params, filled, chosen, token_key, temperature, context, ids, **more)
     steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
     return reveal(denoiser, params, filled, steps, token_key, temperature, context, ids, **more)
@@ -208,20 +217,24 @@ def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[
     """Prompts of different lengths as one canvas: each row begins with its prompt and is masked behind it.
 
     Args:
-        prompts: token ids, each int[at most length].
+        prompts: token ids, each int[at most length]; whether they are tokens of a denoiser is for the sampler to see.
         length: of the sequences.
         mask_id: the denoiser's.
 
     Raises:
-        InputError: no prompt, or one that is too long or not one row of token ids.
+        InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
     """
-    require(len(prompts) >= 1, "prompts", prompts, "at least one")
+    require(np.iterable(prompts) and len(prompts) >= 1, "prompts", prompts, "at least one row of token ids")
+    require_whole("length", length, 1, 2**31 - 1)
+    require_whole("mask_id", mask_id, 0, 2**31 - 1)
     canvas = np.full((len(prompts), length), mask_id, np.int32)
     for i, prompt in enumerate(prompts):
-        tokens = np.asarray(prompt)
+        tokens = host_array(prompt)
         good = tokens.ndim == 1 and (tokens.size == 0 or tokens.dtype.kind in "iu")
         require(good, f"prompts[{i}]", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), "one row of token ids")
         require(len(tokens) <= length, f"prompts[{i}]", verbatim(f"{len(tokens)} tokens"), f"at most {length} long")
+        bad = tokens[(tokens < 0) | (tokens >= 2**31)] if tokens.size else tokens
+        require(bad.size == 0, f"prompts[{i}]", bad[:1].tolist(), "token ids, from 0 to 2^31 - 1")
         canvas[i, : len(tokens)] = tokens
     return canvas
 
@@ -235,16 +248,33 @@ def _length_of(how: Blind | Rule) -> int:
     return lengths.pop()
 
 
-def _check_end(rule: Rule, denoiser: Denoiser) -> None:
-    if not isinstance(rule.end, jax.core.Tracer):
-        end, most = int(rule.end), denoiser.vocab_size - 1  # pyright: ignore[reportArgumentType]
-        require(end <= most and end != denoiser.mask_id, "end", end, f"a real token, from 0 to {most}")
+def _check_model(denoiser: Denoiser, params: Params) -> None:
+    wanted = "a denoiser, as models.from_function, from_linen and from_nnx make them (a run's is run.denoiser)"
+    require(isinstance(denoiser, Denoiser), "denoiser", denoiser, wanted)
+    arrays = jax.Array | np.ndarray | np.generic | int | float | complex
+    for leaf in jax.tree.leaves(params):
+        good = isinstance(leaf, arrays) or hasattr(leaf, "__jax_array__")
+        require(good, "params", leaf, "a pytree of arrays (a run's are run.params)")
 
 
-def _check_ids(canvas: np.ndarray, denoiser: Denoiser) -> None:
-    require(canvas.dtype.kind in "iu", "canvas", verbatim(f"dtype {canvas.dtype}"), "an array of token ids")
-    bad = (canvas != denoiser.mask_id) & ((canvas < 0) | (canvas >= denoiser.vocab_size))
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        wanted = f"token ids from 0 to {denoiser.vocab_size - 1}, or mask_id {denoiser.mask_id}"
-        require(False, "canvas", verbatim(f"{canvas[where]} at {where}"), wanted)
+def _check_temperature(temperature: Any) -> None:
+    """One number that float32 holds: what would be rounded to 0 is no argmax, what would be infinite no temperature."""
+    if isinstance(temperature, jax.core.Tracer):
+        require(temperature.ndim == 0, "temperature", verbatim(f"shape {temperature.shape}"), "one number")
+        return
+    require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    good = is_number(temperature) and (temperature == 0 or least <= temperature <= most)
+    require(
+        good, "temperature", temperature, f"0 or more, and finite (in float32: 0, or from {least:.2g} to {most:.2g})"
+    )
+
+
+def _checked_row_ids(row_ids: Any, rows: int) -> Int[Array, " rows"]:
+    """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.reveal._TOKENS`)."""
+    traced = isinstance(row_ids, jax.core.Tracer)
+    ids = row_ids if traced else host_array(row_ids)
+    require(ids.shape == (rows,), "row_ids", row_ids, f"one for each of {rows} rows")
+    whole = ids.dtype.kind in "iu" and (traced or bool(np.all((ids >= 0) & (ids < 2**31 - 1))))
+    require(whole, "row_ids", row_ids, "whole numbers from 0 to 2^31 - 2")
+    return jnp.asarray(ids, jnp.int32)

@@ -9,19 +9,22 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
 from mdm_jax.sampling.orders import blocks_of
 from mdm_jax.sampling.readings import Measure, Reading
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
-from mdm_jax.sampling.rule import Rule, View, ready
+from mdm_jax.sampling.rule import Rule, View, ready, require_fit
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
 from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.keys import threefry
 
 _NEVER = jnp.iinfo(jnp.int32).max
 _ORDER, _DRAW = 0, 1  # what a position's random numbers at a step are for, besides a rule's coins
@@ -79,13 +82,58 @@ def unmask(
 
     Returns:
         :class:`~mdm_jax.sampling.result.Sampled`. ``log_prob`` is defined where the order did not look at the draws
-        and nothing was masked again, NaN elsewhere.
+        and nothing was masked again, or where there was nothing to draw; NaN elsewhere.
+
+    Raises:
+        InputError: a rule for other rows, plans or an end that do not fit the canvas, ids that are no tokens (where
+            these are not traced).
+    """
+    sampled, undefined = unmarked(
+        denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames
+    )
+    return sampled._replace(log_prob=marked(sampled.log_prob, undefined))
+
+
+def unmarked(
+    denoiser: Denoiser,
+    params: Params,
+    canvas: Int[Array, "rows length"],
+    rule: Rule,
+    key: PRNGKeyArray,
+    temperature: ArrayLike = 1.0,
+    context: Context = None,
+    row_ids: Int[Array, " rows"] | None = None,
+    chunk: int | None = None,
+    record: Record | None = None,
+    frames: int | None = None,
+) -> tuple[Sampled, Bool[Array, " rows"] | None]:
+    """:func:`unmask` without NaN: also which rows' ``log_prob`` is undefined, ``None`` where all are defined.
+
+    For programs whose outputs ``jax_debug_nans`` looks at; :func:`marked` puts the two together.
     """
     rows = canvas.shape[0]
     require(
         rule.rows in (None, rows), "rule", verbatim(f"one for {rule.rows} rows"), f"one for any rows, or for {rows}"
     )
-    return _unmask(denoiser, params, canvas, ready(rule), key, temperature, context, row_ids, chunk, record, frames)
+    rule = ready(rule)
+    if not isinstance(canvas, jax.core.Tracer) and getattr(canvas, "is_fully_addressable", True):
+        canvas = checked_tokens(denoiser, canvas, "canvas", masks=True)
+        require_fit(rule, denoiser, np.asarray(canvas) == denoiser.mask_id)
+    rule = rule.replace(planned=None)  # pyright: ignore[reportAttributeAccessIssue]
+    return _unmask(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
+
+
+def marked(log_prob: Float[Array, " rows"], undefined: Bool[Array, " rows"] | None) -> Float[Array, " rows"]:
+    """``log_prob`` with NaN where it is undefined.
+
+    Outside of compiled code NaN is put in on the host where ``jax_debug_nans`` is on, which would take it for a fault
+    in whatever JAX computed.
+    """
+    if undefined is None:
+        return log_prob
+    if jax.config.jax_debug_nans and not isinstance(log_prob, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+        return jax.device_put(np.where(undefined, np.float32(np.nan), log_prob), log_prob.sharding)
+    return jnp.where(undefined, jnp.float32(jnp.nan), log_prob)
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
@@ -101,13 +149,14 @@ def _unmask(
     chunk: int | None,
     record: Record | None,
     frames: int | None,
-) -> Sampled:
+) -> tuple[Sampled, Array | None]:
     rows, length = canvas.shape
     canvas = canvas.astype(jnp.int32)
     temperature = jnp.asarray(temperature, jnp.float32)
     free = canvas == denoiser.mask_id
     block_of = jnp.where(free, blocks_of(free, jnp.asarray(rule.block)), _NEVER)
-    keys = draws.all_position_keys(key, jnp.arange(rows) if row_ids is None else row_ids, length)
+    ids = jnp.arange(rows, dtype=jnp.int32) if row_ids is None else row_ids
+    keys = draws.all_position_keys(threefry(key), ids, length)
     defined = True  # whether the path has a log-probability: settled while tracing
 
     def one_step(state: _State) -> _State:
@@ -186,16 +235,17 @@ def _unmask(
     each = 0 if rule.steps is None else jnp.max(jnp.asarray(rule.steps))
     limit = length + blocks * each  # a rule that never gets on must not run for ever
     final = jax.lax.while_loop(lambda s: jnp.any(s.block < _NEVER) & (s.step < limit), one_step, start)
-    return Sampled(
+    sampled = Sampled(
         tokens=final.tokens,
         nfe=final.nfe,
         passes=final.passes,
         remaining=jnp.sum((final.tokens == denoiser.mask_id) & free, axis=-1, dtype=jnp.int32),
         reveal_step=final.reveal_step,
-        log_prob=final.log_prob if defined else jnp.full(rows, jnp.nan, jnp.float32),
+        log_prob=final.log_prob,
         steps=final.step,
         trajectory=final.trajectory,
     )
+    return sampled, None if defined else jnp.any(free, axis=-1)
 
 
 def _read(
@@ -221,11 +271,12 @@ def _read(
 
     def one_chunk(seen: _Seen, pair: Array, inside: Array) -> _Seen:
         nonlocal looked
-        logits = denoiser.readout(params, hidden[pair])
+        logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
         draw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _DRAW))(flat_keys[pair])
         proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
         reading = Reading(logits, proposal, flat_tokens[pair], flat_masked[pair])
-        values = _Seen(proposal, log_prob, tuple(measure(reading) for measure in _measures(rule)))
+        measured = tuple(measure(reading).astype(jnp.float32) for measure in _measures(rule))
+        values = _Seen(proposal, log_prob, measured)
         looked = looked or reading.looked_at_draw
         at = jnp.where(inside, pair, total)
         return jax.tree.map(lambda room, value: room.at[at].set(value, mode="drop"), seen, values)

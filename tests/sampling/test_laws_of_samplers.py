@@ -147,7 +147,7 @@ SAMPLERS = {  # name: (how to sample the small world, how to sample the large on
         enumerated(lambda world: references.confident(0.6)),
     ),
     "rule in blocks": (
-        lambda world: shared(rules.at_random(Plan(np.array([2, 2]), "t")).replace(block=2), MAX),
+        lambda world: shared(rules.at_random(TWO).replace(block=2), MAX),
         lambda world: rules.at_random(TWO).replace(block=2),
         BLOCKS,
     ),
@@ -244,7 +244,7 @@ def test_one_token_at_a_time_every_order_that_does_not_look_gives_the_target(how
     """A perfect denoiser, one token per step: the joint law itself, whatever the order (60,000, mean + 4 s.d.)."""
     table = exact_world(*SMALL)[0]
     rule = {"random": ONES, "left to right": sampling.Blind(ONES, "left_to_right")}
-    rule["coins"] = shared(rules.at_random(ONES).replace(block=3), MAX)
+    rule["coins"] = shared(rules.at_random(Plan(np.ones(3, int), "t")).replace(block=3), MAX)
     chosen = rule[how] if how in rule else surest((1, 1, 1, 1), how)
     out = sampled("", chosen, "exact", SMALL, jax.random.key(11))
     assert np.all(np.asarray(out.nfe) == 4)

@@ -132,5 +132,5 @@ def test_blocks_are_done_one_after_the_other():
     steps = np.asarray(in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 2))
     assert steps[0, 2] == GIVEN
     assert steps[0, 3] in (2, 3)
-    with pytest.raises(InputError, match="block must be at least 1; got 0"):
+    with pytest.raises(InputError, match="block must be a whole number from 1 to 2147483647; got 0"):
         in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 0)

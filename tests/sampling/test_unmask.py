@@ -10,9 +10,9 @@ from jax.tree_util import Partial
 from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, chi_square, hashed_params, ragged
 
 from mdm_jax import models, sampling
-from mdm_jax.sampling import FILLED, GIVEN, Choice, Rule, readings, rules
+from mdm_jax.sampling import FILLED, GIVEN, Choice, Rule, presets, readings, rules
 from mdm_jax.sampling.reveal import path_log_prob
-from mdm_jax.sampling.unmask import unmask
+from mdm_jax.sampling.unmask import unmarked
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import grids, plans
 from mdm_jax.theory.plans import Plan
@@ -41,8 +41,9 @@ def run(params, rule, canvas=None, **more):
 
 
 def surest(**more):
-    """A plan for each row: row r has r + 1 steps."""
-    return rules.surest(PLANS).replace(**more)
+    """A plan for each row: row r has r + 1 steps, or in blocks as many of these as a block has positions."""
+    block = min(more.get("block", LENGTH), LENGTH)
+    return rules.surest([plans.uniform(block, min(1 + row, block)) for row in range(ROWS)]).replace(**more)
 
 
 @pytest.mark.core
@@ -150,7 +151,7 @@ def test_log_prob_is_that_of_the_path(params, more):
 
 @pytest.mark.thorough
 def test_log_prob_of_a_rule_that_chooses_before_it_reads(params):
-    rule = rules.at_random([plans.uniform(LENGTH, 4)] * ROWS).replace(block=8, end=2)
+    rule = rules.at_random([plans.uniform(8, 4)] * ROWS).replace(block=8, end=2)
     out = sampling.sample(DENOISER, params, rule, key=KEY, canvas=ragged("prompts"))
     forced = path_log_prob(DENOISER, params, out.tokens, out.reveal_step)
     np.testing.assert_allclose(out.log_prob, forced, atol=1e-4)
@@ -268,11 +269,29 @@ def no_proposals(free):
 def test_a_rule_that_looks_at_proposals_has_no_log_prob(rule, defined):
     """Even where it does so only by its memory. (Settled while tracing: nothing needs to run.)"""
     blank = jnp.full((2, 3), 3, jnp.int32)
-    call = jax.make_jaxpr(lambda key: unmask(THREE, CHANCES, blank, rule, key))(KEY).eqns[-1]
-    inner = call.params["jaxpr"].jaxpr
-    log_prob = inner.outvars[sampling.Sampled._fields.index("log_prob")]
-    (maker,) = [eqn for eqn in inner.eqns if log_prob in eqn.outvars]
-    assert maker.primitive.name == ("while" if defined else "broadcast_in_dim")  # of the loop's sum, or of NaN
+    undefined = jax.eval_shape(lambda key: unmarked(THREE, CHANCES, blank, rule, key), KEY)[1]
+    assert (undefined is None) == defined
+
+
+LOOKING = {
+    "llada": lambda: presets.llada(3, 3),
+    "remdm": lambda: presets.remdm(4, 0.5),
+    "self-planned": lambda: rules.self_planned(plans.uniform(3, 2)),
+    "self-corrected": lambda: rules.self_corrected(plans.uniform(3, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["llada", *(pytest.param(name, marks=pytest.mark.thorough) for name in LOOKING if name != "llada")]
+)
+def test_a_row_with_nothing_to_draw_has_probability_one_whatever_the_rule(name):
+    """Its log-probability is 0, as under plans; that of a row with one mask is undefined under these rules."""
+    canvas = np.array([[0, 1, 2], [0, 3, 2]])
+    out = sampling.sample(THREE, CHANCES, LOOKING[name](), key=KEY, canvas=canvas)
+    assert np.isnan(out.log_prob).tolist() == [False, True]
+    assert float(out.log_prob[0]) == 0
+    assert int(out.nfe[0]) == 0
+    assert np.asarray(out.tokens)[0].tolist() == [0, 1, 2]
 
 
 def reads_score(view):
@@ -295,9 +314,9 @@ def test_a_rule_that_chooses_first_has_no_scores(choose):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"block": 0}, "block must be at least 1; got 0"),
-        ({"end": -2}, "end must be a token id, or -1 for none; got -2"),
-        ({"order_temperature": -1.0}, "order_temperature must be 0 or more; got -1.0"),
+        ({"block": 0}, "block must be a whole number from 1 to 2147483647; got 0"),
+        ({"end": -2}, "end must be a whole number from -1 to 2147483647; got -2"),
+        ({"order_temperature": -1.0}, "order_temperature must be 0 or more, and at most"),
     ],
 )
 def test_numbers_of_a_rule_that_cannot_be_are_refused(change, says):
@@ -333,8 +352,8 @@ def test_samples_repeat_what_each_row_has_of_its_own():
         ({}, "length must be given, or else a canvas: grids, blocks and rules do not tell it"),
         ({"length": 4, "canvas": np.full(3, 3)}, "length must be that of the canvas, 3; got 4"),
         ({"length": 3, "rows": 3}, "rows must be the same in rows, plan and canvas; got 3"),
-        ({"length": 3, "temperature": -1.0}, "temperature must be 0 or more, and finite; got -1.0"),
-        ({"length": 3, "samples": 0}, "samples must be at least 1; got 0"),
+        ({"length": 3, "temperature": -1.0}, "temperature must be 0 or more, and finite"),
+        ({"length": 3, "samples": 0}, "samples must be a whole number from 1 to 2147483647; got 0"),
         ({"canvas": np.full((2, 3), 4)}, "canvas must be token ids from 0 to 2, or mask_id 3; got 4 at (0, 0)"),
     ],
 )
