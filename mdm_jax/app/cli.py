@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         module = importlib.import_module(f"mdm_jax.app.{options.module}")
-        module.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            module.run(options)
         sys.stdout.flush()
         return 0
     except InputError as error:
@@ -86,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "standard output or a file" if error.filename is None else error.filename
         note(f"{where} cannot be used: {error.strerror or error}.")
         return BAD_INPUT
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line: where in the code it was given is for programmers."""
+    note(f"warning: {message}")
 
 
 def _exhausted(error: RuntimeError) -> bool:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_bytes
+from mdm_jax.support.text import printable, shortened
 
 COLOURS: dict[str, tuple[str, str]] = {
     "ink": ("#1d2730", "#e6e9ec"),
@@ -136,6 +137,11 @@ def wide(height: float) -> tuple[Figure, Axes]:
 def small(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH / 2, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def label(text: str) -> str:
+    """A name from elsewhere as a chart can show it: printable, and not so long that nothing else has room."""
+    return shortened(printable(text), 48)
 
 
 def light(name: str) -> str:

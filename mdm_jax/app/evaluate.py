@@ -1,7 +1,6 @@
 """``mdm-jax evaluate``: samples of schedules and plans at several budgets, scored on common random numbers."""
 
 import argparse
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mdm_jax.app import drawing
 from mdm_jax.app.evaluation_options import SCHEDULES
-from mdm_jax.app.how import MEASURES
+from mdm_jax.app.how import MEASURES, check_temperature
 from mdm_jax.app.output import show
 from mdm_jax.app.places import places
 from mdm_jax.app.tune import BUDGETS, fitting, parse_budgets
@@ -77,8 +76,7 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         InputError: one sentence that names the option.
     """
-    temperature = options.temperature
-    require(math.isfinite(temperature) and temperature >= 0, "--temperature", temperature, "0 or more, and finite")
+    check_temperature(options.temperature)
     require(2 <= options.samples <= MOST, "--samples", options.samples, f"from 2 (for a standard error) to {MOST:,}")
     batch, store = options.batch, options.store
     require(batch is None or 1 <= batch <= MOST_TOGETHER, "--batch", batch, f"from 1 to {MOST_TOGETHER:,}")
@@ -185,7 +183,7 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
         apart = 1.012 ** (i - (len(lines) - 1) / 2)  # side by side, not on top of each other
         axes.errorbar(
             passes[at] * apart, means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]),
-            marker="o", markersize=3, linewidth=1, capsize=2, label=printable(text),
+            marker="o", markersize=3, linewidth=1, capsize=2, label=drawing.label(text),
             linestyle="-" if i < len(colours) else "--",
         )  # fmt: skip
     axes.set(xscale="log", xlabel="passes", ylabel=task.score_name)

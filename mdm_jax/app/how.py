@@ -10,7 +10,9 @@ from jaxtyping import Int32
 
 from mdm_jax.app.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
+from mdm_jax.models.wrappers import STRONGEST
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
+from mdm_jax.sampling.rule import HOTTEST
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import printable
@@ -121,13 +123,20 @@ def check(options: argparse.Namespace) -> None:
         raise InputError("--guidance needs --prompt or --infill: it strengthens what is given.")
 
 
+def check_temperature(value: float) -> None:
+    """Refuse a ``--temperature`` that is none, or of which float32 would make 0 or infinity: another law."""
+    least, most = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    wanted = f"0, or from {least:.2g} to {most:.2g}"
+    require(value == 0 or least <= value <= most, "--temperature", value, wanted)
+
+
 def _check_numbers(options: argparse.Namespace) -> None:
     """Those that need no run to be judged."""
     bounds = (
         ("threshold", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
         ("entropy_bound", lambda value: 0 <= value < math.inf, "0 or more (nats), and finite"),
-        ("order_temperature", lambda value: 0 <= value < math.inf, "0 or more, and finite"),
-        ("guidance", math.isfinite, "a finite number"),
+        ("order_temperature", lambda value: 0 <= value <= HOTTEST, f"0 or more, and at most {HOTTEST:g}"),
+        ("guidance", lambda value: abs(value) <= STRONGEST, f"a finite number, up to {STRONGEST:g} in size"),
         ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1"),
         ("top_k", lambda value: value >= 1, "at least 1"),
         ("block", lambda value: value >= 1, "at least 1"),

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.app.drawing import STYLE, light
+from mdm_jax.app.drawing import STYLE, label, light
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def _landscape(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, fl
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set(major_locator=MaxNLocator(4), major_formatter=FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_title(f"weight {panel.name}", fontsize=8.5)
+    axes.set_title(f"weight {label(panel.name)}", fontsize=8.5)
     # Of 1 / energy, which is 0 where the energy diverges and smooth on the way there.
     inverse = 1 / np.clip(panel.energies.T, 1.0, 1e6)
     levels = np.geomspace(1 / _HIGHEST, 1.0, 61)
@@ -130,7 +130,7 @@ def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float
         below, left = (star and not panel.exact) or bool(beside.all(axis=1).any()), places[i, 0] > 0.6
         away = (6 if star else 4) * (-1 if left else 1), -9 if below else 4
         axes.annotate(
-            name, at, away, textcoords="offset points", ha="right" if left else "left", fontsize=6.5,
+            label(name), at, away, textcoords="offset points", ha="right" if left else "left", fontsize=6.5,
             fontweight="bold" if star else "normal", color=light("optimal" if star else "ink"),
             path_effects=[withStroke(linewidth=2, foreground="white")], zorder=6,
         )  # fmt: skip

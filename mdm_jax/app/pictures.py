@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
 from mdm_jax.app.drawing import STYLE, WIDTH, light, small, wide
-from mdm_jax.support.text import printable
+from mdm_jax.app.drawing import label as named
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 
@@ -43,7 +43,7 @@ def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, 
         if low < level < high and last - level > 0.06 * (high - low):  # a label must not run into the one above
             axes.axhline(level, color=light("muted"), linewidth=0.6, dashes=(2, 2), zorder=1)
             axes.annotate(
-                printable(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                named(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
                 ha="right", va="bottom", fontsize=7, color=light("muted"),
             )  # fmt: skip
             last = level
@@ -68,7 +68,7 @@ def profile(measured: Profile, plan: Plan | None = None) -> Figure:
         tops = measured.values[knots[:-1]]
         area = axes.stairs(
             tops, knots, fill=True, color=light("beta"), alpha=0.16, linewidth=0,
-            label=f"cost of the {plan.steps}-step {printable(plan.name)} plan (area)",
+            label=f"cost of the {plan.steps}-step {named(plan.name)} plan (area)",
         )  # fmt: skip
         area.set_edgecolor("none")
         axes.vlines(knots[:-1], 0, tops, color=light("beta"), linewidth=0.6, alpha=0.5)
@@ -112,9 +112,7 @@ def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figu
             above = bits - least_cost(tuning) * scale
             bits = np.where(above > 1e-6, above, np.nan)  # the optimum ends at zero, which no logarithm shows
         top = max(top, float(np.nanmax(bits, initial=0.0)))
-        axes.plot(
-            steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=printable(family)
-        )
+        axes.plot(steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=named(family))
     axes.set_xscale("log")
     if excess:
         axes.set_yscale("log")
@@ -193,7 +191,7 @@ def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float
         beyond = (value + spread, place)
         axes.annotate(f"{value:.2f}", beyond, (5, 0), textcoords="offset points", va="center", fontweight=weight)
         axes.annotate(
-            printable(label),
+            named(label),
             (0, place),
             (-5, 0),
             textcoords="offset points",

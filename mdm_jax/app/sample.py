@@ -1,14 +1,13 @@
 """``mdm-jax sample``: draw sequences from a run."""
 
 import argparse
-import math
 from typing import Any
 
 import numpy as np
 
 from mdm_jax.app import replay
 from mdm_jax.app.canvas import make_canvas
-from mdm_jax.app.how import check, choose, choose_denoiser
+from mdm_jax.app.how import check, check_temperature, choose, choose_denoiser
 from mdm_jax.app.output import figure, finite, note, show
 from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed
@@ -29,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     if temperature is None:
         temperature = 0.0 if options.preset == "llada" else 1.0
     require(1 <= options.rows <= MOST_ROWS, "--rows", options.rows, f"at least 1, and at most {MOST_ROWS}")
-    require(math.isfinite(temperature) and temperature >= 0, "--temperature", temperature, "0 or more, and finite")
+    check_temperature(temperature)
     require_seed("--seed", options.seed)
     check(options)
     if options.infill is None and options.blank is not None:

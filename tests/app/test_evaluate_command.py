@@ -137,7 +137,7 @@ def test_a_race_writes_plans_scores_and_the_landscape(said, run):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["evaluate", "--temperature", "-1"], "--temperature must be 0 or more, and finite; got -1.0."),
+        (["evaluate", "--temperature", "-1"], "--temperature must be 0, or from 1.2e-38 to 3.4e+38; got -1.0."),
         (["evaluate", "--samples", "1"], "--samples must be from 2 (for a standard error) to"),
         (["evaluate", "--samples", str(10**12)], "--samples must be from 2"),
         (["evaluate", "--batch", "0"], "--batch must be from 1 to"),

@@ -46,7 +46,7 @@ def test_json_and_options(capsys):
         (("--model", "10m", "--mesh", "rows=2"), "--mesh must be axes and sizes"),
         (("--model", "10m", "--devices", "0"), "--devices must be at least 1"),
         (("--model", "10m", "--devices", "3", "--batch", "4"), "batch must be a multiple of 3"),
-        (("--model", "10m", "--length", "1"), "length must be at least 2"),
+        (("--model", "10m", "--length", "1"), "length must be a whole number from 2"),
         (("--model", "10m", "--optimizer", "sgd"), "optimizer must be one of adamw, muon"),
         (("--model", "10m", "--time-limit", "nan"), "--time-limit must be more than 0 seconds"),
         (("--model", "10m", "--time-limit", "inf"), "--time-limit must be more than 0 seconds, at most 86400"),
