@@ -57,4 +57,5 @@ def digits() -> DigitsTask:
     rows = pixels.astype(np.uint8)
     if not (rows.shape[1:] == (SIDE * SIDE,) and rows.max() < LEVELS and (rows == pixels).all()):
         raise InputError(f"scikit-learn's digits are not 8 x 8 pictures in {LEVELS} grey levels; try another version.")
-    return DigitsTask("digits", Numbers(LEVELS, (SIDE, SIDE)), *deal(rows), digest(rows.tobytes()))
+    parts = deal(rows)
+    return DigitsTask("digits", Numbers(LEVELS, (SIDE, SIDE)), *parts, digest(rows.tobytes()), parts)

@@ -1,14 +1,17 @@
-"""How often each token followed each context, and the smoothed law that follows: the baselines of rows of numbers."""
+"""How often each token followed each context, and the smoothed law that follows: the baselines of rows of numbers.
+
+Witten and Bell's smoothing, here and in :mod:`mdm_jax.tasks.ngram`, is :func:`smoothed`.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Num
 
 
 @dataclass(frozen=True, eq=False)
 class Frequencies:
-    """Counts of (context, token), with Witten and Bell's smoothing as in :mod:`mdm_jax.tasks.ngram`.
+    """Counts of (context, token), and the smoothed law of a token after a context.
 
     A context is any number that is not negative. Made by :func:`count`.
     """
@@ -31,18 +34,16 @@ class Frequencies:
         tokens: Int64[np.ndarray, "rows length"],
         lower: Float64[np.ndarray, "rows length"],
     ) -> Float64[np.ndarray, "rows length"]:
-        """The probability of each token after its context: ``(N(h c) + T(h) lower) / (N(h) + T(h))``.
+        """The probability of each token after its context, as :func:`smoothed` has it.
 
         Args:
             contexts: of each token; one that never occurred leaves ``lower`` as it is.
             tokens: below ``vocab_size``.
             lower: the probability under a simpler law.
         """
-        ranks = _places(self.contexts, contexts)
-        pairs = _places(self.codes, np.where(ranks >= 0, ranks * self.vocab_size + tokens, -1))
-        count = np.where(pairs >= 0, self.counts[pairs], 0)
-        total, kinds = self.totals[ranks], self.kinds[ranks]
-        return np.where(ranks >= 0, (count + kinds * lower) / (total + kinds), lower)
+        ranks = places(self.contexts, contexts)
+        pairs = places(self.codes, np.where(ranks >= 0, ranks * self.vocab_size + tokens, -1))
+        return smoothed(at(self.counts, pairs), at(self.totals, ranks), at(self.kinds, ranks), lower)
 
 
 def count(
@@ -55,7 +56,29 @@ def count(
     return Frequencies(vocab_size, found, totals, kinds, codes, counts)
 
 
-def _places(sorted_values: Int64[np.ndarray, " n"], wanted: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+def smoothed(
+    count: Num[np.ndarray, "*any"],
+    total: Num[np.ndarray, "*any"],
+    kinds: Num[np.ndarray, "*any"],
+    lower: Float64[np.ndarray, "*any"],
+) -> Float64[np.ndarray, "*any"]:
+    """``(N(h c) + T(h) lower) / (N(h) + T(h))``, and ``lower`` where the context never occurred.
+
+    Args:
+        count: ``N(h c)``, how often the token followed its context.
+        total: ``N(h)``, how often any did.
+        kinds: ``T(h)``, how many different ones did.
+        lower: the probability under a simpler law.
+    """
+    return np.where(total > 0, (count + kinds * lower) / np.maximum(total + kinds, 1), lower)
+
+
+def places(ascending: Int64[np.ndarray, " n"], wanted: Int64[np.ndarray, "*any"]) -> Int64[np.ndarray, "*any"]:
     """The place of each wanted value, -1 where it is not there."""
-    places = np.minimum(np.searchsorted(sorted_values, wanted), len(sorted_values) - 1)
-    return np.where(sorted_values[places] == wanted, places, -1)
+    found = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[found] == wanted, found, -1)
+
+
+def at(values: Num[np.ndarray, " n"], found: Int64[np.ndarray, "*any"]) -> Num[np.ndarray, "*any"]:
+    """The value at each place, 0 at -1."""
+    return np.where(found >= 0, values[found], 0)

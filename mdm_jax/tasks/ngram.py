@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.tasks.frequencies import at, places, smoothed
 from mdm_jax.tasks.task import token_ids
 
 
@@ -45,8 +46,7 @@ class Level:
 
     def ranks(self, codes: Int64[np.ndarray, "rows length"]) -> Int64[np.ndarray, "rows length"]:
         """The rank of each gram, -1 where it never occurred."""
-        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        return np.where(self.codes[places] == codes, places, -1)
+        return places(self.codes, codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +74,15 @@ class NGram:
             InputError: ``tokens`` is not such an array, or ``order`` is out of range.
         """
         order = self.order if order is None else order
-        require(1 <= order <= self.order, "order", order, f"from 1 to the fitted order {self.order}")
+        order = require_whole("order", order, 1, self.order)
         wanted = f"ids from 0 to {self.vocab_size - 1}, without masks"
         ids = token_ids(tokens, "rows length", self.vocab_size, wanted)
         contexts = np.zeros(ids.shape, np.int64)
         law = np.full(ids.shape, 1 / self.vocab_size)
         for level in self.levels[:order]:
             ranks = level.ranks(contexts * self.vocab_size + ids)
-            count = np.where(ranks >= 0, level.counts[ranks], 0)
-            total = np.where(contexts >= 0, level.totals[contexts], 0.0)
-            kinds = np.where(contexts >= 0, level.kinds[contexts], 0)
             # Also a context that occurred has no total if it did so only at the very end of the text.
-            law = np.where(total > 0, (count + kinds * law) / np.maximum(total + kinds, 1), law)
+            law = smoothed(at(level.counts, ranks), at(level.totals, contexts), at(level.kinds, contexts), law)
             contexts = _preceding(ranks)
         return np.log(law)
 
@@ -111,8 +108,7 @@ def fit(tokens: Int[np.ndarray, " tokens"], vocab_size: int, order: int) -> NGra
     Raises:
         InputError: an argument is out of its range.
     """
-    require(vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
-    require(order >= 1, "order", order, "at least 1")
+    vocab_size, order = require_whole("vocab_size", vocab_size, 1), require_whole("order", order, 1)
     ids = token_ids(tokens, "tokens", vocab_size, f"ids from 0 to {vocab_size - 1}")[None]
     require(ids.size >= order, "tokens", verbatim(str(ids.size)), f"at least as many as the order, {order}")
     levels: list[Level] = []

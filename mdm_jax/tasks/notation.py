@@ -1,14 +1,17 @@
 """How token ids are written for people and read back: as numbers and pictures here, as characters in ``vocabulary``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32
 
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.tasks.task import token_ids
 
+LARGEST_SIZE = 2**31 - 1
+"""Ids, the mask's among them, have 32 bits."""
 SHADES = " ░▒▓█"
 """From no ink to full ink; 0 alone is blank."""
 
@@ -63,8 +66,12 @@ class Numbers:
     shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        require(self.size >= 2, "size", self.size, "at least 2")
-        require(self.shape is None or min(self.shape) >= 1, "shape", self.shape, "at least 1 row and 1 column")
+        object.__setattr__(self, "size", require_whole("size", self.size, 2, LARGEST_SIZE))
+        if self.shape is not None:
+            sides = tuple(self.shape) if isinstance(self.shape, Sequence) else ()
+            good = len(sides) == 2 and not isinstance(self.shape, str)
+            require(good, "shape", self.shape, "a number of rows and one of columns")
+            object.__setattr__(self, "shape", tuple(require_whole("shape", side, 1) for side in sides))
 
     @property
     def unit(self) -> str:
@@ -82,8 +89,9 @@ class Numbers:
         Raises:
             InputError: something else than a number below ``size``, or a mark that could be part of a number.
         """
+        require(isinstance(text, str), "text", text, "text")
         if mask is not None:
-            apart = len(mask) == 1 and not (mask.isspace() or mask.isdigit() or mask in "+-_")
+            apart = isinstance(mask, str) and len(mask) == 1 and not (mask.isspace() or mask.isdigit() or mask in "+-_")
             require(apart, "mask", mask, "one character that is no digit, sign or space")
         ids: list[int] = []
         for place, word in enumerate(text.split()):

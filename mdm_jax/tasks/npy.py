@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.tasks.notation import Numbers
 from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, deal
 from mdm_jax.tasks.source_files import SourceFile
@@ -18,6 +18,7 @@ LARGEST_VOCABULARY = 2**20
 MOST_TOKENS = 2**30
 """A larger array is refused before it is read (training keeps four bytes for each token in memory)."""
 
+_SIZE = "?vocab="
 _MAGIC = b"\x93NUMPY"
 
 _DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError,
@@ -41,9 +42,7 @@ def npy(path: str | Path, vocab_size: int | None = None) -> RowsTask:
     """
     require(str(path) != "", "path", str(path), "the path of an .npy file")
     file = SourceFile(path, "an .npy file of integers of shape [rows, length]")
-    spec = f"npy:{file.path}" + ("" if vocab_size is None else f"?vocab={vocab_size}")
-    limits = f"from 2 to {LARGEST_VOCABULARY}"
-    require(vocab_size is None or 2 <= vocab_size <= LARGEST_VOCABULARY, "vocab", vocab_size, limits)
+    vocab_size = None if vocab_size is None else require_whole("vocab", vocab_size, 2, LARGEST_VOCABULARY)
     rows = _mapped(file)
     least, most = int(rows.min()), int(rows.max())
     if least < 0:
@@ -58,12 +57,16 @@ def npy(path: str | Path, vocab_size: int | None = None) -> RowsTask:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise file.unreadable(error) from None
-    return RowsTask(spec, Numbers(most + 1 if vocab_size is None else vocab_size), *deal(rows), digest)
+    size = most + 1 if vocab_size is None else vocab_size
+    # A path that itself looks as if it named a size is followed by one, by which it is read back.
+    told = vocab_size is not None or _SIZE in str(file.path)
+    spec, parts = f"npy:{file.path}" + (f"{_SIZE}{size}" if told else ""), deal(rows)
+    return RowsTask(spec, Numbers(size), *parts, digest, parts)
 
 
 def from_text(text: str) -> RowsTask:
     """:func:`npy` of ``PATH`` or ``PATH?vocab=SIZE``."""
-    path, question, size = text.rpartition("?vocab=")
+    path, question, size = text.rpartition(_SIZE)
     if not question:
         return npy(text)
     right = size.isascii() and size.isdigit() and len(size) <= 10

@@ -1,6 +1,6 @@
 """Separate rows of numbers as a task: how they are divided, shown, scored and compared with simple laws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Float64, Int, Int32, Int64, Integer
 
 from mdm_jax.support.errors import require, verbatim
+from mdm_jax.tasks import parts
 from mdm_jax.tasks.frequencies import Frequencies, count
 from mdm_jax.tasks.notation import Numbers
+from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.task import token_ids
 
 FEWEST_ROWS = 20
@@ -29,6 +31,12 @@ class RowsTask:
     validation: Int32[np.ndarray, "validation_rows length"]
     test: Int32[np.ndarray, "test_rows length"]
     digest: str
+    made: Parts | None = field(default=None, repr=False)
+    """The arrays that ``spec`` makes, so that a run notices when others were put in their place."""
+
+    def __post_init__(self) -> None:
+        require(type(self.vocabulary) is Numbers, "vocabulary", self.vocabulary, "Numbers, which a run can store")
+        parts.check(self)
 
     @property
     def length(self) -> int:
@@ -73,13 +81,17 @@ class RowsTask:
         return {name: -np.log2(law).mean(axis=1) for name, law in laws.items() if name}
 
     def describe(self) -> dict[str, Any]:
-        """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it."""
+        """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it.
+
+        Where ``dataclasses.replace`` or a subclass made a task that its spec does not, "arrays" or "class" say so.
+        """
         return {
             "spec": self.spec,
             "length": self.length,
             "vocab_size": self.vocab_size,
             "digest": self.digest,
             "vocabulary": self.vocabulary.to_json(),
+            **parts.by_hand(self, self.made),
         }
 
     def complete(self, tokens: Int[Any, "rows length"]) -> np.ndarray:
@@ -107,7 +119,7 @@ class RowsTask:
         }
 
 
-def deal(rows: Integer[np.ndarray, "rows length"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def deal(rows: Integer[np.ndarray, "rows length"]) -> Parts:
     """Training, validation and test rows by a fixed permutation: eight tenths and one tenth each, int32, read-only."""
     held_out = len(rows) // 10
     # RandomState, because NumPy promises its stream for all versions; default_rng's may change.

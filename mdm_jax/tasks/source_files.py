@@ -3,17 +3,24 @@
 import os
 from pathlib import Path
 
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.tasks.vocabulary import is_text
 
 
 class SourceFile:
     """A user's file that is to become data; ``wanted`` completes "path must be ...".
 
-    ``path`` is absolute, so that a run can be resumed from another working directory.
+    ``path`` is absolute, without ".." and symbolic links: one file has one spelling, from whatever directory it is
+    named, and a link that is set to other data later does not change what a run was trained on.
     """
 
     def __init__(self, path: str | Path, wanted: str) -> None:
-        self.path = Path(os.path.expanduser(path)).absolute()
+        require(isinstance(path, str | Path), "path", path, "some text, or a Path")
+        expanded = os.path.expanduser(path)
+        try:
+            self.path = Path(os.path.realpath(expanded))
+        except ValueError:  # a NUL or half a character, which reading it will name
+            self.path = Path(expanded).absolute()
         self._wanted = wanted
 
     def refused(self, reason: str) -> InputError:
@@ -30,7 +37,8 @@ class SourceFile:
         """Its size in bytes.
 
         Raises:
-            InputError: there is no such file, or it is none that can be read to its end.
+            InputError: there is no such file, it is none that can be read to its end, or its name is none that a run
+                could store.
         """
         try:
             if self.path.is_dir():
@@ -38,7 +46,10 @@ class SourceFile:
             # A pipe or a device could block for ever or never end.
             if self.path.exists() and not self.path.is_file():
                 raise self.refused("is not a regular file")
-            return self.path.stat().st_size
+            size = self.path.stat().st_size
+            if not is_text(str(self.path)):
+                raise self.refused("has a name that is not UTF-8, which a run cannot store; rename it")
+            return size
         except InputError:
             raise
         except (OSError, ValueError) as error:

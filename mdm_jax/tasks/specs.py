@@ -1,5 +1,6 @@
 """Tasks by name, as the command line gives them and as runs remember them."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ from mdm_jax.tasks.code import code
 from mdm_jax.tasks.digits import digits
 from mdm_jax.tasks.notation import Notation, from_json
 from mdm_jax.tasks.npy import from_text
+from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.task import Task
-from mdm_jax.tasks.text import text
+from mdm_jax.tasks.text import TextTask, text
 from mdm_jax.tasks.vocabulary import Vocabulary
 
 LENGTH = 128
@@ -21,7 +23,7 @@ SPECS = (
 )
 
 
-def from_spec(spec: str, length: int | None = None) -> Task:
+def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
     """The task that ``spec`` names.
 
     Args:
@@ -47,31 +49,53 @@ def from_spec(spec: str, length: int | None = None) -> Task:
 
 
 def restore(description: Mapping[str, Any]) -> Task:
-    """The task that :meth:`Task.describe` described, from the same data.
+    """The task that :meth:`Task.describe` described, from the same data; with the vocabulary that it had.
 
     Raises:
-        InputError: ``description`` is not one, or the data is gone or has changed.
+        InputError: ``description`` is not one, the data is gone or has changed, or it is of a task that no spec makes:
+            one of the user's own, or with arrays that were put in by hand. The sentence says which.
     """
-    vocabulary_of(description)
+    vocabulary = vocabulary_of(description)
     spec, length, digest = (description.get(name) for name in ("spec", "length", "digest"))
-    if not (isinstance(spec, str) and isinstance(length, int) and isinstance(digest, str)):
+    if not (isinstance(spec, str) and type(length) is int and isinstance(digest, str)):
         raise InputError(
             "description must be what a task's describe() returned; its spec, length or digest is missing."
         )
+    need = "training, profile and report need the original data"
+    own = "to train it further give the task itself to fit, and its rows to the functions of evaluation"
 
-    def lost(reason: str) -> InputError:
+    def lost(reason: str, remedy: str) -> InputError:
         return InputError(
-            f"The task {spec!r} cannot be restored: {reason}; sampling still works from the stored vocabulary, "
-            "but training, profile and report need the original data."
+            f"The task {spec!r} cannot be restored: {reason}; sampling still works from the stored vocabulary, but "
+            f"{remedy}."
         )
 
+    if not _is_ours(spec):
+        raise lost("it is a task of your own", own)
+    for added, what in (("arrays", "its arrays were put in by hand"), ("class", "its class is your own")):
+        if added in description:
+            raise lost(what, own)
     try:
         task = from_spec(spec, length)
     except InputError as error:
-        raise lost(str(error).rstrip(".")) from None
-    if task.digest != digest or task.describe()["vocabulary"] != description["vocabulary"]:
-        raise lost("its data has changed since (another Python version, or an edited file)")
+        raise lost(str(error).rstrip("."), need) from None
+    if task.digest != digest:
+        raise lost("its data has changed since (another Python version, or an edited file)", need)
+    if vocabulary != task.vocabulary:  # set by hand, as the shape of pictures is
+        try:
+            task = dataclasses.replace(task, vocabulary=vocabulary)
+        except InputError as error:
+            raise lost(f"the stored vocabulary does not fit its data ({str(error).rstrip('.')})", need) from None
+    made = task.describe()
+    for name in description.keys() | made.keys():
+        if name != "spec" and description.get(name) != made.get(name):  # one file has many spellings
+            raise lost(f"its {name} is {made.get(name)!r}, and was {description.get(name)!r}", own)
     return task
+
+
+def _is_ours(spec: str) -> bool:
+    """Whether :func:`from_spec` reads a spec of this form."""
+    return spec in ("text", "code", "digits") or spec.startswith(("text:", "npy:"))
 
 
 def vocabulary_of(description: Mapping[str, Any]) -> Notation:

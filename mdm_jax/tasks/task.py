@@ -78,29 +78,32 @@ class Task(Protocol):
         ...
 
 
-def token_ids(tokens: Any, shape: str, limit: int, wanted: str) -> np.ndarray:
+def token_ids(tokens: Any, shape: str, limit: int, wanted: str, argument: str = "tokens") -> np.ndarray:
     """``tokens`` as a NumPy array of checked ids.
 
     Args:
-        tokens: a NumPy or JAX array of integers.
+        tokens: a NumPy or JAX array of integers, or nested lists of them.
         shape: the names of its axes, as in ``"rows length"``.
         limit: ids must be below this number.
         wanted: what the ids below ``limit`` are, for the error message.
+        argument: the name of ``tokens``, likewise.
 
     Raises:
         InputError: not integers, another number of axes, or an id out of range.
     """
-    array = np.asarray(tokens)
+    try:
+        array = np.asarray(tokens)
+    except ValueError:  # lists of different lengths
+        array = np.asarray(None)
     axes = shape.split()
     require(
-        np.issubdtype(array.dtype, np.integer) and array.ndim == len(axes),
-        "tokens",
+        array.dtype.kind in "iu" and array.ndim == len(axes),  # np.integer has time differences below it
+        argument,
         verbatim(f"{array.dtype} of shape {array.shape}"),
         f"an integer array of shape [{', '.join(axes)}]",
     )
-    wrong = np.argwhere((array < 0) | (array >= limit))
-    if len(wrong):
-        place = tuple(int(index) for index in wrong[0])
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) < limit:
+        place = tuple(int(index) for index in np.argwhere((array < 0) | (array >= limit))[0])
         where = ", ".join(f"{axis} index {index}" for axis, index in zip(axes, place))
-        raise InputError(f"tokens must be {wanted}; got {array[place]} at {where}.")
+        raise InputError(f"{argument} must be {wanted}; got {array[place]} at {where}.")
     return array

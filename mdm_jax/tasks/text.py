@@ -1,6 +1,6 @@
 """Text as a task: windows of characters from the documentation inside every CPython, from a file or from memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int, Int32
 
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
+from mdm_jax.tasks import parts
 from mdm_jax.tasks.ngram import NGram, fit
+from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.source_files import SourceFile
-from mdm_jax.tasks.vocabulary import Vocabulary
+from mdm_jax.tasks.vocabulary import Vocabulary, is_text
 
 LARGEST_FILE = 2**30
 """Bytes; a larger file is refused before it is read (reading takes some 20 bytes of memory per character)."""
@@ -32,6 +34,15 @@ class TextTask:
     validation: Int32[np.ndarray, "validation_rows length"]
     test: Int32[np.ndarray, "test_rows length"]
     digest: str
+    made: Parts | None = field(default=None, repr=False)
+    """The arrays that ``spec`` makes, so that a run notices when others were put in their place."""
+
+    def __post_init__(self) -> None:
+        require(
+            type(self.vocabulary) is Vocabulary, "vocabulary", self.vocabulary, "a Vocabulary, which a run can store"
+        )
+        object.__setattr__(self, "length", require_whole("length", self.length, 2))
+        parts.check(self)
 
     @property
     def vocab_size(self) -> int:
@@ -71,13 +82,17 @@ class TextTask:
         return {name: self._grams.bits_per_character(tokens, order=k) for k, name in enumerate(_ORDERS, start=1)}
 
     def describe(self) -> dict[str, Any]:
-        """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it."""
+        """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it.
+
+        Where ``dataclasses.replace`` or a subclass made a task that its spec does not, "arrays" or "class" say so.
+        """
         return {
             "spec": self.spec,
             "length": self.length,
             "vocab_size": self.vocab_size,
             "digest": self.digest,
             "vocabulary": self.vocabulary.characters,
+            **parts.by_hand(self, self.made),
         }
 
 
@@ -117,9 +132,10 @@ def from_content(content: str, length: int, spec: str, source: str) -> TextTask:
 
     Raises:
         InputError: ``length`` is too small, or ``content`` has fewer than two different characters, or too few for two
-            windows of ``length`` in each half.
+            windows of ``length`` in each half, or half a character (a lone surrogate).
     """
     _check_length(length)
+    require(is_text(content), "content", content, "text without lone surrogates")
     needed = 40 * length  # a tenth of it is four windows, two for each half
     if len(content) < needed:
         raise InputError(
@@ -130,23 +146,23 @@ def from_content(content: str, length: int, spec: str, source: str) -> TextTask:
     require(vocabulary.size >= 2, "path", source, "a text with at least two different characters")
     tokens = vocabulary.encode(content)
     held_out = len(tokens) // 10
-    train, validation, test = _split(tokens, len(tokens) - held_out, length)
-    return TextTask(spec, length, vocabulary, train, validation, test, digest(content))
+    made = _split(tokens, len(tokens) - held_out, length)
+    return TextTask(spec, length, vocabulary, *made, digest(content), made)
 
 
 def _check_length(length: int) -> None:
-    require(isinstance(length, int) and length >= 2, "length", length, "an integer of at least 2")
+    require_whole("length", length, 2)
 
 
-def _split(tokens: np.ndarray, boundary: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split(tokens: np.ndarray, boundary: int, length: int) -> Parts:
     rows = (len(tokens) - boundary) // length
     windows = tokens[boundary : boundary + rows * length].reshape(rows, length)
     # RandomState, because NumPy promises its stream for all versions; default_rng's may change.
     windows = windows[np.random.RandomState(0).permutation(rows)]
-    parts = tokens[:boundary], windows[: rows // 2], windows[rows // 2 :]
-    for part in parts:
+    made = tokens[:boundary], windows[: rows // 2], windows[rows // 2 :]
+    for part in made:
         part.flags.writeable = False
-    return parts
+    return made
 
 
 def _documentation() -> str:

@@ -23,13 +23,13 @@ class Vocabulary:
         characters: at least one, distinct, in ascending order of code point.
 
     Raises:
-        InputError: ``characters`` is empty, unsorted or repeats a character.
+        InputError: ``characters`` is empty, unsorted, repeats a character or has half of one (a lone surrogate).
     """
 
     characters: str
 
     def __post_init__(self):
-        ascending = self.characters != "" and "".join(sorted(set(self.characters))) == self.characters
+        ascending = is_text(self.characters) and self.characters == "".join(sorted(set(self.characters))) != ""
         require(ascending, "characters", self.characters, "distinct characters in ascending order, at least one")
 
     @classmethod
@@ -62,12 +62,13 @@ class Vocabulary:
         Raises:
             InputError: a character outside the vocabulary, or a mark that is not one character or lies inside it.
         """
+        require(isinstance(text, str), "text", text, "text")
         points = _code_points(text)
         ids = np.minimum(np.searchsorted(self._points, points), self.size - 1).astype(np.int32)
         unknown = self._points[ids] != points
         if mask is not None:
             # A mark that is also a character of the text would silently turn real characters into gaps.
-            outside = len(mask) == 1 and mask not in self.characters
+            outside = isinstance(mask, str) and len(mask) == 1 and mask not in self.characters
             require(outside, "mask", mask, "one character that does not occur in the vocabulary")
             marked = points == ord(mask)
             ids[marked] = self.size
@@ -86,15 +87,24 @@ class Vocabulary:
         Raises:
             InputError: ``tokens`` is not a vector of integers, or an id is outside ``0 .. size``.
         """
-        ids = token_ids(
-            tokens, "length", self.size + 1, f"character ids from 0 to {self.size - 1} or the mask {self.size}"
-        )
         shown = [*self.characters, mask]
-        return "".join(shown[token] for token in ids.tolist())
+        return "".join(shown[token] for token in self._checked(tokens).tolist())
 
     def pieces(self, tokens: Int[Any, " length"]) -> list[str]:
         """The text of each token; errors as in :meth:`decode`."""
-        return [self.decode(token[None]) for token in np.asarray(tokens)]
+        return [self.decode(token[None]) for token in self._checked(tokens)]
+
+    def _checked(self, tokens: Int[Any, " length"]) -> np.ndarray:
+        wanted = f"character ids from 0 to {self.size - 1} or the mask {self.size}"
+        return token_ids(tokens, "length", self.size + 1, wanted)
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is text that can be stored: no half characters, as damaged command lines and file names have."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _code_points(text: str) -> UInt32[np.ndarray, " length"]:

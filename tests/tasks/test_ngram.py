@@ -134,13 +134,13 @@ def test_bits_per_character_is_the_mean_code_length():
             ["tokens must be ids from 0 to 25", "26 at", "length index 1"],
         ),
         (lambda model: model.log_prob(np.array([[0], [-1]])), ["got -1 at rows index 1, length index 0"]),
-        (lambda model: model.log_prob(np.array([[0]]), 4), ["order must be from 1 to the fitted order 3", "got 4"]),
-        (lambda model: model.log_prob(np.array([[0]]), 0), ["order must be from 1", "got 0"]),
+        (lambda model: model.log_prob(np.array([[0]]), 4), ["order must be a whole number from 1 to 3", "got 4"]),
+        (lambda model: model.log_prob(np.array([[0]]), 0), ["order must be a whole number from 1", "got 0"]),
         (lambda model: model.bits_per_character(np.zeros((2, 0), np.int32)), ["at least one token", "(2, 0)"]),
         (lambda model: fit(letters("ab"), 26, 3), ["at least as many as the order, 3", "got 2"]),
-        (lambda model: fit(letters("ab"), 26, 0), ["order must be at least 1", "got 0"]),
+        (lambda model: fit(letters("ab"), 26, 0), ["order must be a whole number, 1 or more", "got 0"]),
         (lambda model: fit(letters("ab"), 1, 1), ["ids from 0 to 0", "got 1 at tokens index 1"]),
-        (lambda model: fit(letters("ab"), 0, 1), ["vocab_size must be at least 1", "got 0"]),
+        (lambda model: fit(letters("ab"), 0, 1), ["vocab_size must be a whole number, 1 or more", "got 0"]),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, words):

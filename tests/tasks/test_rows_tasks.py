@@ -191,8 +191,8 @@ def test_specs_of_arrays_are_read_back(save, tmp_path, monkeypatch):
     assert from_spec(task.spec, 2).describe() == task.describe()
     refusal(lambda: from_spec("npy:a b?vocab=x.npy"), "vocab must be a whole number", "got 'x.npy'")
     refusal(lambda: from_spec(f"npy:{path}?vocab=6"), "vocab must be larger than every number", "is 6.")
-    refusal(lambda: from_spec(f"npy:{path}?vocab=1"), "vocab must be from 2 to 1048576; got 1")
-    refusal(lambda: from_spec(f"npy:{path}?vocab=9999999"), "vocab must be from 2 to 1048576")
+    refusal(lambda: from_spec(f"npy:{path}?vocab=1"), "vocab must be a whole number from 2 to 1048576; got 1")
+    refusal(lambda: from_spec(f"npy:{path}?vocab=9999999"), "vocab must be a whole number from 2 to 1048576")
     refusal(lambda: from_spec(f"npy:{path}?vocab=7", 3), "length must be 2, that of the rows of npy:", "got 3")
     refusal(lambda: from_spec("digits", 32), "length must be 64, that of the rows of digits, or left out; got 32")
     assert from_spec("digits", 64).length == from_spec("digits").length == 64
@@ -218,7 +218,9 @@ def test_a_description_survives_json_and_restores_the_task(save, pictures):
     refusal(lambda: restore(pictures.describe() | {"digest": "0"}), "'digits' cannot be restored", "has changed")
     for bad in ({}, {"numbers": "7"}, {"numbers": 7, "picture": 3}, {"numbers": 7, "picture": [True, 2]}):
         refusal(lambda bad=bad: vocabulary_of({"vocabulary": bad}), "its vocabulary is malformed")
-    refusal(lambda: vocabulary_of({"vocabulary": {"numbers": 1}}), "size must be at least 2; got 1")
+    refusal(
+        lambda: vocabulary_of({"vocabulary": {"numbers": 1}}), "size must be a whole number from 2 to 2147483647; got 1"
+    )
 
 
 @pytest.mark.core
@@ -316,7 +318,7 @@ def test_numbers_are_read_and_written():
     for mask in ("", "5", " ", "-", "ab"):
         refusal(lambda mask=mask: numbers.encode("1", mask=mask), "mask must be one character that is no digit")
     refusal(lambda: numbers.decode(np.array([301])), "ids from 0 to 299 or the mask 300", "got 301")
-    refusal(lambda: Numbers(17, (0, 4)), "shape must be at least 1 row and 1 column")
+    refusal(lambda: Numbers(17, (0, 4)), "shape must be a whole number, 1 or more; got 0")
 
 
 @pytest.mark.core
@@ -341,7 +343,7 @@ def test_the_report_draws_pictures_and_writes_what_is_none():
         (["npy:none.npy"], "none.npy' does not exist"),
         (["digits", "--length", "32"], "length must be 64"),
         (["npy"], 'spec must be "text"'),
-        (["code", "--length", "1"], "length must be an integer of at least 2; got 1"),
+        (["code", "--length", "1"], "length must be a whole number, 2 or more; got 1"),
     ],
 )
 def test_the_command_line_refuses_in_one_sentence(task, says, tmp_path, monkeypatch, capsys):
@@ -370,4 +372,4 @@ def test_samples_are_read_and_shown_as_numbers(save, monkeypatch, capsys):
     assert main([*sample, "--prompt", "3 4 0 1 2 3 4"]) == 2
     assert "--prompt must be at most 6 numbers long, as the model is; got 7." in capsys.readouterr().err
     assert main([*sample, "--prompt", "the"]) == 2
-    assert "text must be numbers from 0 to 4" in capsys.readouterr().err
+    assert "--prompt must be numbers from 0 to 4" in capsys.readouterr().err
