@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bad_lines import HOSTILE
 from bad_readers import FILES, FILES_OF_A_RUN
 from bad_world import World
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ _VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2, 8, 10**18, 2**62, 2**63, 10**30, _raw("1" + "0" * 4000), _raw("9" * 5000), 1.5,
     -0.0, 1e308, 1e-320, _raw("NaN"), _raw("Infinity"), _raw("-Infinity"), _raw("1e999"), "", "x", "x" * 100_000,
     "\ud800", "a\nb", "\x00", [], {}, [[]], [1, 2, "x"], [0.0, 1.0], [[1, 2], [3]], {"a": 1},
-    "../../etc/passwd", "/etc/passwd",
+    "../../etc/passwd", "/etc/passwd", HOSTILE, {HOSTILE: HOSTILE}, 2.5, 1e39, -1e39,
     "run/../../outside/secret.json", "text:../outside/secret.json", "npy:/dev/zero", "text:pipe", "code", "digits",
     _raw("[" * 60 + "]" * 60), _raw("[" * 500 + "]" * 500), _raw("[" * 900 + "]" * 900),
     _raw('{"a":' * 950 + "1" + "}" * 950), _raw("[" * 100_000 + "]" * 100_000), [0] * 100_000, "beta", "linear",

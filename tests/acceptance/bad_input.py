@@ -37,6 +37,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from mdm_jax.app.cli import main
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.text import is_obeyed
 
 SECONDS = 60
 """A case that takes longer hangs (compiling a sampler on a busy machine takes some ten)."""
@@ -48,6 +49,8 @@ MEMORY = 2**30
 _PRECIOUS = ("notes.txt", "rows.npy", "story.txt", "folder", "run/config.json", "run/checkpoints", "../outside")
 _HEADINGS = re.compile(r"^\[\d/\d\] |\d+/\d+ |it/s|s/it|\?")
 """What a command may say on standard error before it fails: headings and progress bars."""
+_BAR = re.compile(r"\r(?=[a-zA-Z -]+:? |\s*\r|\s*$)")
+"""A progress bar goes back to the beginning of its line by itself."""
 _NO_CHECKS: list[Any] = [*HealthCheck]
 
 
@@ -162,9 +165,16 @@ def run_command(world: World, words: Sequence[str]) -> Outcome:
             defect = "a warning: " + next(line for line in lines if "Warning" in line).rpartition("/")[2][:100]
     elif defect is None:
         defect = f"status {found.status}"
+    if defect is None and (raw := _obeyed(found.out + found.err)):
+        defect = f"printed as it is: {raw[0]!r}"
     if defect is None and ("Traceback" in found.err or "Traceback" in found.out):
         defect = "a traceback"
     return dataclasses.replace(found, defect=defect)
+
+
+def _obeyed(printed: str) -> list[str]:
+    """Characters that a terminal would obey, but for line ends, tabs and the returns of progress bars."""
+    return [c for c in _BAR.sub("", printed) if c not in "\n\t\u200c\u200d" and is_obeyed(c)]
 
 
 def run_damage(world: World, damage: Damage) -> Outcome:

@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 
 from mdm_jax.app.cli import make_parser
 
+HOSTILE = "\x1b]0;PWNED\x07\x9b2J\u202e\x7f\u2028<script>"
+"""What a terminal, or a browser, would obey if it were printed as it is."""
 _PATHS_BAD = (
+    HOSTILE, f"run/{HOSTILE}.json",
     "missing", "missing/deeper.json", "notes.txt", "folder", "pipe", "pipe/x", "loop", "loop/x.json", "", "x" * 5000,
     "a\nb", "\x1b[31mred.json", "\udcff\udcfe", "away", "rows.npy", "/dev/null", "/dev/zero", "/dev/full", "~nobody/x",
     "/proc/1/mem", "nul\x7f", "run/config.json", "-", "é" * 300, "run/checkpoints", "../outside", "🦊.json",
 )  # fmt: skip
 _SCHEDULES = ("linear", "sine", "beta:0.9,0.3", "polynomial:2", "kinetic_optimum:linear", "tabulated:schedule.json")
 _SCHEDULES_BAD = (
+    HOSTILE, f"tabulated:{HOSTILE}", f"beta:{HOSTILE},1",
     "sin", "", ":", "beta", "beta:1", "beta:nan,1", "beta:inf,1", "beta:1e999,1", "beta:-1,1", "beta:0,0", "beta:1,1,1",
     "beta:" + "9" * 400 + ",1", "geometric:1,1", "geometric:2,1", "geometric:1e-300,1e300", "polynomial:x",
     "polynomial:1e-9", "polynomial:1e9", "beta:1e-30,1e30", "kinetic_optimum:", "kinetic_optimum:" * 50 + "linear",
@@ -24,17 +28,38 @@ _SCHEDULES_BAD = (
 )  # fmt: skip
 _TEXTS = ("1 2 3", "0", "1 □ 2 □□", "5 5 5 5 5 5 5 5")
 _TEXTS_BAD = (
+    HOSTILE,
     "the cat", "\x00x"[1:], "□", "6", "-1", "1 " * 9, "9" * 5000, "1\n2", "\u202e1", "\udcff", "\uff11", "1e3",
     "nan", "²",
     "\U0001d7d9", "\x1b[2J", "0 " * 20000,
 )  # fmt: skip
-_BUDGETS_BAD = ("", ",", "x", "0", "-1", "9", "2,,4", "1e3", "nan", "9" * 5000, "2;4", "2147483648", "4,2,0x2", "½")
+_BUDGETS_BAD = (
+    HOSTILE,
+    "2.5",
+    "1000000000000",
+    "",
+    ",",
+    "x",
+    "0",
+    "-1",
+    "9",
+    "2,,4",
+    "1e3",
+    "nan",
+    "9" * 5000,
+    "2;4",
+    "2147483648",
+    "4,2,0x2",
+    "½",
+)
 _TASKS_BAD = (
+    HOSTILE, f"text:{HOSTILE}", f"npy:rows.npy?vocab={HOSTILE}",
     "poems", "", "npy", "npy:", "text:", "npy:pipe", "text:pipe", "npy:loop", "text:/dev/zero", "npy:story.txt",
     "text:rows.npy", "npy:rows.npy?vocab=3", "npy:rows.npy?vocab=x", "npy:rows.npy?vocab=" + "9" * 50, "text:folder",
     "text:notes.txt", "digits:3", "TEXT", "npy:missing", "text:\udcff", "npy:" + "z" * 5000, "pickle:rows.npy",
 )  # fmt: skip
 _ORACLES_BAD = (
+    f"oracle:{HOSTILE}", f"oracle:polya:{HOSTILE},8",
     "oracle:", "oracle:urn", "oracle:polya:0.5", "oracle:polya:nan,8", "oracle:polya:inf,8", "oracle:polya:0,8",
     "oracle:polya:1e-320,8", "oracle:polya:1e308,8", "oracle:polya:0.5,0", "oracle:polya:0.5,1e3", "oracle:markov:2,8",
     "oracle:markov:-1,8", "oracle:polya:0.5," + "9" * 30, "oracle:binsaw:-1", "oracle:../../x", "oracle:toy_left:1",
@@ -46,7 +71,19 @@ _OUTPUTS_BAD = (
     "x" * 300 + ".png", "photo.exe", "missing.", "", "run/checkpoints", "/dev/null", "/dev/full", "rows.npy", "away",
     "/proc/nothing/x.png", "empty", "\udcff.png",
 )  # fmt: skip
-_MESHES_BAD = ("", "data", "data=0", "data=-1", "data=1,data=1", "model=" + "9" * 30, "rows=2", "data=1e3", "data=²")
+_MESHES_BAD = (
+    HOSTILE,
+    f"data={HOSTILE}",
+    "",
+    "data",
+    "data=0",
+    "data=-1",
+    "data=1,data=1",
+    "model=" + "9" * 30,
+    "rows=2",
+    "data=1e3",
+    "data=²",
+)
 
 GOOD: dict[str, Sequence[str]] = {
     "directory": ("run",), "source": ("run", "profile.json", "oracle:toy_left"), "schedules": _SCHEDULES,
@@ -68,9 +105,15 @@ BAD: dict[str, Sequence[str]] = {
 }  # fmt: skip
 """What cannot work, or only by chance."""
 
-_INTS, _INTS_BAD = ("1", "2", "3", "4"), ("-1", "-2147483649", "x", "", "1e3", "nan", "0x10", "1.0", "9" * 5000, "½",
-                                         "9223372036854775808", "1" + "0" * 30, "٣" * 30, "--")  # fmt: skip
-_FLOATS, _FLOATS_BAD = ("0.5", "1", "0"), ("nan", "inf", "-inf", "-1", "1e999", "-1e-320", "x", "", "1,5", "--")
+_INTS = ("1", "2", "3", "4")
+_INTS_BAD = (
+    "-1", "-2147483649", "x", "", "1e3", "2.5", "nan", HOSTILE, "1000000000000", "0x10", "1.0", "9" * 5000, "½",
+    "9223372036854775808", "1" + "0" * 30, "٣" * 30, "--",
+)  # fmt: skip
+_FLOATS, _FLOATS_BAD = (
+    ("0.5", "1", "0"),
+    ("nan", "inf", "-inf", "-1", "1e39", "-1e39", HOSTILE, "1e999", "-1e-320", "x", "", "1,5", "--"),
+)
 
 NEVER = ("whole",)
 """Options that legitimately take minutes."""

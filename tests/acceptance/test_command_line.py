@@ -498,13 +498,13 @@ def test_help_is_instant_because_jax_is_not_imported():
 
 
 def newest_checkpoint(directory):
-    """The step of the newest whole checkpoint, -1 if there is none."""
-    names = (path.name for path in directory.glob("checkpoints/*"))
-    return max((int(name) for name in names if name.isdigit()), default=-1)
+    """The step of the newest complete checkpoint, -1 if there is none: its manifest is what is written last."""
+    made = directory.glob("checkpoints/*/manifest.json")
+    return max((int(path.parent.name) for path in made if path.parent.name.isdigit()), default=-1)
 
 
 def wait_for_checkpoint(process, directory, step):
-    """Return once a checkpoint of ``step`` or later is there and ``process`` still runs."""
+    """Return once a checkpoint of ``step`` or later is complete and ``process`` still runs."""
     deadline = time.monotonic() + 120
     while newest_checkpoint(directory) < step:
         assert process.poll() is None, "it ended before it could be stopped"
@@ -512,26 +512,52 @@ def wait_for_checkpoint(process, directory, step):
         time.sleep(0.01)
 
 
-def test_kill_9_and_the_same_command_again_ends_bitwise_equal(story, tmp_path):
-    """A real process, killed without warning once a checkpoint exists, started again by the same command."""
-    train = ["train", "--task", f"text:{story}", "--steps", "600", "--checkpoint-every", "40", "--json", *TINY]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mdm_jax.app.cli", "train", str(cut), *train[1:]],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+KILLED_AT = """
+import os, signal, sys
+from mdm_jax.app import cli
+from mdm_jax.training import manifest
+write = manifest.write
+def written(folder, step, *more):
+    if step == 80 and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+    write(folder, step, *more)
+    if step == 80: os.kill(os.getpid(), signal.SIGKILL)
+manifest.write, when = written, sys.argv[1]
+sys.exit(cli.main(sys.argv[2:]))
+"""
+"""``mdm-jax`` that gets kill -9 just before or just after the manifest of step 80, while it goes on training."""
+
+
+@pytest.fixture(scope="module")
+def killing(story):
+    """The command that is killed, but for the directory."""
+    return ["--task", f"text:{story}", "--steps", "600", "--checkpoint-every", "40", "--json", *TINY]
+
+
+@pytest.fixture(scope="module")
+def whole(killing, tmp_path_factory):
+    """The same training, never stopped."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    done = command(["train", str(directory), *killing])
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.parametrize(("when", "reached"), [("after", 80), ("before", 40)])
+def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, killing, whole, tmp_path):
+    """A real process, killed without warning once a checkpoint is complete, or is all but complete (Orbax has renamed
+    its folder, the manifest is not there yet): started again by the same command it goes on from the last complete one.
+    """
+    cut = tmp_path / "cut"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, when, "train", str(cut), *killing], capture_output=True, timeout=300
     )
-    wait_for_checkpoint(process, cut, 80)  # figures are logged every 30 steps
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
-    reached = newest_checkpoint(cut)
-    assert reached < 600
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert newest_checkpoint(cut) == reached
+    assert (cut / "checkpoints" / "80").is_dir()
     kept = [line for line in RunDirectory(cut).read_log() if line["step"] <= reached]
-    assert [line["step"] for line in kept] == list(range(30, reached + 1, 30))
-    for directory in (cut, whole):
-        done = command(["train", str(directory), *train[1:]])
-        assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in kept] == list(range(30, reached + 1, 30))  # figures are logged every 30 steps
+    done = command(["train", str(cut), *killing])
+    assert done.returncode == 0, done.stderr
     logged = RunDirectory(cut).read_log()
     assert logged[: len(kept)] == kept, "it went on from an earlier step: the times differ"
     assert [line["step"] for line in logged] == list(range(30, 601, 30))
