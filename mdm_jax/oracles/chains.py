@@ -13,7 +13,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.adapters import FunctionDenoiser, from_function
 from mdm_jax.oracles.oracle import (
+    as_numbers,
+    certain,
     checked_length,
+    checked_rows,
     checked_tokens,
     conditional_logits,
     draw,
@@ -22,6 +25,7 @@ from mdm_jax.oracles.oracle import (
     row_keys,
 )
 from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.keys import threefry
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +60,7 @@ class MarkovChain:
         return {name: jnp.asarray(log_of(law), jnp.float32) for name, law in laws.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, key, rows, self.length)
+        return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
@@ -103,26 +107,36 @@ class MarkovChain:
         return np.array(values)
 
 
-def markov(transition: ArrayLike, length: int) -> MarkovChain:
+def markov(transition: ArrayLike, length: int, stationary: ArrayLike | None = None) -> MarkovChain:
     """The stationary Markov chain of a transition matrix.
 
     Args:
         transition: ``[vocab_size, vocab_size]``, ``P(next | this)`` with a row for each ``this``. Zeros are allowed,
-            and so are tokens that the chain leaves for good (they have probability 0), as long as only one law is
-            stationary.
+            and so are tokens that the chain leaves for good (they have probability 0).
         length: number of positions.
+        stationary: ``[vocab_size]``, the law it starts in, where several are stationary (a chain that never moves has
+            all laws); may be left out where there is only one.
 
     Raises:
-        InputError: rows that are no laws, several stationary laws, or a length below 1.
+        InputError: rows that are no laws, several stationary laws and none given, one given that is not stationary, or
+            a length below 1.
     """
-    matrix = np.asarray(transition, np.float64)
+    matrix = as_numbers("transition", transition)
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] >= 2
     wanted = "of shape [vocab_size, vocab_size] with vocab_size at least 2"
     require(square, "transition", verbatim(f"shape {matrix.shape}"), wanted)
     require_laws("transition", matrix, "a law in each row")
     length = checked_length(length)
     matrix = matrix / matrix.sum(axis=1, keepdims=True)
-    return MarkovChain(matrix, _stationary_law(matrix), length)
+    if stationary is None:
+        return MarkovChain(matrix, _stationary_law(matrix), length)
+    start = as_numbers("stationary", stationary)
+    require(start.shape == matrix.shape[:1], "stationary", verbatim(f"shape {start.shape}"), f"of {len(matrix)} tokens")
+    require_laws("stationary", start, "a law")
+    start = start / start.sum()
+    still = bool(np.abs(start @ matrix - start).max() <= 1e-9)
+    require(still, "stationary", start.tolist(), "a law that the transition keeps")
+    return MarkovChain(matrix, start, length)
 
 
 def _stationary_law(transition: Float[np.ndarray, "v v"]) -> Float[np.ndarray, " v"]:
@@ -131,7 +145,7 @@ def _stationary_law(transition: Float[np.ndarray, "v v"]) -> Float[np.ndarray, "
     leaves = member[:, None] != member[None, :]
     closed = [c for c in range(classes) if not np.any(transition[(member == c)] * leaves[member == c])]
     require(len(closed) == 1, "transition", verbatim(f"{len(closed)} sets of tokens that the chain never leaves"),
-            "a chain with only one stationary law")  # fmt: skip
+            "a chain with only one stationary law, unless stationary says which")  # fmt: skip
     inside = np.flatnonzero(member == closed[0])
     rates = transition[np.ix_(inside, inside)].copy()
     for k in range(len(inside) - 1, 0, -1):
@@ -153,7 +167,7 @@ def _logits(
     vocab_size = len(log_start)
     masked = tokens >= vocab_size
     matches = tokens[:, :, None] == jnp.arange(vocab_size, dtype=tokens.dtype)[None, None, :]
-    seen = jnp.where(masked[:, :, None] | matches, 0.0, -jnp.inf).swapaxes(0, 1)  # [length, rows, vocab_size]
+    seen = certain(masked[:, :, None] | matches).swapaxes(0, 1)  # [length, rows, vocab_size]
 
     def forwards(message: Array, seen: Array) -> tuple[Array, tuple[Array, Array]]:
         """``message``: log p(x_j | what is revealed before j); also whether what is seen at j agrees with it."""
@@ -190,4 +204,4 @@ def _sample(
         return params["transition"][tokens], tokens
 
     start = jnp.broadcast_to(params["stationary"][None, :], (rows, len(params["stationary"])))
-    return jax.lax.scan(step, start, jnp.arange(length))[1].T
+    return jax.lax.scan(step, start, jnp.arange(length, dtype=jnp.int32))[1].T

@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.adapters import FunctionDenoiser, from_function
 from mdm_jax.oracles.oracle import (
+    as_numbers,
     checked_length,
+    checked_rows,
     checked_tokens,
     conditional_logits,
     draw,
@@ -21,7 +23,8 @@ from mdm_jax.oracles.oracle import (
     row_keys,
 )
 from mdm_jax.oracles.tables import tabulate
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class Mixture:
         return {name: jnp.asarray(value, jnp.float32) for name, value in logs.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, key, rows)
+        return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
@@ -92,7 +95,7 @@ def mixture(weights: ArrayLike, probabilities: ArrayLike) -> Mixture:
     Raises:
         InputError: other shapes, or no probabilities.
     """
-    shares, laws = np.asarray(weights, np.float64), np.asarray(probabilities, np.float64)
+    shares, laws = as_numbers("weights", weights), as_numbers("probabilities", probabilities)
     good = laws.ndim == 3 and laws.shape[1] >= 1 and laws.shape[2] >= 2
     wanted = "of shape [components, length, vocab_size] with vocab_size at least 2"
     require(good, "probabilities", verbatim(f"shape {laws.shape}"), wanted)
@@ -125,9 +128,9 @@ def binsaw(length: int = 64, saws: int = 2, noise: float = 0.05, shifts: int = 5
     2 saws and noise .05.
     """
     length = checked_length(length)
-    require(saws >= 1, "saws", saws, "at least 1")
-    require(0 <= noise <= 0.5, "noise", noise, "from 0 to 1/2")
-    require(shifts >= 1, "shifts", shifts, "at least 1")
+    require_whole("saws", saws, 1, 2**31 - 1)
+    require_number("noise", noise, 0, 0.5, "from 0 to 1/2")
+    require_whole("shifts", shifts, 1, 2**20)
     place = (saws * np.arange(length)[None, :] / length + np.arange(shifts)[:, None] / shifts) % 1
     one = noise + (1 - 2 * noise) * (1 - np.abs(2 * place - 1))
     return mixture(np.full(shifts, 1 / shifts), np.stack([1 - one, one], axis=-1))
@@ -140,7 +143,7 @@ def _logits(
     length, vocab_size, _ = params["laws"].shape
     shape = verbatim(f"shape {tokens.shape}")
     require(tokens.shape[1] == length, "tokens", shape, f"of shape [rows, {length}] for this mixture")
-    at = jnp.arange(length)[None, :]
+    at = jnp.arange(length, dtype=jnp.int32)[None, :]
     seen = params["evidence"][at, jnp.minimum(tokens, vocab_size)]  # [rows, length, components]
     posterior = params["weights"][None, :] + jnp.sum(seen, axis=1)
     best = jnp.max(posterior, axis=-1)
@@ -159,4 +162,4 @@ def _sample(params: dict[str, Float[Array, "..."]], key: PRNGKeyArray, rows: int
     def at(position: Array) -> Array:
         return draw(keys, position, params["laws"][position].T[component])
 
-    return jax.lax.map(at, jnp.arange(length)).T
+    return jax.lax.map(at, jnp.arange(length, dtype=jnp.int32)).T

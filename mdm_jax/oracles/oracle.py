@@ -9,7 +9,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 
 
 @runtime_checkable
@@ -46,7 +47,11 @@ class Oracle(Protocol):
     def params(self) -> Params: ...
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        """Independent exact samples, int32[rows, length]; row ``r`` depends on ``fold_in(key, r)`` alone."""
+        """Independent exact samples, int32[rows, length]; row ``r`` depends on ``fold_in(key, r)`` alone.
+
+        Raises:
+            InputError: no key, or no whole number of rows.
+        """
         ...
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
@@ -94,12 +99,18 @@ def conditional_logits(
     lawful = possible[:, None, None] & (total > -jnp.inf)
     law = jnp.where(lawful, scores - jnp.where(lawful, total, 0.0), -float(np.log(vocab_size)))
     here = tokens[:, :, None] == jnp.arange(vocab_size, dtype=tokens.dtype)[None, None, :]
-    return jnp.where(tokens[:, :, None] >= vocab_size, law, jnp.where(here, 0.0, -jnp.inf))
+    return jnp.where(tokens[:, :, None] >= vocab_size, law, certain(here))
+
+
+def certain(allowed: Bool[Array, "*any"]) -> Float[Array, "*any"]:
+    """0 where something is allowed, ``-inf`` elsewhere: float32."""
+    return jnp.where(allowed, jnp.float32(0), jnp.float32(-jnp.inf))
 
 
 def row_keys(key: PRNGKeyArray, rows: int) -> Key[Array, " rows"]:
     """``fold_in(key, row)`` for each row."""
-    return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
+    key = threefry(key)
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows, dtype=jnp.int32))
 
 
 def gumbels(keys: Key[Array, " rows"], position: int | Int[Array, ""], choices: int) -> Float[Array, "rows choices"]:
@@ -126,9 +137,23 @@ def choose(logits: Float[Array, "rows choices"], noise: Float[Array, "rows choic
 
 def checked_length(length: int) -> int:
     """A length, after checking that it is a whole number of at least 1."""
-    whole = isinstance(length, int | np.integer)
-    require(bool(whole and length >= 1), "length", length, "a whole number, at least 1")
-    return int(length)
+    return require_whole("length", length, 1, 2**31 - 1)
+
+
+def checked_rows(rows: int) -> int:
+    """A number of rows, after checking that it is one."""
+    return require_whole("rows", rows, 1, 2**31 - 1)
+
+
+def as_numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
+    """Real numbers as float64; text, truth values and lists of different lengths are refused."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.asarray(None)
+    good = array.dtype.kind in "iuf" or "float" in str(array.dtype)
+    require(good, name, verbatim(f"{array.dtype} of shape {array.shape}"), "an array of numbers")
+    return array.astype(np.float64)
 
 
 def require_laws(name: str, laws: np.ndarray, kind: str) -> None:
@@ -145,7 +170,10 @@ def log_of(probabilities: np.ndarray) -> np.ndarray:
 
 def checked_tokens(tokens: ArrayLike, length: int, vocab_size: int) -> Int[np.ndarray, "rows length"]:
     """Complete sequences as int64[rows, length]."""
-    tokens = np.asarray(tokens)
+    try:
+        tokens = np.asarray(tokens)
+    except ValueError:  # rows of different lengths
+        tokens = np.asarray(None)
     good = tokens.ndim == 2 and tokens.shape[1] == length and tokens.dtype.kind in "iu"
     given = verbatim(f"{tokens.dtype}{list(tokens.shape)}")
     require(good, "tokens", given, f"token ids of shape [rows, {length}]")

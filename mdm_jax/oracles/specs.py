@@ -10,8 +10,9 @@ from mdm_jax.oracles.chains import MarkovChain, markov
 from mdm_jax.oracles.mixtures import binsaw
 from mdm_jax.oracles.oracle import Oracle
 from mdm_jax.oracles.toys import toy_left, toy_right
-from mdm_jax.oracles.urns import PolyaUrn, polya
+from mdm_jax.oracles.urns import LEAST, MOST, PolyaUrn, polya
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.text import shortened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +38,14 @@ LONGEST = 2**14
 
 def _polya(weight: float, length: int) -> PolyaUrn:
     require(weight > 0, "b", weight, "positive")
-    require(1e-100 <= weight <= 1e100, "b", weight, "from 1e-100 to 1e100, or logarithms overflow")
+    require(LEAST <= weight <= MOST, "b", weight, f"from {LEAST:g} to {MOST:g}")
     return polya(length, weight)
 
 
 def _markov(flip: float, length: int) -> MarkovChain:
-    require(0 < flip <= 1, "flip", flip, "above 0 and at most 1")
-    return markov(np.array([[1 - flip, flip], [flip, 1 - flip]]), length)
+    require(0 <= flip <= 1, "flip", flip, "from 0 to 1")
+    # By symmetry 1/2 each; at flip 0, where every law is stationary, this is the limit of the others.
+    return markov(np.array([[1 - flip, flip], [flip, 1 - flip]]), length, np.full(2, 0.5))
 
 
 KINDS: dict[str, Kind] = {
@@ -77,19 +79,19 @@ def from_spec(text: str) -> Oracle:
     name, _, rest = text.strip().partition(":")
     name, rest = name.strip().replace("-", "_"), rest.strip()
     if name not in KINDS:
-        raise InputError(f"oracle must be one of {FORMS}; got {_brief(text)}.")
+        raise InputError(f"oracle must be one of {FORMS}; got {shortened(repr(text))}.")
     kind = KINDS[name]
     words = [word.strip() for word in rest.split(",")] if rest else []
     most = len(kind.parameters)
     if not kind.fewest <= len(words) <= most:
         takes = str(most) if most == kind.fewest else f"{kind.fewest} or {most}"
-        given = f"oracle {_brief(text)} has {len(words)} {'parameter' if len(words) == 1 else 'parameters'}"
+        given = f"oracle {shortened(repr(text))} has {len(words)} {'parameter' if len(words) == 1 else 'parameters'}"
         raise InputError(f"{given}; {name} takes {takes}, as in {kind.form}.")
     numbers = [_number(text, *pair) for pair in zip(kind.parameters, words)]
     try:
         return kind.make(*numbers)
     except InputError as error:
-        raise InputError(f"oracle {_brief(text)} cannot be used: {error}") from None
+        raise InputError(f"oracle {shortened(repr(text))} cannot be used: {error}") from None
 
 
 def _number(text: str, parameter: str, word: str) -> float | int:
@@ -102,10 +104,5 @@ def _number(text: str, parameter: str, word: str) -> float | int:
     else:
         good, wanted = math.isfinite(number), "a number"
     if not good:
-        raise InputError(f"oracle {_brief(text)} needs {wanted} for {parameter}; got {_brief(word)}.")
+        raise InputError(f"oracle {shortened(repr(text))} needs {wanted} for {parameter}; got {shortened(repr(word))}.")
     return number
-
-
-def _brief(text: str, most: int = 200) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= most else shown[: most - 3] + "..."

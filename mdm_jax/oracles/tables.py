@@ -11,8 +11,19 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.adapters import FunctionDenoiser, from_function
-from mdm_jax.oracles.oracle import Oracle, checked_tokens, choose, conditional_logits, gumbels, log_of, row_keys
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.oracles.oracle import (
+    Oracle,
+    as_numbers,
+    checked_rows,
+    checked_tokens,
+    choose,
+    conditional_logits,
+    gumbels,
+    log_of,
+    row_keys,
+)
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 
 MOST_STATES = 2**16
 """The largest ``vocab_size^length`` of a table."""
@@ -48,7 +59,7 @@ class Table:
         return jnp.asarray(log_of(self.probabilities), jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, key, rows)
+        return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
@@ -82,9 +93,10 @@ def table(probabilities: ArrayLike, vocab_size: int | None = None) -> Table:
     Raises:
         InputError: another shape, too many states, or no probabilities.
     """
-    law = np.asarray(probabilities, np.float64)
+    law = as_numbers("probabilities", probabilities)
+    if vocab_size is not None:
+        require_whole("vocab_size", vocab_size, 2, MOST_STATES)
     if vocab_size is not None and law.ndim == 1:
-        require(vocab_size >= 2, "vocab_size", vocab_size, "at least 2")
         length = round(np.log(max(law.size, 1)) / np.log(vocab_size))
         require(length >= 1 and law.size == vocab_size**length, "probabilities", verbatim(f"{law.size} entries"),
                 f"a power of vocab_size = {vocab_size} in number")  # fmt: skip
@@ -156,7 +168,7 @@ def _sample(params: Float[Array, "..."], key: PRNGKeyArray, rows: int) -> Int[Ar
     while prefixes[-1].shape[0] > 1:
         prefixes.append(jax.nn.logsumexp(prefixes[-1], axis=-1).reshape(-1, vocab_size))
     keys, state, tokens = row_keys(key, rows), jnp.zeros(rows, jnp.int32), []
-    noise = jax.vmap(lambda position: gumbels(keys, position, vocab_size))(jnp.arange(params.ndim))
+    noise = jax.vmap(lambda position: gumbels(keys, position, vocab_size))(jnp.arange(params.ndim, dtype=jnp.int32))
     for position, law in enumerate(reversed(prefixes)):
         tokens.append(choose(law[state], noise[position]))
         state = state * vocab_size + tokens[-1]

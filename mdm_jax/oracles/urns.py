@@ -11,8 +11,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.adapters import FunctionDenoiser, from_function
-from mdm_jax.oracles.oracle import checked_length, checked_tokens, conditional_logits, draw, row_keys
-from mdm_jax.support.errors import require
+from mdm_jax.oracles.oracle import checked_length, checked_rows, checked_tokens, conditional_logits, draw, row_keys
+from mdm_jax.support.errors import require_number
+from mdm_jax.support.keys import threefry
+
+LEAST, MOST = 1e-30, 1e30
+"""Weights that float32 holds with room to spare: below, what is rare would be impossible."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +50,14 @@ class PolyaUrn:
         return jnp.asarray([self.b, self.a], jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, key, rows, self.length)
+        return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         ones = checked_tokens(tokens, self.length, 2).sum(axis=1)
-        zeros = self.length - ones
-        return scipy.special.betaln(ones + self.a, zeros + self.b) - scipy.special.betaln(self.a, self.b)
+        # Sums of logarithms of the urn's weights: large weights cancel in beta functions.
+        drawn = np.arange(self.length)
+        one, zero, all_ = (np.cumsum(np.append(0.0, np.log(drawn + w))) for w in (self.a, self.b, self.a + self.b))
+        return one[ones] + zero[self.length - ones] - all_[-1]
 
     def entropy(self) -> float:
         return float(self.entropies().sum())
@@ -72,22 +78,22 @@ def polya(length: int, a: float | int = 0.5, b: float | int | None = None) -> Po
 
     Args:
         length: number of bits.
-        a: weight of ones.
+        a: weight of ones, from 1e-30 to 1e30 (the denoiser keeps it in float32).
         b: weight of zeros; ``a`` if left out.
 
     Raises:
-        InputError: a length below 1, or weights that are not positive.
+        InputError: a length below 1, or weights out of that range.
     """
     length = checked_length(length)
     b = a if b is None else b
     for name, weight in {"a": a, "b": b}.items():
-        require(0 < weight < np.inf, name, weight, "positive and finite")
+        require_number(name, weight, LEAST, MOST, f"a positive number, from {LEAST:g} to {MOST:g}")
     return PolyaUrn(length, float(a), float(b))
 
 
 @jax.jit
 def _logits(params: Float[Array, " two"], tokens: Int[Array, "rows length"]) -> Float[Array, "rows length 2"]:
-    counts = jnp.stack([jnp.sum(tokens == kind, axis=-1) for kind in (0, 1)], axis=-1)
+    counts = jnp.stack([jnp.sum(tokens == kind, axis=-1, dtype=jnp.int32) for kind in (0, 1)], axis=-1)
     scores = jnp.log(counts.astype(params.dtype) + params[None, :])
     scores = jnp.broadcast_to(scores[:, None, :], (*tokens.shape, 2))
     return conditional_logits(scores, tokens, jnp.ones(len(tokens), bool))
@@ -102,4 +108,4 @@ def _sample(params: Float[Array, " two"], key: PRNGKeyArray, rows: int, length: 
         return weights + jax.nn.one_hot(tokens, 2, dtype=weights.dtype), tokens
 
     start = jnp.broadcast_to(params[None, :], (rows, 2))
-    return jax.lax.scan(step, start, jnp.arange(length))[1].T
+    return jax.lax.scan(step, start, jnp.arange(length, dtype=jnp.int32))[1].T

@@ -15,6 +15,7 @@ SAME = {
     "polya:0.5,6": lambda: oracles.polya(6, 0.5),
     " polya : 2 , 3 ": lambda: oracles.polya(3, 2),
     "markov:0.2,4": lambda: oracles.markov(np.array([[0.8, 0.2], [0.2, 0.8]]), 4),
+    "markov:0,3": lambda: oracles.table(np.where(np.indices((2,) * 3).sum(axis=0) % 3 == 0, 0.5, 0.0)),
     "markov:1,3": lambda: oracles.markov(np.array([[0.0, 1.0], [1.0, 0.0]]), 3),
     "binsaw:5": lambda: oracles.binsaw(5),
 }
@@ -61,8 +62,9 @@ def test_every_form_is_told_by_its_kind():
         ("markov:0.2,8.0", "oracle 'markov:0.2,8.0' needs a whole number from 1 to 16384 for length; got '8.0'."),
         ("markov:0.2,0", "oracle 'markov:0.2,0' needs a whole number from 1 to 16384 for length; got '0'."),
         ("markov:0.2," + "9" * 400, "needs a whole number from 1 to 16384 for length; got '999"),
-        ("markov:0,8", "oracle 'markov:0,8' cannot be used: flip must be above 0 and at most 1; got 0.0."),
-        ("markov:1.5,8", "oracle 'markov:1.5,8' cannot be used: flip must be above 0 and at most 1; got 1.5."),
+        ("polya:1e40,8", "oracle 'polya:1e40,8' cannot be used: b must be from 1e-30 to 1e+30; got 1e+40."),
+        ("markov:-0.1,8", "oracle 'markov:-0.1,8' cannot be used: flip must be from 0 to 1; got -0.1."),
+        ("markov:1.5,8", "oracle 'markov:1.5,8' cannot be used: flip must be from 0 to 1; got 1.5."),
     ],
 )  # fmt: skip
 def test_bad_texts_are_refused_in_one_sentence(text, message):

@@ -1,0 +1,222 @@
+"""Calls that must be refused in one sentence, made where nothing checks types before the library does.
+
+Run as a program: prints, for each case, its name and what came, as JSON. ``test_bad_calls`` judges.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdm_jax import models, oracles, sampling
+from mdm_jax.sampling import presets, rules
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import grids, plans
+
+
+def flat(params, tokens):
+    return jnp.zeros((*tokens.shape, 5), jnp.float32)
+
+
+class Run:
+    """What a run of training looks like from here."""
+
+    def __init__(self):
+        self.denoiser, self.params = MODEL, None
+
+
+MODEL = models.from_function(flat, 5)
+PLAN, KEY = plans.uniform(6, 2), jax.random.key(0)
+URN = oracles.polya(3)
+
+
+def sample(how=PLAN, rows=2, model=MODEL, params=None, **more):
+    return sampling.sample(model, params, how, rows, **{"key": KEY, **more})
+
+
+def canvas(length, free=None):
+    row = np.full(length, 5)
+    row[length if free is None else free :] = 0
+    return row
+
+
+CASES = {
+    # what is no model, no parameters, no key
+    "denoiser": (lambda: sample(model=None), "denoiser must be a denoiser, as models.from_function"),
+    "run as denoiser": (lambda: sample(model=Run()), "denoiser must be a denoiser, as models.from_function"),
+    "run as params": (lambda: sample(params=Run()), "params must be a pytree of arrays (a run's are run.params)"),
+    "text as params": (lambda: sample(params={"a": "b"}), "params must be a pytree of arrays"),
+    "seed for key": (lambda: sample(key=5), "key must be one PRNG key, as jax.random.key(0) makes it; got 5"),
+    "two keys": (lambda: sample(key=jax.random.split(KEY)), "key must be one PRNG key"),
+    "no plan": (lambda: sample(None), "plan must be a Plan or a Grid"),
+    "order's key": (lambda: sampling.first_hitting(5, jnp.ones((1, 3), bool)), "key must be one PRNG key"),
+    # whole numbers
+    "rows": (lambda: sample(rows=2.0), "rows must be a whole number from 1 to 2147483647; got 2.0"),
+    "rows true": (lambda: sample(rows=True), "rows must be a whole number from 1 to 2147483647; got True"),
+    "rows text": (lambda: sample(rows="2"), "rows must be a whole number from 1 to 2147483647; got '2'"),
+    "samples": (lambda: sample(samples=1.5), "samples must be a whole number from 1"),
+    "length": (lambda: sample(length=6.0), "length must be a whole number from 1"),
+    "frames": (lambda: sample(frames=2.5, record=sampling.tokens_of), "frames must be a whole number from 1"),
+    "record": (lambda: sample(record=5), "record must be a function of a Frame; got 5"),
+    "float ids": (
+        lambda: sample(row_ids=[0.5, 0.5]),
+        "row_ids must be whole numbers from 0 to 2^31 - 2; got [0.5, 0.5]",
+    ),
+    "jax float ids": (lambda: sample(row_ids=jnp.ones(2)), "row_ids must be whole numbers from 0 to 2^31 - 2"),
+    "large ids": (
+        lambda: sample(row_ids=[2**31, 2]),
+        "row_ids must be whole numbers from 0 to 2^31 - 2; got [2147483648, 2]",
+    ),
+    "the draws' own id": (lambda: sample(row_ids=[2**31 - 1, 2]), "row_ids must be whole numbers from 0 to 2^31 - 2"),
+    "huge ids": (lambda: sample(row_ids=[2**70, 2]), "row_ids must be whole numbers from 0 to 2^31 - 2"),
+    "negative ids": (lambda: sample(row_ids=[-1, 2]), "row_ids must be whole numbers from 0 to 2^31 - 2"),
+    "ragged ids": (lambda: sample(row_ids=[[0], [1, 2]]), "row_ids must be one for each of 2 rows"),
+    "block": (lambda: sampling.Blind(plans.uniform(2, 2), block=2.5), "block must be a whole number from 1"),
+    "huge block": (lambda: sampling.Blind(plans.uniform(2, 2), block=10**12), "block must be a whole number from 1"),
+    "rule's block": (
+        lambda: sample(rules.confident(0.5).replace(block=2.5), length=6),
+        "block must be a whole number from 1",
+    ),
+    "rule's huge block": (
+        lambda: sample(rules.confident(0.5).replace(block=10**12), length=6),
+        "block must be a whole number from 1 to 2147483647; got 1000000000000",
+    ),
+    "end": (lambda: sample(rules.confident(0.5).replace(end=1.5), length=6), "end must be a whole number from -1"),
+    "end is the mask": (
+        lambda: sample(rules.confident(0.5).replace(end=5), length=6),
+        "end must be a real token, from 0 to 4",
+    ),
+    "huge end": (
+        lambda: sample(rules.confident(0.5).replace(end=2**32 + 1), length=6),
+        "end must be a whole number from -1",
+    ),
+    "float order": (lambda: sample(sampling.Blind(PLAN, np.arange(6.0))), "order must be a permutation of 0 .. 5"),
+    "quota": (lambda: rules.quota(10**12), "steps must be a whole number from 1 to 2147483647; got 1000000000000"),
+    "quota 2.5": (lambda: rules.quota(2.5), "steps must be a whole number from 1 to 2147483647; got 2.5"),
+    "most": (lambda: rules.self_corrected(PLAN, (1.5, 1, 1)), "most[0] must be a whole number from 0"),
+    "most of two": (lambda: rules.self_corrected(PLAN, (1, 1)), "most must be three numbers of positions, 0 or more"),
+    "llada": (lambda: presets.llada(6, 2, 2.5), "block must be a whole number from 1"),
+    "mdlm": (lambda: presets.mdlm(2.5), "steps must be a whole number from 1 to 1048576; got 2.5"),
+    "mdlm huge": (lambda: presets.mdlm(10**12), "steps must be a whole number from 1 to 1048576"),
+    "remdm": (lambda: presets.remdm("4"), "steps must be a whole number from 1 to 1048576; got '4'"),
+    "canvas_of length": (lambda: sampling.canvas_of([[1]], 6.0, 5), "length must be a whole number from 1"),
+    "canvas_of wrap": (
+        lambda: sampling.canvas_of([[2**32 + 1]], 6, 5),
+        "prompts[0] must be token ids, from 0 to 2^31 - 1; got [4294967297]",
+    ),
+    "canvas_of mask": (lambda: sampling.canvas_of([[1]], 6, 2**32 + 5), "mask_id must be a whole number from 0"),
+    "canvas_of ragged": (lambda: sampling.canvas_of([[[1], [1, 2]]], 6, 5), "prompts[0] must be one row of token ids"),
+    "canvas_of nothing": (lambda: sampling.canvas_of(5, 6, 5), "prompts must be at least one row of token ids; got 5"),
+    # tokens
+    "wrapped canvas": (
+        lambda: sample(canvas=np.array([5, 5, 5, 5, 5, 2**32 + 1])),
+        "canvas must be token ids from 0 to 4, or mask_id 5; got 4294967297 at (5,)",
+    ),
+    "float canvas": (lambda: sample(canvas=np.full(6, 5.0)), "canvas must be an array of token ids (whole numbers)"),
+    "ragged canvas": (lambda: sample(canvas=[[5, 5], [5]]), "canvas must be an array of token ids (whole numbers)"),
+    "unmask": (
+        lambda: sampling.unmask(MODEL, None, jnp.full((1, 6), -100), rules.confident(0.5), KEY),
+        "canvas must be token ids from 0 to 4, or mask_id 5; got -100 at (0, 0)",
+    ),
+    "guidance canvas": (
+        lambda: models.guidance(np.array([1, 2**32 + 5]), MODEL, 1.0),
+        "canvas must be token ids from 0 to 4, or mask_id 5",
+    ),
+    # numbers
+    "temperature": (lambda: sample(temperature=1e-45), "temperature must be 0 or more, and finite (in float32"),
+    "temperature text": (lambda: sample(temperature="1"), "temperature must be 0 or more, and finite (in float32"),
+    "temperature nan": (
+        lambda: sample(temperature=jnp.float32(np.nan)),
+        "temperature must be 0 or more, and finite (in float32",
+    ),
+    "order temperature": (
+        lambda: sample(rules.confident(0.5).replace(order_temperature=1e39), length=6),
+        "order_temperature must be 0 or more, and at most 1e+36; got 1e+39",
+    ),
+    "threshold": (lambda: rules.confident("0.5"), "threshold must be a probability from 0 to 1; got '0.5'"),
+    "bound": (lambda: rules.entropy_bounded(float("nan")), "bound must be 0 or more (nats); got nan"),
+    "strength": (lambda: rules.self_planned(PLAN, 1e39), "strength must be 0 or more, in float32"),
+    "small strength": (lambda: rules.self_planned(PLAN, 1e-45), "strength must be 0 or more, in float32"),
+    "eta": (lambda: rules.remasked(grids.uniform(3), None), "strength must be from 0 to 1; got None"),
+    "grid": (lambda: rules.remasked(PLAN, 0.5), "grid must be a Grid or a sequence of them"),
+    "plan": (lambda: rules.surest(5), "plan must be a Plan or a sequence of them; got 5"),
+    "top_k": (lambda: models.top_k(MODEL, 2.5), "k must be a whole number from 1 to 5; got 2.5"),
+    "top_k of nothing": (lambda: models.top_k(None, 2), "denoiser must be a denoiser (a run's is run.denoiser)"),
+    "top_p": (lambda: models.top_p(MODEL, "0.5"), "p must be above 0 and at most 1; got '0.5'"),
+    "tempered": (
+        lambda: models.tempered(MODEL, None),
+        "temperature must be 0 (the argmax) or from 1e-6 to 1e6; got None",
+    ),
+    "banned": (lambda: models.banned(MODEL, [1.5]), "ids must be a whole number from 0 to 4; got 1.5"),
+    "banned one": (lambda: models.banned(MODEL, 1), "ids must be a sequence of token ids; got 1"),
+    "hook": (lambda: models.hooked(MODEL, 5), "on_logits must be a function; got 5"),
+    "weight": (
+        lambda: models.guidance(canvas(6), MODEL, 1e39),
+        "weight must be finite numbers of shape [] or [rows], up to 1e30",
+    ),
+    "weight of jax": (lambda: models.guidance(canvas(6), MODEL, jnp.float32(np.inf)), "weight must be finite numbers"),
+    "weight text": (lambda: models.guidance(canvas(6), MODEL, "1"), "weight must be finite numbers"),
+    "guidance rows": (lambda: models.guidance(canvas(6), MODEL, 1.0, rows=2.0), "rows must be a whole number from 1"),
+    "guidance mask": (lambda: models.guidance(canvas(6), 5.0, 1.0), "denoiser must be a whole number from 0"),
+    # plans for another number of tokens
+    "plan of 128 on 196": (
+        lambda: sample(plans.uniform(128, 8), 1, canvas=canvas(196)),
+        "plan must be one for the 196 tokens of the canvas; got one for 128 tokens",
+    ),
+    "plan of 5 on 6 with 3 free": (
+        lambda: sample(plans.uniform(5, 2), 1, canvas=canvas(6, 3)),
+        "plan must be one for the 6 tokens of the canvas, or for the 3 that are free in row 0; got one for 5 tokens",
+    ),
+    "plan of what is free in one row only": (
+        lambda: sample(plans.uniform(3, 2), 2, canvas=np.stack([canvas(6, 3), canvas(6, 2)])),
+        "plan must be one for the 6 tokens of the canvas, or for the 2 that are free in row 1; got one for 3 tokens",
+    ),
+    "plan of blocks": (
+        lambda: sample(sampling.Blind(PLAN, block=2), 1, length=6),
+        "plan must be one for a block, of 2 tokens; got one for 6 tokens",
+    ),
+    "plan against length": (
+        lambda: sample(PLAN, 1, length=8),
+        "plan must be one for the 8 tokens of the canvas; got one for 6",
+    ),
+    **{
+        f"{rule.__name__} of 128 on 196": (
+            lambda rule=rule: sample(rule(plans.uniform(128, 8)), 1, canvas=canvas(196)),
+            "plan must be one for the 196 tokens of the canvas; got one for 128 tokens",
+        )
+        for rule in (rules.surest, rules.at_random, rules.self_planned, rules.self_corrected)
+    },
+    "rule of blocks": (
+        lambda: sample(rules.surest(PLAN).replace(block=4), 1, length=6),
+        "plan must be one for a block, of 4 tokens; got one for 6 tokens",
+    ),
+    "one row's plan": (
+        lambda: sample(rules.surest([PLAN, plans.uniform(4, 2)]), length=6),
+        "plan must be one for the 6 tokens of the canvas; got one for 4 tokens",
+    ),
+    # oracles
+    "oracle's key": (lambda: URN.sample(5, 2), "key must be one PRNG key, as jax.random.key(0) makes it; got 5"),
+    "oracle's rows": (lambda: URN.sample(KEY, 2.0), "rows must be a whole number from 1 to 2147483647; got 2.0"),
+    "oracle's ragged rows": (lambda: URN.log_prob([[0, 1], [0]]), "tokens must be token ids of shape [rows, 3]"),
+    "urn's length": (lambda: oracles.polya(3.0), "length must be a whole number from 1"),
+    "urn's weight": (lambda: oracles.polya(3, "1"), "a must be a positive number"),
+    "table of text": (lambda: oracles.table(["a", "b"]), "probabilities must be an array of numbers"),
+    "table's vocabulary": (lambda: oracles.table(np.full(4, 0.25), 2.0), "vocab_size must be a whole number from 2"),
+    "ragged chain": (lambda: oracles.markov([[1], [0, 1]], 3), "transition must be an array of numbers"),
+    "saws": (lambda: oracles.binsaw(8, 1.5), "saws must be a whole number from 1"),
+}
+
+
+def said(call):
+    """What came of a call: its sentence, or what is wrong with it."""
+    try:
+        return {"sentence": None, "value": repr(call())[:200]}
+    except InputError as error:
+        return {"sentence": str(error)}
+    except BaseException as error:
+        return {"sentence": None, "value": f"{type(error).__name__}: {error}"[:200]}
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: said(call) for name, (call, _) in CASES.items()}))
