@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, logits
+from mdm_jax.models.parameters import parted
 from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
 from mdm_jax.models.transformer import Transformer
 from mdm_jax.support.errors import InputError, require, verbatim
@@ -52,6 +53,8 @@ def check_model(denoiser: Denoiser, settings: Settings, params: Params | None) -
             f"the model takes sequences of at most {model.length} tokens, and the task's have {settings.length}: make "
             f"it with models.transformer(..., length={settings.length})."
         )
+    if params is not None:
+        parted(denoiser, params)  # no array: JAX's own complaint would be long
     shapes = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params).params
     tokens = jax.ShapeDtypeStruct((settings.batch, settings.length), jnp.int32)
     jax.eval_shape(functools.partial(logits, denoiser), shapes, tokens)
