@@ -78,10 +78,10 @@ def test_a_network_that_died_of_a_step_stops_and_says_so(tmp_path, monkeypatch, 
         "in another directory with a lower learning rate, a longer warmup or other initial parameters."
     )
     assert isinstance(caught.value, NonFinite)
-    # What it left is finite, and zero whatever it sees. Going on from there ends likewise, and moves nothing.
+    # What it left is finite, and zero for the masks (no other row is trained). Going on ends likewise.
     params = mdm_jax.load(tmp_path / "run", denoiser, arguments["params"], checkpoint=6).params
     assert np.all(np.isfinite(params["table"]))
-    assert not np.any(models.logits(denoiser, params, jnp.asarray(PatternTask().train)))
+    assert not np.any(models.logits(denoiser, params, jnp.full((1, LENGTH), VOCAB, jnp.int32)))
     monkeypatch.setattr("mdm_jax.app.train.run", lambda _: fit(denoiser, PatternTask(), **arguments))
     for _ in range(2):
         assert cli.main(["train", str(tmp_path / "run")]) == cli.FAILED
