@@ -20,6 +20,7 @@ from mdm_jax.evaluation.store import Row, RowId, Store
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
 from mdm_jax.sampling import Blind, Rule
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import together
@@ -35,6 +36,7 @@ Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
 _MOST_TOKENS = 2**31
 
 
+@usual()
 def evaluate(
     denoiser: Denoiser,
     params: Params,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from mdm_jax.evaluation.inputs import LARGEST, sequences, what_rules_out
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.support.statistics import standard_error
@@ -23,6 +24,7 @@ ROWS = 1024
 """At most this many sequences are judged; tasks hold them in random order."""
 
 
+@usual()
 def held_out_nelbo(
     denoiser: Denoiser,
     params: Params,
@@ -74,6 +76,7 @@ def _infinite(
     return InputError(f"the denoiser must give row {row} a finite cost; it gives none.")
 
 
+@usual()
 def judge(
     denoiser: Denoiser, params: Params, task: Task, *, key: PRNGKeyArray, progress: bool = False
 ) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.sampling.reveal import path_log_prob
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
@@ -18,6 +19,7 @@ from mdm_jax.theory.plans import Plan
 BATCH = 32
 
 
+@usual()
 def path_nelbo(
     denoiser: Denoiser,
     params: Params,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mdm_jax.evaluation.inputs import LARGEST, sequences, shared_context, what_rules_out
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.support.errors import InputError, require, require_choice, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
@@ -27,6 +28,7 @@ ESTIMATORS = {"loss": "E1", "increments": "E2"}
 """The estimators by name, and what the literature's notes and ``profile.json`` call them."""
 
 
+@usual()
 def estimate_profile(
     denoiser: Denoiser,
     params: Params,
@@ -227,7 +229,7 @@ def _at_counts(
         corrupted, left = jnp.where(hidden, denoiser.mask_id, tokens), (free - count).astype(jnp.float32)
         if not increments:
             entropy = masked_cross_entropy(denoiser, params, tokens, corrupted, hidden, context)
-            return before, (jnp.sum(entropy, axis=-1) / left, jnp.zeros(len(tokens)))
+            return before, (jnp.sum(entropy, axis=-1) / left, jnp.zeros(len(tokens), jnp.float32))
         log_probs = jax.nn.log_softmax(logits(denoiser, params, corrupted, context), axis=-1)
         chosen = jnp.take_along_axis(log_probs, tokens[:, :, None], axis=-1)[:, :, 0]
         loss = -jnp.sum(jnp.where(hidden, chosen, 0.0), axis=-1) / left
@@ -237,5 +239,5 @@ def _at_counts(
         divergence = jnp.sum(jnp.where(likely, jnp.exp(log_probs) * moved, 0.0), axis=-1)
         return log_probs, (loss, jnp.sum(jnp.where(hidden, divergence, 0.0), axis=-1) / left)
 
-    start = jnp.zeros((*tokens.shape, denoiser.vocab_size) if increments else ())
+    start = jnp.zeros((*tokens.shape, denoiser.vocab_size) if increments else (), jnp.float32)
     return jax.lax.scan(at_count, start, counts)[1]

@@ -12,6 +12,7 @@ from mdm_jax.evaluation.profile_estimation import ESTIMATORS, chosen_counts, est
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
 from mdm_jax.sampling import sample
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import plans
@@ -20,6 +21,7 @@ from mdm_jax.theory.profiles import Profile
 _TOGETHER = 32
 
 
+@usual()
 def estimate_prompted_profile(
     denoiser: Denoiser,
     params: Params,

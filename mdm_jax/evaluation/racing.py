@@ -26,6 +26,7 @@ from mdm_jax.evaluation.results import Evaluation
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
 from mdm_jax.sampling import rules
 from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory import plans, schedule_text, schedules
 from mdm_jax.theory.plan import check_budget
@@ -49,6 +50,7 @@ class Prompts(NamedTuple):
     test: Int32[np.ndarray, "test_rows length"]
 
 
+@usual()
 def race(
     denoiser: Denoiser,
     params: Params,
