@@ -1,0 +1,85 @@
+"""Training under global flags of JAX: the same batches, masks and losses, and checkpoints that travel between them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+EXACT = (
+    "mesh:Auto",
+    "mesh:Explicit",
+    "jax_debug_nans=True",
+    "jax_debug_key_reuse=True",
+    "jax_default_prng_impl=rbg",
+    "jax_numpy_dtype_promotion=strict",
+    "jax_numpy_rank_promotion=raise",
+    "jax_threefry_partitionable=False",
+)
+"""Flags under which every number is the same in every bit."""
+
+
+def under(flag, directory, optimizer="muon", other=None):
+    """What ``under_flag`` prints."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(HERE / "under_flag.py"), optimizer, flag, str(directory)]
+    command += [] if other is None else [str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=550)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("plain") / "run"
+    return directory, under("none", directory)
+
+
+@pytest.fixture
+def half(plain, tmp_path):
+    """The plain run as it was ten steps before its end."""
+    shutil.copytree(plain[0], tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "checkpoints" / "20")
+    return tmp_path / "half"
+
+
+def close(one, two, within):
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=within, rtol=0)
+
+
+@pytest.mark.parametrize("flag", ["mesh:Explicit", pytest.param("mesh:Auto", marks=pytest.mark.thorough),
+                                  *(pytest.param(flag, marks=pytest.mark.thorough) for flag in EXACT[2:])])  # fmt: skip
+def test_numbers_are_the_same_in_every_bit(flag, plain, half, tmp_path):
+    """Under an active mesh ``fit`` said "incompatible devices"; other bits of a key would be other data."""
+    found = under(flag, tmp_path / "run", other=half)
+    for name, value in plain[1].items():
+        assert found[name] == value, name
+    assert found["resumed"] == plain[1]["params"]
+
+
+def test_double_precision_changes_rounding_alone_and_checkpoints_travel_both_ways(plain, half, tmp_path):
+    found = under("jax_enable_x64=True", tmp_path / "run", other=half)
+    assert found["types"] == plain[1]["types"]
+    assert found["shown"] == plain[1]["shown"]
+    close(found["log"], plain[1]["log"], 1e-6)
+    close(found["params"], plain[1]["params"], 2e-5)
+    close(found["resumed"], plain[1]["params"], 2e-5)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")
+    back = under("none", tmp_path / "again", other=tmp_path / "run")
+    close(back["resumed"], plain[1]["params"], 2e-5)
+    assert back["params"] == plain[1]["params"]
+
+
+@pytest.mark.thorough
+def test_double_precision_with_adam(tmp_path):
+    one = under("none", tmp_path / "plain", "adamw")
+    two = under("jax_enable_x64=True", tmp_path / "double", "adamw", tmp_path / "plain")
+    assert (two["types"], two["shown"]) == (one["types"], one["shown"])
+    close(two["log"], one["log"], 1e-6)
+    assert two["loaded"] == one["params"]
