@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.core
+import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -123,17 +124,34 @@ def unmarked(
     return _unmask(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
 
 
-def marked(log_prob: Float[Array, " rows"], undefined: Bool[Array, " rows"] | None) -> Float[Array, " rows"]:
+def marked(log_prob: Float[Array, "*any"], undefined: Bool[Array, "*any"] | None) -> Float[Array, "*any"]:
     """``log_prob`` with NaN where it is undefined.
 
-    Outside of compiled code NaN is put in on the host where ``jax_debug_nans`` is on, which would take it for a fault
-    in whatever JAX computed.
+    Under ``jax_debug_nans``, which takes any NaN that JAX computed for a fault, it is put in on the host, but in code
+    that is being compiled: there only what comes out is looked at.
     """
     if undefined is None:
         return log_prob
-    if jax.config.jax_debug_nans and not isinstance(log_prob, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-        return jax.device_put(np.where(undefined, np.float32(np.nan), log_prob), log_prob.sharding)
-    return jnp.where(undefined, jnp.float32(jnp.nan), log_prob)
+    if not jax.config.jax_debug_nans:  # pyright: ignore[reportAttributeAccessIssue]
+        return jnp.where(undefined, np.float32(np.nan), log_prob)
+    if isinstance(log_prob, jax.core.Tracer):
+        return _marked_while_traced(log_prob, undefined)
+    return jax.device_put(np.where(undefined, np.float32(np.nan), log_prob), log_prob.sharding)
+
+
+@jax.custom_batching.custom_vmap
+def _marked_while_traced(log_prob: Array, undefined: Array) -> Array:
+    return jnp.where(undefined, np.float32(np.nan), log_prob)
+
+
+@_marked_while_traced.def_vmap
+def _marked_batch(size: int, batched: list[bool], log_prob: Array, undefined: Array) -> tuple[Array, bool]:
+    """Under ``vmap`` alone nothing is compiled: the batch is a value, and marked like one."""
+    del size
+    log_prob, undefined = jnp.broadcast_arrays(
+        *(value if is_batch else value[None] for value, is_batch in zip((log_prob, undefined), batched))
+    )
+    return marked(log_prob, undefined), True
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))

@@ -4,12 +4,11 @@ same types: sampler by sampler, and by exact law in ``test_laws_of_samplers``.
 (What failed: 64 random bits taken for 32, so that orders were silently wrong, and branches of two types.)
 """
 
-import everything
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from everything import CANVAS, EVERY, LENGTH, MODEL, PARAMS, PLAN, ROWS, sampled
+from everything import CANVAS, EVERY, MODEL, PARAMS, PLAN, ROWS, sampled
 from references import chi_square
 from worlds import lookup_logits
 
@@ -135,4 +134,3 @@ def test_forced_paths_and_row_ids_are_the_same_with_64_bits():
         np.testing.assert_allclose(forced, out.log_prob, atol=1e-5)
         back = sampled("sampler", "plan", KEY, canvas=CANVAS[::-1], row_ids=ids)
     np.testing.assert_array_equal(back.tokens[::-1], out.tokens)
-    assert everything.LENGTH == LENGTH
