@@ -98,7 +98,7 @@ def evaluate(
             token's, a store of another model, one that somebody else is using, or one of a model without a ``name``
             that cannot be told from others.
     """
-    samples = require_whole("samples", samples, 1)
+    samples = require_whole("samples", samples, 1, _MOST_TOKENS - 1)
     batch = None if batch is None else require_whole("batch", batch, 1)
     devices = None if devices is None else require_whole("devices", devices, 1)
     wanted = "some text, as in 'my model 3'"
@@ -298,7 +298,7 @@ def _canvas(
         told = {plan.length for plan in whole if isinstance(plan, Plan)} if length is None else {length}
         wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
         require(len(told) == 1, "length", sorted(told) or None, wanted)
-        length = require_whole("length", told.pop(), 1)
+        length = require_whole("length", told.pop(), 1, _MOST_TOKENS - 1)
         return np.broadcast_to(np.full(length, denoiser.mask_id, np.int32), (samples, length))
     array = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True))
     good = array.ndim in (1, 2) and array.shape[-1] >= 1 and (array.ndim == 1 or len(array) == samples)

@@ -90,7 +90,7 @@ def judge(
         InputError: fewer than two rows, an id that is no token's; a token that the model rules out, whose cost is
             infinite; baselines that are no finite numbers.
     """
-    rows, key = sequences(denoiser, task.test[:ROWS], 2, "task.test"), threefry(key)
+    rows, key = sequences(denoiser, task.test, 2, "task.test")[:ROWS], threefry(key)
     nelbo = held_out_nelbo(denoiser, params, rows, key=key, progress=progress)
     for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():
         raise _infinite(denoiser, params, rows, row, key, REPEATS)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import table
+from mdm_jax.tasks.task import token_ids
 
 FORMAT = "mdm_jax evaluation 1"
 _RECORDED = ("nfe", "remaining", "log_prob")
@@ -194,12 +195,10 @@ def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.nd
     Raises:
         InputError: ids that are no real tokens (masks among them), no rows, or rows without a pair.
     """
-    vocab_size, rows = require_whole("vocab_size", vocab_size, 1), np.asarray(tokens)
-    good = rows.dtype.kind in "iu" and rows.ndim == 2 and len(rows) >= 1 and rows.shape[1] >= 2
-    wanted = "an array of token ids of shape [rows, length], at least 1 row of at least 2 tokens"
-    require(good, "tokens", verbatim(f"{rows.dtype} of shape {rows.shape}"), wanted)
-    real = bool(((rows >= 0) & (rows < vocab_size)).all())
-    require(real, "tokens", verbatim(f"{rows.min()} to {rows.max()}"), f"token ids from 0 to {vocab_size - 1}")
+    vocab_size = require_whole("vocab_size", vocab_size, 1)
+    rows = token_ids(tokens, "rows length", vocab_size, f"token ids from 0 to {vocab_size - 1}")
+    wanted = "at least 1 row of at least 2 tokens"
+    require(len(rows) >= 1 and rows.shape[1] >= 2, "tokens", verbatim(f"shape {rows.shape}"), wanted)
     rows = rows.astype(np.int64)
     return _pooled_entropy(rows[:, :-1] * vocab_size + rows[:, 1:]) - _pooled_entropy(rows[:, :-1])
 

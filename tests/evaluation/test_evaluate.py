@@ -287,7 +287,7 @@ def test_a_store_keeps_every_log_probability_and_splits_long_lines(tmp_path, mon
     [
         ({"hows": {}}, "hows must be at least one"),
         ({"hows": [Blind([plans.uniform(LENGTH, 1)] * 2)]}, "for one row"),
-        ({"samples": 0}, "samples must be a whole number, 1 or more; got 0"),
+        ({"samples": 0}, "samples must be a whole number from 1 to 2147483647; got 0"),
         ({"baseline": "none"}, "baseline must be one of the schedules, as in 'one step'; got 'none'"),
         ({"baseline": {}}, "baseline must be one for every schedule"),
         ({"temperature": math.inf}, "temperature must be 0 or more"),

@@ -1,0 +1,207 @@
+"""What measurements are asked with that is no token, no number, no key or no cost: run in a process of its own, where
+no checker of types objects first. Prints, as JSON, what each call says: a sentence, or what came instead of one."""
+
+import functools
+import json
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdm_jax import evaluation, models
+from mdm_jax.evaluation import tuning
+from mdm_jax.support.errors import InputError
+from mdm_jax.theory import plans
+
+KEY = jax.random.key(0)
+LAW = np.array([0.7, 0.1, 0.1, 0.1], np.float32)
+ROWS = np.random.default_rng(0).choice(4, p=LAW / LAW.sum(), size=(64, 8))
+
+
+def of_law(law):
+    """A model with one law for every position, whatever it sees."""
+    logits = jnp.log(jnp.asarray(law))
+    return models.from_function(lambda params, tokens: jnp.broadcast_to(logits, (*tokens.shape, 4)), 4)
+
+
+def everywhere(value, params, tokens):
+    return jnp.full((*tokens.shape, 4), value)
+
+
+MODEL, INSIDE = of_law(LAW), models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 4)), 4, mask_id=3)
+
+
+def with_ids(value):
+    rows = ROWS.astype(np.int64)
+    rows[3, -3:] = value
+    return rows
+
+
+NO_TOKENS = {
+    "-100": (with_ids(-100), "got -100 at (3, 5)"),
+    "the mask": (with_ids(4), "got 4 at (3, 5) (the mask's id)"),
+    "50": (with_ids(50), "got 50 at (3, 5)"),
+    "2^32 + x": (ROWS + 2**32, "token ids from 0 to 3; got 42949672"),
+    "2^63 + x": (ROWS.astype(np.uint64) + np.uint64(2**63), "token ids from 0 to 3; got 92233720368547758"),
+    "x + .9": (ROWS + 0.9, "an array of token ids (whole numbers); got float64"),
+    "truths": (ROWS > 1, "got bool of shape (64, 8)"),
+    "text": ("abc", "got <U3"),
+    "ragged": ([[1], [2, 3]], "an array of token ids"),
+    "nothing": (None, "an array of token ids"),
+    "no rows": (ROWS[:0], "got shape (0, 8)"),
+    "no length": (ROWS[:, :0], "got shape (64, 0)"),
+    "one row's": (ROWS[0], "got shape (8,)"),
+    "too deep": (ROWS[None], "got shape (1, 64, 8)"),
+}
+
+
+def profile(model, rows, **more):
+    return evaluation.estimate_profile(model, None, rows, **({"passes": 512, "key": KEY} | more))
+
+
+def held_out(model, rows, key=KEY, **more):
+    return evaluation.held_out_nelbo(model, None, rows, key=key, **more)
+
+
+def paths(model, rows, key=KEY):
+    return evaluation.path_nelbo(model, None, rows, [plans.uniform(8, 2)], key=key)
+
+
+MEASURES = {
+    "profile": profile,
+    "increments": functools.partial(profile, estimator="increments"),
+    "held-out": held_out,
+    "paths": paths,
+}
+
+
+def evaluated(**more):
+    asked = {"hows": [plans.uniform(8, 2)], "samples": 2, "score": lambda tokens: tokens.sum(axis=1), "key": KEY}
+    return evaluation.evaluate(MODEL, None, **(asked | {"length": 8, "batch": 2} | more))
+
+
+def raced(**more):
+    few = {"lower_is_better": True, "grid": 1, "samples": 1, "final_samples": 2, "named": ("linear",)}
+    return evaluation.race(MODEL, None, lambda tokens: tokens.sum(axis=1), 8, 2, KEY, **(few | more))
+
+
+def prompted(canvas, **more):
+    return evaluation.estimate_prompted_profile(MODEL, None, canvas, **({"passes": 64, "key": KEY} | more))
+
+
+class Test:
+    """As much of a task as ``judge`` looks at."""
+
+    def __init__(self, test, cost=1.0):
+        self.test, self.cost = test, cost
+
+    def baselines(self, rows):
+        return {"mine": np.full(len(rows), self.cost)}
+
+
+def calls():
+    """Name, call and what its sentence must have."""
+    for name, (rows, says) in NO_TOKENS.items():
+        for measure, call in MEASURES.items():
+            yield f"{measure} of {name}", lambda call=call, rows=rows: call(MODEL, rows), says
+        yield f"judge {name}", lambda rows=rows: evaluation.judge(MODEL, None, Test(rows), key=KEY), "task.test must be"
+        canvas = rows[3] if isinstance(rows, np.ndarray) and rows.ndim == 2 and len(rows) > 3 else rows
+        if name not in ("one row's", "the mask", "nothing"):
+            yield f"canvas of {name}", lambda canvas=canvas: evaluated(canvas=canvas), "canvas must be"
+            yield f"prompt of {name}", lambda canvas=canvas: prompted(canvas), "canvas must be"
+            prompts = evaluation.Prompts(ROWS[:2], rows, ROWS[:2])
+            yield f"race of {name}", lambda prompts=prompts: raced(prompts=prompts), "prompts.validation must be"
+            yield f"own entropy of {name}", lambda rows=rows: evaluation.own_entropy(rows, 4), "tokens must be"
+    yield "one row", lambda: MEASURES["profile"](MODEL, ROWS[:1]), "at least 2 rows; got shape (1, 8)"
+    yield (
+        "judge one row",
+        lambda: evaluation.judge(MODEL, None, Test(ROWS[:1]), key=KEY),
+        "task.test must be of shape [rows, length] with at least 2",
+    )
+    yield (
+        "judge infinite baselines",
+        lambda: evaluation.judge(MODEL, None, Test(ROWS, np.inf), key=KEY),
+        "baselines['mine'] must be a finite number",
+    )
+    yield "the mask inside", lambda: MEASURES["profile"](INSIDE, ROWS), "without mask_id 3; got 3 at"
+
+    rules_out = of_law([0.7, 0.2, 0.1, 0.0])
+    worst = int(np.argwhere(ROWS[0] == 3)[0, 0])
+    for measure in ("profile", "increments"):
+        says = f"it gives token 3 probability 0 at position {worst} of row 0, where 0 tokens are revealed"
+        yield f"{measure} ruled out", lambda measure=measure: MEASURES[measure](rules_out, ROWS), says
+    yield (
+        "judge ruled out",
+        lambda: evaluation.judge(rules_out, None, Test(ROWS), key=KEY),
+        "it gives token 3 probability 0 at position",
+    )
+    for value in (np.nan, -np.inf, np.inf):
+        broken = models.from_function(functools.partial(everywhere, value), 4)
+        for measure, call in MEASURES.items():
+            yield (
+                f"{measure} of {value}",
+                lambda call=call, broken=broken: call(broken, ROWS),
+                "the denoiser's logits must be finite, or -inf",
+            )
+        yield (
+            f"prompt of {value}",
+            lambda broken=broken: evaluation.estimate_prompted_profile(broken, None, np.full(8, 4), 64, key=KEY),
+            "positions without a law",
+        )
+    costs = np.array([1.0, np.inf, 2.0])
+    entry = {"standard_error": 0.1, "expected_nelbo_nats": 1.0}
+    yield "check", lambda: tuning.check(entry, costs), "nelbo must be finite; that of row 1 is inf"
+    yield "check one", lambda: tuning.check(entry, costs[:1]), "of at least 2 sequences"
+
+    for bad in (0, None, "a", jax.random.split(KEY)):
+        for measure in ("profile", "held-out", "paths"):
+            yield (
+                f"{measure} by {bad!r}",
+                lambda measure=measure, bad=bad: MEASURES[measure](MODEL, ROWS, key=bad),
+                "key must be one PRNG key",
+            )
+        for name, call in {"evaluate": evaluated, "prompt": lambda key: prompted(np.full(8, 4), key=key)}.items():
+            yield f"{name} by {bad!r}", lambda call=call, bad=bad: call(key=bad), "key must be one PRNG key"
+    for bad in (2.0, True, "2", 0, -1, 2**70):
+        for name, call in {
+            "passes": lambda bad: MEASURES["profile"](MODEL, ROWS, passes=bad),
+            "repeats": lambda bad: MEASURES["held-out"](MODEL, ROWS, repeats=bad),
+            "completions": lambda bad: prompted(np.full(8, 4), completions=bad),
+            "samples": lambda bad: evaluated(samples=bad),
+            "batch": lambda bad: evaluated(batch=bad),
+            "devices": lambda bad: evaluated(devices=bad, batch=1),
+            "length": lambda bad: evaluated(length=bad),
+            "final_samples": lambda bad: raced(final_samples=bad),
+            "eta": lambda bad: raced(eta=bad),
+            "budgets": lambda bad: evaluation.tune(MEASURES["profile"](MODEL, ROWS), [bad]),
+        }.items():
+            yield f"{name} {bad!r}", lambda call=call, bad=bad: call(bad), f"{name} must be"
+    for bad in (np.nan, "1", True, -1.0, np.array([1.0])):
+        yield f"temperature {bad!r}", lambda bad=bad: evaluated(temperature=bad), "temperature must be 0 or more"
+    for bad in ([1] * 8, [[True], [1, 2]], np.zeros(7, bool), np.ones(8, bool), 1.0):
+        yield f"given {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, given=bad), "given must be"
+    for bad in ([[1], [2, 3]], [1.5], [True], 3, [-1], [8]):
+        yield f"counts {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, counts=bad), "counts must be"
+    for bad in (np.zeros((2, 3)), 1.0):
+        yield f"context {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, context=bad), "context must be"
+    for bad in (3, "", b"a"):
+        yield f"name {bad!r}", lambda bad=bad: evaluated(name=bad), "name must be some text"
+    for bad in (3, {}, {"a": 3}, lambda tokens: "ab", lambda tokens: [None] * len(tokens)):
+        yield f"score {bad!r}", lambda bad=bad: evaluated(score=bad), "score"
+    for bad in (plans.uniform(8, 2), [plans.uniform(7, 2)], ["linear"]):
+        yield f"plans {bad!r}", lambda bad=bad: evaluation.path_nelbo(MODEL, None, ROWS, bad, key=KEY), "plans must be"
+
+
+def said(call):
+    try:
+        return f"no word: {call()!r}"[:200]
+    except InputError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")  # NumPy's among them
+    print(json.dumps([(name, wanted, said(call)) for name, call, wanted in calls()]))

@@ -1,0 +1,49 @@
+"""What is measured and drawn with no mesh active, and within meshes of several kinds, as JSON: eight devices needed."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+from worlds import draw_rows, exact_world
+
+from mdm_jax.evaluation import estimate_profile, evaluate, held_out_nelbo, path_nelbo
+from mdm_jax.sampling import rules
+from mdm_jax.support.devices import make_mesh
+from mdm_jax.theory import plans
+
+KEY = jax.random.key(3)
+HOWS = {"two steps": plans.uniform(3, 2), "surest": rules.surest(plans.uniform(3, 2))}
+
+
+def found(params):
+    table, denoiser, _ = exact_world(3)
+    rows = draw_rows(table, 24, 0)
+
+    def tokens(**ways):
+        return evaluate(denoiser, params, HOWS, 4, lambda x: x.sum(axis=1), KEY, length=3, batch=2, **ways).tokens
+
+    return {
+        "profile": estimate_profile(denoiser, params, rows, 96, key=KEY, estimator="increments").means.tolist(),
+        "held-out": held_out_nelbo(denoiser, params, rows, key=KEY).tolist(),
+        "paths": path_nelbo(denoiser, params, rows, [HOWS["two steps"]], key=KEY).tolist(),
+        "plain": tokens().tolist(),
+        "pmap": tokens(devices=4).tolist(),
+        "mesh": tokens(mesh=make_mesh({"data": 4})).tolist(),
+    }
+
+
+def everywhere():
+    params = np.asarray(exact_world(3)[2])
+    yield "none", found(jnp.asarray(params))
+    for shape, axes in (((8,), ("data",)), ((4, 2), ("data", "model"))):
+        for kind in (AxisType.Auto, AxisType.Explicit):
+            outside = jnp.asarray(params)
+            with jax.set_mesh(jax.make_mesh(shape, axes, (kind,) * len(shape))):
+                yield f"{axes} {kind}", found(outside)
+                yield f"{axes} {kind}, parameters made within", found(jnp.asarray(params))
+
+
+if __name__ == "__main__":
+    print(json.dumps(dict(everywhere())))
