@@ -94,7 +94,7 @@ def guidance(
         good = bool(np.all(np.abs(np.asarray(weight, np.float64)) <= STRONGEST))
     require(good, "weight", weight, "finite numbers of shape [] or [rows], up to 1e30 in size")
     if rows is not None:
-        require_whole("rows", rows, 1, 2**31 - 1)
+        rows = require_whole("rows", rows, 1, 2**31 - 1)
     leaves = [jnp.shape(leaf) for leaf in jax.tree.leaves(context)]
     require(all(leaves), "context", verbatim(f"leaves of shapes {leaves}"), "of leaves with a leading axis of rows")
     asked = [count for shape in ((rows,), canvas.shape[:-1], weight.shape, *leaves) for count in shape[:1]]

@@ -76,6 +76,7 @@ def from_spec(text: str) -> Oracle:
     >>> from_spec("markov:0.2,48").length
     48
     """
+    require(isinstance(text, str), "oracle", text, f"one of {FORMS}")
     name, _, rest = text.strip().partition(":")
     name, rest = name.strip().replace("-", "_"), rest.strip()
     if name not in KINDS:

@@ -21,7 +21,7 @@ from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.orders import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
-from mdm_jax.support.errors import InputError, require, require_number, require_whole, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
 
 ONE_BLOCK = 1 << 30
 """The block length that means: no blocks."""
@@ -219,6 +219,12 @@ def ready(rule: Rule) -> Rule:
         require_number("order_temperature", noise, 0, HOTTEST, f"0 or more, and at most {HOTTEST:g}")
     unread = rule.reads == "chosen" and not isinstance(noise, jax.core.Tracer) and float(noise) != 0  # pyright: ignore[reportArgumentType]
     require(not unread, "order_temperature", noise, "0 for a rule that chooses before it reads: it has no scores")
+
+    require_choice("reads", rule.reads, ("open", "all", "chosen"))
+    wanted = {"choose": rule.choose, "score": rule.score, **{f"measures[{i}]": m for i, m in enumerate(rule.measures)}}
+    wanted |= {name: f for name, f in {"begin": rule.begin, "remember": rule.remember}.items() if f is not None}
+    for name, value in wanted.items():
+        require(callable(value), name, value, "a function")
 
     def function(value: Any) -> Any:
         return value if value is None or isinstance(value, Partial) else Partial(value)

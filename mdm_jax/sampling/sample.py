@@ -66,7 +66,7 @@ class Blind:
     def rows(self) -> int | None:
         """How many rows there are plans or permutations for; ``None`` where one serves all."""
         counts = {len(self.plans)} - {1}
-        if not isinstance(self.order, str) and np.ndim(self.order) == 2:
+        if not isinstance(self.order, str) and host_array(self.order).ndim == 2:
             counts |= {len(np.asarray(self.order))}
         require(len(counts) < 2, "plan", verbatim(f"{sorted(counts)} rows"), "for as many rows as order")
         return counts.pop() if counts else None
@@ -179,9 +179,11 @@ def sample(
     _check_model(denoiser, params)
     key = threefry(key)
     chosen = how if isinstance(how, Blind | Rule) else Blind(how)
-    for name, value in {"rows": rows, "length": length, "samples": samples, "frames": frames}.items():
-        if value is not None:
-            require_whole(name, value, 1, 2**31 - 1)
+    samples = require_whole("samples", samples, 1, 2**31 - 1)
+    rows, length, frames = (
+        None if value is None else require_whole(name, value, 1, 2**31 - 1)
+        for name, value in {"rows": rows, "length": length, "frames": frames}.items()
+    )
     require(record is None or callable(record), "record", record, "a function of a Frame")
     if canvas is None:
         canvas = np.full(_length_of(chosen) if length is None else length, denoiser.mask_id, np.int32)
@@ -224,7 +226,8 @@ def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[
     Raises:
         InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
     """
-    require(np.iterable(prompts) and len(prompts) >= 1, "prompts", prompts, "at least one row of token ids")
+    several = isinstance(prompts, Sequence | np.ndarray | jax.Array) and np.iterable(prompts) and len(prompts) >= 1
+    require(several, "prompts", prompts, "at least one row of token ids")
     require_whole("length", length, 1, 2**31 - 1)
     require_whole("mask_id", mask_id, 0, 2**31 - 1)
     canvas = np.full((len(prompts), length), mask_id, np.int32)

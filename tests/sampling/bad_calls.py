@@ -108,6 +108,18 @@ CASES = {
     "canvas_of mask": (lambda: sampling.canvas_of([[1]], 6, 2**32 + 5), "mask_id must be a whole number from 0"),
     "canvas_of ragged": (lambda: sampling.canvas_of([[[1], [1, 2]]], 6, 5), "prompts[0] must be one row of token ids"),
     "canvas_of nothing": (lambda: sampling.canvas_of(5, 6, 5), "prompts must be at least one row of token ids; got 5"),
+    "reads": (
+        lambda: sample(rules.confident(0.5).replace(reads="x"), length=6),
+        "reads must be one of all, chosen, open",
+    ),
+    "choose": (lambda: sample(sampling.Rule(None), length=6), "choose must be a function; got None"),
+    "score": (lambda: sample(rules.surest(PLAN, None), length=6), "score must be a function; got None"),
+    "ragged order": (lambda: sample(sampling.Blind(PLAN, [[1], [1, 2]])), "order must be a permutation of 0 .. 5"),
+    "canvas_of iterator": (
+        lambda: sampling.canvas_of(iter([[1]]), 6, 5),
+        "prompts must be at least one row of token ids",
+    ),
+    "spec": (lambda: oracles.from_spec(None), "oracle must be one of toy_left"),
     # tokens
     "wrapped canvas": (
         lambda: sample(canvas=np.array([5, 5, 5, 5, 5, 2**32 + 1])),

@@ -97,6 +97,48 @@ def test_blocks_begin_at_the_first_free_position_in_both_loops():
         assert out.nfe.tolist() == [3, 2, 1, 3]
 
 
+def two_classes(params, tokens):
+    return jnp.zeros((*tokens.shape, 2), jnp.float32)
+
+
+PROMPT = np.array([1, 0, 2, 2, 2, 2, 2, 2], np.int32)  # six of eight are free
+FITTING = {
+    "the canvas's": (8, None, [2, 1, 2, 1]),  # knots 0, 2, 4, 6, 8 of 8: round(6 N / 8) = 0, 2, 3, 5, 6
+    "what is free": (6, None, [2, 2, 1, 1]),
+    "a block's": (4, 4, [1, 1, 1, 1, 1, 1]),  # four, then two: round(2 N / 4) = 0, 1, 1, 2, 2
+    "a block's, all that is free": (6, 7, [2, 2, 1, 1]),
+    "one block's, longer than the canvas": (8, 100, [2, 1, 2, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", ["blind", "surest", pytest.param("at random", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("fit", FITTING)
+def test_plans_for_the_canvas_or_for_what_is_free_are_taken(kind, fit):
+    """Six free positions under a plan of four steps: for the canvas scaled, for what is free as it is."""
+    planned, block, sizes = FITTING[fit]
+    plan = plans.uniform(planned, 4)
+    if kind == "blind":
+        how = Blind(plan, block=block)
+    else:
+        how = rules.surest(plan) if kind == "surest" else rules.at_random(plan)
+        how = how if block is None else how.replace(block=block)
+    denoiser = models.from_function(two_classes, 2)
+    out = sample(denoiser, None, how, 3, key=KEY, canvas=PROMPT)
+    for row in np.asarray(out.reveal_step):
+        assert np.bincount(row[2:]).tolist() == sizes
+    # a row in which nothing is free is served by any plan
+    full = np.stack([PROMPT, np.zeros(8, np.int32), PROMPT])
+    np.testing.assert_array_equal(sample(denoiser, None, how, key=KEY, canvas=full).nfe, [len(sizes), 0, len(sizes)])
+
+
+def test_a_traced_canvas_is_served_as_it_was():
+    """Whether a plan fits cannot be seen while tracing: it is scaled."""
+    denoiser, params = wrong_world(4, 3)
+    canvas = jnp.full((2, 4), 3, jnp.int32).at[0, 1].set(2)
+    draw = lambda canvas: sample(denoiser, params, plans.uniform(4, 2), key=KEY, canvas=canvas).tokens  # noqa: E731
+    np.testing.assert_array_equal(jax.jit(draw)(canvas), draw(canvas))
+
+
 def test_rows_can_be_drawn_in_several_calls():
     denoiser, params = wrong_world(4, 3)
     for how in (plans.uniform(4, 3), grids.uniform(5)):

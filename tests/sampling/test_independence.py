@@ -2,7 +2,6 @@
 
 On a transformer whose weights are all random. Tokens are compared, not bits: read-outs are alike in all these batches,
 hidden vectors differ by rounding in some, and none of these rows has a tie so near that it matters.
-(No ``strict_types``: the transformer promotes integers.)
 """
 
 import functools
@@ -22,6 +21,8 @@ from mdm_jax import models, sampling
 from mdm_jax.sampling import rules
 from mdm_jax.sampling.unmask import unmask
 from mdm_jax.theory import plans
+
+pytestmark = pytest.mark.usefixtures("strict_types")
 
 LENGTH, VOCAB, ROWS, DEVICES = 16, 37, 32, 8
 MODEL = models.transformer(VOCAB, length=LENGTH, width=32, depth=1, heads=2)
