@@ -33,9 +33,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mdm_jax.evaluation import laws
-from mdm_jax.support.errors import InputError, require, require_choice
+from mdm_jax.support.errors import InputError, require, require_choice, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import schedules
+from mdm_jax.theory.beta_search import beta_values
 from mdm_jax.theory.grids import Grid
 
 DIVERGENCES: Mapping[str, Callable[[Any, Any], Float[Array, ""]]] = {
@@ -47,6 +49,8 @@ DIVERGENCES: Mapping[str, Callable[[Any, Any], Float[Array, ""]]] = {
 
 REFINED = 4
 """How many of the grid's local minima gradients start from."""
+MOST_STEPS = 2**20
+"""And starts: more would not end."""
 CHUNK = 4096
 """Schedules per call of the search's executable."""
 _AT_ONCE, _MOST_ENTRIES = 64, 2**20
@@ -115,20 +119,6 @@ class GridByLaw:
     fractions: Float[np.ndarray, "starts knots"]
 
 
-def beta_values(points: int) -> Float[np.ndarray, " points"]:
-    """The values of ``a`` and of ``b`` in a search: evenly spaced logarithms, exactly 1/2 and 1 among them.
-
-    At 256 points ``2 ** ((i - 128) / 36)``, from 0.085 to 11.5; fewer points span about as much, more coarsely. So
-    linear, Beta(1/2, 1/2), and sine squared, Beta(1, 1), are always on the grid. Float32 holds the values exactly.
-
-    >>> beta_values(8).tolist()
-    [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
-    """
-    require(points >= 2, "points", points, "at least 2")
-    exponents = (np.arange(points) - points // 2) / max(1, round(points * 36 / 256))
-    return (2.0**exponents).astype(np.float32).astype(np.float64)
-
-
 def law_divergence(
     logits: Float[Array, "states length vocab_size"],
     target: laws.Numbers,
@@ -147,7 +137,9 @@ def law_divergence(
         InputError: no such divergence, a target of other states, or fractions that do not rise from 0 to 1.
     """
     target = _checked(logits, target, divergence)
-    return float(DIVERGENCES[divergence](target, laws.ancestral_law(logits, grid)))
+    value = float(DIVERGENCES[divergence](target, laws.ancestral_law(logits, grid)))
+    require(not math.isnan(value), "logits", verbatim("some that are none"), "log-probabilities in every partial state")
+    return value
 
 
 def search_beta_by_law(
@@ -174,8 +166,8 @@ def search_beta_by_law(
         target: the law to be sampled, ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
         steps: number of steps, 1 or more; step ``k`` ends at the revealed fraction ``alpha(k / steps)``.
         divergence: one of :data:`DIVERGENCES`; KL is from the target to the sampler's law.
-        points: number of values of ``a`` and of ``b``, those of :func:`beta_values`; 256 if left out, or as many as
-            take a few minutes.
+        points: number of values of ``a`` and of ``b``, at most :data:`CHUNK`: those of
+            :func:`mdm_jax.theory.beta_search.beta_values`; 256 if left out, or as many as take a few minutes.
         values: other values of ``a`` and ``b``, instead of ``points``.
         progress: show a progress bar.
 
@@ -183,8 +175,8 @@ def search_beta_by_law(
         InputError: an argument out of its range, or a landscape without a finite value.
     """
     target = _checked(logits, target, divergence)
-    _check_steps(steps)
-    points = affordable_points(logits, steps) if points is None else points
+    steps = require_whole("steps", steps, 1, MOST_STEPS)
+    points = require_whole("points", affordable_points(logits, steps) if points is None else points, 2, CHUNK)
     tried = beta_values(points) if values is None else _checked_values(values)
     landscape = _landscape(logits, target, tried, steps, divergence, progress)
     if not np.isfinite(landscape).any():
@@ -245,8 +237,8 @@ def optimal_grid_by_law(
         InputError: an argument out of its range, or starts that all have an infinite divergence.
     """
     target = _checked(logits, target, divergence)
-    _check_steps(steps)
-    require(starts >= 1, "starts", starts, "at least 1")
+    steps, starts = require_whole("steps", steps, 1, MOST_STEPS), require_whole("starts", starts, 1, MOST_STEPS)
+    key = threefry(key)
     normals = [np.asarray(jax.random.normal(jax.random.fold_in(key, s), (steps,)), np.float64) for s in range(starts)]
     found = []
     with jax.enable_x64(True), bar(starts, "grid by law", "start", progress) as advance:
@@ -277,22 +269,17 @@ def optimal_grid_by_law(
 def _checked(logits: Array, target: laws.Numbers, divergence: str) -> np.ndarray:
     """The target as float64[sequences], after checks."""
     require_choice("divergence", divergence, DIVERGENCES)
-    _, length, vocab_size = logits.shape
-    law = np.asarray(target, np.float64).reshape(-1)
-    good = law.size == vocab_size**length and bool((law >= 0).all() and abs(law.sum() - 1) < 1e-4)
-    require(good, "target", law.tolist(), f"a law of the {vocab_size}^{length} sequences that logits are about")
-    return law
+    return laws.checked_target(logits, target)
 
 
 def _checked_values(values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " points"]:
-    tried = np.asarray(values, np.float64)
+    try:
+        tried = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        tried = np.full(1, np.nan)
     good = tried.ndim == 1 and tried.size > 0 and bool(np.all((tried > 0) & (tried <= 1000)))
     require(good, "values", tried.tolist(), "a list of positive numbers up to 1000")
     return tried
-
-
-def _check_steps(steps: int) -> None:
-    require(steps >= 1, "steps", steps, "at least 1")
 
 
 def _landscape(

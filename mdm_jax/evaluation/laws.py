@@ -25,6 +25,7 @@ Everything is pure JAX in the type of ``logits``: differentiable, ``jit`` and ``
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.core
@@ -36,7 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models import denoiser as contract
 from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.support.errors import require, require_choice, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
 from mdm_jax.theory import enumeration
 
 MOST_STATES = 100_000
@@ -59,7 +60,8 @@ def all_states(length: int, vocab_size: int) -> Int[np.ndarray, "states length"]
     Raises:
         InputError: more than :data:`MOST_STATES`, or more than 2^26 conditional probabilities.
     """
-    require(length >= 1 and vocab_size >= 2, "length and vocab_size", (length, vocab_size), "at least 1 and 2")
+    length, vocab_size = require_whole("length", length, 1), require_whole("vocab_size", vocab_size, 2)
+    require(length <= MOST_STATES, "length", length, f"at most {MOST_STATES}")  # before the power is taken
     states = (vocab_size + 1) ** length
     few = states <= MOST_STATES and states * length * vocab_size <= _MOST_ENTRIES
     given = verbatim(f"{vocab_size + 1}^{length}")
@@ -79,14 +81,22 @@ def conditionals(
         context: passed to the denoiser, leading axis 1; the same for all states.
 
     Raises:
-        InputError: too many states (see :func:`all_states`).
+        InputError: too many states (see :func:`all_states`), or logits of a masked position that are no law.
     """
     states = all_states(length, denoiser.vocab_size)
     rows = min(_ROWS, len(states))
     tokens = np.where(states == denoiser.vocab_size, denoiser.mask_id, states)
     padded = np.pad(tokens, ((0, -len(states) % rows), (0, 0)), mode="edge").reshape(-1, rows, length)
     values = _conditionals(denoiser, params, jnp.asarray(padded), context)
-    return values.reshape(-1, length, denoiser.vocab_size)[: len(states)]
+    values = values.reshape(-1, length, denoiser.vocab_size)[: len(states)]
+    if not isinstance(values, jax.core.Tracer):
+        broken = np.argwhere(np.isnan(np.asarray(values)).any(axis=-1) & (states == denoiser.vocab_size))
+        for state, position in broken.tolist():
+            raise InputError(
+                "the denoiser's logits must be finite, or -inf for tokens that it rules out, but not for all; at "
+                f"position {position} of {tokens[state].tolist()} they are not."
+            )
+    return values
 
 
 @functools.partial(jax.jit, static_argnames="denoiser")
@@ -109,11 +119,34 @@ def exact_profile(logits: Float[Array, "states length vocab_size"], target: Numb
     Args:
         logits: of every partial state, as from :func:`conditionals`.
         target: the law of the data, ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
+
+    Raises:
+        InputError: a target of other states, or one that is no law (seen only where it is not traced).
+    """
+    target = target if isinstance(target, jax.core.Tracer) else checked_target(logits, target)
+    return _exact_profile(logits, jnp.asarray(target, logits.dtype).reshape(-1))
+
+
+def checked_target(logits: Array, target: Numbers) -> Float[np.ndarray, " sequences"]:
+    """A law of the sequences that ``logits`` are about, as float64.
+
+    Raises:
+        InputError: one of other sequences, or one that is negative somewhere or does not sum to 1.
     """
     length, vocab_size = _sizes_of(logits)
-    target = jnp.asarray(target, logits.dtype).reshape(-1)
-    require(target.size == vocab_size**length, "target", verbatim(f"{target.size} states"), "of the length of logits")
-    return _exact_profile(logits, target)
+    law = _as_float64(target).reshape(-1)
+    good = law.size == vocab_size**length and bool((law >= 0).all() and abs(law.sum() - 1) < 1e-4)
+    wanted = f"a law of the {vocab_size}^{length} sequences that logits are about"
+    require(good, "target", target if law.ndim == 0 else law.tolist(), wanted)
+    return law
+
+
+def _as_float64(values: Any) -> Float[np.ndarray, "*any"]:
+    """An array of numbers; one NaN where they are none."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return np.full(1, np.nan)
 
 
 @jax.jit
@@ -159,7 +192,7 @@ def ancestral_law(logits: Float[Array, "states length vocab_size"], grid: Number
         InputError: fractions that do not rise from 0 to 1 (seen only where they are not traced).
     """
     if not isinstance(grid, jax.core.Tracer):
-        a = np.asarray(grid, np.float64)
+        a = _as_float64(grid)
         good = a.ndim == 1 and len(a) > 1 and abs(a[0]) < 1e-5 and abs(a[-1] - 1) < 1e-5
         require(bool(good and np.all(np.diff(a) >= -1e-6)), "grid", a.tolist(), "fractions that rise from 0 to 1")
     return _ancestral_law(logits, jnp.asarray(grid, logits.dtype))
@@ -266,9 +299,10 @@ def surest(
 
     States with a number of revealed tokens that ``sizes`` never lead to reveal as many as are left of their step.
     """
-    if isinstance(rule, str):
+    if not callable(rule):
         require_choice("rule", rule, RULES)
         rule = RULES[rule]
+    require_number("tie", tie, 0, 1e9, "0 or more, and finite")
     length, vocab_size = _sizes_of(logits)
     knots = _knots(sizes, length)
     revealed = length - _masked(length, vocab_size)
@@ -349,9 +383,11 @@ def _pair(p: Numbers, q: Numbers) -> tuple[Array, Array]:
 
 def _sizes_of(logits: Array) -> tuple[int, int]:
     """``(length, vocab_size)``."""
-    states, length, vocab_size = logits.shape
     wanted = "conditionals of all (vocab_size + 1)^length partial states"
-    require(states == (vocab_size + 1) ** length, "logits", verbatim(f"shape {logits.shape}"), wanted)
+    shape = np.shape(logits)
+    good = isinstance(logits, jax.Array | np.ndarray) and len(shape) == 3 and shape[0] == (shape[2] + 1) ** shape[1]
+    require(good and jnp.issubdtype(logits.dtype, jnp.floating), "logits", verbatim(f"shape {shape}"), wanted)
+    _, length, vocab_size = shape
     return length, vocab_size
 
 
@@ -363,7 +399,10 @@ def _masked(length: int, vocab_size: int) -> Int[np.ndarray, " states"]:
 
 def _knots(sizes: Sizes, length: int) -> Int[np.ndarray, " knots"]:
     """Tokens revealed before each step, filled up to one shape."""
-    given = np.asarray(sizes)
+    try:
+        given = np.asarray(sizes)
+    except ValueError:  # lists of different lengths
+        given = np.asarray(None)
     good = given.ndim == 1 and given.dtype.kind in "iu" and bool((given >= 0).all() and given.sum() == length)
     require(good, "sizes", given.tolist(), f"whole numbers, 0 or more, that sum to the length {length}")
     given = given[given > 0]

@@ -15,7 +15,7 @@ import worlds
 from mdm_jax import evaluation, oracles
 from mdm_jax.evaluation import law_tuning, laws, optimal_grid_by_law, search_beta_by_law
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, profiles
+from mdm_jax.theory import beta_search, grids, profiles
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 
@@ -129,13 +129,13 @@ def test_the_landscape_against_a_closed_form():
 @pytest.mark.core
 def test_values_hold_linear_and_sine_squared_exactly():
     for points in (2, 3, 16, 100, 256):
-        values = law_tuning.beta_values(points)
+        values = beta_search.beta_values(points)
         assert len(values) == points
         assert {0.5, 1.0} <= set(values.tolist()) | ({0.5} if points == 2 else set())
         np.testing.assert_array_equal(values, values.astype(np.float32))
         ratios = values[1:] / values[:-1]
         np.testing.assert_allclose(ratios, ratios[0], rtol=1e-6)
-    np.testing.assert_allclose(law_tuning.beta_values(256), 2 ** ((np.arange(256) - 128) / 36), rtol=1e-7)
+    np.testing.assert_allclose(beta_search.beta_values(256), 2 ** ((np.arange(256) - 128) / 36), rtol=1e-7)
 
 
 def test_one_executable_for_all_chunks_numbers_and_targets():
@@ -193,13 +193,16 @@ def test_what_is_refused(capsys):
     logits, target = toy("left")
     key = jax.random.key(0)
     for call, message in [
-        (lambda: search_beta_by_law(logits, target, 0), "steps must be at least 1; got 0."),
-        (lambda: search_beta_by_law(logits, target, 3, points=1), "points must be at least 2; got 1."),
+        (lambda: search_beta_by_law(logits, target, 0), "steps must be a whole number from 1 to 1048576; got 0."),
+        (
+            lambda: search_beta_by_law(logits, target, 3, points=1),
+            "points must be a whole number from 2 to 4096; got 1.",
+        ),
         (lambda: search_beta_by_law(logits, target, 3, values=[1.0, -1.0]), "values must be a list of positive"),
         (lambda: search_beta_by_law(logits, target, 3, "distance"), "one of Jensen-Shannon, KL, total variation"),
         (lambda: search_beta_by_law(logits, target[0], 3), r"target must be a law of the 2\^5 sequences"),
         (lambda: search_beta_by_law(logits, 2 * target, 3), r"target must be a law of the 2\^5 sequences"),
-        (lambda: optimal_grid_by_law(logits, target, 3, starts=0, key=key), "starts must be at least 1"),
+        (lambda: optimal_grid_by_law(logits, target, 3, starts=0, key=key), "starts must be a whole number from 1"),
         (lambda: evaluation.law_divergence(logits, target, [0.0, 0.5]), "rise from 0 to 1"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -230,5 +233,5 @@ def test_progress_is_shown(capsys):
 
 
 def test_examples():
-    result = doctest.testmod(law_tuning)
+    result = doctest.testmod(beta_search)
     assert (result.failed, result.attempted) == (0, 1)
