@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         module = importlib.import_module(f"mdm_jax.app.{options.module}")
-        with warnings.catch_warnings():
+        usual = importlib.import_module("mdm_jax.support.flags").usual
+        with warnings.catch_warnings(), usual():  # where to run is for options to say, not for whoever calls this
             warnings.showwarning = _show_warning
             module.run(options)
         sys.stdout.flush()

@@ -22,7 +22,7 @@ MOST = 2.0
 POINTS = 61
 """Values of ``a`` and of ``b`` in a landscape: the grid fills one chunk of :func:`energies.batch`."""
 _WIDENINGS = 6
-_SMALLEST_BETA, _LARGEST_BETA = 1e-4, 1000.0
+_SMALLEST_BETA, _LARGEST_BETA = 0.01, 1000.0
 _LARGEST = 10**12
 """A longer sequence, or a larger vocabulary, is taken for a slip of the hand."""
 

@@ -1,5 +1,6 @@
 """What one command writes and another reads: the plans of ``tune``, the commands that the report names."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 
 import mdm_jax
-from mdm_jax.app import cli, how, report, sample, tuning_options
+from mdm_jax.app import canvas, cli, how, report, sample, tuning_options
 from mdm_jax.app.cli import main, make_parser
 from mdm_jax.app.recipes import RECIPES
 from mdm_jax.evaluation import law_tuning, profile_estimation
 from mdm_jax.sampling import Sampled
+from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory
@@ -144,6 +146,28 @@ def test_without_a_plan_file_the_same_is_computed_and_that_is_said(copy, capsys)
     assert without["samples"] == with_file["samples"]
     assert main(["sample", str(copy.path), "--steps", "4", "--rows", "1"]) == 0
     assert "plan optimal (computed from profile.json), 4 steps" in capsys.readouterr().out
+
+
+def test_a_flag_about_random_bits_changes_no_sample(copy, capsys):
+    words = [copy.path, "--steps", 3]
+    expected, _ = drawn(capsys, *words)
+    with jax.threefry_partitionable(False):
+        found, _ = drawn(capsys, *words)
+    assert found == expected
+
+
+def test_a_blank_that_the_text_itself_has_is_refused_by_its_name(tuned):
+    """The default blank too; with another one the same text is taken."""
+    run = mdm_jax.load(tuned.path)
+    letters = run.description["vocabulary"][:-1] + sample.BLANK
+    run = dataclasses.replace(run, description={**run.description, "vocabulary": letters})
+    said = f"^--blank must be one character that does not occur in the vocabulary; got '{sample.BLANK}'"
+    with pytest.raises(InputError, match=said):
+        canvas.make_canvas(run, "--infill", f"a{sample.BLANK}", sample.BLANK)
+    made = canvas.make_canvas(run, "--infill", f"a{sample.BLANK}?", "?")
+    assert made[:3].tolist() == [letters.index("a"), len(letters) - 1, run.denoiser.mask_id]
+    with pytest.raises(InputError, match=r"^--infill must use only the 14 characters of the vocabulary; got 'z'"):
+        canvas.make_canvas(run, "--infill", "az", "?")
 
 
 def test_the_report_says_which_plan_files_are_not_what_it_shows(copy):
