@@ -40,8 +40,14 @@ def checked_data(denoiser: Denoiser, task: Task) -> tuple[np.ndarray, np.ndarray
     return train, validation
 
 
-def check_model(denoiser: Denoiser, settings: Settings, params: Params | None) -> None:
+def check_model(denoiser: Denoiser, settings: Settings, params: Params | None, kept: bool = False) -> None:
     """Refuse a model that cannot be trained on sequences of ``settings.length``, without running it.
+
+    Args:
+        denoiser: the model.
+        settings: how it would be trained.
+        params: initial parameters, if they are given.
+        kept: whether checkpoints would be written.
 
     Raises:
         InputError: one too short, one that draws random numbers or changes itself when it is called, parameters of
@@ -56,6 +62,8 @@ def check_model(denoiser: Denoiser, settings: Settings, params: Params | None) -
     if params is not None:
         parted(denoiser, params)  # no array: JAX's own complaint would be long
     shapes = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params).params
+    bare = kept and jax.tree_util.treedef_is_leaf(jax.tree.structure(shapes))
+    require(not bare, "params", verbatim("one array"), 'a tree, as {"table": array}, for a checkpoint to hold it')
     tokens = jax.ShapeDtypeStruct((settings.batch, settings.length), jnp.int32)
     jax.eval_shape(functools.partial(logits, denoiser), shapes, tokens)
 

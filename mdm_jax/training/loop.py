@@ -109,7 +109,7 @@ def fit(
     place = None if directory is None else RunDirectory(Path(directory))
     with ExitStack() as stack:
         stack.enter_context(usual())
-        check_model(denoiser, settings, params)
+        check_model(denoiser, settings, params, kept=directory is not None)
         checkpoints, state, log = None, None, []
         if place is not None:
             agreed(lambda: _occupy(place, config, stack))

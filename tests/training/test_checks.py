@@ -260,3 +260,12 @@ def test_a_first_step_that_is_not_finite_blames_no_learning_rate():
     assert said.endswith("No step came before it, so no learning rate is to blame but the model as it starts: the loss "
                          "of 14 of its 16 rows is not finite.")  # fmt: skip
     assert "lower learning rate" not in said
+
+
+@pytest.mark.core
+def test_one_array_alone_is_no_checkpoint(tmp_path):
+    """Orbax refuses it, at the first checkpoint and in pages of text."""
+    denoiser = models.from_function(look_up, VOCAB)
+    with pytest.raises(InputError, match=r'params must be a tree, as \{"table": array\}, .*; got one array'):
+        fit(denoiser, PatternTask(), settings=SHORT, params=table(7), directory=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
