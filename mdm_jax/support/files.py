@@ -128,13 +128,13 @@ def read_json(path: str | Path, what: str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text that can be written again: no infinities (1e999), no halves of characters.
+    """The value of a JSON text that can be written again: no infinities (1e999), no halves of characters, no key twice.
 
     Raises:
         ValueError: it is none.
         RecursionError: it is nested deeper than ``DEEPEST_JSON``.
     """
-    value = json.loads(text, parse_constant=_refuse)
+    value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_no_key_twice)
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     level = [value]
     for _ in range(DEEPEST_JSON):
@@ -166,6 +166,51 @@ def made_from(path: str | Path, value: Any, what: str, form: str, make: Callable
         raise InputError(f"{path} is not {what}: {error}") from None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is not {what}: {type(error).__name__} {shortened(str(error))}.") from None
+
+
+def known(value: dict[str, Any], written: dict[str, Any]) -> None:
+    """Refuse a document with an entry that nobody writes: it may be meant for something."""
+    more = sorted(set(value) - set(written))
+    if more:
+        raise InputError(
+            f"its entries must be {', '.join(written)}; got {shortened(', '.join(map(repr, more)))} as well."
+        )
+
+
+def listed(value: dict[str, Any], name: str, kind: type[int] | type[float]) -> list[Any]:
+    """The entry ``name``, a list of whole numbers (of at most 63 bits) or of numbers: ``true`` and ``"1"`` are none."""
+    given = value[name]
+    kinds = (int,) if kind is int else (int, float)
+    good = isinstance(given, list) and all(type(x) in kinds and (kind is float or abs(x) < 2**63) for x in given)
+    if not good:
+        what = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{name} must be a list of {what}; got {shortened(repr(given))}.")
+    return [kind(x) for x in given]
+
+
+def stated(value: dict[str, Any], name: str, true: int, source: str) -> None:
+    """Refuse a document whose entry ``name``, if it has one, is not what follows from its ``source``."""
+    given = value.get(name, true)
+    if type(given) is not int or given != true:
+        raise InputError(f"{name} must be {true}, which its {source} make; got {shortened(repr(given))}.")
+
+
+def told(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """The entry ``name``, an object that says where the rest came from; empty if left out."""
+    given = value.get(name, {})
+    if not isinstance(given, dict):
+        raise InputError(f"{name} must be an object; got {shortened(repr(given))}.")
+    return given
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these entries; which of two with one name would be meant, nobody can tell."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {shortened(repr(twice))} stands twice in one object")
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

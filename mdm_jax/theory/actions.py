@@ -18,16 +18,18 @@ A weight ``gamma`` is given as *the schedule that it makes optimal* for the Fish
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import InputError, require, verbatim
-from mdm_jax.theory import metrics, quadrature
+from mdm_jax.theory import metrics, quadrature, schedule_text
 from mdm_jax.theory.geodesics import Geodesic, arc_length, geodesic
 from mdm_jax.theory.metrics import Metric, fisher, flat
-from mdm_jax.theory.schedule import HALF_PI, Schedule, as_float
+from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, as_float, checked_schedule
 from mdm_jax.theory.schedules import SineSquared
 
 __all__ = [
@@ -35,6 +37,11 @@ __all__ = [
     "flat", "geodesic", "integral",
 ]  # fmt: skip
 
+_BETWEEN, _BEYOND = 0.1, 1e-3
+"""How far off every other node may be, of the integral (the error by all of them is about the fourth power of that),
+and what lies beyond the nodes."""
+_BETWEEN_ALONE, _BEYOND_ALONE = 3e-3, 0.02
+"""The same where a schedule is known by ``alpha`` alone, which may have jumps; its powers at the ends are measured."""
 _MEASURED = 0.02
 """An action whose measured power at an end is not above this counts as infinite (a known power: not above 0)."""
 
@@ -46,8 +53,14 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
     ``M = G alpha (1 - alpha)``, which is 1 for :func:`fisher`. A double-exponential rule runs over its logarithm;
     beyond the last nodes the integrand is a power law. The relative error in float32 is below 1e-5 for schedules and
     weights no sharper than Beta(10, 10), also next to divergence, 2e-5 for a ``kinetic_optimum``, and 5e-5 up to
-    Beta(50, 50), where numbers of size 70 are rounded; from about Beta(100, 100) on peaks fall between nodes. It is up
-    to 1e-3 where a schedule is known by ``alpha`` alone (``log_theta_rate`` and ``ends`` give the digits back).
+    Beta(50, 50), where numbers of size 70 are rounded. It is up to 1e-3 where a schedule is known by ``alpha`` alone
+    (``log_theta_rate`` and ``ends`` give the digits back).
+
+    **Range.** What the nodes do not resolve is refused: a peak between them (in float32 from about Beta(65, 65) on, a
+    ``kinetic_optimum`` of half that), and an integrand that is no power law yet where they end (in float32
+    ``polynomial(0.1)`` under itself, ``polynomial(0.2)`` under any weight that leaves it finite, are taken,
+    ``polynomial(0.05)`` is not). Degrees up to 1e6 and any ``geometric`` are taken. float64 reaches Beta(150, 150) and
+    degrees of 0.03.
 
     Args:
         schedule: one schedule (``vmap`` over a stack).
@@ -55,9 +68,14 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
         weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
 
     Returns:
-        float[]; ``inf`` where the integral diverges. Differentiable in the numbers of all three. Where a schedule has
-        no ``ends`` (or for a metric other than Fisher's) the behaviour at the ends is measured, and an action about to
-        diverge may count as infinite.
+        float[]; ``inf`` where the integral diverges, and under ``jit`` or ``vmap``, where nothing can be refused, NaN
+        where it is not resolved. Differentiable in the numbers of all three. Where a schedule has no ``ends`` (or for a
+        metric other than Fisher's) the behaviour at the ends is measured, and an action about to diverge may count as
+        infinite.
+
+    Raises:
+        InputError: a pair that is not resolved, no schedule (or one that does not rise from 0 to 1), a metric that is
+            no positive number somewhere.
 
     Source: the energies of arXiv 2509.13866 (example 3.3, equation 14), with the metric left free.
 
@@ -67,12 +85,19 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
     >>> round(float(action(schedules.sine(), fisher, schedules.linear()) / np.pi**2), 4)
     1.1402
     """
-    weight = SineSquared() if weight is None else weight
+    schedule, weight = checked_pair(schedule, weight)
+    metrics.check(metric)
 
     def log_integrand(value: Callable[[LogRate], Array], ours: LogRate, theirs: LogRate) -> Array:
         return value(combine(2.0, ours, -1.0, theirs))
 
-    return np.pi**2 * integral(schedule, weight, log_integrand, lambda p, c: 2 * p - c, metric)
+    value = integral(schedule, weight, log_integrand, lambda p, c: 2 * p - c, metric)
+    return np.pi**2 * resolved(value, schedule, weight)
+
+
+def checked_pair(schedule: Schedule, weight: Schedule | None) -> tuple[Schedule, Schedule]:
+    """A schedule and a weight (``sine_squared`` if left out), each checked (:func:`checked_schedule`)."""
+    return checked_schedule(schedule), SineSquared() if weight is None else checked_schedule(weight, "weight")
 
 
 class LogRate(NamedTuple):
@@ -98,6 +123,7 @@ def integral(
     log_integrand: Callable[[Callable[[LogRate], Array], LogRate, LogRate], Array],
     power: Callable[[Array, Array], Array],
     metric: Metric = fisher,
+    floor: float = 0.0,
 ) -> Float[Array, ""]:
     """The integral over time of ``M`` (as in :func:`action`) times a function of ``theta'`` and ``gamma'``.
 
@@ -108,6 +134,7 @@ def integral(
             logarithm of the integrand without ``M``, at the nodes.
         power: from the exponents of ``theta`` and ``gamma`` at an end, that of the integral there (without ``M``).
         metric: ``G``.
+        floor: what is added to the integral before its error is held against it.
     """
     for given in (schedule, weight):
         if any(jnp.ndim(exponent) for exponent in given.end_exponents() or ()):
@@ -146,7 +173,25 @@ def integral(
     if metric is not fisher:
         log_values = log_values + metrics.log_ratio(metric, *_fractions(schedule, t, u))
     powers = (jnp.where(finite, powers[0], 1.0), jnp.where(finite, powers[1], 1.0))
-    return jnp.where(finite, quadrature.integrate(log_values, where, usable, powers), jnp.inf)
+    total = quadrature.integrate(log_values, where, usable, powers)
+    seen = jax.lax.stop_gradient((powers, (jnp.minimum(p, c), jnp.minimum(q, d))))
+    between, beyond = quadrature.doubt(*jax.lax.stop_gradient((log_values, where)), usable, *seen)
+    scale = jax.lax.stop_gradient(total) + floor
+    smooth = _own_rate(schedule) and _own_rate(weight)
+    resolved = (between <= (_BETWEEN if smooth else _BETWEEN_ALONE) * scale) & (
+        beyond <= (_BEYOND if smooth else _BEYOND_ALONE) * scale
+    )
+    return jnp.where(finite, jnp.where(resolved, total, jnp.nan), jnp.inf)
+
+
+def resolved(value: Array, schedule: Schedule, weight: Schedule) -> Array:
+    """``value`` of an integral; refuse one that the nodes did not resolve, unless it is being traced."""
+    if not isinstance(value, jax.core.Tracer) and bool(jnp.isnan(value)):
+        given = verbatim(" and ".join(schedule_text.label(one) for one in (schedule, weight)))
+        held = jnp.finfo(value.dtype).bits
+        wanted = f"a pair that float{held} nodes resolve: neither sharper nor with smaller powers at its ends"
+        require(False, "schedule and weight", given, wanted)
+    return value
 
 
 def _exact(schedule: Schedule) -> bool:
@@ -212,7 +257,8 @@ def _fractions(schedule: Schedule, t: Array, u: Array) -> tuple[Array, Array]:
 
 def _own_rate(schedule: Schedule) -> bool:
     """Whether ``schedule`` has a formula for ``theta'``, good to the last digit at both ends."""
-    return type(schedule).log_theta_rate is not Schedule.log_theta_rate and schedule.end_exponents() is not None
+    measured = (Schedule.log_theta_rate, AngleSchedule.log_theta_rate)
+    return type(schedule).log_theta_rate not in measured and schedule.end_exponents() is not None
 
 
 def _trusted(schedule: Schedule, t: Array, u: Array) -> Array:

@@ -32,18 +32,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import plan_rules, schedule_text
 from mdm_jax.theory.incomplete_beta import incomplete_beta
 from mdm_jax.theory.plan import Plan, check_budget
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.rounding import TIE, round_sizes
 from mdm_jax.theory.schedules import HALF_PI, beta
 
-VALUES = tuple(float(np.float32(2 ** ((i - 128) / 36))) for i in range(256))
-"""0.085 to 11.5, equally spaced in their logarithm: the values of ``a`` and of ``b`` that are tried. Linear (1/2, 1/2)
-and sin^2 (1, 1) are on the grid."""
 LEAST, MOST = 0.05, 50.0
 """Of ``a`` and ``b``."""
 EVERY_BUDGET = 128
@@ -62,6 +59,24 @@ _NOISE = 1e-6
 """Of an excess in float32, relative; and a thousandth of it per token and nat of the profile's range, absolute."""
 # sin(pi x) / x in x^2 for |x| <= 1/2, to 7e-9: XLA's sine reduces its argument first, which costs twenty times as much.
 _SINE = (3.14159264, -5.167710084, 2.550077523, -0.5982912856, 0.07765766031)
+
+
+def beta_values(points: int) -> Float[np.ndarray, " points"]:
+    """The values of ``a`` and of ``b`` in a search: evenly spaced logarithms, exactly 1/2 and 1 among them.
+
+    At 256 points ``2 ** ((i - 128) / 36)``, from 0.085 to 11.5; fewer points span about as much, more coarsely. So
+    linear, Beta(1/2, 1/2), and sine squared, Beta(1, 1), are always on the grid. Float32 holds the values exactly.
+
+    >>> beta_values(8).tolist()
+    [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    """
+    points = require_whole("points", points, 2)
+    exponents = (np.arange(points) - points // 2) / max(1, round(points * 36 / 256))
+    return (2.0**exponents).astype(np.float32).astype(np.float64)
+
+
+VALUES = tuple(beta_values(256).tolist())
+"""0.085 to 11.5: what :func:`search` tries."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +132,7 @@ class BetaSearch:
 
 def default_budgets(length: int) -> tuple[int, ...]:
     """Every number of steps up to a length of 128; for longer ones 1, 2, 3, 4, 6, 8, 12, ... up to 1024."""
-    require(length >= 1, "length", length, "at least 1")
+    length = require_whole("length", length, 1)
     if length <= EVERY_BUDGET:
         return tuple(range(1, length + 1))
     most = min(length, MOST_STEPS)
@@ -153,7 +168,7 @@ def search(
     Raises:
         InputError: no budget, one that is not from 1 to the length, or numbers out of range.
     """
-    length = profile.length
+    length = checked_profile(profile).length
     budgets = default_budgets(length) if budgets is None else budgets
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
     for steps in budgets:
@@ -164,9 +179,8 @@ def search(
     good = grid.ndim == 1 and len(grid) > 0 and bool(np.all(np.diff(grid) > 0))
     inside = good and bool(grid[0] >= np.float32(LEAST) and grid[-1] <= MOST)
     require(inside, "values", list(values), f"rising numbers from {LEAST:g} to {MOST:g}")
-    require(starts >= 0, "starts", starts, "at least 0")
-    require(gradient_steps >= 0, "gradient_steps", gradient_steps, "at least 0")
-    require(chunk >= 1, "chunk", chunk, "at least 1")
+    starts, gradient_steps = require_whole("starts", starts, 0), require_whole("gradient_steps", gradient_steps, 0)
+    chunk = require_whole("chunk", chunk, 1)
 
     table = _table(profile)
     size = len(grid)

@@ -18,9 +18,10 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require, require_number
 from mdm_jax.theory.curves import dual_total_correlation, total_correlation
-from mdm_jax.theory.profiles import Profile, checked_sizes
+from mdm_jax.theory.plan import check_budget
+from mdm_jax.theory.profiles import Profile, checked_profile, checked_sizes
 
 
 def factorisation_error(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
@@ -30,7 +31,7 @@ def factorisation_error(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]
     that of exact conditionals. For a learned model it is the *excess NELBO*: the learning error of the steps' starts
     is in it, and it may be negative where ``g`` rises.
     """
-    return np.asarray(profile.expected_nelbo(sizes) - profile.nelbo())
+    return np.asarray(checked_profile(profile).expected_nelbo(sizes) - profile.nelbo())
 
 
 def any_sizes(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
@@ -39,7 +40,7 @@ def any_sizes(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float
     Attained by ``h`` that falls only just after the start of the longest step. ``h(0) - h(d - 1)`` is at most the
     logarithm of the vocabulary's size.
     """
-    most = checked_sizes(sizes, profile.length).max(axis=-1)
+    most = checked_sizes(sizes, checked_profile(profile).length).max(axis=-1)
     return np.asarray((most - 1) * _fall(profile))
 
 
@@ -48,7 +49,7 @@ def constant_sizes(profile: Profile, steps: int) -> float:
 
     (The latter where ``steps`` divides the length.) Attained as in :func:`any_sizes`; half of it is typical.
     """
-    _check_steps(steps, profile.length)
+    check_budget(checked_profile(profile).length, steps)
     return (math.ceil(profile.length / steps) - 1) * _fall(profile)
 
 
@@ -57,6 +58,7 @@ def tc_schedule(profile: Profile, rate: float) -> float:
 
     Attained where ``rate (d - 1)`` is whole by ``h`` that falls only from ``h(0)`` to ``h(1)``.
     """
+    require_number("rate", rate, 0, 1, "from 0 to 1")
     return rate * total_correlation(profile)
 
 
@@ -65,6 +67,7 @@ def dtc_schedule(profile: Profile, rate: float) -> float:
 
     Attained where ``rate`` is whole by ``h`` that falls only just after the start of a step.
     """
+    require_number("rate", rate, 0, math.inf, "a number of at least 0")
     return rate * dual_total_correlation(profile)
 
 
@@ -102,7 +105,7 @@ def independent_clocks(profile: Profile, fractions: Float[np.ndarray, " knots"])
         profile: ``h``.
         fractions: ``a_0 .. a_K``, rising from 0 to 1.
     """
-    length = profile.length
+    length = checked_profile(profile).length
     a = np.asarray(fractions, dtype=np.float64)
     good = len(a) > 1 and a[0] == 0 and a[-1] == 1 and np.all(np.diff(a) > 0)
     require(bool(good), "fractions", a.tolist(), "rising from 0 to 1")
@@ -121,7 +124,3 @@ def independent_clocks(profile: Profile, fractions: Float[np.ndarray, " knots"])
 
 def _fall(profile: Profile) -> float:
     return float(profile.values[0] - profile.values[-1])
-
-
-def _check_steps(steps: int, length: int) -> None:
-    require(1 <= steps <= length, "steps", steps, f"from 1 to {length}")

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import isotonic_regression
 
 from mdm_jax.support.errors import require
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.schedule import as_float
 
 _LEAST_WEIGHT = 1e-12
@@ -42,7 +42,7 @@ def falling(profile: Profile) -> Profile:
     >>> falling(profiles.from_values(np.array([3.0, 1.0, 2.0, 0.5]))).values.tolist()
     [3.0, 1.5, 1.5, 0.5]
     """
-    variances = np.diagonal(profile.covariance)
+    variances = np.diagonal(checked_profile(profile).covariance)
     most = variances.max()
     weights = 1 / np.maximum(variances, _LEAST_WEIGHT * most) if most > 0 else np.ones_like(variances)
     fit = isotonic_regression(profile.means, weights=weights / weights.max(), increasing=False)
@@ -55,12 +55,12 @@ def falling(profile: Profile) -> Profile:
 
 def total_correlation(profile: Profile) -> float:
     """``TC = d g(0) - sum_i g(i)``, nats: what all tokens at once would cost beyond one at a time."""
-    return float(profile.length * profile.values[0] - profile.nelbo())
+    return float(checked_profile(profile).length * profile.values[0] - profile.nelbo())
 
 
 def dual_total_correlation(profile: Profile) -> float:
     """``DTC = sum_i g(i) - d g(d - 1)``, nats: how much of the sequence its tokens share."""
-    return float(profile.nelbo() - profile.length * profile.values[-1])
+    return float(checked_profile(profile).nelbo() - profile.length * profile.values[-1])
 
 
 def bernstein(

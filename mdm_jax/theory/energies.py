@@ -25,14 +25,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.theory import actions, quadrature
-from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared
+from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared, checked_schedule
 from mdm_jax.theory.special import digamma, entropy_excess, log_beta_remainder
 
 CHUNK, BLOCK = 16384, 2048
 """Schedules per call of the executable in :func:`batch`, and how many of them it works on at a time (powers of 2)."""
 _FEW = 4
+_FLOOR = 0.01
+"""A chi-squared below this may be off by as much as one of this size: it is the square of a small difference."""
 
 
 def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, ""]:
@@ -52,6 +54,10 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
         float[]; ``inf`` where the integral diverges. Differentiable in the numbers of both, with finite derivatives
         wherever the value is finite.
 
+    Raises:
+        InputError: a pair that the quadrature does not resolve (NaN under ``jit`` and ``vmap``;
+            :func:`mdm_jax.theory.actions.action` has the range), no schedule, or one that does not rise from 0 to 1.
+
     Source: arXiv 2509.13866, equation 5, example 3.3; one-token form derived and checked by enumeration.
 
     >>> from mdm_jax.theory import schedules
@@ -60,7 +66,7 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
     >>> float(kinetic(schedules.linear()))
     inf
     """
-    weight = SineSquared() if weight is None else weight
+    schedule, weight = actions.checked_pair(schedule, weight)
     if _beta_parameters(schedule) is not None and _beta_parameters(weight) is not None:
         return closed_form(schedule, weight)
     return actions.action(schedule, actions.fisher, weight)
@@ -115,11 +121,11 @@ def log_multiplicity(
     >>> [round(np.exp(x)) for x in log_multiplicity(3, support=np.array([[0, 0, 0], [1, 1, 1]]))]
     [21, 12, 3]
     """
-    require(length >= 1, "length", length, "at least 1")
+    length = require_whole("length", length, 1)
     if support is not None and vocab_size is None:
         kinetic = math.log(_masked_tokens(length, np.asarray(support)))
     elif vocab_size is not None and support is None:
-        require(vocab_size >= 1, "vocab_size", vocab_size, "at least 1")
+        vocab_size = require_whole("vocab_size", vocab_size, 1)
         kinetic = math.log(length) + (length - 1) * math.log(vocab_size + 1)
     else:
         raise InputError("vocab_size or support must be given, and not both.")
@@ -149,7 +155,7 @@ def chi_squared(schedule: Schedule, weight: Schedule | None = None) -> Float[Arr
         schedule: one schedule.
         weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
     """
-    weight = SineSquared() if weight is None else weight
+    schedule, weight = actions.checked_pair(schedule, weight)
 
     def log_integrand(
         value: Callable[[actions.LogRate], Array], ours: actions.LogRate, theirs: actions.LogRate
@@ -161,7 +167,8 @@ def chi_squared(schedule: Schedule, weight: Schedule | None = None) -> Float[Arr
         near = 2 * jnp.log(jnp.where(excess > 0, excess, 1.0)) + value(theirs)
         return jnp.where(steep, far, jnp.where(excess > 0, near, -jnp.inf))
 
-    return actions.integral(schedule, weight, log_integrand, lambda p, c: jnp.minimum(2 * p - c, c))
+    value = actions.integral(schedule, weight, log_integrand, lambda p, c: jnp.minimum(2 * p - c, c), floor=_FLOOR)
+    return actions.resolved(value, schedule, weight)
 
 
 def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
@@ -179,6 +186,7 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
 
     Source: derived from example 3.3 and section 3.3 of arXiv 2509.13866.
     """
+    schedule, weight = actions.checked_pair(schedule, weight)
     ours, theirs = _beta_parameters(schedule), _beta_parameters(weight)
     if ours is None or theirs is None:
         given = type(schedule if ours is None else weight).__name__
@@ -241,7 +249,7 @@ def batch(
         gradient: return the gradient in the schedules' numbers as well.
 
     Returns:
-        float[stack], or that and a schedule whose leaves are the gradients.
+        float[stack], or that and a schedule whose leaves are the gradients. NaN where :func:`kinetic` would refuse.
 
     Raises:
         InputError: leaves without a common leading axis, or nothing in it.
@@ -251,7 +259,8 @@ def batch(
     >>> values.shape, slopes.a.shape
     ((3,), (3,))
     """
-    weight = SineSquared() if weight is None else weight
+    require(isinstance(stack, Schedule), "stack", stack, "a Schedule")
+    weight = SineSquared() if weight is None else checked_schedule(weight, "weight")
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(stack)}
     require(len(sizes) == 1 and () not in sizes, "stack", stack, "a schedule whose leaves share one leading axis")
     ((count,),) = sizes

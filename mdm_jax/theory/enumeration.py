@@ -19,12 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
-from mdm_jax.support.errors import require, verbatim
-from mdm_jax.theory.schedules import Schedule, SineSquared
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.theory.plan import as_array
+from mdm_jax.theory.schedules import Schedule, SineSquared, checked_schedule
 
 MOST_STATES = 4096
 """The largest ``(vocab_size + 1)^length`` that is enumerated: arrays of its square are built."""
 _STEP = 1e-30
+_DIGITS = 1e-10
+"""An ``alpha`` below this, or so near 1, has few digits where ``1 - alpha`` is computed from it."""
 
 
 class Instantaneous(NamedTuple):
@@ -110,8 +113,9 @@ def energies(
         nodes: number of times at which states are enumerated; half as many are used again to estimate the error.
         tolerance: the largest relative change between the two; one that changes by more is refused as infinite or slow.
     """
-    require(4 <= nodes <= 128, "nodes", nodes, "from 4 to 128 (more of them would round to the ends)")
-    world, weight = _World(target), SineSquared() if weight is None else weight
+    require_whole("nodes", nodes, 4, 128)  # more of them would round to the ends
+    checked_schedule(schedule)
+    world, weight = _World(target), SineSquared() if weight is None else checked_schedule(weight, "weight")
     fine, coarse = (_integrate(world, schedule, weight, count) for count in (nodes, nodes // 2))
     change = float(np.max(np.abs(fine - coarse) / fine))
     wanted = f"a pair whose energy is finite and settles to {tolerance:g} with {nodes} nodes"
@@ -228,7 +232,8 @@ class _World:
     """
 
     def __init__(self, target: np.ndarray) -> None:
-        table = np.asarray(target)
+        table = as_array("target", target)
+        require(table.dtype.kind in "fiu", "target", verbatim(f"{table.dtype} numbers"), "a table of probabilities")
         square = table.ndim >= 1 and table.size > 0 and len(set(table.shape)) == 1
         require(square, "target", verbatim(f"shape {table.shape}"), "of shape (vocab_size,) * length")
         law = bool(np.isfinite(table).all() and (table >= 0).all() and abs(table.sum() - 1) <= 1e-9)
@@ -289,10 +294,47 @@ def _integrate(world: _World, schedule: Schedule, weight: Schedule, nodes: int) 
     t = np.where(s < 0.5, grade, 1 - grade)
     with jax.enable_x64(True):
         ours, theirs = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (schedule, weight))
-        methods = ours.alpha, ours.one_minus_alpha, ours.derivative, theirs.theta_rate
-        *at, speed = (np.asarray(jax.vmap(method)(t), dtype=np.float64) for method in methods)
-    require(at[0].shape == speed.shape == t.shape, "schedule and weight", (schedule, weight), "one each, not a stack")
-    require(bool(np.all((speed > 0) & (speed < np.inf))), "weight", weight, "one whose angle rises at a finite rate")
-    tokens = (_checked(*numbers) for numbers in np.stack(at, axis=1).tolist())
-    three = np.array([world.instantaneous(token)[:3] for token in tokens])
-    return (70 * masses * (s * (1 - s)) ** 3 / speed) @ three
+        methods = (
+            ours.alpha,
+            ours.one_minus_alpha,
+            ours.derivative,
+            theirs.theta_rate,
+            theirs.alpha,
+            theirs.one_minus_alpha,
+        )
+        values = [np.asarray(jax.vmap(method)(t), dtype=np.float64) for method in methods]
+    require(all(x.shape == t.shape for x in values), "schedule and weight", (schedule, weight), "one each, not a stack")
+    at, speed, ends = np.stack(values[:3], axis=1), values[3], np.stack([*values[:2], *values[4:]])
+    kept: np.ndarray = np.all(ends > 0, axis=0)
+    if not kept.all():  # where 1 - alpha rounds to nothing, it has no digits before
+        kept = np.all(ends > np.array([[_cut(one)] for one in (schedule, schedule, weight, weight)]), axis=0)
+    require(bool(kept.any()), "schedule and weight", (schedule, weight), "a pair that moves at the same time")
+    kept = np.logical_or.accumulate(kept) & np.logical_or.accumulate(kept[::-1])[::-1]
+    require(
+        bool(np.all((speed > 0) & (speed < np.inf), where=kept)),
+        "weight",
+        weight,
+        "one whose angle rises at a finite rate",
+    )
+    tokens = (_checked(*numbers) for numbers in at[kept].tolist())
+    three = np.array([world.instantaneous(token)[:3] for token in tokens]) / speed[kept, None]
+    return (70 * masses * (s * (1 - s)) ** 3) @ _continued(three, kept, t, np.where(s < 0.5, 1 - grade, grade))
+
+
+def _cut(schedule: Schedule) -> float:
+    """What ``alpha`` and ``1 - alpha`` must exceed to have their digits: a lot, where one is made of the other."""
+    return _DIGITS if type(schedule).one_minus_alpha is Schedule.one_minus_alpha else 0.0
+
+
+def _continued(values: np.ndarray, kept: np.ndarray, t: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """``values`` at the times that are ``kept``, and beyond the first and the last of them as the power laws there."""
+    whole = np.zeros((len(t), values.shape[1]))
+    whole[kept] = values
+    first, last = np.flatnonzero(kept)[[0, -1]]
+    for end, inward, beyond, log_t in (
+        (first, first + 1, np.arange(first), np.log(t)),
+        (last, last - 1, np.arange(last + 1, len(t)), np.log(u)),
+    ):
+        power = np.log(whole[end] / whole[inward]) / (log_t[end] - log_t[inward])
+        whole[beyond] = whole[end] * np.exp(power[None, :] * (log_t[beyond] - log_t[end])[:, None])
+    return whole

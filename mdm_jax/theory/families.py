@@ -1,5 +1,6 @@
 """The families of mask schedules that have a closed form; :mod:`mdm_jax.theory.schedules` hands them on."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -7,7 +8,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory.schedule import HALF_PI, Schedule, angle, as_float, times
+from mdm_jax.theory.schedule_checks import check_numbers
 
 
 class Linear(Schedule):
@@ -15,6 +18,8 @@ class Linear(Schedule):
 
     name: ClassVar[str] = "linear"
     ends: ClassVar[tuple[float, float] | None] = (0.5, 0.5)
+
+    _check = check_numbers
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         return as_float(t)
@@ -39,6 +44,8 @@ class Sine(Schedule):
     name: ClassVar[str] = "sine"
     ends: ClassVar[tuple[float, float] | None] = (0.5, 1.0)
 
+    _check = check_numbers
+
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.sin(HALF_PI * as_float(t))
 
@@ -62,6 +69,8 @@ class SineSquared(Schedule):
 
     name: ClassVar[str] = "sine_squared"
     ends: ClassVar[tuple[float, float] | None] = (1.0, 1.0)
+
+    _check = check_numbers
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.square(jnp.sin(HALF_PI * as_float(t)))
@@ -95,6 +104,8 @@ class MaskGIT(Schedule):
     name: ClassVar[str] = "maskgit"
     ends: ClassVar[tuple[float, float] | None] = (1.0, 0.5)
 
+    _check = check_numbers
+
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         t = as_float(t)
         early = 2 * jnp.square(jnp.sin(0.5 * HALF_PI * t))
@@ -111,7 +122,8 @@ class MaskGIT(Schedule):
         return Sine().log_theta_rate(u, t)  # MaskGIT is the mirror image of sine
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
-        return 2 * jnp.arcsin(jnp.sqrt(0.5 * as_float(alpha))) / HALF_PI
+        alpha = as_float(alpha)
+        return jnp.where(alpha >= 1, 1.0, 2 * jnp.arcsin(jnp.sqrt(0.5 * alpha)) / HALF_PI)
 
 
 class Polynomial(Schedule):
@@ -120,12 +132,14 @@ class Polynomial(Schedule):
     degree: Float[Array, "*stack"]
     name: ClassVar[str] = "polynomial"
 
+    _check = check_numbers
+
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         return as_float(t) ** self.degree
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         t = as_float(t)
-        early = t < 0.5
+        early = (t < 0.5) & (t**self.degree < 0.5)
         return jnp.where(early, 1 - t**self.degree, -jnp.expm1(self.degree * jnp.log(jnp.where(early, 1.0, t))))
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
@@ -164,7 +178,7 @@ class Geometric(Schedule):
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         t = as_float(t)
-        return jnp.where(t <= 0, 1.0, _reached(self._excess(1 - t)) / self._scale())
+        return jnp.where(t <= 0, 1.0, _at_most_one(_reached(self._excess(1 - t)) / self._scale()))
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.exp(self._log_derivative(1 - as_float(t)))
@@ -181,19 +195,34 @@ class Geometric(Schedule):
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
-        early = alpha < 0.5
+        early = (alpha < 0.5) & (self._scale() > 0.5)
         masked = jnp.where(early, 0.5, 1 - alpha)
         remembered = alpha + (1 - alpha) * jnp.exp(self.sigma_min - self.sigma_max)
         excess = jnp.where(early, -jnp.log(remembered), -jnp.log1p(-masked * self._scale()))
         t = 1 - jnp.log1p(excess / self.sigma_min) / self._log_ratio()
-        return jnp.where(alpha <= 0, 0.0, jnp.where(alpha >= 1, 1.0, t))
+        return jnp.where(alpha <= 0, 0.0, jnp.where(alpha >= 1, 1.0, jnp.maximum(t, 0.0)))
+
+    def weight(self, t: ArrayLike) -> Float[Array, "..."]:
+        # sigma' / (e^late - 1), in which nothing underflows
+        t = as_float(t)
+        u = jnp.where(t < 1, 1 - t, 0.5)
+        late = self._excess(u)
+        shrink = jnp.where(late > 0, late / jnp.expm1(jnp.where(late > 0, late, 1.0)), 1.0)
+        steep = self._log_ratio() / -jnp.expm1(-self._log_ratio() * u)
+        return jnp.where(t < 1, steep * shrink, jnp.inf)
 
     def coordinates(self) -> Any:
         return {"log_sigma_min": jnp.log(self.sigma_min), "log_log_ratio": jnp.log(self._log_ratio())}
 
     def at_coordinates(self, coordinates: Any) -> Schedule:
         least = jnp.exp(coordinates["log_sigma_min"])
-        return type(self)(sigma_min=least, sigma_max=least * jnp.exp(jnp.exp(coordinates["log_log_ratio"])))
+        most = least * jnp.exp(jnp.exp(coordinates["log_log_ratio"]))
+        return dataclasses.replace(self, sigma_min=least, sigma_max=most)
+
+    def _check(self, argument: str) -> None:
+        check_numbers(self, argument)
+        given = verbatim(f"sigma_min {self.sigma_min} and sigma_max {self.sigma_max}")
+        require(bool(self.sigma_min < self.sigma_max), argument, given, "geometric with sigma_min below sigma_max")
 
     def _log_ratio(self) -> Array:
         return jnp.log(self.sigma_max / self.sigma_min)
@@ -210,6 +239,10 @@ class Geometric(Schedule):
 
     def _log_derivative(self, u: Array) -> Array:
         return jnp.log(self._log_ratio() / self._scale()) + self._log_sigma(u) - self._excess(u)
+
+
+def _at_most_one(x: Array) -> Array:
+    return jnp.where(x > 1, 1.0, x)  # (a minimum would halve the slope where the two are equal)
 
 
 def _reached(x: Array) -> Array:

@@ -1,5 +1,6 @@
 """Arc length, and the schedule of least action under a metric and a weight."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -9,15 +10,17 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mdm_jax.support.errors import require
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory import metrics, quadrature
 from mdm_jax.theory.metrics import Metric, fisher
-from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, as_float, times
+from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, as_float, checked_schedule, times
 from mdm_jax.theory.schedules import SineSquared
 
 _CELLS = 128
 _NEAR = 1e-10
 """Where the power law of a metric at an end is measured."""
+_FAR = 1e-30
+"""Of the angle that is left: below this the power law of the end is all of it."""
 _GAUSS = np.polynomial.legendre.leggauss(8)
 
 
@@ -31,6 +34,10 @@ def arc_length(metric: Metric = fisher, alpha: ArrayLike = 1.0) -> Float[Array, 
     >>> round(float(arc_length()), 5)
     3.14159
     """
+    metrics.check(metric)
+    if not isinstance(alpha, jax.core.Tracer):
+        inside = (np.asarray(alpha) >= 0) & (np.asarray(alpha) <= 1)
+        require(bool(np.all(inside)), "alpha", alpha, "from 0 to 1")
     s, _, log_mass = (x.reshape((1,) * jnp.ndim(alpha) + (-1,)) for x in quadrature.nodes())
     end = jnp.arcsin(jnp.sqrt(as_float(alpha)))[..., None] / HALF_PI
     theta = end * s
@@ -55,7 +62,8 @@ def geodesic(metric: Metric, weight: Schedule | None = None) -> "Geodesic":
     >>> abs(geodesic(flat).alpha(0.3) - 0.3) < 1e-6  # the linear schedule
     Array(True, dtype=bool)
     """
-    weight = SineSquared() if weight is None else weight
+    metrics.check(metric)
+    weight = SineSquared() if weight is None else checked_schedule(weight, "weight")
     points, masses = (jnp.asarray(x, float) for x in _GAUSS)
     theta = (jnp.arange(_CELLS)[:, None] + 0.5 + 0.5 * points[None, :]) / _CELLS
     lengths = jnp.sum(metrics.speed(metric, theta) * masses[None, :], axis=1)
@@ -98,6 +106,14 @@ class Geodesic(AngleSchedule):
         power = 0.0 if known is None else as_float(known[1]) - 1
         return rate + power * (jnp.log(jnp.where(late, u, cut)) - float(np.log(cut)))
 
+    def hazard(self, t: ArrayLike) -> Float[Array, "..."]:
+        _, rest, slope = self._invert(t)
+        left = self.pace.one_minus_theta(t)
+        # gamma' / (1 - gamma) as the pace has it; at the very end 1 - gamma goes as (1 - theta)^order
+        there = (left > _FAR) & (rest > 0)
+        ratio = left / jnp.where(there, slope * self.lengths.shape[-1] * rest, 1.0)
+        return self.pace.hazard(t) * jnp.where(there, ratio, 1 / self.orders[..., 1])
+
     def end_exponents(self) -> tuple[ArrayLike, ArrayLike] | None:
         known = self.pace.end_exponents()
         if known is None:
@@ -111,7 +127,13 @@ class Geodesic(AngleSchedule):
         return self.pace.coordinates()
 
     def at_coordinates(self, coordinates: Any) -> Schedule:
-        return type(self)(self.pace.at_coordinates(coordinates), self.lengths, self.slopes, self.orders)
+        return dataclasses.replace(self, pace=self.pace.at_coordinates(coordinates))
+
+    def _check(self, argument: str) -> None:
+        checked_schedule(self.pace, f"pace of {argument}")
+        given = np.concatenate([np.ravel(x) for x in (self.lengths, self.slopes, self.orders)])
+        good = bool(np.isfinite(given).all() and (given >= 0).all())
+        require(good, argument, verbatim(f"a table of {given.min()} to {given.max()}"), "a geodesic of finite length")
 
     def _invert(self, t: ArrayLike) -> tuple[Array, Array, Array]:
         """``theta``, ``1 - theta``, and the slope of ``S`` per cell there."""

@@ -20,13 +20,14 @@ import scipy.optimize
 import scipy.special
 from jaxtyping import Float
 
-from mdm_jax.support.errors import require
-from mdm_jax.support.files import made_from, read_json, write_json
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import bernstein_weights, falling
 from mdm_jax.theory.plan import GRID_FORMAT as FORMAT
-from mdm_jax.theory.profiles import Profile
-from mdm_jax.theory.schedule import HALF_PI, Schedule
+from mdm_jax.theory.plan import as_array, brief, require_text
+from mdm_jax.theory.profiles import Profile, checked_profile
+from mdm_jax.theory.schedule import HALF_PI, Schedule, checked_schedule
 
 _CELLS = 2048
 
@@ -46,7 +47,10 @@ class Grid:
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        a = np.asarray(self.fractions, dtype=np.float64)
+        require_text("name", self.name)
+        given = as_array("fractions", self.fractions)
+        require(given.dtype.kind in "fiu", "fractions", self.fractions, "numbers that rise from 0 to 1")
+        a = given.astype(np.float64)
         good = a.ndim == 1 and len(a) > 1 and a[0] == 0 and a[-1] == 1 and np.all(np.diff(a) > 0)
         require(bool(good), "fractions", a.tolist(), "rising from 0 to 1")
         object.__setattr__(self, "fractions", a)
@@ -61,7 +65,7 @@ class Grid:
 
         An empty step needs no forward pass, so this is what to hold against the steps of a plan.
         """
-        require(length >= 1, "length", length, "at least 1")
+        length = require_whole("length", length, 1)
         return float(np.sum(1 - (1 - np.diff(self.fractions)) ** length))
 
     def to_json(self) -> dict[str, Any]:
@@ -88,13 +92,24 @@ def load(path: str | Path) -> Grid:
     name = Path(path).stem
 
     def grid(value: dict[str, Any]) -> Grid:
-        given = value["fractions"]
-        numbers = isinstance(given, list) and all(type(x) in (int, float) for x in given)
-        require(numbers, "fractions", given, "a list of numbers")
-        fractions = np.array(given, dtype=np.float64)
-        return Grid(fractions, name=str(value.get("name", name)), origin=dict(value.get("origin", {})))
+        fractions = np.array(listed(value, "fractions", float))
+        made = Grid(fractions, name=value.get("name", name), origin=told(value, "origin"))
+        stated(value, "steps", made.steps, "fractions")
+        known(value, made.to_json())
+        return made
 
     return made_from(path, read_json(path, "a grid"), "a grid", FORMAT, grid)
+
+
+def checked_grid(grid: Any, argument: str = "grid") -> Grid:
+    """``grid``, if it is one."""
+    require(
+        isinstance(grid, Grid),
+        argument,
+        verbatim(brief(grid)),
+        "a Grid (grids.from_schedule, grids.optimal, grids.load ...)",
+    )
+    return grid
 
 
 def uniform(steps: int) -> Grid:
@@ -110,6 +125,7 @@ def from_schedule(schedule: Schedule, steps: int, name: str | None = None) -> Gr
         InputError: two knots that float32 cannot tell apart.
     """
     _check(steps)
+    checked_schedule(schedule)
     a = np.asarray(schedule.alpha(np.arange(steps + 1) / steps), dtype=np.float64)
     a[0], a[-1] = 0.0, 1.0
     label = schedule_text.label(schedule)
@@ -124,7 +140,7 @@ def geodesic(profile: Profile, steps: int) -> Grid:
     steps where the profile falls nowhere.
     """
     _check(steps)
-    values = falling(profile).values
+    values = falling(checked_profile(profile)).values
     theta = (np.arange(_CELLS) + 0.5) / _CELLS
     falls = bernstein_weights(max(profile.length - 1, 1), np.square(np.sin(HALF_PI * theta)))[:, : len(values) - 1]
     speed = np.sqrt(falls @ -np.diff(values)) * np.sin(2 * HALF_PI * theta)
@@ -147,12 +163,12 @@ def ancestral_nelbo(profile: Profile, grid: Grid) -> float:
 
     Source: derived; enumerated over all assignments of tokens to steps in tests/theory.
     """
-    return float(_weights(profile.length, grid) @ profile.values)
+    return float(_weights(checked_profile(profile).length, checked_grid(grid)) @ profile.values)
 
 
 def ancestral_standard_error(profile: Profile, grid: Grid) -> float:
     """Standard error of :func:`ancestral_nelbo` from the measurement of the profile, nats per sequence."""
-    return profile.standard_error_of(_weights(profile.length, grid))
+    return checked_profile(profile).standard_error_of(_weights(profile.length, checked_grid(grid)))
 
 
 def cost_and_slope(
@@ -186,7 +202,8 @@ def optimal(profile: Profile, steps: int, start: Grid | None = None, most_iterat
         most_iterations: of L-BFGS.
     """
     _check(steps)
-    require(start is None or start.steps == steps, "start", start, f"a grid of {steps} steps")
+    checked_profile(profile)
+    require(start is None or checked_grid(start, "start").steps == steps, "start", start, f"a grid of {steps} steps")
     if start is None:
         start = min(uniform(steps), geodesic(profile, steps), key=lambda grid: ancestral_nelbo(profile, grid))
     scale = max(ancestral_nelbo(profile, start) - profile.nelbo(), 1e-9)
@@ -226,4 +243,4 @@ def _fractions(shares: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " knots
 
 
 def _check(steps: int) -> None:
-    require(steps >= 1, "steps", steps, "at least 1")
+    require_whole("steps", steps, 1)

@@ -124,6 +124,22 @@ def density(a: ArrayLike, b: ArrayLike, t: ArrayLike, complement: ArrayLike | No
     return _density(*_broadcast(a, b, t, complement))
 
 
+def beta_hazard(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> Float[Array, "..."]:
+    """The density over ``1 - I_t(a, b)`` inside (0, 1): neither need be representable.
+
+    >>> round(float(beta_hazard(1.0, 1.0, 0.75)), 4)
+    4.0
+    """
+    a, b, t, u = _broadcast(a, b, t, None)
+    swap = _beyond(a, b, t, u)
+    late_t, late_u = jnp.where(swap, t, 0.5), jnp.where(swap, u, 0.5)
+    late = b / (late_t * late_u * _half_line(b, a, late_u))
+    rest = _value(a, b, jnp.where(swap, 0.5, t), jnp.where(swap, 0.5, u))[1]
+    there = rest > 0
+    early = jnp.where(there, _density(a, b, t, u) / jnp.where(there, rest, 1.0), jnp.inf)
+    return jnp.where(swap, late, early)
+
+
 @jax.custom_jvp
 def _density(a: Array, b: Array, t: Array, u: Array) -> Array:
     inside, _, _, log_value = _inside(a, b, t, u)

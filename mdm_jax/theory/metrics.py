@@ -8,11 +8,15 @@ a mask bit its measure is ``M = G alpha (1 - alpha)``: in the angle, ``G alpha'^
 from collections.abc import Callable
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.theory.schedule import HALF_PI
 
+_INSIDE = np.linspace(0, 1, 66)[1:-1]
 Metric = Callable[[Array, Array], Array]
 
 
@@ -25,6 +29,31 @@ def flat(alpha: Array, one_minus_alpha: Array) -> Array:
     """``1``: the metric whose geodesic in uniform time is the linear schedule."""
     del one_minus_alpha
     return jnp.ones_like(alpha)
+
+
+def check(metric: Metric, argument: str = "metric") -> None:
+    """Refuse what is no metric: no function of two arrays, or one that is negative or no number inside (0, 1)."""
+    require(callable(metric), argument, metric, "a function of alpha and 1 - alpha, such as metrics.fisher")
+    if metric in (fisher, flat):
+        return
+    at = jnp.asarray(_INSIDE, float)
+    try:
+        given = metric(at, 1 - at)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{argument} must be a function of alpha and 1 - alpha, each an array; it says: {error}"
+        ) from error
+    if isinstance(given, jax.core.Tracer):
+        return
+    shape = np.shape(given)
+    require(
+        shape == at.shape, argument, verbatim(f"{shape} for {at.shape}"), "a function that returns a value for each"
+    )
+    values = np.asarray(given, np.float64)
+    good = np.isfinite(values) & (values >= 0)
+    i = int(np.argmin(good))
+    shown = verbatim(f"{values[i]:g} at alpha = {_INSIDE[i]:g}")
+    require(bool(good.all() and values.any()), argument, shown, "positive inside (0, 1)")
 
 
 def speed(metric: Metric, theta: Array) -> Array:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_number
 from mdm_jax.theory.plan import Plan, check_budget
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, checked_profile
 
 _ROUNDING = 1e-14
 """Of the values: rises no larger are those of interpolation between equal ones."""
@@ -16,7 +17,7 @@ _ROUNDING = 1e-14
 
 def optimal(profile: Profile, steps: int) -> Plan:
     """The sizes with the smallest expected NELBO among all sizes of at most ``steps`` steps."""
-    check_budget(profile.length, steps)
+    check_budget(checked_profile(profile).length, steps)
     return optimal_for_every_budget(profile, steps).plan(steps)
 
 
@@ -76,7 +77,7 @@ def optimal_for_every_budget(
 
     Source: arXiv 2511.04647; checked against all compositions in tests/theory.
     """
-    length = profile.length
+    length = checked_profile(profile).length
     most_steps = length if most_steps is None else most_steps
     check_budget(length, most_steps)
     g = profile.values
@@ -103,8 +104,8 @@ def at_price(profile: Profile, nats_per_step: float | int) -> Plan:
         profile: the model's profile.
         nats_per_step: what a forward pass is worth, nats per sequence, 0 or more.
     """
-    require(bool(0 <= nats_per_step < math.inf), "nats_per_step", nats_per_step, "a number of at least 0")
-    length, g = profile.length, profile.values
+    require_number("nats_per_step", nats_per_step, 0, sys.float_info.max, "a number of at least 0")
+    length, g = checked_profile(profile).length, profile.values
     best, previous = np.zeros(length + 1), np.zeros(length + 1, dtype=np.int64)
     intercepts = np.empty(length)  # of the lines D(m') + (m - m') g(m') in m
     for m in range(1, length + 1):
@@ -141,7 +142,10 @@ def within(profile: Profile, nats: float | int, entropy: float | int | None = No
     Raises:
         InputError: a budget that no number of steps meets.
     """
-    require(not math.isnan(nats), "nats", nats, "a number")
+    require_number("nats", nats, -math.inf, math.inf, "a number")
+    if entropy is not None:
+        require_number("entropy", entropy, -sys.float_info.max, sys.float_info.max, "a number of nats")
+    checked_profile(profile)
     floor = profile.nelbo() if entropy is None else float(entropy)
     most = floor + nats + 1e-12 * abs(floor)  # a budget of 0 is met by one token per step, whatever roundings say
     steps, best = min(8, profile.length), optimal_for_every_budget(profile, min(8, profile.length))

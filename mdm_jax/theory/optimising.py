@@ -24,8 +24,8 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.support.errors import InputError, require, verbatim
-from mdm_jax.theory.schedule import Schedule, as_float
+from mdm_jax.support.errors import InputError, require, require_number, require_whole, verbatim
+from mdm_jax.theory.schedule import Schedule, as_float, checked_schedule
 
 STEPS = 1000
 """What :func:`minimise` may take by default. Families of a few numbers need about 10, a free table of 64 cells 30."""
@@ -103,9 +103,10 @@ def minimise(
     (1.0, 1.0, 1.0)
     """
     require(callable(energy), "energy", energy, "a function of a schedule")
-    require(isinstance(start, Schedule), "start", start, "a Schedule")
-    require(steps >= 0, "steps", steps, "at least 0")
-    require(tolerance is None or tolerance >= 0, "tolerance", tolerance, "at least 0")
+    checked_schedule(start, "start")
+    steps = require_whole("steps", steps, 0, 2**31 - 1)
+    if tolerance is not None:
+        require_number("tolerance", tolerance, 0, np.inf, "a number of at least 0")
     if not jax.tree.leaves(start.coordinates()):
         raise InputError(f"start must have numbers to change; {start.name} has none.")
     tightness = jnp.finfo(as_float(0).dtype).eps ** 0.75 if tolerance is None else tolerance

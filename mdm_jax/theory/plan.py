@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mdm_jax.support.errors import InputError, require
-from mdm_jax.support.files import made_from, read_json, write_json
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
+from mdm_jax.support.text import shortened
 
 FORMAT = "mdm_jax plan 1"
 GRID_FORMAT = "mdm_jax grid 1"
@@ -17,6 +18,24 @@ GRID_FORMAT = "mdm_jax grid 1"
 
 LONGEST = 2**31 - 1
 """The longest sequence: positions are 32-bit numbers."""
+
+
+def brief(given: Any) -> str:
+    """What is no plan, profile or grid, without the numbers in it."""
+    return repr(given) if given is None or isinstance(given, str | int | float) else f"a {type(given).__name__}"
+
+
+def require_text(argument: str, given: Any) -> None:
+    """Refuse a name that is no text."""
+    require(isinstance(given, str), argument, given, "a text")
+
+
+def as_array(argument: str, given: Any) -> np.ndarray:
+    """``given`` as an array; refuse a ragged list, or anything else that makes none."""
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError):
+        raise InputError(f"{argument} must be an array; got {shortened(repr(given))}.") from None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +54,8 @@ class Plan:
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = np.asarray(self.sizes)
+        require_text("name", self.name)
+        sizes = as_array("sizes", self.sizes)
         good = sizes.ndim == 1 and len(sizes) > 0 and sizes.dtype.kind in "iu" and bool((sizes >= 1).all())
         require(good, "sizes", sizes.tolist(), "a non-empty list of whole numbers of at least 1")
         length = sum(sizes.tolist())  # exact: a sum in int64 may wrap into a length that looks right
@@ -85,13 +105,28 @@ def load(path: str | Path) -> Plan:
     name = Path(path).stem
 
     def plan(value: dict[str, Any]) -> Plan:
-        sizes = np.asarray(value["sizes"])
-        return Plan(sizes, name=str(value.get("name", name)), origin=dict(value.get("origin", {})))
+        made = Plan(
+            np.array(listed(value, "sizes", int), np.int64), name=value.get("name", name), origin=told(value, "origin")
+        )
+        for what in ("length", "steps"):
+            stated(value, what, getattr(made, what), "sizes")
+        known(value, made.to_json())
+        return made
 
     return made_from(path, value, "a plan", FORMAT, plan)
 
 
-def check_budget(length: int, steps: int) -> None:
-    """Refuse a number of steps that is not whole or not from 1 to ``length``."""
-    whole = isinstance(steps, int | np.integer) and isinstance(length, int | np.integer)
-    require(whole and 1 <= steps <= length, "steps", steps, f"a whole number from 1 to {length}")
+def check_budget(length: Any, steps: Any) -> int:
+    """``steps``; refuse a number of them that is not whole or not from 1 to ``length``, itself a whole number."""
+    return require_whole("steps", steps, 1, require_whole("length", length, 1, LONGEST))
+
+
+def checked_plan(plan: Any, argument: str = "plan") -> Plan:
+    """``plan``, if it is one."""
+    require(
+        isinstance(plan, Plan),
+        argument,
+        verbatim(brief(plan)),
+        "a Plan (plans.from_schedule, plans.optimal, plans.load ...)",
+    )
+    return plan

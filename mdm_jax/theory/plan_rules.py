@@ -8,18 +8,18 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import require, require_choice
+from mdm_jax.support.errors import require, require_choice, require_number
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import dual_total_correlation, falling, total_correlation
-from mdm_jax.theory.plan import Plan, check_budget
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.plan import Plan, check_budget, checked_plan
+from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.rounding import ROUNDINGS
-from mdm_jax.theory.schedules import HALF_PI, Beta, Schedule, Tabulated, tabulated
+from mdm_jax.theory.schedules import HALF_PI, Beta, Schedule, Tabulated, checked_schedule, tabulated
 
 
 def uniform(length: int, steps: int) -> Plan:
     """Equal sizes; where ``steps`` does not divide ``length``, the first steps reveal one token more."""
-    check_budget(length, steps)
+    steps = check_budget(length, steps)
     base, more = divmod(length, steps)
     return Plan(np.full(steps, base) + (np.arange(steps) < more), name="uniform", origin={"rule": "uniform"})
 
@@ -33,8 +33,12 @@ def from_schedule(
     the tokens left over go to the steps with the largest fractional parts, earlier steps first. ``rounding`` may also
     be that of another program: "llada" gives the tokens left over to the first steps, and "dllm" rounds each step's
     share of what is still masked (:mod:`mdm_jax.theory.rounding`). Steps that get nothing are dropped.
+
+    Raises:
+        InputError: no schedule, or one that does not rise from 0 to 1; numbers of steps and tokens out of range.
     """
-    check_budget(length, steps)
+    steps = check_budget(length, steps)
+    checked_schedule(schedule)
     require_choice("rounding", rounding, ROUNDINGS)
     sizes = ROUNDINGS[rounding](_fractions(schedule, steps), length)
     definition = schedule_text.definition(schedule)
@@ -48,6 +52,7 @@ def to_schedule(plan: Plan) -> Tabulated:
     A table with ``alpha(k / K) = N_k / length``, its angle straight in between; any other number of steps interpolates
     the plan.
     """
+    checked_plan(plan)
     share = plan.knots / plan.length
     return tabulated(np.arange(plan.steps + 1) / plan.steps, np.arcsin(np.sqrt(share)) / HALF_PI)
 
@@ -60,7 +65,7 @@ def square_root(profile: Profile, steps: int) -> Plan:
     :func:`mdm_jax.theory.curves.information_metric`), for few it stays near, at the cost of one sum. Where the profile
     is flat, sizes are equal.
     """
-    length = profile.length
+    length = checked_profile(profile).length
     check_budget(length, steps)
     arc = np.append(0.0, np.cumsum(np.sqrt(-np.diff(falling(profile).values))))
     if arc[-1] == 0:
@@ -85,7 +90,9 @@ def total_correlation_plan(profile: Profile, *, nats: float | None = None, steps
 
     Source: derived; form of the schedules of arXiv 2511.04647.
     """
-    return _proportional(profile, nats, steps, "TC", total_correlation(profile), lambda done, d: d - done - 1, 1.0)
+    return _proportional(
+        profile, nats, steps, "TC", total_correlation(checked_profile(profile)), lambda done, d: d - done - 1, 1.0
+    )
 
 
 def dual_total_correlation_plan(profile: Profile, *, nats: float | None = None, steps: int | None = None) -> Plan:
@@ -95,7 +102,7 @@ def dual_total_correlation_plan(profile: Profile, *, nats: float | None = None, 
 
     Source: derived; form of the schedules of arXiv 2511.04647.
     """
-    most = float(profile.length)
+    most = float(checked_profile(profile).length)
     return _proportional(profile, nats, steps, "DTC", dual_total_correlation(profile), lambda done, _: done + 1, most)
 
 
@@ -111,10 +118,10 @@ def _proportional(
     require((nats is None) != (steps is None), "nats and steps", (nats, steps), "one number, the other left out")
     length = profile.length
     if nats is not None:
-        require(bool(nats >= 0), "nats", nats, "at least 0")
+        require_number("nats", nats, 0, np.inf, "a number of at least 0")
         rate = min(nats / correlation, most_rate) if correlation > 0 else most_rate
     else:
-        check_budget(length, steps := int(steps or 0))
+        steps = check_budget(length, steps)
         low, rate = 0.0, most_rate  # the number of steps never rises with the rate; it may skip a value
         if steps == length:
             rate = 0.0
@@ -160,7 +167,7 @@ def rounded_plan(
 
 def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:
     """``alpha`` at the ``steps + 1`` knots of equal time steps."""
-    if isinstance(schedule, Beta):
+    if type(schedule) is Beta:  # a subclass may be anything
         return beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
     # JAX compiles for every shape: powers of two serve all numbers of steps.
     times = np.minimum(np.arange((1 << steps.bit_length()) + 1), steps) / steps

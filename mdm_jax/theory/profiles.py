@@ -22,8 +22,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import PchipInterpolator
 
-from mdm_jax.support.errors import require, verbatim
-from mdm_jax.support.files import digest, made_from, read_json, to_json, write_json
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.files import digest, known, listed, made_from, read_json, to_json, told, write_json
+from mdm_jax.theory.plan import as_array, brief
 
 FORMAT = "mdm_jax profile 1"
 LONGEST = 2**24
@@ -55,8 +56,13 @@ class Profile:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_whole("length", self.length, 1)
+        whole = getattr(self.counts, "dtype", None) is not None and self.counts.dtype.kind in "iu"
+        require(whole and self.counts.ndim == 1, "counts", self.counts, "an array of whole numbers, one axis")
+        for name in ("means", "covariance"):
+            given = getattr(self, name)
+            require(getattr(getattr(given, "dtype", None), "kind", "") in "fiu", name, given, "an array of numbers")
         m = len(self.counts)
-        require(self.length >= 1, "length", self.length, "at least 1")
         require(
             m >= 1
             and self.counts[0] == 0
@@ -72,7 +78,7 @@ class Profile:
         finite = bool(np.isfinite(self.means).all() and (self.exact or np.isfinite(self.covariance).all()))
         require(finite, "means and covariance", verbatim("a NaN or an infinity"), "finite")
         variances = np.diagonal(self.covariance)
-        good = self.exact or (bool((variances >= 0).all()) and np.allclose(self.covariance, self.covariance.T))
+        good = self.exact or (bool((variances >= 0).all()) and _is_covariance(self.covariance))
         # A list of a million numbers is not made for nothing.
         require(good, "covariance", () if good else self.covariance.tolist(), "symmetric, with no negative variance")
 
@@ -162,11 +168,30 @@ class Profile:
         return digest(to_json(self.to_json()))
 
 
+def checked_profile(profile: Any, argument: str = "profile") -> Profile:
+    """``profile``, if it is one."""
+    wanted = "a Profile (evaluation.estimate_profile, profiles.load, profiles.from_values ...)"
+    require(isinstance(profile, Profile), argument, verbatim(brief(profile)), wanted)
+    return profile
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Whether a matrix is symmetric, and no linear function would have a negative variance, but for rounding."""
+    if not np.allclose(matrix, matrix.T):
+        return False
+    scale = np.sqrt(np.diagonal(matrix))
+    if matrix[scale == 0].any():
+        return False
+    scale = np.where(scale > 0, scale, 1.0)
+    return bool(np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] >= -1e-6 * len(matrix))
+
+
 def default_counts(length: int, most: int = 24) -> Int[np.ndarray, " m"]:
     """About ``most`` counts from 0 to ``length - 1``, dense at both ends, where profiles bend.
 
     They are evenly spaced in the logarithm of ``(i + 1) / (length - i)``.
     """
+    length, most = require_whole("length", length, 1), require_whole("most", most, 2)
     if length <= most:
         return np.arange(length)
     odds = np.exp(np.linspace(-1, 1, most) * np.log(length))
@@ -200,7 +225,9 @@ def interpolation_slopes(
 
 def from_values(values: Float[np.ndarray, " length"], provenance: Mapping[str, Any] | None = None) -> Profile:
     """The profile whose every ``g(i)`` is known exactly."""
-    values = np.asarray(values, dtype=np.float64)
+    given = as_array("values", values)
+    require(given.ndim == 1 and len(given) > 0 and given.dtype.kind in "fiu", "values", values, "a list of numbers")
+    values = given.astype(np.float64)
     return Profile(
         length=len(values),
         counts=np.arange(len(values)),
@@ -220,11 +247,10 @@ def load(path: str | Path) -> Profile:
 
 
 def _from_json(value: dict[str, Any]) -> Profile:
-    length, counts = value["length"], np.asarray(value["counts"])
+    length, counts = value["length"], np.array(listed(value, "counts", int), np.int64)
     covariance = value["covariance"]  # null: known exactly
     require(type(length) is int and length <= LONGEST, "length", length, f"a whole number of at most {LONGEST}")
-    require(counts.dtype.kind == "i" and counts.ndim == 1, "counts", value["counts"], "whole numbers")
-    means = np.asarray(value["nats_per_token"], dtype=np.float64)
+    means = np.array(listed(value, "nats_per_token", float))
     good = bool((np.abs(means) <= _MOST_NATS).all())
     require(good, "nats_per_token", value["nats_per_token"], f"numbers of at most {_MOST_NATS:g}")
     if covariance is None:
@@ -232,15 +258,24 @@ def _from_json(value: dict[str, Any]) -> Profile:
     else:
         weights, wanted = length * len(counts), f"at most {_MOST_WEIGHTS} where it was measured with errors"
         require(weights <= _MOST_WEIGHTS, "length times the number of counts", weights, wanted)
-        spread = np.asarray(covariance, dtype=np.float64)
+        rows = isinstance(covariance, list) and all(isinstance(row, list) for row in covariance)
+        require(rows, "covariance", covariance, "a list of lists of numbers")
+        spread = np.array([listed({"covariance": row}, "covariance", float) for row in covariance])
         good = bool((np.abs(spread) <= _MOST_NATS**2).all())
         require(good, "covariance", covariance, f"numbers of at most {_MOST_NATS**2:g}")
-    return Profile(length, counts, means, spread, dict(value.get("provenance", {})))
+    made = Profile(length, counts, means, spread, told(value, "provenance"))
+    if "standard_errors" in value:
+        given = np.array(listed(value, "standard_errors", float))
+        ours = made.standard_errors
+        good = given.shape == ours.shape and np.allclose(given, ours, rtol=1e-6, atol=1e-12 * max(ours.max(), 1e-300))
+        require(bool(good), "standard_errors", value["standard_errors"], "the roots of the covariance's diagonal")
+    known(value, made.to_json())
+    return made
 
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:
     """``sizes`` as int64, after checking that they are non-negative and sum to ``length`` along the last axis."""
-    sizes = np.asarray(sizes)
+    sizes = as_array("sizes", sizes)
     require(sizes.ndim >= 1 and sizes.dtype.kind in "iu", "sizes", sizes.tolist(), "whole numbers, one per step")
     sizes = sizes.astype(np.int64)
     good = bool((sizes >= 0).all() and (sizes.sum(-1) == length).all())

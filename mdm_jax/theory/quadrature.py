@@ -14,6 +14,8 @@ _WHOLE = {32: 129, 64: 289}
 _PIECE = {32: 41, 64: 81}
 _REACH = {32: 3.3, 64: 5.5}  # t = 1 / (1 + exp(pi sinh(reach))), 6e-19 and 1e-167, at the first node
 """By bits of the float type."""
+_STRIDE = 4
+"""Nodes between which a slope is measured."""
 
 
 def nodes(pieces: Float[Array, " knots"] | None = None) -> tuple[Array, Array, Array]:
@@ -72,6 +74,37 @@ def integrate(
     head = _beyond(log_values, log_mass, jnp.log(t), first, first + 1, powers[0])
     tail = _beyond(log_values, log_mass, jnp.log(u), last, last - 1, powers[1])
     return body + head + tail
+
+
+def doubt(
+    log_values: Float[Array, " nodes"],
+    where: tuple[Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, " nodes"]],
+    usable: Bool[Array, " nodes"] | None,
+    powers: tuple[Array, Array],
+    gains: tuple[Array, Array],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How far off :func:`integrate` may be, from the same values; arguments as there.
+
+    ``gains`` are the least powers of ``t`` and ``1 - t`` by which the next terms at the ends are below the first.
+
+    Returns:
+        The integral by every other node, less the integral by all: a peak narrower than the nodes are apart, or a jump
+        between them, shows here first. And how far what lies beyond the outermost nodes may be off, since the integrand
+        is no power law yet where its slope there is another than at the end.
+    """
+    t, u, log_mass = where
+    first, last = ends(usable, len(t))
+    at = jnp.arange(len(t))
+    half = jnp.where((at == first) | (at == last), 0.5, 1.0)
+    inside = (at >= first) & (at <= last)
+    values = jnp.where(inside, half * jnp.exp(jnp.where(inside, log_values + log_mass, -jnp.inf)), 0.0)
+    starts = jnp.log(t), first, first + _STRIDE, powers[0], gains[0]
+    beyond = jnp.zeros((), t.dtype)
+    for log_t, end, inward, power, gain in (starts, (jnp.log(u), last, last - _STRIDE, powers[1], gains[1])):
+        slope = 1 + (log_values[inward] - log_values[end]) / (log_t[inward] - log_t[end])
+        outside = jnp.exp(log_values[end] + log_t[end]) / power
+        beyond += jnp.where(outside > 0, outside * jnp.abs(slope - power) / (power + gain), 0.0)
+    return jnp.abs(jnp.sum(jnp.where(at % 2 == 0, values, -values))), beyond
 
 
 def _beyond(log_values: Array, log_mass: Array, log_t: Array, end: Any, inward: Any, power: Array) -> Array:

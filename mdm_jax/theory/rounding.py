@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from mdm_jax.support.errors import require_whole
+
 TIE = 1e-4
 """Remainders that differ by less are equal: float32 schedules carry noise, and it should not decide."""
 
@@ -22,7 +24,7 @@ def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np
     Returns:
         int64[*stack, K]; steps may be empty.
     """
-    whole, remainders, left = _parts(knots, length)
+    whole, remainders, left = _parts(knots, require_whole("length", length, 1))
     # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.
     order = np.argsort(-remainders, axis=-1, kind="stable")
     ordered = np.take_along_axis(remainders, order, axis=-1)

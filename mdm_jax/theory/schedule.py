@@ -25,9 +25,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.theory.inheriting import forget_older, own
+from mdm_jax.theory.schedule_checks import check_rise
 
 HALF_PI = 0.5 * np.pi
 _BISECTIONS = 40
+_SMALL_FLOATS = ("bfloat16", "float16")
 _NEAR = 1e-30
 """A time so early that what is left of a power law there is its leading term."""
 
@@ -40,12 +43,18 @@ class Schedule:
     Methods take times of any shape, ``float[...]``, and return the same shape; parameters are scalars (stack
     schedules and use ``jax.vmap`` for many of them). To define your own, subclass and write :meth:`alpha`; annotated
     names are its numbers, as in a dataclass (every subclass becomes one, and a pytree).
+
+    A subclass of a family that writes another ``alpha`` (or ``theta``) has the generic companions of it, not the closed
+    forms of its base, and a name of its own.
     """
 
     name: ClassVar[str] = "schedule"
     ends: ClassVar[tuple[float, float] | None] = None
     """``(p, q)`` where ``theta ~ t^p`` at 0 and ``1 - theta ~ (1-t)^q`` at 1, if known; see :meth:`end_exponents`."""
     _flax_dataclass: ClassVar[bool]
+    _angular: ClassVar[bool] = False
+    _forgotten: ClassVar[frozenset[str]] = frozenset()
+    """What :func:`mdm_jax.theory.inheriting.forget_older` wrote."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Make the subclass a frozen dataclass and a pytree whose structure names its class.
@@ -55,6 +64,9 @@ class Schedule:
         schedule's program for another. Here the class is part of the structure.
         """
         super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
+        forget_older(cls, lambda root: Schedule if root.endswith("alpha") else AngleSchedule)
         dataclasses.dataclass(frozen=True)(cls)
         cls._flax_dataclass = True  # so that decorating it with flax.struct.dataclass as well changes nothing
         names = tuple(field.name for field in dataclasses.fields(cls))
@@ -121,6 +133,12 @@ class Schedule:
         p, q = exponents
         return self.log_theta_rate(t, u) - (as_float(p) - 1) * jnp.log(t) - (as_float(q) - 1) * jnp.log(u)
 
+    def hazard(self, t: ArrayLike) -> Float[Array, "..."]:
+        """``theta'(t) / (1 - theta(t))`` inside (0, 1), the rate at which the angle that is left goes, near 1."""
+        left = self.one_minus_theta(t)
+        there = left > 0
+        return jnp.where(there, self.theta_rate(t) / jnp.where(there, left, 1.0), jnp.inf)
+
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         """The time at which ``alpha`` is reached, ``float[...]`` in [0, 1]."""
         target = as_float(alpha)
@@ -142,11 +160,15 @@ class Schedule:
         return jnp.where(target <= 0, 0.0, jnp.where(target >= 1, 1.0, middle)).astype(target.dtype)
 
     def weight(self, t: ArrayLike) -> Float[Array, "..."]:
-        """The NELBO weight ``alpha'(t) / (1 - alpha(t))`` of the summed masked cross-entropy; infinite at ``t = 1``."""
+        """The NELBO weight ``alpha'(t) / (1 - alpha(t))`` of the summed masked cross-entropy.
+
+        Infinite at ``t = 1``, and wherever else nothing is masked as far as the float type can tell.
+        """
         t = as_float(t)
-        ended = t >= 1
-        inside = jnp.where(ended, 0.5, t)
-        return jnp.where(ended, jnp.inf, self.derivative(inside) / self.one_minus_alpha(inside))
+        inside = jnp.where(t >= 1, 0.5, t)
+        masked = self.one_minus_alpha(inside)
+        ended = (t >= 1) | (masked <= 0)
+        return jnp.where(ended, jnp.inf, self.derivative(inside) / jnp.where(ended, 1.0, masked))
 
     def end_exponents(self) -> tuple[ArrayLike, ArrayLike] | None:
         """``(p, q)`` where ``theta ~ t^p`` near 0 and ``1 - theta ~ (1-t)^q`` near 1, or ``None`` if unknown."""
@@ -168,42 +190,85 @@ class Schedule:
         """The schedule of this family with other :meth:`coordinates`."""
         return dataclasses.replace(self, **jax.tree.map(jnp.exp, coordinates))
 
+    def _check(self, argument: str) -> None:
+        """Refuse a schedule that does not rise from 0 to 1 (:func:`checked_schedule`)."""
+        check_rise(self, argument)
+
 
 class AngleSchedule(Schedule):
     """A schedule given by its angle: subclasses write ``theta``, ``one_minus_theta`` and ``log_theta_rate``."""
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        return jnp.square(jnp.sin(HALF_PI * self.theta(t)))
+        return jnp.square(jnp.sin(HALF_PI * own(self, "theta")(t)))
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
-        return jnp.square(jnp.sin(HALF_PI * self.one_minus_theta(t)))
+        return jnp.square(jnp.sin(HALF_PI * own(self, "one_minus_theta")(t)))
 
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
         raise NotImplementedError(f"{type(self).__name__} must define theta(t)")
 
     def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
-        return 1 - self.theta(t)
+        return 1 - own(self, "theta")(t)
 
     def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         del complement
         t = as_float(t)
-        return jnp.log(jax.jvp(self.theta, (t,), (jnp.ones_like(t),))[1])
+        return jnp.log(jax.jvp(own(self, "theta"), (t,), (jnp.ones_like(t),))[1])
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
+        theta, rest, log_rate = (own(self, name) for name in ("theta", "one_minus_theta", "log_theta_rate"))
         t = as_float(t)
         inside = jnp.where((t > 0) & (t < 1), t, 0.5)
-        value = np.pi * jnp.sin(HALF_PI * self.theta(inside)) * jnp.sin(HALF_PI * self.one_minus_theta(inside))
-        value = value * self.theta_rate(inside)
-        exponents = self.end_exponents()
+        value = np.pi * jnp.sin(HALF_PI * theta(inside)) * jnp.sin(HALF_PI * rest(inside))
+        value = value * jnp.exp(log_rate(inside))
+        exponents = own(self, "end_exponents")()
         if exponents is None:
-            return jnp.where((t > 0) & (t < 1), value, super().derivative(t))
+            at_ends = jax.jvp(own(self, "alpha"), (t,), (jnp.ones_like(t),))[1]
+            return jnp.where((t > 0) & (t < 1), value, at_ends)
         for at_end, exponent, near_0 in ((t <= 0, exponents[0], True), (t >= 1, exponents[1], False)):
             # Only an exponent of 1/2 needs the rate there; elsewhere the unused branch is fed a safe time.
             even = at_end & (as_float(exponent) == 0.5)
             near, far = jnp.where(even, _NEAR, 0.5), jnp.where(even, 1.0, 0.5)
-            rate = self.log_theta_rate(*((near, far) if near_0 else (far, near)))
+            rate = log_rate(*((near, far) if near_0 else (far, near)))
             value = jnp.where(at_end, _slope_at_end(exponent, rate), value)
         return value
+
+    def weight(self, t: ArrayLike) -> Float[Array, "..."]:
+        t = as_float(t)
+        late = (t < 1) & (self.one_minus_theta(t) < 0.25)
+        # Late, where 1 - alpha and alpha' underflow, by their quotient: pi theta' / tan(pi/2 (1 - theta)).
+        at = jnp.where(late, t, 0.5)
+        left = HALF_PI * jnp.minimum(self.one_minus_theta(at), 0.5)
+        shrink = jnp.where(left > 0, left / jnp.tan(jnp.where(left > 0, left, 1.0)), 1.0)
+        return jnp.where(late, 2 * self.hazard(at) * shrink, super().weight(jnp.where(late, 0.5, t)))
+
+
+def checked_schedule(schedule: Any, argument: str = "schedule") -> Schedule:
+    """``schedule``, after checking that it is one schedule and rises from 0 to 1.
+
+    Families know their numbers; of any other class ``alpha`` is evaluated at some 300 times, and may dip by 8e-6, which
+    float32 may have rounded. What is traced (``jit``, ``vmap``, ``grad``) passes unchecked.
+
+    Args:
+        schedule: what was given.
+        argument: its name, for the sentence.
+
+    Raises:
+        InputError: no schedule, a stack, numbers out of range, or an ``alpha`` that does not rise from 0 to 1: that
+            falls from 1 to 0 (the reversed convention), stops short of 1, turns back, leaves [0, 1], is not a number,
+            or is no ``float[...]`` of the shape of its times.
+    """
+    if not isinstance(schedule, Schedule):
+        hint = "a Schedule (schedules.beta(0.9, 0.3), say; of your own, subclass Schedule and write alpha)"
+        require(False, argument, schedule, hint)
+    if not _traced(schedule):
+        schedule._check(argument)
+    return schedule
+
+
+def _traced(schedule: Schedule) -> bool:
+    """Whether a number of the schedule is being traced, or all is."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in (*jax.tree.leaves(schedule), jnp.zeros(())))
 
 
 def as_float(x: ArrayLike) -> Array:
@@ -219,8 +284,8 @@ def angle(alpha: Array, one_minus_alpha: Array) -> Array:
     return jnp.where(inside, jnp.arctan2(sine, cosine) / HALF_PI, jnp.where(alpha > 0, 1.0, 0.0)).astype(alpha.dtype)
 
 
-def positive(argument: str, value: ArrayLike, most: float | None = None) -> Array:
-    """``value`` as floats if all are positive and finite (and at most ``most``); tracers pass unchecked.
+def positive(argument: str, value: ArrayLike, least: float = 0.0, most: float | None = None) -> Array:
+    """``value`` as floats if all are positive and finite (from ``least`` to ``most``); tracers pass unchecked.
 
     Raises:
         InputError: another number.
@@ -228,12 +293,17 @@ def positive(argument: str, value: ArrayLike, most: float | None = None) -> Arra
     if not isinstance(value, jax.core.Tracer):
         held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
         try:
+            given = np.asarray(value)
+            if given.dtype.kind not in "fiu" and str(given.dtype) not in _SMALL_FLOATS:  # true and "1" are no numbers
+                raise TypeError
             with np.errstate(over="ignore"):
-                numbers = np.asarray(value, dtype=float).astype(held.dtype)
+                numbers = given.astype(float).astype(held.dtype)
         except (TypeError, ValueError):
             raise InputError(f"{argument} must be a positive number; got {value!r}.") from None
         good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
         require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
+        if not bool(np.all(numbers >= np.asarray(least, held.dtype))):
+            raise InputError(f"{argument} must be at least {least:g}; got {value}.")
         if most is not None and not bool(np.all(numbers <= most)):
             raise InputError(f"{argument} must be at most {most:g}; got {value}.")
     return as_float(value)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import made_from, read_json, write_json
+from mdm_jax.support.text import shortened
 from mdm_jax.theory import schedules
-from mdm_jax.theory.schedules import KineticOptimum, Schedule, Tabulated
+from mdm_jax.theory.schedules import KineticOptimum, Schedule, Tabulated, checked_schedule
 
 FORMAT = "mdm_jax schedule 1"
 DEEPEST = 8
@@ -69,6 +70,7 @@ def parse(text: str) -> Schedule:
     >>> text_of(parse("polynomial: 2"))
     'polynomial:2'
     """
+    require(isinstance(text, str), "schedule", text, f"one of {FORMS}")
     return _parse(text, text, 0)
 
 
@@ -104,7 +106,7 @@ def text_of(schedule: Schedule) -> str:
     Raises:
         InputError: a schedule that no text describes: one of your own class, or a table (:func:`save` it instead).
     """
-    name = _known(schedule)
+    name = _known(checked_schedule(schedule))
     match schedule:
         case Tabulated():
             raise InputError("schedule must have a short text, and a table has none: save it with schedule_text.save.")
@@ -116,6 +118,7 @@ def text_of(schedule: Schedule) -> str:
 
 def label(schedule: Schedule) -> str:
     """What to call ``schedule`` in tables: its text, "tabulated", or the name of its class."""
+    require(isinstance(schedule, Schedule), "schedule", schedule, "a Schedule")
     name = _family(schedule)
     if isinstance(schedule, KineticOptimum) and name:
         return f"{name}:{label(schedule.gamma)}"
@@ -141,7 +144,7 @@ def to_json(schedule: Schedule) -> dict[str, Any]:
 
     ``gamma`` of a kinetic optimum is such an object itself; a table has the lists ``times`` and ``angles`` (``theta``).
     """
-    name = _known(schedule)
+    name = _known(checked_schedule(schedule))
     match schedule:
         case KineticOptimum(gamma=gamma):
             return {"family": name, "gamma": to_json(gamma)}
@@ -173,6 +176,9 @@ def _from_json(value: Any, depth: int) -> Schedule:
         return family.make(_from_json(given["gamma"], depth + 1))
     if name == "tabulated":
         return _tabulated(*(_knots(value, argument, given[argument]) for argument in family.parameters))
+    for argument in family.parameters:
+        if isinstance(given[argument], str):  # JSON has numbers for what is one
+            raise InputError(f"schedule {_brief(value)} needs a number for {argument}; got a text.")
     return _make(family, value, *(_number(value, argument, given[argument]) for argument in family.parameters))
 
 
@@ -292,7 +298,6 @@ def _shortest(value: Any) -> str:
 def _brief(value: Any, most: int = 200) -> str:
     """``repr(value)``, cut where it is long."""
     try:
-        text = repr(value)
+        return shortened(repr(value), most)
     except (RecursionError, ValueError):  # nested too deeply; a number of more digits than Python writes
-        text = f"a {type(value).__name__} too large to show"
-    return text if len(text) <= most else text[: most - 3] + "..."
+        return f"a {type(value).__name__} too large to show"

@@ -21,6 +21,7 @@ MDLM's and dllm's ``eps`` (a schedule that stops at ``1 - eps``) has no counterp
 ``linear`` (``sigma`` linear in time) is in no other code we know; write ``alpha`` for it.
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -32,15 +33,25 @@ from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import require
 from mdm_jax.theory.families import Geometric, Linear, MaskGIT, Polynomial, Sine, SineSquared
-from mdm_jax.theory.incomplete_beta import incomplete_beta, incomplete_beta_inverse
-from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float, positive, times
+from mdm_jax.theory.incomplete_beta import beta_hazard, incomplete_beta, incomplete_beta_inverse
+from mdm_jax.theory.schedule import (
+    HALF_PI,
+    AngleSchedule,
+    Schedule,
+    angle,
+    as_float,
+    checked_schedule,
+    positive,
+    times,
+)
+from mdm_jax.theory.schedule_checks import check_numbers
 from mdm_jax.theory.special import log_beta
 from mdm_jax.theory.tabulated import Tabulated, free, tabulate, tabulated
 
 __all__ = [
     "HALF_PI", "AngleSchedule", "Beta", "Geometric", "KineticOptimum", "Linear", "MaskGIT", "Polynomial", "Schedule",
-    "Sine", "SineSquared", "Tabulated", "as_float", "beta", "free", "geometric", "kinetic_optimum", "linear", "maskgit",
-    "polynomial", "sine", "sine_squared", "tabulate", "tabulated",
+    "Sine", "SineSquared", "Tabulated", "as_float", "beta", "checked_schedule", "free", "geometric", "kinetic_optimum",
+    "linear", "maskgit", "polynomial", "sine", "sine_squared", "tabulate", "tabulated",
 ]  # fmt: skip
 
 
@@ -54,6 +65,7 @@ class Beta(AngleSchedule):
     a: Float[Array, "*stack"]
     b: Float[Array, "*stack"]
     name: ClassVar[str] = "beta"
+    _check = check_numbers
 
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
         return incomplete_beta(self.a, self.b, t)[0]
@@ -67,6 +79,9 @@ class Beta(AngleSchedule):
 
     def log_regular_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         return jnp.broadcast_to(-log_beta(self.a, self.b), jnp.shape(times(t, complement)[0]))
+
+    def hazard(self, t: ArrayLike) -> Float[Array, "..."]:
+        return beta_hazard(self.a, self.b, t)
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
@@ -101,7 +116,13 @@ class KineticOptimum(AngleSchedule):
             return jnp.log(self.gamma.degree) + (self.gamma.degree - 1) * jnp.log(as_float(t))
         t, u = times(t, complement)
         alpha, masked = self.gamma.alpha(t), self.gamma.one_minus_alpha(t)
-        return self.gamma.log_theta_rate(t, u) + float(np.log(np.pi)) + 0.5 * (jnp.log(alpha) + jnp.log(masked))
+        inside = (alpha > 0) & (masked > 0)
+        size = 0.5 * (jnp.log(jnp.where(inside, alpha, 1.0)) + jnp.log(jnp.where(inside, masked, 1.0)))
+        rate = self.gamma.log_theta_rate(t, u) + float(np.log(np.pi)) + size
+        return jnp.where(inside, rate, jnp.log(self.gamma.derivative(t)))
+
+    def hazard(self, t: ArrayLike) -> Float[Array, "..."]:
+        return self.gamma.weight(t)
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
@@ -118,7 +139,10 @@ class KineticOptimum(AngleSchedule):
         return self.gamma.coordinates()
 
     def at_coordinates(self, coordinates: Any) -> Schedule:
-        return type(self)(self.gamma.at_coordinates(coordinates))
+        return dataclasses.replace(self, gamma=self.gamma.at_coordinates(coordinates))
+
+    def _check(self, argument: str) -> None:
+        checked_schedule(self.gamma, f"gamma of {argument}")
 
 
 def linear() -> Linear:
@@ -160,16 +184,17 @@ def geometric(sigma_min: ArrayLike = 1e-4, sigma_max: ArrayLike = 20.0) -> Geome
 
 
 def beta(a: ArrayLike, b: ArrayLike) -> Beta:
-    """``alpha(t) = sin^2(pi/2 I_t(a, b))``; ``0 < a, b <= 1000``, numbers or arrays of one shape (a stack).
+    """``alpha(t) = sin^2(pi/2 I_t(a, b))``; ``0.01 <= a, b <= 1000``, numbers or arrays of one shape (a stack).
 
     Raises:
-        InputError: a parameter that is not positive, or above 1000 (beyond which float32 has too few digits).
+        InputError: a parameter below 0.01 (in float64 1e-9) or above 1000, beyond which there are too few digits.
 
     >>> schedule = beta(0.9, 0.3)
     >>> schedule.alpha(jnp.array([0.0, 0.5, 1.0])).round(3).tolist()
     [0.0, 0.106..., 1.0]
     """
-    a, b = jnp.broadcast_arrays(positive("a", a, most=1000.0), positive("b", b, most=1000.0))
+    least = 0.01 if jnp.finfo(as_float(0).dtype).bits < 64 else 1e-9
+    a, b = jnp.broadcast_arrays(positive("a", a, least, 1000.0), positive("b", b, least, 1000.0))
     return Beta(a=a, b=b)
 
 
@@ -179,5 +204,5 @@ def kinetic_optimum(gamma: Schedule) -> KineticOptimum:
     >>> kinetic_optimum(linear()).alpha(0.5) == sine_squared().alpha(0.5)
     Array(True, dtype=bool)
     """
-    require(isinstance(gamma, Schedule), "gamma", gamma, "a Schedule (its alpha is the rise from 0 to 1)")
+    checked_schedule(gamma, "gamma")
     return KineticOptimum(gamma=gamma)

@@ -1,5 +1,6 @@
 """Schedules given by a table: any family on common terms, and a schedule that is free to learn."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mdm_jax.support.errors import require, verbatim
-from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.theory.plan import as_array
+from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float, checked_schedule
 
 
 class Tabulated(AngleSchedule):
@@ -46,6 +48,13 @@ class Tabulated(AngleSchedule):
         _, cell, _, _, width, log_rises = self._cell(t)
         return log_rises[cell] - jnp.log(width)
 
+    def hazard(self, t: ArrayLike) -> Float[Array, "..."]:
+        _, cell, _, after, width, log_rises = self._cell(t)
+        log_above = jnp.append(jax.lax.cumlogsumexp(log_rises, reverse=True)[1:], -jnp.inf)
+        ahead = jnp.exp(log_above - log_rises)[cell]  # of what this cell rises
+        left = width * ahead + after
+        return jnp.where(left > 0, 1 / jnp.where(left > 0, left, 1.0), jnp.inf)
+
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         alpha = as_float(alpha)
         target, rest = angle(alpha, 1 - alpha), angle(1 - alpha, alpha)
@@ -64,7 +73,19 @@ class Tabulated(AngleSchedule):
         return {"logits": self.logits}
 
     def at_coordinates(self, coordinates: Any) -> Schedule:
-        return type(self)(times=self.times, logits=coordinates["logits"])
+        return dataclasses.replace(self, logits=coordinates["logits"])
+
+    def _check(self, argument: str) -> None:
+        shapes = np.shape(self.times), np.shape(self.logits)
+        single = len(shapes[0]) == 1 and shapes[1] == (shapes[0][0] - 1,) and shapes[1] != (0,)
+        require(
+            single, argument, verbatim(f"shapes {shapes[0]} and {shapes[1]}"), "one table, with a cell between knots"
+        )
+        times, logits = (np.asarray(x, np.float64) for x in (self.times, self.logits))
+        rising = times[0] == 0 and times[-1] == 1 and bool((np.diff(times) >= 0).all())
+        require(bool(rising), argument, verbatim(f"times {times.tolist()}"), "a table whose times rise from 0 to 1")
+        good = bool(np.isfinite(logits.max()) and not np.isnan(logits).any())
+        require(good, argument, verbatim(f"logits {logits.tolist()}"), "a table of logits, not NaN and not all -inf")
 
     def _cell(self, t: ArrayLike) -> tuple[Array, Array, Array, Array, Array, Array]:
         t = as_float(t)
@@ -89,7 +110,10 @@ def tabulated(times: ArrayLike, angles: ArrayLike) -> Tabulated:
     if isinstance(times, jax.core.Tracer) or isinstance(angles, jax.core.Tracer):
         logits = jnp.log(jnp.diff(as_float(angles)))
     else:
-        given, values = (np.asarray(x, dtype=float) for x in (times, angles))
+        arrays = as_array("times", times), as_array("angles", angles)
+        for argument, numbers in zip(("times", "angles"), arrays):
+            require(numbers.dtype.kind in "fiu", argument, numbers.tolist(), "numbers that rise from 0 to 1")
+        given, values = (x.astype(float) for x in arrays)
         for argument, numbers in (("times", given), ("angles", values)):
             good = numbers.ndim == 1 and len(numbers) > 1 and numbers[0] == 0 and numbers[-1] == 1
             require(bool(good and np.all(np.diff(numbers) > 0)), argument, numbers.tolist(), "rising from 0 to 1")
@@ -110,10 +134,12 @@ def tabulate(schedule: Schedule, cells: int = 256) -> Tabulated:
         schedule: one schedule (``vmap`` for a stack).
         cells: number of straight pieces, at least 2.
     """
-    require(cells >= 2, "cells", cells, "at least 2")
+    checked_schedule(schedule)
+    require_whole("cells", cells, 2)
     thetas = jnp.arange(cells + 1) / cells
     knots = schedule.inverse(jnp.square(jnp.sin(HALF_PI * thetas)))
-    return Tabulated(times=jnp.asarray(knots, float), logits=jnp.zeros((cells,)))
+    knots = jax.lax.cummax(jnp.asarray(knots, float)).at[jnp.array([0, -1])].set(jnp.array([0.0, 1.0]))
+    return Tabulated(times=knots, logits=jnp.zeros((cells,)))
 
 
 def free(cells: int = 64, key: Array | None = None, times: ArrayLike | None = None) -> Tabulated:
@@ -127,7 +153,7 @@ def free(cells: int = 64, key: Array | None = None, times: ArrayLike | None = No
 
     Its slope is finite at both ends, so its energy is infinite under a ``gamma`` that goes as ``t^2`` or flatter there.
     """
-    require(cells >= 2, "cells", cells, "at least 2")
+    require_whole("cells", cells, 2)
     knots = jnp.arange(cells + 1) / cells if times is None else as_float(times)
     require(knots.shape == (cells + 1,), "times", verbatim(str(knots.shape)), f"of shape ({cells + 1},)")
     start = tabulated(knots, knots)

@@ -204,8 +204,8 @@ def test_multiplicities_count_the_masked_tokens():
     [
         ({"length": 3}, "vocab_size or support must be given"),
         ({"length": 3, "vocab_size": 2, "support": np.zeros((1, 3), int)}, "and not both"),
-        ({"length": 0, "vocab_size": 2}, "length must be at least 1; got 0"),
-        ({"length": 2, "vocab_size": 0}, "vocab_size must be at least 1; got 0"),
+        ({"length": 0, "vocab_size": 2}, "length must be a whole number, 1 or more; got 0"),
+        ({"length": 2, "vocab_size": 0}, "vocab_size must be a whole number, 1 or more; got 0"),
         ({"length": 30, "support": np.zeros((1, 30), int)}, "length must be at most 20"),
     ],
 )
@@ -321,7 +321,7 @@ def test_energies_of_a_geodesic():
 def test_stacks_are_for_vmap():
     stack = schedules.beta(np.linspace(0.6, 2, 129), np.float64(0.8))
     for weight in (SINE, LINEAR):
-        with pytest.raises(InputError, match="schedule and weight must be one each, not a stack"):
+        with pytest.raises(InputError, match="schedule must be one schedule, not a stack"):
             energies.kinetic(stack, weight)
     with pytest.raises(InputError, match="at least one schedule"):
         energies.batch(schedules.beta(np.zeros(0) + 1, 1.0))

@@ -147,9 +147,9 @@ def test_slope_of_the_smooth_cost(double):
         ({"values": [0.01, 0.5]}, r"^values must be rising numbers from 0\.05 to 50; got \[0\.01, 0\.5\]\.$"),
         ({"values": [1.0, float("nan")]}, r"^values must be rising numbers from 0\.05 to 50; got \[1\.0, nan\]\.$"),
         ({"values": []}, r"^values must be rising numbers from 0\.05 to 50; got \[\]\.$"),
-        ({"starts": -1}, r"^starts must be at least 0; got -1\.$"),
-        ({"gradient_steps": -1}, r"^gradient_steps must be at least 0; got -1\.$"),
-        ({"chunk": 0}, r"^chunk must be at least 1; got 0\.$"),
+        ({"starts": -1}, r"^starts must be a whole number, 0 or more; got -1\.$"),
+        ({"gradient_steps": -1}, r"^gradient_steps must be a whole number, 0 or more; got -1\.$"),
+        ({"chunk": 0}, r"^chunk must be a whole number, 1 or more; got 0\.$"),
     ],
     ids=str,
 )

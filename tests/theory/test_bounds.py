@@ -124,7 +124,7 @@ def test_equal_steps_in_log_odds():
 @pytest.mark.core
 def test_refusals():
     profile = polya(0.5, 8)
-    with pytest.raises(InputError, match=r"^steps must be from 1 to 8; got 9\.$"):
+    with pytest.raises(InputError, match=r"^steps must be a whole number from 1 to 8; got 9\.$"):
         bounds.constant_sizes(profile, 9)
     with pytest.raises(InputError, match=r"^fractions must be rising from 0 to 1; got \[0\.0, 0\.5\]\.$"):
         bounds.independent_clocks(profile, np.array([0.0, 0.5]))

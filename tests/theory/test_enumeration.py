@@ -377,9 +377,9 @@ def whole(schedule, weight=None, **options):
         (at, [float("nan"), 1.0], "alpha must be strictly between 0 and 1; got nan"),
         (at, [0.5, -1.0], "alpha_rate must be finite and not negative; got -1.0"),
         (at, [0.5, float("inf")], "alpha_rate must be finite and not negative; got inf"),
-        (whole, [schedules.polynomial(np.ones(64))], "schedule and weight must be one each, not a stack"),
-        (whole, [schedules.linear(), schedules.polynomial(np.ones(3))], "schedule and weight must be one each"),
-        (whole, [schedules.linear(), Bent(1.5)], "weight must be one whose angle rises at a finite rate"),
+        (whole, [schedules.polynomial(np.ones(64))], "schedule must be one schedule, not a stack"),
+        (whole, [schedules.linear(), schedules.polynomial(np.ones(3))], "weight must be one schedule, not a stack"),
+        (whole, [schedules.linear(), Bent(1.5)], "weight must be a schedule whose alpha, .* rises from 0 .* to 1"),
     ],
 )
 def test_bad_input(call, arguments, sentence):
@@ -392,7 +392,7 @@ def test_an_energy_that_does_not_settle_is_refused():
     assert np.isinf(energies.kinetic(schedules.linear()))
     with pytest.raises(InputError, match=r"settles to 0.0001 with 64 nodes; got a relative change of 0\.16"):
         whole(schedules.linear())
-    with pytest.raises(InputError, match=r"nodes must be from 4 to 128 .*; got 3"):
+    with pytest.raises(InputError, match=r"nodes must be a whole number from 4 to 128; got 3"):
         whole(schedules.linear(), nodes=3)
 
 

@@ -198,7 +198,7 @@ def test_malformed_file(change, tmp_path):
 @pytest.mark.core
 def test_refusals():
     profile = polya(0.5, 8)
-    with pytest.raises(InputError, match=r"^steps must be at least 1; got 0\.$"):
+    with pytest.raises(InputError, match=r"^steps must be a whole number, 1 or more; got 0\.$"):
         grids.optimal(profile, 0)
     with pytest.raises(InputError, match=r"^start must be a grid of 3 steps"):
         grids.optimal(profile, 3, start=grids.uniform(2))

@@ -6,20 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy import special
+from known_profiles import compositions, polya
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles, schedule_text, schedules
 from mdm_jax.theory.plans import Plan
-
-
-def compositions(total):
-    """Every way to write ``total`` as an ordered sum of positive whole numbers."""
-    if total == 0:
-        yield ()
-    for first in range(1, total + 1):
-        for rest in compositions(total - first):
-            yield (first, *rest)
 
 
 def cost(g, sizes):
@@ -47,21 +38,9 @@ def test_optimal_is_the_best_of_all_compositions(length, kind):
         assert plans.optimal(best.profile, steps).sizes.tolist() == best.plan(steps).sizes.tolist() == sizes
 
 
-def _profile(length=128, b=0.5):
-    """The Polya urn of notes A10."""
-    values = []
-    for i in range(length):
-        ones = np.arange(i + 1)
-        choose = special.gammaln(i + 1) - special.gammaln(ones + 1) - special.gammaln(i - ones + 1)
-        weight = np.exp(choose + special.betaln(ones + b, i - ones + b) - special.betaln(b, b))
-        p = (ones + b) / (i + 2 * b)
-        values.append(weight @ (special.entr(p) + special.entr(1 - p)))
-    return profiles.from_values(np.array(values), {"law": "Polya"})
-
-
 @pytest.mark.core
 def test_the_polya_urn_of_the_notes():
-    profile = _profile()
+    profile = polya(0.5, 128)
     plan = plans.optimal(profile, 8)
     assert plan.sizes.tolist() == [1, 2, 3, 6, 10, 18, 32, 56]
     assert plan.origin["expected_nelbo_nats"] - profile.nelbo() == pytest.approx(0.5135, abs=5e-5)
@@ -76,7 +55,7 @@ def test_the_polya_urn_of_the_notes():
 
 @pytest.mark.core
 def test_value_of_a_step_falls():
-    profile = _profile(48)
+    profile = polya(0.5, 48)
     best = plans.optimal_for_every_budget(profile)
     assert (np.diff(best.nelbo) <= 0).all()
     assert (np.diff(best.nelbo, 2) >= -1e-12).all()  # convex, because h falls
@@ -95,7 +74,7 @@ def test_no_step_is_wasted_where_the_curve_is_flat_or_rises():
 
 @pytest.mark.core
 def test_fewer_budgets_may_be_asked_for():
-    profile = _profile(32)
+    profile = polya(0.5, 32)
     few, all_of_them = plans.optimal_for_every_budget(profile, 5), plans.optimal_for_every_budget(profile)
     assert few.nelbo.tolist() == all_of_them.nelbo[:5].tolist()
     assert few.plan(5).sizes.tolist() == all_of_them.plan(5).sizes.tolist()
@@ -206,7 +185,7 @@ def test_rounding():
 
 @pytest.mark.core
 def test_file_round_trip(tmp_path):
-    plan = plans.square_root(_profile(32), 5)
+    plan = plans.square_root(polya(0.5, 32), 5)
     again = plans.load(plan.save(tmp_path / "plan.json"))
     assert again.sizes.tolist() == plan.sizes.tolist()
     assert again.name == plan.name

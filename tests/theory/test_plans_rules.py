@@ -129,7 +129,7 @@ def test_the_shapes_of_tc_and_dtc_plans():
             plans.total_correlation_plan(profile, **wrong)
     with pytest.raises(InputError, match=r"^steps must be a whole number from 1 to 128; got 0\.$"):
         plans.total_correlation_plan(profile, steps=0)
-    with pytest.raises(InputError, match=r"^nats must be at least 0; got -1\.0\.$"):
+    with pytest.raises(InputError, match=r"^nats must be a number of at least 0; got -1\.0\.$"):
         plans.dual_total_correlation_plan(profile, nats=-1.0)
 
 

@@ -405,7 +405,9 @@ def test_only_positive_numbers_of_the_float_type_are_parameters(bad):
 
 
 def test_float64_holds_more(double):
-    assert schedules.beta(1e-50, 1e3).a == 1e-50
+    assert schedules.beta(1e-9, 1e3).a == 1e-9
+    with pytest.raises(InputError, match=r"^a must be at least 1e-09; got 1e-50"):
+        schedules.beta(1e-50, 1e3)
     assert schedules.polynomial(1e300).degree == 1e300
 
 
