@@ -93,6 +93,7 @@ def load(path: str | Path) -> Grid:
 
     def grid(value: dict[str, Any]) -> Grid:
         fractions = np.array(listed(value, "fractions", float))
+        require_text("name", value.get("name", name))
         made = Grid(fractions, name=value.get("name", name), origin=told(value, "origin"))
         stated(value, "steps", made.steps, "fractions")
         known(value, made.to_json())

@@ -63,11 +63,11 @@ class Profile:
             given = getattr(self, name)
             require(getattr(getattr(given, "dtype", None), "kind", "") in "fiu", name, given, "an array of numbers")
         m = len(self.counts)
+        rising = (
+            m >= 1 and self.counts[0] == 0 and self.counts[-1] == self.length - 1 and np.all(np.diff(self.counts) > 0)
+        )
         require(
-            m >= 1
-            and self.counts[0] == 0
-            and self.counts[-1] == self.length - 1
-            and bool(np.all(np.diff(self.counts) > 0)),
+            bool(rising),
             "counts",
             self.counts.tolist(),
             f"increasing from 0 to length - 1 = {self.length - 1}",
