@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mdm_jax.evaluation.fingerprints import host
 from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.sampling import Blind, Rule, reveal, unmask
-from mdm_jax.sampling.rule import alike, joined, ready
+from mdm_jax.sampling import Blind, Rule, reveal
+from mdm_jax.sampling.rule import alike, joined, ready, require_fit
+from mdm_jax.sampling.unmask import unmarked
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory.plans import Plan
@@ -44,6 +45,11 @@ class Drawn(NamedTuple):
     log_prob: Float[Any, "*devices rows"]
 
 
+Told = tuple[Drawn, Bool[Any, "*devices rows"]]
+"""What a program draws, and where ``log_prob`` is none: NaN is put in on the host (``jax_debug_nans`` looks at what
+programs return)."""
+
+
 class Batch(NamedTuple):
     """Which rows: the schedule's and the sample's number of each, padded to the batch's size by the last one.
 
@@ -60,17 +66,16 @@ class Batch(NamedTuple):
     filled: int
 
 
-def normal(how: Sampler, denoiser: Denoiser) -> Sampler:
+def normal(how: Sampler, denoiser: Denoiser, free: Bool[np.ndarray, "samples length"]) -> Sampler:
     """A rule with its numbers on the host and its functions in the tree; blind orders as they are.
 
     Raises:
-        InputError: a rule whose end is no token of the denoiser's.
+        InputError: a rule whose plan is not for what is free, or whose end is no token of the denoiser's.
     """
     if isinstance(how, Blind):
         return how
-    end, most = int(np.asarray(how.end)), denoiser.vocab_size - 1
-    require(end <= most and end != denoiser.mask_id, "end", end, f"a real token, from 0 to {most}")
-    return jax.device_get(ready(how))
+    require_fit(how, denoiser, free)
+    return jax.device_get(ready(how.replace(planned=None)))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def cut(hows: Sequence[Sampler], wanted: np.ndarray, batch: int) -> list[Batch]:
@@ -190,37 +195,35 @@ def runner(
         return Runner(devices, lambda params, rows: _fetched(mapped(params, _stacked(rows), *law)), spread)
 
     def plain(params: Params, rows: Sequence[Rows]) -> Drawn:
-        drawn = _fetched(
-            _draw(denoiser, name, params, rows[0], *law)
-        )  # its loops are compiled, and shared with `sample`
-        return Drawn(*(part[None] for part in drawn))
+        # Its loops are compiled, and shared with `sample`.
+        return jax.tree.map(lambda part: part[None], _fetched(_draw(denoiser, name, params, rows[0], *law)))
 
     return Runner(1, plain, params)
 
 
-def _draw(denoiser: Denoiser, key_kind: str, params: Params, rows: Rows, key_data: Any, temperature: Any) -> Drawn:
+def _draw(denoiser: Denoiser, key_kind: str, params: Params, rows: Rows, key_data: Any, temperature: Any) -> Told:
     """One batch, as :func:`mdm_jax.sampling.sample` draws it."""
     key = jax.random.wrap_key_data(key_data, impl=key_kind)
     more = key, temperature, rows.context, jnp.asarray(rows.ids)
     if isinstance(rows.how, Rule):
-        made = unmask(denoiser, params, jnp.asarray(rows.canvas), rows.how, *more)
+        made, undefined = unmarked(denoiser, params, jnp.asarray(rows.canvas), rows.how, *more)
     else:
-        made = reveal(denoiser, params, jnp.asarray(rows.canvas), jnp.asarray(rows.how), *more)
-    return Drawn(made.tokens, made.nfe, made.remaining, made.log_prob)
+        made, undefined = reveal(denoiser, params, jnp.asarray(rows.canvas), jnp.asarray(rows.how), *more), None
+    undefined = jnp.zeros(made.log_prob.shape, bool) if undefined is None else undefined
+    return Drawn(made.tokens, made.nfe, made.remaining, made.log_prob), undefined
 
 
 @functools.lru_cache(maxsize=16)
-def _on_devices(denoiser: Denoiser, key_kind: str, devices: tuple[Any, ...]) -> Callable[..., Drawn]:
+def _on_devices(denoiser: Denoiser, key_kind: str, devices: tuple[Any, ...]) -> Callable[..., Told]:
     draw = functools.partial(_draw, denoiser, key_kind)
     return jax.pmap(draw, in_axes=(None, 0, None, None), devices=devices)
 
 
 @functools.lru_cache(maxsize=16)
-def _on_mesh(denoiser: Denoiser, key_kind: str, mesh: Mesh) -> Callable[..., Drawn]:
-    def draw(params: Params, rows: Rows, key_data: jax.Array, temperature: jax.Array) -> Drawn:
+def _on_mesh(denoiser: Denoiser, key_kind: str, mesh: Mesh) -> Callable[..., Told]:
+    def draw(params: Params, rows: Rows, key_data: jax.Array, temperature: jax.Array) -> Told:
         mine = jax.tree.map(lambda leaf: leaf[0], rows)
-        drawn = _draw(denoiser, key_kind, params, mine, key_data, temperature)
-        return Drawn(*(part[None] for part in drawn))
+        return jax.tree.map(lambda part: part[None], _draw(denoiser, key_kind, params, mine, key_data, temperature))
 
     everywhere, divided = PartitionSpec(), PartitionSpec(DATA)
     # Manual in "data" alone: along other axes the compiler divides the network as its parameters are.
@@ -256,8 +259,9 @@ def _stacked(rows: Sequence[Rows]) -> Rows:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
 
-def _fetched(drawn: Drawn) -> Drawn:
-    return jax.tree.map(np.asarray, drawn)
+def _fetched(told: Told) -> Drawn:
+    drawn, undefined = jax.tree.map(np.asarray, told)
+    return drawn._replace(log_prob=np.where(undefined, np.float32(np.nan), drawn.log_prob))
 
 
 def launches(batches: Sequence[Batch], count: int) -> list[list[Batch]]:

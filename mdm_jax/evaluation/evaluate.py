@@ -124,7 +124,7 @@ def evaluate(
     require(
         (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
     )
-    hows = [batches.normal(how, denoiser) for how in named.values()]
+    hows = [batches.normal(how, denoiser, given == denoiser.mask_id) for how in named.values()]
     runner = batches.runner(denoiser, params, token_key, temperature, devices, mesh)
     size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
     table = _Table(len(hows), samples, given.shape[1])
