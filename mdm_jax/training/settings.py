@@ -52,6 +52,9 @@ class Settings:
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.length >= 2, "length", self.length, "at least 2")
+        for name in ("steps", "batch", "length"):
+            value = getattr(self, name)
+            require(value < 2**31, name, value, "below 2^31: they are counted in 32 bits")
         require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "positive and finite")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
         require(0 < self.adam_fraction < math.inf, "adam_fraction", self.adam_fraction, "positive and finite")

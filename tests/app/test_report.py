@@ -348,7 +348,7 @@ def test_what_users_wrote_is_escaped(copy):
         ("held_out.json", ["bits_per_token"], 10**400, "bits_per_token must be a finite number; got 1000"),
         ("held_out.json", ["parameters"], 0.5, "parameters must be a whole number; got 0.5"),
         ("held_out.json", ["baselines", 1, "name"], None, "baselines[1].name must be text; got None"),
-        ("profile.json", ["nats_per_token"], "x", "is not a profile: ValueError"),
+        ("profile.json", ["nats_per_token"], "x", "is not a profile: nats_per_token must be a list of numbers"),
         ("tuning.json", ["length"], 0, "length must be at least 1; got 0"),
         ("tuning.json", ["families"], {}, "families must be of at least one entry"),
         ("tuning.json", ["steps"], [], "steps must be of at least one entry"),
