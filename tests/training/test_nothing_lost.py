@@ -477,9 +477,11 @@ def test_a_disk_that_takes_no_more_keeps_the_last_good_checkpoint(finished, tmp_
     assert str(caught.value) == (
         f"checkpoint 80 could not be written: File too large; the last good one is 40 in {folder}."
     )
-    assert kept(directory) == [40]  # nothing half-written beside it
+    # A writer of Orbax's that comes late may leave a folder of another name; the next save removes it.
+    assert catalogue.Catalogue(folder, None, manifests=True).steps() == [40]
     assert mdm_jax.load(directory).step == 40
     assert same(train(directory).params, finished[1].params)
+    assert kept(directory) == [120, 160]
 
 
 def test_a_log_that_cannot_grow_is_left_as_it_was(finished, tmp_path, monkeypatch):
