@@ -105,6 +105,7 @@ def load(path: str | Path) -> Plan:
     name = Path(path).stem
 
     def plan(value: dict[str, Any]) -> Plan:
+        require_text("name", value.get("name", name))
         made = Plan(
             np.array(listed(value, "sizes", int), np.int64), name=value.get("name", name), origin=told(value, "origin")
         )
