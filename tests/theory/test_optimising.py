@@ -395,7 +395,7 @@ def test_bad_input_is_refused_in_one_sentence():
         ((lambda s: 3, beta), "energy must be a function of one schedule to one real number"),
         ((energies.kinetic, beta, -1), "steps must be a whole number from 0 to"),
         ((energies.kinetic, beta, 10, -1.0), "tolerance must be a number of at least 0; got -1.0."),
-        ((lambda s: s.a, schedules.beta(jnp.array([1.0, 2.0]), 1.0)), "vmap minimise over a stack of starts"),
+        ((lambda s: s.a, schedules.beta(jnp.array([1.0, 2.0]), 1.0)), "start must be one schedule, not a stack"),
     ):  # fmt: skip
         with pytest.raises(InputError) as error:
             getattr(minimise, "__wrapped__", minimise)(*arguments)  # without the tests' own check of types
