@@ -12,7 +12,7 @@ from mdm_jax.app.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
 from mdm_jax.models.wrappers import STRONGEST
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
-from mdm_jax.sampling.rule import HOTTEST
+from mdm_jax.sampling.rule import HOTTEST, require_end
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import printable
@@ -305,6 +305,7 @@ def _end(trained: Run, text: str) -> int:
     except InputError:
         tokens = np.zeros(0, np.int32)
     require(len(tokens) == 1, "--end", text, "one token of this run's vocabulary")
+    require_end(int(tokens[0]), trained.denoiser, "--end")
     return int(tokens[0])
 
 

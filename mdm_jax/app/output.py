@@ -1,8 +1,6 @@
 """What commands print: JSON for a script, text for a person, and nothing that a terminal would obey."""
 
-import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 from mdm_jax.support.files import to_json
@@ -17,12 +15,6 @@ def show(result: dict[str, Any], text: str, as_json: bool) -> None:
 def note(text: str) -> None:
     """Say on standard error what a reader of the result should know."""
     print(f"mdm-jax: {printable(text)}", file=sys.stderr)
-
-
-def command(name: str, place: str | Path, *more: str) -> str:
-    """``mdm-jax NAME PLACE ...`` as a line to paste into a shell, whatever the path is."""
-    path = str(place)
-    return shlex.join(["mdm-jax", name, f"./{path}" if path.startswith("-") else path, *more])
 
 
 def finite(value: Any) -> float | int | None:

@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 
-from mdm_jax.app.output import command
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from mdm_jax.app.canvas import make_canvas
-from mdm_jax.app.output import command, show
+from mdm_jax.app.output import show
 from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of

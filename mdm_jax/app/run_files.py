@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.output import command
 from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import shortened

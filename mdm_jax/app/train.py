@@ -8,10 +8,11 @@ from typing import Any
 from jax.sharding import Mesh
 
 from mdm_jax import models, tasks
-from mdm_jax.app.output import command, figure, finite, show
+from mdm_jax.app.output import figure, finite, show
 from mdm_jax.app.places import places
 from mdm_jax.app.profile import parameter_count
 from mdm_jax.app.recipes import NAMES, settings_and_model
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable
 from mdm_jax.training import Run, RunDirectory, fit, ways
@@ -70,7 +71,10 @@ def start(
         learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
     else:
         overrides = overrides or {}
-        learnt = tasks.from_spec(task or "text", overrides.get("length"))
+        if place.config.exists() and task is None and "length" not in overrides:
+            learnt = tasks.restore(place.read_config()["task"])  # what is there is compared by what was said
+        else:
+            learnt = tasks.from_spec(task or "text", overrides.get("length"))
         settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
     return fit(
         denoiser,

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from mdm_jax import oracles
 from mdm_jax.app import drawing, landscapes, tune_by_law
-from mdm_jax.app.output import command, show
+from mdm_jax.app.output import show
 from mdm_jax.evaluation import Tuned, check, path_nelbo, tune
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app import run_files
-from mdm_jax.app.output import command
 from mdm_jax.app.run_files import SAMPLES_FORMAT
 from mdm_jax.app.sample import as_rows
 from mdm_jax.sampling import sample
+from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of

@@ -19,7 +19,8 @@ from mdm_jax.evaluation.results import Evaluation
 from mdm_jax.evaluation.store import Row, RowId, Store
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
 from mdm_jax.sampling import Blind, Rule
-from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.sampling.sample import require_temperature
+from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.locks import exclusive
@@ -107,7 +108,7 @@ def evaluate(
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
     callable_ = len(scores) > 0 and all(map(callable, scores.values()))
     require(callable_, "score", score, "a function, or a mapping from names to functions, at least one")
-    require_number("temperature", temperature, 0, float(np.finfo(np.float32).max), "0 or more, and finite")
+    require_temperature(temperature)
     temperature = float(temperature)
     names = tuple(named)
     for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:

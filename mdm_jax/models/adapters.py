@@ -183,9 +183,16 @@ def from_function(function: Callable[..., Array], vocab_size: int, mask_id: int 
     The function must be pure; compiled samplers are shared per function *object*, so define it once.
     """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    count = sum(parameter.kind in kinds for parameter in inspect.signature(function).parameters.values())
-    require(count in (2, 3), "function", function, "a function of (params, tokens) or (params, tokens, context)")
-    return FunctionDenoiser(function, count == 3, *_ids(vocab_size, mask_id))
+    wanted = "a function of (params, tokens) or (params, tokens, context)"
+    require(callable(function), "function", function, wanted)
+    taken = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.kind in kinds]
+    require(len(taken) in (2, 3), "function", function, wanted)
+    # A third one with a value of its own might be anything: as a context it would be given None.
+    for third in taken[2:]:
+        told = third.default in (inspect.Parameter.empty, None)
+        shown = verbatim(f"one with {third.name}={third.default!r}")
+        require(told, "function", shown, f"{wanted}; give it other values by functools.partial({third.name}=...)")
+    return FunctionDenoiser(function, len(taken) == 3, *_ids(vocab_size, mask_id))
 
 
 def _ids(vocab_size: int, mask_id: int | None) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from mdm_jax.sampling.rule import Rule
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.sampling.unmask import unmask
 from mdm_jax.support.errors import is_number, require, require_choice, require_whole, verbatim
+from mdm_jax.support.flags import loose, usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
@@ -176,6 +177,28 @@ def sample(
         InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for
             another length, inconsistent row counts, a negative temperature, numbers that are no whole ones.
     """
+    with usual(params, how, key, canvas, temperature, context, row_ids):
+        how, key, canvas, temperature, context, row_ids = loose((how, key, canvas, temperature, context, row_ids))
+        return _sample(
+            denoiser, params, how, rows, key, canvas, length, samples, temperature, context, row_ids, record, frames
+        )
+
+
+def _sample(
+    denoiser: Denoiser,
+    params: Params,
+    how: How,
+    rows: int | None,
+    key: PRNGKeyArray,
+    canvas: Any,
+    length: int | None,
+    samples: int,
+    temperature: Any,
+    context: Context,
+    row_ids: Any,
+    record: Record | None,
+    frames: int | None,
+) -> Sampled:
     _check_model(denoiser, params)
     key = threefry(key)
     chosen = how if isinstance(how, Blind | Rule) else Blind(how)
@@ -198,7 +221,7 @@ def sample(
     require(len(known) == 1, "rows", rows, "the same in rows, plan and canvas")
     rows = known.pop()
     require(rows >= 1, "rows", rows, "at least 1")
-    _check_temperature(temperature)
+    require_temperature(temperature)
 
     filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
     filled = jnp.repeat(filled, samples, axis=0)
@@ -206,9 +229,9 @@ def sample(
     if samples > 1:
         context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
-    order_key, token_key = jax.random.split(key)
     chosen = chosen.repeated(samples)
     more = {"record": record, "frames": frames}
+    order_key, token_key = jax.random.split(key)
     if isinstance(chosen, Rule):
         return unmask(denoiser, params, filled, chosen, token_key, temperature, context, ids, **more)
     steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
@@ -260,8 +283,8 @@ def _check_model(denoiser: Denoiser, params: Params) -> None:
         require(good, "params", leaf, "a pytree of arrays (a run's are run.params)")
 
 
-def _check_temperature(temperature: Any) -> None:
-    """One number that float32 holds: what would be rounded to 0 is no argmax, what would be infinite no temperature."""
+def require_temperature(temperature: Any) -> None:
+    """Refuse what is not one number that float32 holds: one rounded to 0 is no argmax; traced ones pass."""
     if isinstance(temperature, jax.core.Tracer):
         require(temperature.ndim == 0, "temperature", verbatim(f"shape {temperature.shape}"), "one number")
         return

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.flags import loose
 
 IMPLEMENTATION = "threefry2x32"
 
@@ -36,7 +37,7 @@ def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
     Raises:
         InputError: no key, or several.
     """
-    wanted = "one PRNG key, as jax.random.key(0) makes it"
+    key, wanted = loose(key), "one PRNG key, as jax.random.key(0) makes it"
     isarray = isinstance(key, jax.Array)
     typed = isarray and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not typed:

@@ -379,7 +379,7 @@ def _scores(
 
         def of_budget(at: tuple[Array, Array], width: int = width) -> Array:
             steps, places = at
-            k = jnp.arange(width + 1)[:, None]
+            k = jnp.arange(width + 1, dtype=steps.dtype)[:, None]
             inside = alpha.at[places].get(mode="promise_in_bounds")
             knots = jnp.where(k == 0, 0.0, jnp.where(k >= steps, 1.0, inside))
             return _excess(knots.T, jnp.broadcast_to(steps, a.shape), table, length)
@@ -467,10 +467,10 @@ def _excess(
     width = knots.shape[1] - 1
     shares = length * jnp.maximum(knots[:, 1:] - knots[:, :-1], 0.0)
     whole = jnp.floor(shares + 1e-5).astype(jnp.int32)
-    left = length - jnp.sum(whole, axis=1)
+    left = length - jnp.sum(whole, axis=1, dtype=jnp.int32)
     # Remainders in whole numbers: XLA's minima and sums of floats on CPU go one number at a time.
-    rest = jnp.maximum((shares - whole) * 2**24, 0.0).astype(jnp.int32)
-    rest = jnp.where(jnp.arange(width)[None, :] < steps[:, None], rest, -(2**24))
+    rest = jnp.maximum((shares - whole.astype(shares.dtype)) * 2**24, 0.0).astype(jnp.int32)
+    rest = jnp.where(jnp.arange(width, dtype=steps.dtype)[None, :] < steps[:, None], rest, -(2**24))
 
     # The `left`-th largest remainder is found to 15 bits, and among those that agree so far the least is taken.
     # (16-bit numbers, because twice as many of them are compared at once.)
@@ -485,20 +485,21 @@ def _excess(
     low = jax.lax.fori_loop(0, 15, halve, jnp.zeros_like(wanted))
     least = jnp.min(jnp.where(coarse >= low[:, None], rest, 2**25), axis=1, keepdims=True)
     tie = round(TIE * 2**24)
-    above = rest > least + tie
-    tied = (rest >= least - tie) & ~above
-    room = left - jnp.sum(above.astype(jnp.int32), axis=1)
+    exceeds = rest > least + tie
+    above, tied = exceeds.astype(jnp.int32), ((rest >= least - tie) & ~exceeds).astype(jnp.int32)
+    room = left - jnp.sum(above, axis=1, dtype=jnp.int32)
     # Two running sums in one: tokens dealt out, and steps that share what is left, earlier ones first.
     bits = width.bit_length()
     if (length + 1) << bits < 2**24:
         both = _running_sums((((whole + above) << bits) + tied).astype(jnp.float32)).astype(jnp.int32)
         dealt, ties = both >> bits, both & ((1 << bits) - 1)
     else:
-        dealt, ties = jnp.cumsum(whole + above, axis=1), jnp.cumsum(tied.astype(jnp.int32), axis=1)
+        dealt, ties = jnp.cumsum(whole + above, axis=1, dtype=jnp.int32), jnp.cumsum(tied, axis=1, dtype=jnp.int32)
     ends = dealt + jnp.minimum(ties, room[:, None])
     begins = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
     ticks, fine = (
-        jnp.sum((ends - begins) * x.at[begins].get(mode="clip"), axis=1) - jnp.sum(x) for x in (table.ticks, table.fine)
+        jnp.sum((ends - begins) * x.at[begins].get(mode="clip"), axis=1, dtype=x.dtype) - jnp.sum(x, dtype=x.dtype)
+        for x in (table.ticks, table.fine)
     )
     return table.unit * (ticks.astype(jnp.float32) + fine.astype(jnp.float32) / table.scale)
 
@@ -558,7 +559,7 @@ def _smooth(
         alpha = jnp.square(jnp.sin(HALF_PI * theta))
         revealed = length * alpha
         cell = jnp.clip(jax.lax.stop_gradient(revealed).astype(jnp.int32), 0, length - 1)
-        height = heights[cell] + (revealed - cell) * (heights[cell + 1] - heights[cell])
+        height = heights[cell] + (revealed - cell.astype(revealed.dtype)) * (heights[cell + 1] - heights[cell])
         return jnp.sum((revealed[:, 1:] - revealed[:, :-1]) * height[:, :-1], axis=1), alpha
 
     both = logs[knots.owner].T
@@ -587,7 +588,8 @@ def _refined(
         cost = _excess(alpha, knots.steps, table, length)
         better = cost < least
         best, least = jnp.where(better[:, None], logs, best), jnp.where(better, cost, least)
-        change, memory = descent.update(gradient.astype(logs.dtype), memory)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
+            change, memory = descent.update(gradient.astype(logs.dtype), memory)
         logs = jnp.clip(logs + change, bounds[0], bounds[1]).astype(logs.dtype)
         return (logs, memory, best, least), None
 

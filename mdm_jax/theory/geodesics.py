@@ -65,9 +65,9 @@ def geodesic(metric: Metric, weight: Schedule | None = None) -> "Geodesic":
     metrics.check(metric)
     weight = SineSquared() if weight is None else checked_schedule(weight, "weight")
     points, masses = (jnp.asarray(x, float) for x in _GAUSS)
-    theta = (jnp.arange(_CELLS)[:, None] + 0.5 + 0.5 * points[None, :]) / _CELLS
+    theta = (jnp.arange(_CELLS, dtype=float)[:, None] + 0.5 + 0.5 * points[None, :]) / _CELLS
     lengths = jnp.sum(metrics.speed(metric, theta) * masses[None, :], axis=1)
-    slopes = metrics.speed(metric, jnp.arange(_CELLS + 1) / _CELLS)
+    slopes = metrics.speed(metric, jnp.arange(_CELLS + 1, dtype=float) / _CELLS)
     total = jnp.sum(lengths)
     # A metric that falls to nothing at an end has slope 0 there, and an arc length of another order.
     ends, inner = slopes[jnp.array([0, -1])], slopes[jnp.array([1, -2])]
@@ -151,8 +151,9 @@ class Geodesic(AngleSchedule):
         entered = jnp.where(late, left - (ahead[cell] - length), covered - (behind[cell] - length))
         near, far = jnp.where(late, after, before), jnp.where(late, before, after)
         x, slope = _solve(jnp.clip(entered, 0.0, length), length, near, far)
-        theta = jnp.where(late, cell + 1 - x, cell + x) / cells
-        rest = jnp.where(late, cells - 1 - cell + x, cells - cell - x) / cells
+        begun, to_come = cell.astype(x.dtype), (cells - cell).astype(x.dtype)
+        theta = jnp.where(late, begun + 1 - x, begun + x) / cells
+        rest = jnp.where(late, to_come - 1 + x, to_come - x) / cells
         return theta, rest, slope
 
 

@@ -127,7 +127,7 @@ def from_schedule(schedule: Schedule, steps: int, name: str | None = None) -> Gr
     """
     _check(steps)
     checked_schedule(schedule)
-    a = np.asarray(schedule.alpha(np.arange(steps + 1) / steps), dtype=np.float64)
+    a = np.array(schedule.alpha(np.arange(steps + 1) / steps), dtype=np.float64)
     a[0], a[-1] = 0.0, 1.0
     label = schedule_text.label(schedule)
     require(bool(np.all(np.diff(a) > 0)), "schedule", label, f"one whose {steps} equal time steps are distinct")

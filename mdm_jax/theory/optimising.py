@@ -186,9 +186,10 @@ def _minimise(
         if own:  # a pair of negative curvature, or a direction that leads nowhere
             afresh = found | stuck | (accept & (new_slope <= slope))
         memory = _where(afresh, optimiser.init(point.at), state.memory)
-        ahead, memory = optimiser.update(
-            point.gradient, memory, point.at, value=point.value, grad=point.gradient, value_fn=height
-        )
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
+            ahead, memory = optimiser.update(
+                point.gradient, memory, point.at, value=point.value, grad=point.gradient, value_fn=height
+            )
         if own:
             downhill = _dot(ahead, point.gradient) < 0
             ahead = _where(downhill, ahead, jax.tree.map(jnp.negative, point.gradient))

@@ -217,7 +217,9 @@ def compile_elsewhere(
     except subprocess.TimeoutExpired:
         raise InputError(f"compiling took more than {limit:g} s: allow more time, or leave it out.") from None
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        # What JAX says of its own traceback comes last.
+        told = [line for line in done.stderr.strip().splitlines() if not line.startswith(("For simplicity", "----"))]
+        last = (told or [f"status {done.returncode}"])[-1]
         raise InputError(f"the step could not be compiled on {count} virtual devices: {last[:300]}")
     values = json.loads(done.stdout)
     messages = tuple(Collective(**one) for one in values.pop("collectives"))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.keys import threefry
-from mdm_jax.theory.schedules import Schedule
+from mdm_jax.theory.schedules import Schedule, checked_schedule
 
 
 class Corrupted(NamedTuple):
@@ -78,6 +78,7 @@ def mask_times(
     """
     rows, length = tokens.shape
     _check(tokens, mask_id)
+    checked_schedule(schedule)
     time_key, mask_key = jax.random.split(threefry(key))
     t = _spread(time_key, rows) if stratified else jax.random.uniform(time_key, (rows,), jnp.float32)
     drawn = jax.random.uniform(mask_key, (rows, length), jnp.float32)

@@ -9,7 +9,7 @@ from jax.sharding import AxisType
 from worlds import draw_rows, exact_world
 
 from mdm_jax.evaluation import estimate_profile, evaluate, held_out_nelbo, path_nelbo
-from mdm_jax.sampling import rules
+from mdm_jax.sampling import rules, sample
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.theory import plans
 
@@ -21,13 +21,18 @@ def found(params):
     table, denoiser, _ = exact_world(3)
     rows = draw_rows(table, 24, 0)
 
+    within = jax.random.key(3)  # under a mesh it lies on it, and so do the numbers of a rule
+    surest = rules.surest(plans.uniform(3, 2))
+
     def tokens(**ways):
-        return evaluate(denoiser, params, HOWS, 4, lambda x: x.sum(axis=1), KEY, length=3, batch=2, **ways).tokens
+        return evaluate(denoiser, params, HOWS, 4, lambda x: x.sum(axis=1), within, length=3, batch=2, **ways).tokens
 
     return {
         "profile": estimate_profile(denoiser, params, rows, 96, key=KEY, estimator="increments").means.tolist(),
         "held-out": held_out_nelbo(denoiser, params, rows, key=KEY).tolist(),
         "paths": path_nelbo(denoiser, params, rows, [HOWS["two steps"]], key=KEY).tolist(),
+        "blind": sample(denoiser, params, HOWS["two steps"], 4, key=within).tokens.tolist(),
+        "adaptive": sample(denoiser, params, surest, 4, key=within, length=3).tokens.tolist(),
         "plain": tokens().tolist(),
         "pmap": tokens(devices=4).tolist(),
         "mesh": tokens(mesh=make_mesh({"data": 4})).tolist(),
