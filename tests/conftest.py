@@ -1,8 +1,10 @@
 """Fixtures that the whole suite shares: tiny models and data, compiled once."""
 
+import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -37,6 +39,20 @@ def few_schedules():
         patch.setattr(tuning, "BETA_VALUES", tuning.BETA_VALUES[8::12])
         patch.setattr(beta_search, "EVERY_BUDGET", 16)
         yield
+
+
+MOST_MAPS = 20_000
+"""Memory maps of a worker: each compiled program takes a few, and Linux allows a process 65,530."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Compiled programs are let go after a file where there are many: past the limit the process is aborted."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,8 @@ def loose(tree: Any) -> Any:
         if len(leaf.sharding.device_set) == 1 or not leaf.is_fully_replicated:
             return leaf
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(np.asarray(jax.random.key_data(leaf)), impl=str(jax.random.key_impl(leaf)))
+            words = jnp.asarray(np.asarray(jax.random.key_data(leaf)))
+            return jax.random.wrap_key_data(words, impl=str(jax.random.key_impl(leaf)))
         return np.asarray(leaf)
 
     return jax.tree.map(one, tree)
