@@ -178,7 +178,8 @@ def calls():
         }.items():
             yield f"{name} {bad!r}", lambda call=call, bad=bad: call(bad), f"{name} must be"
     for bad in (np.nan, "1", True, -1.0, np.array([1.0])):
-        yield f"temperature {bad!r}", lambda bad=bad: evaluated(temperature=bad), "temperature must be 0 or more"
+        one = "temperature must be one number" if np.ndim(bad) else "temperature must be 0 or more"
+        yield f"temperature {bad!r}", lambda bad=bad: evaluated(temperature=bad), one
     for bad in ([1] * 8, [[True], [1, 2]], np.zeros(7, bool), np.ones(8, bool), 1.0):
         yield f"given {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, given=bad), "given must be"
     for bad in ([[1], [2, 3]], [1.5], [True], 3, [-1], [8]):

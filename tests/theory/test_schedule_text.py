@@ -148,7 +148,7 @@ class Mine(Schedule):
 def test_what_cannot_be_written(write):
     with pytest.raises(InputError, match="must be of a named family to be written down; got Mine"):
         write(Mine())
-    with pytest.raises(InputError, match="must be a single schedule; got a stack of shape"):
+    with pytest.raises(InputError, match="must be one schedule, not a stack; got a stack of shape"):
         write(schedules.polynomial(jnp.array([1.0, 2.0])))
 
 
@@ -255,7 +255,7 @@ def test_a_plan_of_a_table_says_where_it_comes_from():
 
 def test_stacks_and_broken_numbers_cannot_be_written():
     stack = jax.tree.map(lambda *x: jnp.stack(x), schedules.free(4), schedules.free(4))
-    with pytest.raises(InputError, match=r"must be a single schedule; got a stack of shape \(2,\)"):
+    with pytest.raises(InputError, match=r"must be one table, .*; got shapes \(2, 5\) and \(2, 4\)"):
         schedule_text.to_json(stack)
     broken = schedules.Tabulated(times=jnp.linspace(0.0, 1.0, 3), logits=jnp.array([jnp.nan, 0.0]))
     for schedule in (broken, schedules.Beta(a=jnp.float32("nan"), b=jnp.float32(1))):
