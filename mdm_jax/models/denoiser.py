@@ -13,11 +13,13 @@ functions are shared between them. Parameters are a pytree passed in by the call
 from collections.abc import Hashable
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
 
 Params = Any
@@ -65,6 +67,24 @@ def logits(
     return denoiser.readout(params, denoiser.encode(params, tokens, context))
 
 
+def require_model(denoiser: Denoiser, params: Params) -> None:
+    """Refuse what is no denoiser, and parameters that are no pytree of arrays.
+
+    Raises:
+        InputError: one of the two.
+    """
+    wanted = "a denoiser, as models.from_function, from_linen and from_nnx make them (a run's is run.denoiser)"
+    good = isinstance(denoiser, Denoiser) and not isinstance(denoiser, type)
+    require(good, "denoiser", denoiser, wanted)
+    for leaf in jax.tree.leaves(params):
+        require(_is_array(leaf), "params", leaf, "a pytree of arrays (a run's are run.params)")
+
+
+def _is_array(leaf: Any) -> bool:
+    numbers = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind not in "OSUMm"
+    return numbers or isinstance(leaf, jax.Array | int | float | complex) or hasattr(leaf, "__jax_array__")
+
+
 def checked_logits(values: Array, vocab_size: int, mask_id: int) -> Array:
     """Logits in float32 with the mask ruled out; a wrong width is the model's author's error, said at trace time."""
     if values.shape[-1] != vocab_size:
@@ -98,10 +118,7 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
     """
     if isinstance(tokens, jax.core.Tracer):
         return tokens
-    try:
-        ids = np.asarray(tokens)
-    except ValueError:  # lists of different lengths
-        ids = np.asarray(None)
+    ids = as_array(tokens)
     if ids.dtype.kind not in "iu":
         shape = verbatim(f"{ids.dtype} of shape {ids.shape}")
         require(False, argument, shape, "an array of token ids (whole numbers)")
