@@ -42,6 +42,8 @@ _BETWEEN, _BEYOND = 0.1, 1e-3
 and what lies beyond the nodes."""
 _BETWEEN_ALONE, _BEYOND_ALONE = 3e-3, 0.02
 """The same where a schedule is known by ``alpha`` alone, which may have jumps; its powers at the ends are measured."""
+_JUMP = {32: 5e-4, 64: 1e-5}
+"""What slopes may miss of the way that ``theta`` makes between its first and its last node, by bits: more is a jump."""
 _MEASURED = 0.02
 """An action whose measured power at an end is not above this counts as infinite (a known power: not above 0)."""
 
@@ -53,8 +55,8 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
     ``M = G alpha (1 - alpha)``, which is 1 for :func:`fisher`. A double-exponential rule runs over its logarithm;
     beyond the last nodes the integrand is a power law. The relative error in float32 is below 1e-5 for schedules and
     weights no sharper than Beta(10, 10), also next to divergence, 2e-5 for a ``kinetic_optimum``, and 5e-5 up to
-    Beta(50, 50), where numbers of size 70 are rounded. It is up to 1e-3 where a schedule is known by ``alpha`` alone
-    (``log_theta_rate`` and ``ends`` give the digits back).
+    Beta(50, 50), where numbers of size 70 are rounded. It is up to 1e-2 where a schedule is known by ``alpha`` alone
+    and the other is steep at an end, 1e-3 else (``log_theta_rate`` and ``ends`` give the digits back).
 
     **Range.** What the nodes do not resolve is refused: a peak between them (in float32 from about Beta(65, 65) on, a
     ``kinetic_optimum`` of half that), and an integrand that is no power law yet where they end (in float32
@@ -147,11 +149,20 @@ def integral(
     if metric is fisher and pieces is None and _exact(schedule) and _exact(weight):
         usable = None  # all of them
     else:
-        usable = _trusted(schedule, t, u) & _trusted(weight, t, u) & (log_mass > -jnp.inf)
+        usable = log_mass > -jnp.inf
+        for given in (schedule, weight):
+            # One known by alpha alone goes on as a power law; the other keeps its own rate beside it.
+            usable &= (
+                _trusted(given, t, u) if _own_rate(given) or (given is schedule and metric is not fisher) else True
+            )
         if metric is not fisher:
             usable &= u > 8 * jnp.finfo(u.dtype).eps  # later than this, alpha(1 - u) does not know u
     first, last = quadrature.ends(usable, len(t))
-    (p, q, sharp), (c, d, sharp_too) = (_end_exponents(s, t[first], u[last]) for s in (schedule, weight))
+    sides = tuple(_side(s, where) for s in (schedule, weight))
+    (p, q, sharp), (c, d, sharp_too) = (
+        _end_exponents(s, t[first if side is None else side.first], u[last if side is None else side.last])
+        for s, side in zip((schedule, weight), sides)
+    )
     powers = (power(p, c), power(q, d))
     if metric is not fisher:
         from_0, from_1 = metrics.exponents(metric, *_fractions(schedule, t[first], u[last]))
@@ -169,13 +180,23 @@ def integral(
         early, late = jnp.where(finite, rate.early, 0.0), jnp.where(finite, rate.late, 0.0)
         return early * log_t + late * log_u + rate.rest
 
-    log_values = log_integrand(value, _log_rate(schedule, t, u), _log_rate(weight, t, u))
+    rates = (
+        _log_rate(s, t, u) if side is None else _continued(s, t, u, side) for s, side in zip((schedule, weight), sides)
+    )
+    log_values = log_integrand(value, *rates)
     if metric is not fisher:
         log_values = log_values + metrics.log_ratio(metric, *_fractions(schedule, t, u))
     powers = (jnp.where(finite, powers[0], 1.0), jnp.where(finite, powers[1], 1.0))
     total = quadrature.integrate(log_values, where, usable, powers)
     seen = jax.lax.stop_gradient((powers, (jnp.minimum(p, c), jnp.minimum(q, d))))
     between, beyond = quadrature.doubt(*jax.lax.stop_gradient((log_values, where)), usable, *seen)
+    for side in sides:
+        if side is not None:
+            inside = True if usable is None else usable
+            between = jnp.where(side.smooth, between, jnp.inf)
+            beyond += jax.lax.stop_gradient(
+                jnp.sum(jnp.where(inside, jnp.exp(log_values + log_mass) * side.doubt, 0.0))
+            )
     scale = jax.lax.stop_gradient(total) + floor
     smooth = _own_rate(schedule) and _own_rate(weight)
     resolved = (between <= (_BETWEEN if smooth else _BETWEEN_ALONE) * scale) & (
@@ -190,6 +211,8 @@ def resolved(value: Array, schedule: Schedule, weight: Schedule) -> Array:
         given = verbatim(" and ".join(schedule_text.label(one) for one in (schedule, weight)))
         held = jnp.finfo(value.dtype).bits
         wanted = f"a pair that float{held} nodes resolve: neither sharper nor with smaller powers at its ends"
+        if not (_own_rate(schedule) and _own_rate(weight)):
+            wanted += ", nor with jumps (pieces() tells of kinks, log_theta_rate and ends give a rate its digits)"
         require(False, "schedule and weight", given, wanted)
     return value
 
@@ -261,12 +284,68 @@ def _own_rate(schedule: Schedule) -> bool:
     return type(schedule).log_theta_rate not in measured and schedule.end_exponents() is not None
 
 
+class _Side(NamedTuple):
+    """Of a schedule known by ``alpha`` alone, the first and the last node at which its rate has digits.
+
+    Attributes:
+        first: int[].
+        last: int[].
+        powers: of ``theta`` at 0 and of ``1 - theta`` at 1, measured there.
+        doubt: float[nodes], by how much the logarithm of its rate may be off, outside of them.
+        smooth: bool[], whether the integral of the rate is what ``theta`` rises by: neither a jump, which has no rate,
+            nor a rise between two nodes.
+    """
+
+    first: Array
+    last: Array
+    powers: tuple[Array, Array]
+    doubt: Array
+    smooth: Array
+
+
+def _side(schedule: Schedule, where: tuple[Array, Array, Array]) -> _Side | None:
+    """What there is to know of a schedule known by ``alpha`` alone; ``None`` of one that has a rate of its own."""
+    if _own_rate(schedule):
+        return None
+    t, u, log_mass = where
+    trusted = _trusted(schedule, t, u)
+    first, last = quadrature.ends(trusted, len(t))
+    p, q, _ = _end_exponents(schedule, t[first], u[last])
+    # The power a little further in is another one as far as the rate is no power law yet.
+    inward = _end_exponents(schedule, t[jnp.minimum(first + 4, last)], u[jnp.maximum(last - 4, first)])
+    noise = float(jnp.finfo(t.dtype).eps) ** 0.4
+    off = jnp.abs(p - inward[0]) + noise, jnp.abs(q - inward[1]) + noise
+    early, late = _outside(t, u, first, last)
+    at = jnp.arange(len(t))
+    inside = (at >= first) & (at <= last)
+    half = jnp.where((at == first) | (at == last), 0.5, 1.0)
+    rate = schedule.log_theta_rate(jnp.where(inside, t, 0.5), jnp.where(inside, u, 0.5))
+    rises = jnp.sum(jnp.where(inside, half * jnp.exp(rate + log_mass), 0.0))
+    theta = schedule.theta(jnp.stack([t[first], t[last]]))
+    smooth = jnp.abs(rises - (theta[1] - theta[0])) <= _JUMP[jnp.finfo(t.dtype).bits]
+    return _Side(first, last, (p, q), -off[0] * early - off[1] * late, smooth)
+
+
+def _outside(t: Array, u: Array, first: Array, last: Array) -> tuple[Array, Array]:
+    """How far the logarithms of ``t`` and of ``1 - t`` are below those at the first and the last node: 0 or less."""
+    return jnp.minimum(jnp.log(t / t[first]), 0.0), jnp.minimum(jnp.log(u / u[last]), 0.0)
+
+
+def _continued(schedule: Schedule, t: Array, u: Array, side: _Side) -> LogRate:
+    """The rate of a schedule known by ``alpha`` alone: at its own nodes, and as power laws beyond them."""
+    at, zero = jnp.arange(len(t)), jnp.zeros((), t.dtype)
+    place = jnp.clip(at, side.first, side.last)
+    early, late = _outside(t, u, side.first, side.last)
+    (p, q), rate = side.powers, schedule.log_theta_rate(t[place], u[place])
+    return LogRate(zero, zero, rate + (p - 1) * early + (q - 1) * late)
+
+
 def _trusted(schedule: Schedule, t: Array, u: Array) -> Array:
-    """Where ``theta'`` has its digits: everywhere, or for ``alpha`` alone where ``1 - alpha`` does not cancel."""
+    """Where ``theta'`` has its digits: everywhere, or for ``alpha`` alone where ``1 - alpha`` and ``1 - t`` do."""
     if _own_rate(schedule):
         return jnp.isfinite(schedule.log_theta_rate(t, u))
     cut = float(jnp.finfo(t.dtype).eps) ** 0.6
-    return (schedule.alpha(t) > cut) & (schedule.one_minus_alpha(t) > cut)
+    return (schedule.alpha(t) > cut) & (schedule.one_minus_alpha(t) > cut) & (u > cut)
 
 
 def _end_exponents(schedule: Schedule, t: Array, u: Array) -> tuple[Array, Array, bool]:

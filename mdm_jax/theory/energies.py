@@ -27,7 +27,8 @@ from jaxtyping import Array, Float, Int
 
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.theory import actions, quadrature
-from mdm_jax.theory.schedules import Beta, Linear, Schedule, SineSquared, checked_schedule
+from mdm_jax.theory.schedule_checks import check_numbers
+from mdm_jax.theory.schedules import Beta, Geometric, Linear, Schedule, SineSquared, checked_schedule
 from mdm_jax.theory.special import digamma, entropy_excess, log_beta_remainder
 
 CHUNK, BLOCK = 16384, 2048
@@ -249,7 +250,8 @@ def batch(
         gradient: return the gradient in the schedules' numbers as well.
 
     Returns:
-        float[stack], or that and a schedule whose leaves are the gradients. NaN where :func:`kinetic` would refuse.
+        float[stack], or that and a schedule whose leaves are the gradients. NaN where a pair is not resolved, and where
+        :func:`kinetic` would refuse the numbers of a family.
 
     Raises:
         InputError: leaves without a common leading axis, or nothing in it.
@@ -270,7 +272,21 @@ def batch(
     for start in range(0, count, CHUNK):
         part = jax.tree.map(lambda leaf, start=start: _padded(leaf[start : start + CHUNK]), leaves)
         parts.append(_chunk(energy, gradient, block, part, weight, -(-min(CHUNK, count - start) // block)))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+    found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+    impossible = _impossible(stack, leaves)
+    if not impossible.any():
+        return found
+    return jax.tree.map(lambda x: jnp.where(impossible.reshape(-1, *(1,) * (x.ndim - 1)), jnp.nan, x), found)
+
+
+def _impossible(stack: Schedule, leaves: Schedule) -> np.ndarray:
+    """Which schedules of a stack have numbers that are no positive, finite ones, where they must be: bool[stack]."""
+    numbers = [np.asarray(leaf) for leaf in jax.tree.leaves(leaves)]
+    known = type(stack)._check is check_numbers or type(stack) is Geometric
+    bad = [~(np.isfinite(x) & (x > 0)) for x in numbers if x.ndim == 1] if known else []
+    if type(stack) is Geometric:
+        bad.append(~(np.asarray(leaves.sigma_min) < np.asarray(leaves.sigma_max)))  # pyright: ignore[reportAttributeAccessIssue]
+    return np.any(bad, axis=0) if bad else np.zeros(len(numbers[0]), bool)
 
 
 def _block(stack: Schedule, weight: Schedule) -> int:

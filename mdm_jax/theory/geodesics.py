@@ -74,6 +74,9 @@ def geodesic(metric: Metric, weight: Schedule | None = None) -> "Geodesic":
     flat = ends < 1e-3 * inner
     slopes = slopes.at[jnp.array([0, -1])].set(jnp.where(flat, 0.0, ends))
     orders = 1 + jnp.stack(metrics.exponents(metric, *(jnp.full((), _NEAR, float) for _ in range(2))))
+    # A half that was measured is a half: a hair above, an energy that diverges would be a large number.
+    halves = jnp.round(2 * orders) / 2
+    orders = orders + jax.lax.stop_gradient(jnp.where(jnp.abs(orders - halves) < 1e-6, halves - orders, 0.0))
     if not isinstance(orders, jax.core.Tracer):
         require(bool((orders > 0).all()), "metric", metric, "of finite length, that is below alpha^-2 and (1-alpha)^-2")
     return Geodesic(pace=weight, lengths=lengths / total, slopes=slopes * 2 / total, orders=orders)
