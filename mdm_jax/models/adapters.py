@@ -16,8 +16,10 @@ import numpy as np
 from flax import linen, nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Params, checked_logits
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.models.denoiser import Context, Params, checked_hidden, checked_logits
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+
+Whole = int | np.integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class LinenDenoiser:
         return hasattr(self.module, "encode") and hasattr(self.module, "readout")
 
     def _apply(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
+        _check_call(getattr(self.module, method or "__call__"), *inputs)
         try:
             return self.module.apply(params, *inputs, method=method)
         except flax.errors.InvalidRngError:
@@ -53,6 +56,7 @@ class LinenDenoiser:
 
     def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
         inputs = (jnp.zeros((1, length), jnp.int32), *(() if context is None else (context,)))
+        _check_call(self.module.encode if self._halves else self.module.__call__, *inputs)
         if not self._halves:
             return self.module.init(key, *inputs)
         return self.module.init(key, *inputs, method=lambda module, *x: module.readout(module.encode(*x)))
@@ -62,13 +66,14 @@ class LinenDenoiser:
     ) -> Float[Array, "rows length d"]:
         extra = () if context is None else (context,)
         if self._halves:
-            return self._apply(params, tokens, *extra, method="encode")
-        return checked_logits(self._apply(params, tokens, *extra), self.vocab_size, self.mask_id)
+            return checked_hidden(self._apply(params, tokens, *extra, method="encode"), tokens.shape)
+        return checked_logits(self._apply(params, tokens, *extra), self.vocab_size, self.mask_id, tokens.shape)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         if not self._halves:
             return hidden
-        return checked_logits(self._apply(params, hidden, method="readout"), self.vocab_size, self.mask_id)
+        values = self._apply(params, hidden, method="readout")
+        return checked_logits(values, self.vocab_size, self.mask_id, hidden.shape[:-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,23 +94,29 @@ class NNXDenoiser:
     def encode(
         self, params: Params, tokens: Int[Array, "rows length"], context: Context = None
     ) -> Float[Array, "rows length d"]:
-        extra = () if context is None else (context,)
+        inputs = (tokens,) if context is None else (tokens, context)
         if self.halves:
-            return self._call(params, lambda module: module.encode(tokens, *extra))
-        return checked_logits(self._call(params, lambda module: module(tokens, *extra)), self.vocab_size, self.mask_id)
+            return checked_hidden(self._call(params, lambda module: _called(module.encode, *inputs)), tokens.shape)
+        values = self._call(params, lambda module: _called(module, *inputs))
+        return checked_logits(values, self.vocab_size, self.mask_id, tokens.shape)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         if not self.halves:
             return hidden
-        return checked_logits(self._call(params, lambda module: module.readout(hidden)), self.vocab_size, self.mask_id)
+        values = self._call(params, lambda module: _called(module.readout, hidden))
+        return checked_logits(values, self.vocab_size, self.mask_id, hidden.shape[:-1])
 
     def trains(self, params: Params) -> Any:
         """Of every leaf, whether it is a parameter."""
 
         def of(variable: Any) -> Any:
-            known = isinstance(variable, nnx.Variable)
-            wanted = "the state that from_nnx returned, a tree of nnx.Variable"
-            require(known, "params", verbatim(f"a leaf of type {type(variable).__name__}"), wanted)
+            if not isinstance(variable, nnx.Variable):
+                raise InputError(
+                    "params must be a state of nnx.Variables, as from_nnx returns it, to tell what is trained; got a "
+                    f"leaf of type {type(variable).__name__}: make an array that is an attribute of the module an "
+                    "nnx.Param (trained) or an nnx.Variable (held), and put a pure dict back into the state with "
+                    "nnx.replace_by_pure_dict."
+                )
             return jax.tree.map(lambda _: isinstance(variable, nnx.Param), variable)
 
         return jax.tree.map(of, params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
@@ -122,7 +133,9 @@ class NNXDenoiser:
         for name, leaf in before.items():
             if after.get(name) is not leaf:
                 if name in _values(module, nnx.RngState):
-                    raise _random("call module.eval() before from_nnx")
+                    raise _random(
+                        "call module.eval() before from_nnx, and let the module draw nothing from its own nnx.Rngs"
+                    )
                 raise _changing(name, "call module.eval() before from_nnx")
         return value
 
@@ -142,14 +155,15 @@ class FunctionDenoiser:
     ) -> Float[Array, "rows length d"]:
         require(context is None or self.takes_context, "context", context, "left out: this function takes none")
         extra = (context,) if self.takes_context else ()
-        return checked_logits(self.function(params, tokens, *extra), self.vocab_size, self.mask_id)
+        values = self.function(params, tokens, *extra)
+        return checked_logits(values, self.vocab_size, self.mask_id, tokens.shape)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         del params
         return hidden
 
 
-def from_linen(module: linen.Module, vocab_size: int, mask_id: int | None = None) -> LinenDenoiser:
+def from_linen(module: linen.Module, vocab_size: Whole, mask_id: Whole | None = None) -> LinenDenoiser:
     """A Linen module as a denoiser.
 
     The module is called with tokens (and a context) and nothing else: flags like ``train`` or ``deterministic`` keep
@@ -161,44 +175,100 @@ def from_linen(module: linen.Module, vocab_size: int, mask_id: int | None = None
         vocab_size: width of its logits.
         mask_id: the id of the mask token; ``vocab_size`` if left out, that is one past the real tokens. If it lies
             inside the logits (as in LLaDA), it is never drawn.
+
+    Raises:
+        InputError: no Linen module, or sizes that are none; at trace time, a module that cannot be called so, that is
+            not pure, or that returns another shape.
     """
-    return LinenDenoiser(module, *_ids(vocab_size, mask_id))
+    require(isinstance(module, linen.Module), "module", module, "an instance of a flax.linen.Module")
+    return _hashable(LinenDenoiser(module, *_ids(vocab_size, mask_id)), module)
 
 
-def from_nnx(module: nnx.Module, vocab_size: int, mask_id: int | None = None) -> tuple[NNXDenoiser, Params]:
+def from_nnx(module: nnx.Module, vocab_size: Whole, mask_id: Whole | None = None) -> tuple[NNXDenoiser, Params]:
     """An NNX module as a denoiser, and its parameters; the module may have the forms of :func:`from_linen`.
 
     Call ``module.eval()`` first if it has dropout or batch statistics: it is taken as it is, for training too.
+
+    Raises:
+        InputError: as :func:`from_linen`.
     """
+    require(isinstance(module, nnx.Module), "module", module, "an instance of a flax.nnx.Module")
     graph, random, state = nnx.split(module, nnx.RngState, ...)
     leaves, structure = jax.tree.flatten(random)
     streams = (structure, tuple((leaf.shape, _kind(leaf)) for leaf in leaves)) if leaves else (None, ())
     halves = hasattr(module, "encode") and hasattr(module, "readout")
-    return NNXDenoiser(graph, halves, *_ids(vocab_size, mask_id), streams=streams), state
+    return _hashable(NNXDenoiser(graph, halves, *_ids(vocab_size, mask_id), streams=streams), module), state
 
 
-def from_function(function: Callable[..., Array], vocab_size: int, mask_id: int | None = None) -> FunctionDenoiser:
+def from_function(function: Callable[..., Array], vocab_size: Whole, mask_id: Whole | None = None) -> FunctionDenoiser:
     """A plain function ``(params, tokens) -> logits`` or ``(params, tokens, context) -> logits`` as a denoiser.
 
     The function must be pure; compiled samplers are shared per function *object*, so define it once.
     """
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     wanted = "a function of (params, tokens) or (params, tokens, context)"
-    require(callable(function), "function", function, wanted)
-    taken = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.kind in kinds]
-    require(len(taken) in (2, 3), "function", function, wanted)
+    given = _parameters(function) if callable(function) else None
+    require(given is not None, "function", function, wanted)
+    assert given is not None
+    taken = [parameter for parameter in given if parameter.kind in _POSITIONAL]
+    more = [parameter for parameter in given if parameter.kind is parameter.KEYWORD_ONLY]
+    must = all(parameter.default is not parameter.empty for parameter in more)
+    require(len(taken) in (2, 3) and must, "function", function, wanted)
     # A third one with a value of its own might be anything: as a context it would be given None.
     for third in taken[2:]:
         told = third.default in (inspect.Parameter.empty, None)
         shown = verbatim(f"one with {third.name}={third.default!r}")
         require(told, "function", shown, f"{wanted}; give it other values by functools.partial({third.name}=...)")
-    return FunctionDenoiser(function, len(taken) == 3, *_ids(vocab_size, mask_id))
+    return _hashable(FunctionDenoiser(function, len(taken) == 3, *_ids(vocab_size, mask_id)), function)
 
 
-def _ids(vocab_size: int, mask_id: int | None) -> tuple[int, int]:
-    require(vocab_size >= 2, "vocab_size", vocab_size, "at least 2")
-    require(mask_id is None or mask_id >= 0, "mask_id", mask_id, "a token id, 0 or more")
-    return vocab_size, vocab_size if mask_id is None else mask_id
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _ids(vocab_size: Any, mask_id: Any) -> tuple[int, int]:
+    size = require_whole("vocab_size", vocab_size, 2, 2**31 - 2)
+    return size, size if mask_id is None else require_whole("mask_id", mask_id, 0, 2**31 - 1)
+
+
+def _hashable(denoiser: Any, made_of: Any) -> Any:
+    """The denoiser, which compiled functions are shared by."""
+    try:
+        hash(denoiser)
+    except TypeError as error:
+        raise InputError(
+            f"the {type(made_of).__name__} must be hashable, since compiled functions are kept by it ({error}): give "
+            "it tuples for lists and dictionaries, and arrays as parameters."
+        ) from None
+    return denoiser
+
+
+def _parameters(function: Any) -> list[inspect.Parameter] | None:
+    """What a function takes, or ``None`` where Python cannot tell."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
+def _called(method: Any, *inputs: Any) -> Any:
+    _check_call(method, *inputs)
+    return method(*inputs)
+
+
+def _check_call(method: Any, *inputs: Any) -> None:
+    """Refuse a module's method that cannot be called with these: Python's own words would name an argument alone."""
+    given = _parameters(method)
+    if given is None:
+        return
+    signature = inspect.Signature(given)
+    try:
+        signature.bind(*inputs)
+    except TypeError as error:
+        told = "tokens and a context" if len(inputs) > 1 else "tokens (and a context, where one is given)"
+        name = getattr(method, "__name__", "__call__")
+        told = "hidden vectors" if name == "readout" else told
+        raise InputError(
+            f"the module is called with {told} and nothing else, and its {name} takes {signature}: {error}; give what else it takes a default, or leave the context out."
+        ) from None
 
 
 def _random(remedy: str) -> InputError:

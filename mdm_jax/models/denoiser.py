@@ -10,16 +10,15 @@ The object itself holds no arrays: it is hashable and equal to another made from
 functions are shared between them. Parameters are a pytree passed in by the caller.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.support.arrays import as_array
+from mdm_jax.support.arrays import as_array, is_readable
 from mdm_jax.support.errors import InputError, require, verbatim
 
 Params = Any
@@ -63,8 +62,15 @@ class Denoiser(Hashable, Protocol):
 def logits(
     denoiser: Denoiser, params: Params, tokens: Int[Array, "rows length"], context: Context = None
 ) -> Float[Array, "rows length vocab_size"]:
-    """Logits at every position: ``readout`` of ``encode``."""
-    return denoiser.readout(params, denoiser.encode(params, tokens, context))
+    """Logits at every position: ``readout`` of ``encode``.
+
+    Raises:
+        InputError: at trace time, a denoiser that returns another shape.
+    """
+    wanted = (*tokens.shape, denoiser.vocab_size)
+    values = _returned(denoiser.readout(params, denoiser.encode(params, tokens, context)), f"logits of shape {wanted}")
+    require(values.shape == wanted, "the denoiser's logits", verbatim(f"shape {values.shape}"), f"of shape {wanted}")
+    return values
 
 
 def require_model(denoiser: Denoiser, params: Params) -> None:
@@ -85,21 +91,65 @@ def _is_array(leaf: Any) -> bool:
     return numbers or isinstance(leaf, jax.Array | int | float | complex) or hasattr(leaf, "__jax_array__")
 
 
-def checked_logits(values: Array, vocab_size: int, mask_id: int) -> Array:
-    """Logits in float32 with the mask ruled out; a wrong width is the model's author's error, said at trace time."""
-    if values.shape[-1] != vocab_size:
-        hint = " (does it predict the mask token? count it in vocab_size)" if values.shape[-1] == vocab_size + 1 else ""
+def layers(denoiser: Any) -> Iterator[Any]:
+    """The denoiser, the one that it wraps, and so on to the innermost."""
+    yield denoiser
+    while hasattr(denoiser, "denoiser"):
+        denoiser = denoiser.denoiser
+        yield denoiser
+
+
+def checked_logits(values: Any, vocab_size: int, mask_id: int, before: tuple[int, ...]) -> Array:
+    """Logits in float32 with the mask ruled out; another shape is the model's author's error, said at trace time.
+
+    Args:
+        values: what the model returned.
+        vocab_size: their last axis.
+        mask_id: the mask's id.
+        before: the axes before it, those of the tokens or of the hidden vectors: one row or position for all would be
+            spread over them, and give numbers like any other.
+    """
+    values, wanted = _returned(values, f"logits of shape {(*before, vocab_size)}"), (*before, vocab_size)
+    if values.shape[-1:] != (vocab_size,):
+        hint = " (does it predict the mask token? count it in vocab_size)"
+        hint = hint if values.shape[-1:] == (vocab_size + 1,) else ""
         raise InputError(
             f"the denoiser must return logits over vocab_size = {vocab_size} tokens; got shape {values.shape}{hint}."
         )
+    if values.shape != wanted:
+        raise InputError(
+            f"the denoiser must return logits of shape {wanted}, a row of them for each of {before}; "
+            f"got shape {values.shape}."
+        )
+    if not (jnp.issubdtype(values.dtype, jnp.floating) or jnp.issubdtype(values.dtype, jnp.integer)):
+        raise InputError(f"the denoiser must return logits that are real numbers; got {values.dtype}.")
     values = values.astype(jnp.float32)
     if mask_id < vocab_size:
         values = values.at[..., mask_id].set(-jnp.inf)
     return values
 
 
+def checked_hidden(values: Any, shape: tuple[int, ...]) -> Array:
+    """Hidden vectors of tokens of ``shape``; another shape is the model's author's error, said at trace time."""
+    wanted = f"hidden vectors of shape ({', '.join(map(str, shape))}, d)"
+    values = _returned(values, wanted)
+    if values.shape[:-1] != shape or values.ndim != len(shape) + 1:
+        raise InputError(f"the denoiser's encode must return {wanted}; got shape {values.shape}.")
+    return values
+
+
+def _returned(values: Any, wanted: str) -> Array:
+    """What a model returned, as an array."""
+    if not (isinstance(values, jax.Array | np.ndarray) or hasattr(values, "__jax_array__")):
+        kind = type(values).__name__
+        raise InputError(f"the denoiser must return one array, {wanted}; got something of type {kind}.")
+    return jnp.asarray(values)
+
+
 def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", masks: bool = False) -> Any:
-    """Token ids as int32, each of them checked; traced ones pass unchecked.
+    """Token ids as int32, each of them checked; what this process cannot read passes unchecked.
+
+    That is what is traced, and what lies in part on other processes' devices.
 
     A cast would make other tokens of floats and of ids beyond 32 bits, and a loss or a profile of ids that are none
     would be a number like any other.
@@ -116,7 +166,7 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
     Raises:
         InputError: no whole numbers, or one that is no token's id; the sentence says where it stands.
     """
-    if isinstance(tokens, jax.core.Tracer):
+    if not is_readable(tokens):
         return tokens
     ids = as_array(tokens)
     if ids.dtype.kind not in "iu":

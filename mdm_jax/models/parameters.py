@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params, layers
 from mdm_jax.support.errors import InputError, require, verbatim
 
 
@@ -49,10 +49,8 @@ def joined(trained: Params, held: Params) -> Params:
 
 
 def _trains(denoiser: Any) -> Callable[[Params], Any] | None:
-    """The method that says which leaves are parameters, of the innermost denoiser; ``None`` if it has none."""
-    while not hasattr(denoiser, "trains") and hasattr(denoiser, "denoiser"):
-        denoiser = denoiser.denoiser
-    return getattr(denoiser, "trains", None)
+    """The method that says which leaves are parameters, of the outermost layer that has one."""
+    return next((layer.trains for layer in layers(denoiser) if hasattr(layer, "trains")), None)
 
 
 def _kind(leaf: Any) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.adapters import LinenDenoiser, from_linen
+from mdm_jax.models.adapters import LinenDenoiser, Whole, from_linen
 from mdm_jax.support.errors import require, require_number, require_whole
 
 _ZEROS = nn.initializers.zeros
@@ -145,13 +145,13 @@ class Transformer(nn.Module):
 
 
 def transformer(
-    vocab_size: int,
-    length: int = 128,
-    width: int = 128,
-    depth: int = 3,
-    heads: int = 4,
+    vocab_size: Whole,
+    length: Whole = 128,
+    width: Whole = 128,
+    depth: Whole = 3,
+    heads: Whole = 4,
     expansion: float | int = 4,
-    reach: int = 2,
+    reach: Whole = 2,
     rotary_base: float = 1000.0,
     embedding_scale: float = 0.3,
 ) -> LinenDenoiser:
@@ -173,13 +173,8 @@ def transformer(
     """
     # Before anything is made: a number in an edited file must not take all memory, nor trace for hours.
     sizes = (("vocab_size", vocab_size, 2, 2**31 - 2), ("length", length, 2, 2**31 - 1), ("width", width, 1, 2**20))
-    for name, value, least, most in (
-        *sizes,
-        ("depth", depth, 1, 2**12),
-        ("heads", heads, 1, 2**20),
-        ("reach", reach, 0, 2**20),
-    ):
-        require_whole(name, value, least, most)
+    sizes += (("depth", depth, 1, 2**12), ("heads", heads, 1, 2**20), ("reach", reach, 0, 2**20))
+    vocab_size, length, width, depth, heads, reach = (require_whole(*size) for size in sizes)
     for name, value in (("rotary_base", rotary_base), ("embedding_scale", embedding_scale)):
         require_number(name, value, 1e-30, 1e30, "a positive number, from 1e-30 to 1e30")
     require(width >= 2 * heads and width % (2 * heads) == 0, "width", width, f"a multiple of 2 * heads = {2 * heads}")

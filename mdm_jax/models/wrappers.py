@@ -18,8 +18,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_logits, checked_tokens
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
 
+host_array = as_array  # its name in other rooms
 STRONGEST = 1e30
 """The largest size of a guidance weight: what float32 takes for infinity, or would exceed it times a logit, is none."""
 
@@ -85,7 +87,7 @@ def guidance(
     Raises:
         InputError: a canvas that is no array of ids, weights that are not finite, inconsistent row counts.
     """
-    canvas, weight = (x if isinstance(x, jax.Array) else host_array(x) for x in (canvas, weight))
+    canvas, weight = (x if isinstance(x, jax.Array) else as_array(x) for x in (canvas, weight))
     good = canvas.ndim in (1, 2) and canvas.dtype.kind in "iu"
     shown = verbatim(f"{canvas.dtype}, shape {canvas.shape}")
     require(good, "canvas", shown, "token ids of shape [length] or [rows, length]")
@@ -110,14 +112,6 @@ def guidance(
     given = jnp.asarray(canvas != mask_id)
     given = jnp.broadcast_to(given.reshape(-1, canvas.shape[-1]), (rows, canvas.shape[-1]))
     return Guidance(given, jnp.broadcast_to(jnp.asarray(weight, jnp.float32), (rows,)), context)
-
-
-def host_array(values: Any) -> np.ndarray:
-    """As NumPy has it; rows of different lengths make no array, which the caller then refuses by its type."""
-    try:
-        return np.asarray(values)
-    except ValueError:
-        return np.asarray(None)
 
 
 class Guided(Wrapper):
@@ -312,8 +306,8 @@ class Hooked(Wrapper):
         logits = super().readout(params, hidden)
         changed = logits if self.on_logits is None else self.on_logits(logits)
         wanted = f"a function that keeps the shape {logits.shape}"
-        require(changed.shape == logits.shape, "on_logits", verbatim(f"shape {changed.shape}"), wanted)
-        return checked_logits(changed, self.vocab_size, self.mask_id)
+        require(jnp.shape(changed) == logits.shape, "on_logits", verbatim(f"shape {jnp.shape(changed)}"), wanted)
+        return checked_logits(changed, self.vocab_size, self.mask_id, logits.shape[:-1])
 
 
 def hooked(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 
@@ -17,3 +18,10 @@ def as_array(given: Any) -> np.ndarray:
         raise
     except (TypeError, ValueError):
         return np.asarray(None)
+
+
+def is_readable(given: Any) -> bool:
+    """Whether this process can read the values: not of what is traced, nor of what lies on others' devices."""
+    if isinstance(given, jax.core.Tracer):
+        return False
+    return not isinstance(given, jax.Array) or given.is_fully_addressable or given.is_fully_replicated

@@ -157,8 +157,11 @@ def test_a_mask_among_the_logits_is_never_drawn():
     ("make", "says"),
     [
         (lambda: models.from_function(lambda p: p, 4), "function must be a function of (params, tokens)"),
-        (lambda: models.from_function(plain, 1), "vocab_size must be at least 2; got 1"),
-        (lambda: models.from_function(plain, 4, mask_id=-1), "mask_id must be a token id"),
+        (lambda: models.from_function(plain, 1), "vocab_size must be a whole number from 2 to 2147483646; got 1"),
+        (
+            lambda: models.from_function(plain, 4, mask_id=-1),
+            "mask_id must be a whole number from 0 to 2147483647; got -1",
+        ),
         (
             lambda: models.logits(models.from_function(plain, 4), jnp.zeros((5, 5)), jnp.zeros((1, 2), int)),
             "logits over vocab_size = 4 tokens; got shape (1, 2, 5) (does it predict the mask token?",
