@@ -40,9 +40,9 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.support.text import is_obeyed
 
 SECONDS = 60
-"""A case that takes longer hangs (compiling a sampler on a busy machine takes some ten)."""
-IDLE = 3.0
-"""Seconds without work after which it hangs, too."""
+"""A case that works longer hangs (compiling a sampler takes some ten)."""
+IDLE, LOOKS = 2.0, 4
+"""Seconds between looks, and how many of them in a row may see no work."""
 MEMORY = 2**30
 """Bytes that a case may add to what the process has."""
 
@@ -78,14 +78,22 @@ class Outcome:
 
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
-    """Raise :class:`Hangs` after ``SECONDS``, or once nothing has been worked on for a while (a pipe that is empty)."""
-    begun, worked = time.monotonic(), [time.process_time()]
+    """Raise :class:`Hangs` after ``SECONDS`` of work, or once nothing has been worked on for a while (an empty pipe).
+
+    Work is processor time: a busy machine makes nothing hang, and one look at an idle process is no proof.
+    """
+
+    def worked() -> float:
+        return sum(os.times()[:4])  # with that of children which have ended
+
+    begun = worked()
+    state = {"worked": begun, "idle": 0}
 
     def ring(*_: object) -> None:
-        now = time.process_time()
-        idle = now - worked[0] < 0.01 * IDLE
-        worked[0] = now
-        if idle or time.monotonic() - begun > SECONDS:
+        now = worked()
+        state["idle"] = state["idle"] + 1 if now - state["worked"] < 0.01 * IDLE else 0
+        state["worked"] = now
+        if state["idle"] >= LOOKS or now - begun > SECONDS:
             raise Hangs
 
     before = signal.signal(signal.SIGALRM, ring)
