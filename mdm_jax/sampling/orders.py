@@ -180,6 +180,7 @@ def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows
     The padding makes the array's shape depend on the length alone: changing schedule or budget does not recompile.
     """
     chosen = listed(plans)
+    require_rows(len(chosen), rows)
     width = max(plan.length for plan in chosen) + 1
     knots = np.stack([np.pad(plan.knots, (0, width - len(plan.knots)), mode="edge") for plan in chosen])
     return np.broadcast_to(knots, (rows, width)).astype(np.int32)
@@ -192,14 +193,22 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
     not recompile.
     """
     chosen = listed(grids)
+    require_rows(len(chosen), rows)
     steps = max(64, *(grid.steps for grid in chosen))
     width = (1 << (steps - 1).bit_length()) + 1
     padded = [np.pad(grid.fractions, (0, width - grid.steps - 1), mode="edge") for grid in chosen]
     return np.broadcast_to(np.stack(padded), (rows, width)).astype(np.float32)
 
 
+def require_rows(plans: int, rows: int) -> None:
+    """Refuse a number of plans or grids that is neither one nor one for each row."""
+    require(plans in (1, rows), "plan", verbatim(f"{plans} of them"), f"one for all {rows} rows, or one for each")
+
+
 def require_fitting(
-    planned: Int[np.ndarray, " plans"], free: Bool[np.ndarray, "rows length"], block: int | None = None
+    planned: Int[np.ndarray, " plans"],
+    free: Bool[Array | np.ndarray, "rows length"],
+    block: int | None = None,
 ) -> None:
     """Refuse plans that are made for another number of tokens than they are to reveal.
 
@@ -210,14 +219,20 @@ def require_fitting(
 
     Args:
         planned: how many tokens the one plan is for, or each row's.
-        free: what is to be revealed.
+        free: what is to be revealed; where it is traced, plans are refused that are for more than any row can have.
         block: length of the blocks; ``None``: no blocks.
 
     Raises:
-        InputError: a plan that does not fit; it names both numbers.
+        InputError: a plan that does not fit; it names both numbers. Plans for another number of rows.
     """
+    require_rows(len(planned), len(free))
     length = free.shape[1]
     whole = length if block is None else min(block, length)
+    if isinstance(free, jax.core.Tracer):
+        most = int(planned.max())
+        wanted = f"one for at most the {whole} tokens of {'the canvas' if block is None else 'a block'}"
+        require(most <= whole, "plan", verbatim(f"one for {most} tokens"), wanted)
+        return
     count = free.sum(axis=1)
     fits = (planned == whole) | (planned == np.minimum(count, whole)) | (count == 0)
     if not fits.all():

@@ -24,8 +24,8 @@ class Sampled(NamedTuple):
             loop steps that reveal nothing are left out, row by row. :data:`GIVEN`, :data:`FILLED`, or the mask's -1
             where it never was.
         log_prob: float32[rows], log-probability of the drawn tokens along the path that was taken, nats; 0 where
-            nothing was to be drawn; NaN where it is not defined (the order looked at the draws, or tokens were masked
-            again).
+            nothing was to be drawn; NaN where it is not defined (the order looked at the draws, tokens were masked
+            again, or what was to be drawn was not, since the logits were no law).
         steps: int32[], steps of the loop, those that read nothing included: so many frames has the trajectory.
         trajectory: what the caller's ``record`` returned at every step, stacked on a new leading axis; else ``None``.
     """

@@ -254,8 +254,10 @@ def require_end(end: object, denoiser: Denoiser, argument: str = "end") -> None:
         require(value <= most and value != denoiser.mask_id, argument, value, f"a real token, from 0 to {most}")
 
 
-def require_fit(rule: Rule, denoiser: Denoiser, free: Bool[np.ndarray, "rows length"]) -> None:
+def require_fit(rule: Rule, denoiser: Denoiser, free: Bool[Array | np.ndarray, "rows length"]) -> None:
     """Refuse a rule whose plans or end do not fit what is to be sampled; traced numbers pass.
+
+    Where ``free`` is traced, its shape is all that is seen.
 
     Args:
         rule: for as many rows, or for any.

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.sampling.orders import grid_fractions, listed, plan_knots, scaled_knots
@@ -36,6 +37,7 @@ from mdm_jax.sampling.readings import (
     proposal_probability,
 )
 from mdm_jax.sampling.rule import Choice, Rule, View
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_choice, require_number, require_whole
 from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
@@ -171,7 +173,7 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
     return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), planned=planned, rows=_rows(plan))
 
 
-def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: Measure = max_probability) -> Rule:
+def self_corrected(plan: Plans, most: Sequence[int] | ArrayLike = (16, 8, 4), score: Measure = max_probability) -> Rule:
     """As :func:`surest`, but late steps mask again what the model has lost confidence in (FreeCorrection).
 
     The confidence of a settled position is the mean, over the steps since it was revealed, of the probability of its
@@ -186,10 +188,11 @@ def self_corrected(plan: Plans, most: tuple[int, int, int] = (16, 8, 4), score: 
 
     Source: arXiv 2602.02927 and its code.
     """
-    require(isinstance(most, Sequence) and len(most) == 3, "most", most, "three numbers of positions, 0 or more")
-    for i, count in enumerate(most):
+    require(as_array(most).shape == (3,), "most", most, "three numbers of positions, 0 or more")
+    numbers = list(most)  # pyright: ignore[reportArgumentType]
+    for i, count in enumerate(numbers):
         require_whole(f"most[{i}]", count, 0, 2**31 - 1)
-    choose = Partial(_choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in most))
+    choose = Partial(_choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in numbers))
     return Rule(
         choose=choose,
         score=score,
@@ -232,9 +235,9 @@ def _checked(name: str, given: Any, kind: type[One]) -> list[One]:
     return many
 
 
-def _planned(plan: Plans) -> Array:
-    """How many tokens each plan is for."""
-    return jnp.asarray([one.length for one in listed(plan)], jnp.int32)
+def _planned(plan: Plans) -> Int[np.ndarray, " plans"]:
+    """How many tokens each plan is for; on the host, so that it is known under ``jit`` too, where it is checked."""
+    return np.asarray([one.length for one in listed(plan)], np.int32)
 
 
 def _rows(plan: Plans | Grids) -> int | None:

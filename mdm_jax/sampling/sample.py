@@ -11,14 +11,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
-from mdm_jax.models.wrappers import host_array
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.reveal import reveal
-from mdm_jax.sampling.rule import Rule
+from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.sampling.unmask import unmask
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_choice, require_whole, verbatim
 from mdm_jax.support.flags import loose, usual
 from mdm_jax.support.keys import threefry
@@ -67,7 +67,7 @@ class Blind:
     def rows(self) -> int | None:
         """How many rows there are plans or permutations for; ``None`` where one serves all."""
         counts = {len(self.plans)} - {1}
-        if not isinstance(self.order, str) and host_array(self.order).ndim == 2:
+        if not isinstance(self.order, str) and as_array(self.order).ndim == 2:
             counts |= {len(np.asarray(self.order))}
         require(len(counts) < 2, "plan", verbatim(f"{sorted(counts)} rows"), "for as many rows as order")
         return counts.pop() if counts else None
@@ -82,6 +82,18 @@ class Blind:
             order = np.repeat(np.asarray(order), samples, axis=0)
         many = plans if len(plans) == 1 else [plan for plan in plans for _ in range(samples)]
         return dataclasses.replace(self, plan=many, order=order)  # pyright: ignore[reportArgumentType]
+
+    def require_fit(self, free: Any) -> None:
+        """Refuse plans that do not fit ``free``, bool[rows, length]; of a traced one the shape is all that is seen.
+
+        Raises:
+            InputError: plans for other rows, or for another number of tokens.
+        """
+        orders.require_rows(len(self.plans), free.shape[0])
+        planned = np.array([plan.length for plan in self.plans if isinstance(plan, Plan)])
+        if len(planned) > 0:
+            traced = isinstance(free, jax.core.Tracer)
+            orders.require_fitting(planned, free if traced else np.asarray(free), self.block)
 
     @property
     def _is_random(self) -> bool:
@@ -102,9 +114,7 @@ class Blind:
         """
         rows, length = free.shape
         chosen = self.plans
-        if isinstance(chosen[0], Plan) and not isinstance(free, jax.core.Tracer):
-            planned = np.array([plan.length for plan in chosen])  # pyright: ignore[reportAttributeAccessIssue]
-            orders.require_fitting(planned, np.asarray(free), self.block)
+        self.require_fit(free)
         if isinstance(chosen[0], Grid):
             return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
         knots = jnp.asarray(orders.plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
@@ -114,7 +124,7 @@ class Blind:
             return orders.random_order(key, knots, free, row_ids)
         if isinstance(self.order, str):
             return orders.left_to_right(knots, free)
-        order = host_array(self.order)
+        order = as_array(self.order)
         fits = order.dtype.kind in "iu" and order.shape in ((length,), (rows, length))
         good = fits and np.array_equal(
             np.sort(np.atleast_2d(order), axis=-1), np.broadcast_to(np.arange(length), np.atleast_2d(order).shape)
@@ -199,7 +209,7 @@ def _sample(
     record: Record | None,
     frames: int | None,
 ) -> Sampled:
-    _check_model(denoiser, params)
+    require_model(denoiser, params)
     key = threefry(key)
     chosen = how if isinstance(how, Blind | Rule) else Blind(how)
     samples = require_whole("samples", samples, 1, 2**31 - 1)
@@ -224,6 +234,14 @@ def _sample(
     require_temperature(temperature)
 
     filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
+    if isinstance(filled, jax.core.Tracer) and not isinstance(given, jax.core.Tracer):
+        # Under jit all that is made here is traced, and what is known is looked at here or nowhere.
+        free = np.broadcast_to(np.asarray(given) == denoiser.mask_id, filled.shape)
+        if isinstance(chosen, Rule):
+            ready(chosen)
+            require_fit(chosen, denoiser, free)
+        else:
+            chosen.require_fit(free)
     filled = jnp.repeat(filled, samples, axis=0)
     ids = None if row_ids is None else _checked_row_ids(row_ids, len(filled))
     if samples > 1:
@@ -255,7 +273,7 @@ def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[
     require_whole("mask_id", mask_id, 0, 2**31 - 1)
     canvas = np.full((len(prompts), length), mask_id, np.int32)
     for i, prompt in enumerate(prompts):
-        tokens = host_array(prompt)
+        tokens = as_array(prompt)
         good = tokens.ndim == 1 and (tokens.size == 0 or tokens.dtype.kind in "iu")
         require(good, f"prompts[{i}]", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), "one row of token ids")
         require(len(tokens) <= length, f"prompts[{i}]", verbatim(f"{len(tokens)} tokens"), f"at most {length} long")
@@ -274,15 +292,6 @@ def _length_of(how: Blind | Rule) -> int:
     return lengths.pop()
 
 
-def _check_model(denoiser: Denoiser, params: Params) -> None:
-    wanted = "a denoiser, as models.from_function, from_linen and from_nnx make them (a run's is run.denoiser)"
-    require(isinstance(denoiser, Denoiser), "denoiser", denoiser, wanted)
-    arrays = jax.Array | np.ndarray | np.generic | int | float | complex
-    for leaf in jax.tree.leaves(params):
-        good = isinstance(leaf, arrays) or hasattr(leaf, "__jax_array__")
-        require(good, "params", leaf, "a pytree of arrays (a run's are run.params)")
-
-
 def require_temperature(temperature: Any) -> None:
     """Refuse what is not one number that float32 holds: one rounded to 0 is no argmax; traced ones pass."""
     if isinstance(temperature, jax.core.Tracer):
@@ -299,7 +308,7 @@ def require_temperature(temperature: Any) -> None:
 def _checked_row_ids(row_ids: Any, rows: int) -> Int[Array, " rows"]:
     """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.reveal._TOKENS`)."""
     traced = isinstance(row_ids, jax.core.Tracer)
-    ids = row_ids if traced else host_array(row_ids)
+    ids = row_ids if traced else as_array(row_ids)
     require(ids.shape == (rows,), "row_ids", row_ids, f"one for each of {rows} rows")
     whole = ids.dtype.kind in "iu" and (traced or bool(np.all((ids >= 0) & (ids < 2**31 - 1))))
     require(whole, "row_ids", row_ids, "whole numbers from 0 to 2^31 - 2")

@@ -44,6 +44,7 @@ class _State(NamedTuple):
     tokens: Array
     reveal_step: Array
     log_prob: Array
+    refused: Array  # whether any logits that the row read were no law
     nfe: Array
     passes: Array
     block: Array  # each row's current block; _NEVER when it is done
@@ -116,10 +117,12 @@ def unmarked(
     require(
         rule.rows in (None, rows), "rule", verbatim(f"one for {rule.rows} rows"), f"one for any rows, or for {rows}"
     )
-    rule = ready(rule)
+    told, rule = rule, ready(rule)  # under jit numbers are traced once they are made ready
     if not isinstance(canvas, jax.core.Tracer) and getattr(canvas, "is_fully_addressable", True):
         canvas = checked_tokens(denoiser, canvas, "canvas", masks=True)
-        require_fit(rule, denoiser, np.asarray(canvas) == denoiser.mask_id)
+        require_fit(told, denoiser, np.asarray(canvas) == denoiser.mask_id)
+    elif isinstance(canvas, jax.core.Tracer):
+        require_fit(told, denoiser, canvas == denoiser.mask_id)
     rule = rule.replace(planned=None)  # pyright: ignore[reportAttributeAccessIssue]
     return _unmask(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
 
@@ -202,7 +205,8 @@ def _unmask(
             choice = rule.choose(view)
 
         # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
-        reveal = choice.reveal & view.open & ~jnp.isnan(seen.log_prob)
+        lawless = jnp.isnan(seen.log_prob)
+        reveal = choice.reveal & view.open & ~lawless
         tokens = jnp.where(reveal, seen.proposal, state.tokens)
         reveal_step = jnp.where(reveal, state.step, state.reveal_step)
         if choice.remask is not None:
@@ -227,6 +231,7 @@ def _unmask(
             tokens=tokens,
             reveal_step=reveal_step,
             log_prob=state.log_prob + jnp.sum(jnp.where(reveal, seen.log_prob, 0.0), axis=-1),
+            refused=state.refused | jnp.any(lawless & read & view.open, axis=-1),
             nfe=state.nfe + denoiser.passes * row_read.astype(jnp.int32),
             passes=state.passes + denoiser.passes * jnp.any(row_read).astype(jnp.int32),
             block=block,
@@ -242,6 +247,7 @@ def _unmask(
         tokens=canvas,
         reveal_step=jnp.full((rows, length), GIVEN, jnp.int32),
         log_prob=jnp.zeros(rows, jnp.float32),
+        refused=jnp.zeros(rows, bool),
         nfe=none,
         passes=jnp.zeros((), jnp.int32),
         block=jnp.min(block_of, axis=-1),
@@ -253,13 +259,15 @@ def _unmask(
     each = 0 if rule.steps is None else jnp.max(jnp.asarray(rule.steps))
     limit = length + blocks * each  # a rule that never gets on must not run for ever
     final = jax.lax.while_loop(lambda s: jnp.any(s.block < _NEVER) & (s.step < limit), one_step, start)
+    remaining = jnp.sum((final.tokens == denoiser.mask_id) & free, axis=-1, dtype=jnp.int32)
+    never = final.refused & (remaining > 0)  # it was to be drawn, and could not be
     sampled = Sampled(
         tokens=final.tokens,
         nfe=final.nfe,
         passes=final.passes,
-        remaining=jnp.sum((final.tokens == denoiser.mask_id) & free, axis=-1, dtype=jnp.int32),
+        remaining=remaining,
         reveal_step=final.reveal_step,
-        log_prob=final.log_prob,
+        log_prob=jnp.where(never, np.float32(np.nan), final.log_prob),
         steps=final.step,
         trajectory=final.trajectory,
     )
