@@ -9,12 +9,11 @@ globals that it looks up, and two classes may have one name. Such a thing is ref
 import dataclasses
 import functools
 import hashlib
-import inspect
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.dtypes
@@ -30,8 +29,21 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes without it are written in C
 _NAME = "give evaluate(..., name=...) a name for your own model and samplers, another one whenever their code changes"
 
+_UNSAID = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+
 Owner = tuple[str, ...] | None
 """What the user calls everything of their own; ``None``: nothing of it is taken."""
+
+
+class _Told(NamedTuple):
+    """What goes down with every value."""
+
+    owner: Owner
+    said: dict[int, Any]
+    """The owner's functions and classes that were described, by ``id``: they are described once, and may hold
+    themselves."""
+    within: tuple[types.FunctionType, ...] = ()
+    """The functions that this lies within."""
 
 
 def fingerprint(*values: Any, owner: Owner = None) -> str:
@@ -46,14 +58,18 @@ def fingerprint(*values: Any, owner: Owner = None) -> str:
         InputError: without ``owner``, a function or a class of the user's own, or an object that says nothing of its
             content, or no more than where it lies in memory.
     """
-    state = hashlib.sha256()
     try:
-        for value in values:
-            for part in _parts(value, owner):
-                state.update(len(part).to_bytes(8, "little"))  # so that "ab", "c" is not "a", "bc"
-                state.update(part)
+        return _digest(values, _Told(owner, {}))
     except RecursionError:
         raise _untold("an object that holds itself", "let it not") from None
+
+
+def _digest(values: Iterable[Any], told: _Told) -> str:
+    state = hashlib.sha256()
+    for value in values:
+        for part in _parts(value, told):
+            state.update(len(part).to_bytes(8, "little"))  # so that "ab", "c" is not "a", "bc"
+            state.update(part)
     return state.hexdigest()[:32]
 
 
@@ -69,10 +85,10 @@ def host(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def _parts(value: Any, owner: Owner) -> Iterator[bytes]:
+def _parts(value: Any, told: _Told) -> Iterator[bytes]:
     """What distinguishes ``value``, piece by piece, each kind of thing under its own name."""
     if not _stands_under_its_name(type(value)):
-        yield from _parts_of_class(type(value), owner)
+        yield from _parts_of_class(type(value), told)
     match value:
         case None | bool() | int() | float() | complex() | str() | bytes():
             yield f"{type(value).__name__} {value!r}".encode()
@@ -84,69 +100,103 @@ def _parts(value: Any, owner: Owner) -> Iterator[bytes]:
             yield np.ascontiguousarray(array).tobytes()
         case functools.partial():  # jax.tree_util.Partial is one
             yield b"partial"
-            yield from _parts([value.func, value.args, value.keywords], owner)
+            yield from _parts([value.func, value.args, value.keywords], told)
         case tuple() | list():
             yield f"{type(value).__name__} {len(value)}".encode()
             for one in value:
-                yield from _parts(one, owner)
+                yield from _parts(one, told)
         case Mapping():
             yield f"mapping {len(value)}".encode()
             for name in sorted(value, key=repr):
-                yield from _parts([name, value[name]], owner)
+                yield from _parts([name, value[name]], told)
         case set() | frozenset():
             yield f"set {len(value)}".encode()
-            yield from sorted(fingerprint(one, owner=owner).encode() for one in value)
+            yield from sorted(_digest([one], told._replace(said=dict(told.said))).encode() for one in value)
         case type():
-            yield from _parts_of_class(value, owner)
+            yield from _parts_of_class(value, told)
         case jax.tree_util.PyTreeDef():
-            yield from _parts_of_structure(value, owner)
+            yield from _parts_of_structure(value, told)
         case types.CodeType():
             yield b"code"
-            yield from _parts([value.co_code, value.co_consts, value.co_names, value.co_varnames], owner)
+            yield from _parts([value.co_code, value.co_consts, value.co_names, value.co_varnames], told)
         case types.FunctionType():
-            yield from _parts_of_function(value, owner)
+            yield from _parts_of_function(value, told)
         case types.MethodType():
             yield b"method"
-            yield from _parts([value.__self__, value.__func__], owner)
+            yield from _parts([value.__self__, value.__func__], told)
+        case property():
+            yield from _parts([value.fget, value.fset, value.fdel], told)
+        case staticmethod() | classmethod():
+            yield from _parts(value.__func__, told)
+        case functools.cached_property():
+            yield from _parts(value.func, told)
+        case _ if hasattr(type(value), "__get__") and "wrapped" in getattr(value, "__dict__", ()):
+            yield from _parts(value.wrapped, told)  # what Linen makes of a property
         case _ if dataclasses.is_dataclass(value):
-            yield from _parts_of_class(type(value), owner)
+            yield from _parts_of_class(type(value), told)
             fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-            yield from _parts(fields, owner)
+            yield from _parts(fields, told)
         case _ if callable(value) and (inner := getattr(value, "__wrapped__", None)) is not None:
-            yield from _parts(inner, owner)  # a jitted function is the function
+            yield from _parts(inner, told)  # a jitted function is the function
         case _:
-            yield from _parts_of_object(value, owner)
+            yield from _parts_of_object(value, told)
 
 
-def _parts_of_class(kind: type, owner: Owner) -> Iterator[bytes]:
+def _parts_of_class(kind: type, told: _Told) -> Iterator[bytes]:
     if _stands_under_its_name(kind):
         yield f"class {kind.__module__} {kind.__qualname__}{_version(kind)}".encode()
         return
-    yield from _vouched(kind, owner)
-    functions = [inspect.unwrap(one) for one in vars(kind).values() if isinstance(one, types.FunctionType)]
-    yield from _parts([one.__code__ for one in functions], owner)
+    if id(kind) in told.said:
+        yield f"class {list(told.said).index(id(kind))}".encode()
+        return
+    yield from _vouched(kind, told)
+    yield from _parts(dict(_members(kind)), told)
     for base in kind.__bases__:
-        yield from _parts_of_class(base, owner)
+        yield from _parts_of_class(base, told)
 
 
-def _parts_of_function(function: types.FunctionType, owner: Owner) -> Iterator[bytes]:
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class defines itself, by name: methods and data; fields instead of what they generate."""
+    fields = vars(kind).get("__dataclass_fields__", {})
+    for name, field in fields.items():
+        made = [one for one in (field.default, field.default_factory) if one is not dataclasses.MISSING]
+        yield f"field {name}", made
+    for name, value in vars(kind).items():
+        match value:
+            case types.FunctionType():
+                if not (fields and value.__code__.co_filename == "<string>"):
+                    yield name, value
+            case _ if isinstance(value, _UNSAID) or (name.startswith("__") and name.endswith("__")):
+                pass  # Python's own
+            case _:
+                yield name, value
+
+
+def _parts_of_function(function: types.FunctionType, told: _Told) -> Iterator[bytes]:
     if _stands_under_its_name(function):
         yield f"function {function.__module__} {function.__qualname__}{_version(function)}".encode()
         return
+    if id(function) in told.said:
+        yield f"function {list(told.said).index(id(function))}".encode()
+        return
+    if any(one is function for one in told.within):  # recursion
+        yield from _parts("itself", told)
+        return
     if not _written_below(function):
-        yield from _vouched(function, owner)
+        yield from _vouched(function, told)
     yield f"code of {function.__qualname__}".encode()
     closed = [_content(cell) for cell in function.__closure__ or ()]
-    closed = ["itself" if one is function else one for one in closed]  # recursion
-    yield from _parts([function.__code__, function.__defaults__, function.__kwdefaults__, closed], owner)
+    content = [function.__code__, function.__defaults__, function.__kwdefaults__, closed]
+    yield from _parts(content, told._replace(within=(*told.within, function)))
 
 
-def _vouched(thing: Any, owner: Owner) -> Iterator[bytes]:
+def _vouched(thing: Any, told: _Told) -> Iterator[bytes]:
     """The names of a function or a class that is its owner's."""
     kind = "class" if isinstance(thing, type) else "function"
-    if owner is None:
+    if told.owner is None:
         raise _untold(f"the {kind} {thing.__module__}.{thing.__qualname__}", _NAME)
-    yield f"{kind} of {owner!r}: {thing.__module__} {thing.__qualname__}".encode()
+    told.said[id(thing)] = thing
+    yield f"{kind} of {told.owner!r}: {thing.__module__} {thing.__qualname__}".encode()
 
 
 def _untold(what: str, remedy: str) -> InputError:
@@ -196,30 +246,30 @@ def _unwrapped(function: Any) -> Iterator[Any]:
         function = getattr(function, "__wrapped__", None)
 
 
-def _parts_of_object(value: Any, owner: Owner) -> Iterator[bytes]:
+def _parts_of_object(value: Any, told: _Told) -> Iterator[bytes]:
     """An object that is nothing of the above: a pytree by its structure and leaves, others by what they print."""
     leaves, tree = jax.tree.flatten(value)
     node = tree.node_data()
     if node is not None and node[1] is not value:  # of a static object all is static data: itself
         yield b"tree"
-        yield from _parts([tree, leaves], owner)
+        yield from _parts([tree, leaves], told)
         return
-    yield from _parts_of_class(type(value), owner)
+    yield from _parts_of_class(type(value), told)
     with np.printoptions(threshold=sys.maxsize, precision=17, floatmode="unique"):  # every number, to its last digit
         printed = repr(value)
     if type(value).__repr__ is not object.__repr__ and not _ADDRESS.search(printed):
         yield printed.encode()
-    elif owner is None:
+    elif told.owner is None:
         raise _untold(repr(value), _NAME)
     else:
-        yield f"object of {owner!r}".encode()
+        yield f"object of {told.owner!r}".encode()
 
 
-def _parts_of_structure(tree: Any, owner: Owner) -> Iterator[bytes]:
+def _parts_of_structure(tree: Any, told: _Told) -> Iterator[bytes]:
     """A pytree without its leaves: of each node its class and its static data."""
     node = tree.node_data()
     if node is None:
         yield b"leaf"
         return
     yield b"node"
-    yield from _parts([*node, list(tree.children())], owner)
+    yield from _parts([*node, list(tree.children())], told)

@@ -25,6 +25,7 @@ from mdm_jax.oracles.oracle import (
     row_keys,
 )
 from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 
 
@@ -60,7 +61,8 @@ class MarkovChain:
         return {name: jnp.asarray(log_of(law), jnp.float32) for name, law in laws.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, threefry(key), checked_rows(rows), self.length)
+        with usual(key):
+            return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)

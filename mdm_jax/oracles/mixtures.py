@@ -24,6 +24,7 @@ from mdm_jax.oracles.oracle import (
 )
 from mdm_jax.oracles.tables import tabulate
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 
 
@@ -70,7 +71,8 @@ class Mixture:
         return {name: jnp.asarray(value, jnp.float32) for name, value in logs.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, threefry(key), checked_rows(rows))
+        with usual(key):
+            return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.keys import threefry
 
@@ -147,10 +148,7 @@ def checked_rows(rows: int) -> int:
 
 def as_numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
     """Real numbers as float64; text, truth values and lists of different lengths are refused."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        array = np.asarray(None)
+    array = as_array(values)
     good = array.dtype.kind in "iuf" or "float" in str(array.dtype)
     require(good, name, verbatim(f"{array.dtype} of shape {array.shape}"), "an array of numbers")
     return array.astype(np.float64)
@@ -170,10 +168,7 @@ def log_of(probabilities: np.ndarray) -> np.ndarray:
 
 def checked_tokens(tokens: ArrayLike, length: int, vocab_size: int) -> Int[np.ndarray, "rows length"]:
     """Complete sequences as int64[rows, length]."""
-    try:
-        tokens = np.asarray(tokens)
-    except ValueError:  # rows of different lengths
-        tokens = np.asarray(None)
+    tokens = as_array(tokens)
     good = tokens.ndim == 2 and tokens.shape[1] == length and tokens.dtype.kind in "iu"
     given = verbatim(f"{tokens.dtype}{list(tokens.shape)}")
     require(good, "tokens", given, f"token ids of shape [rows, {length}]")

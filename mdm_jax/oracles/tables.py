@@ -23,6 +23,7 @@ from mdm_jax.oracles.oracle import (
     row_keys,
 )
 from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 
 MOST_STATES = 2**16
@@ -59,7 +60,8 @@ class Table:
         return jnp.asarray(log_of(self.probabilities), jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, threefry(key), checked_rows(rows))
+        with usual(key):
+            return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         tokens = checked_tokens(tokens, self.length, self.vocab_size)

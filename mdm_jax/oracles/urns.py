@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mdm_jax.models.adapters import FunctionDenoiser, from_function
 from mdm_jax.oracles.oracle import checked_length, checked_rows, checked_tokens, conditional_logits, draw, row_keys
 from mdm_jax.support.errors import require_number
+from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 
 LEAST, MOST = 1e-30, 1e30
@@ -50,7 +51,8 @@ class PolyaUrn:
         return jnp.asarray([self.b, self.a], jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
-        return _sample(self.params, threefry(key), checked_rows(rows), self.length)
+        with usual(key):
+            return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
         ones = checked_tokens(tokens, self.length, 2).sum(axis=1)

@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int, Int32
 
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
 
 
@@ -91,10 +92,7 @@ def token_ids(tokens: Any, shape: str, limit: int, wanted: str, argument: str = 
     Raises:
         InputError: not integers, another number of axes, or an id out of range.
     """
-    try:
-        array = np.asarray(tokens)
-    except ValueError:  # lists of different lengths
-        array = np.asarray(None)
+    array = as_array(tokens)
     axes = shape.split()
     require(
         array.dtype.kind in "iu" and array.ndim == len(axes),  # np.integer has time differences below it

@@ -2,9 +2,11 @@
 
 import functools
 import json
+import os
 import subprocess
 import sys
 import types
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -155,8 +157,8 @@ def test_what_this_library_and_those_below_it_define_needs_no_name(tmp_path):
     things = [
         models.transformer(5, length=4, width=16, depth=1, heads=2),
         models.banned(models.transformer(5, length=4, width=16, depth=1, heads=2), (1,)),
-        models.from_linen(nn.Sequential([nn.Embed(6, 5), nn.Dense(5)]), 5),
-        models.from_linen(nn.Sequential([nn.Embed(6, 5), nn.relu]), 5),
+        models.from_linen(nn.Sequential((nn.Embed(6, 5), nn.Dense(5))), 5),
+        models.from_linen(nn.Sequential((nn.Embed(6, 5), nn.relu)), 5),
         models.from_nnx(nnx.Embed(6, 5, rngs=nnx.Rngs(0)), 5)[0],
         rules.surest(plans.uniform(5, 2)),
         rules.surest(plans.uniform(5, 3)),
@@ -226,6 +228,149 @@ def test_what_differs_in_sight_has_another_fingerprint_beneath_a_name():
         assert fingerprint(one, owner=("a",)) != fingerprint(two, owner=("a",))
     structures = [[jax.tree.structure({name: 1})] for name in ("a", "b")]
     assert fingerprint(structures[0]) != fingerprint(structures[1])
+
+
+def times(c, how):
+    """Linen's ``M`` with a number that it takes from elsewhere, in one of the ways that there are."""
+
+    def decorated(call):
+        @functools.wraps(call)
+        def scaled(self, x):
+            return call(self, x) * c
+
+        return scaled
+
+    class Closed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(5)(nn.Embed(6, 8)(x)) * c
+
+    class Default(nn.Module):
+        @nn.compact
+        def __call__(self, x, scale=c, *, more=0):
+            return nn.Dense(5)(nn.Embed(6, 8)(x)) * scale + more
+
+    class Keyword(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, scale=c):
+            return nn.Dense(5)(nn.Embed(6, 8)(x)) * scale
+
+    class Attribute(nn.Module):
+        TABLE: ClassVar = {"scale": c}
+
+        def setup(self):
+            self.layers = nn.Sequential([nn.Embed(6, 8), nn.Dense(5)])
+
+        def __call__(self, x):
+            return self.layers(x) * type(self).TABLE["scale"]
+
+    class Property(nn.Module):
+        @property
+        def scale(self):
+            return c
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(5)(nn.Embed(6, 8)(x)) * self.scale
+
+    class Static(nn.Module):
+        @staticmethod
+        def scaled(x):
+            return c * x
+
+        @nn.compact
+        def __call__(self, x):
+            return self.scaled(nn.Dense(5)(nn.Embed(6, 8)(x)))
+
+    class Decorated(nn.Module):
+        @decorated
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(5)(nn.Embed(6, 8)(x))
+
+    class Inheriting(Closed):
+        @nn.compact
+        def __call__(self, x):
+            assert Inheriting is not None  # a method that closes over its class
+            return super().__call__(x)
+
+    class Unbound(nnx.Module):
+        def __init__(self, rngs=c):
+            self.rngs = None
+
+    return locals()[how]
+
+
+WAYS = ("Closed", "Default", "Keyword", "Attribute", "Property", "Static", "Decorated", "Inheriting", "Unbound")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_what_a_class_closes_over_is_looked_at(how):
+    found = [fingerprint(times(c, how), owner=("mine",)) for c in (2.0, -2.0, 2.0)]
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.thorough
+def test_two_classes_under_one_name_do_not_share_rows(tmp_path):
+    two, minus_two = (models.from_linen(times(c, "Closed")(), 5) for c in (2.0, -2.0))
+    params = two.init(KEY, 3)
+    path = tmp_path / "rows.jsonl"
+    assert draw(two, params, path, "mine").drawn == SAMPLES
+    assert draw(models.from_linen(times(2.0, "Closed")(), 5), params, path, "mine").drawn == 0
+    with pytest.raises(InputError, match="holds rows of another model: its denoiser"):
+        draw(minus_two, params, path, "mine")
+
+
+STABLE = """
+import dataclasses, enum, typing
+from mdm_jax.evaluation.fingerprints import fingerprint
+import flax.linen as nn
+from flax import nnx
+
+def mk(c):
+    @dataclasses.dataclass(frozen=True)
+    class D:
+        a: typing.Callable = max
+        b: dict = dataclasses.field(default_factory=dict)
+        KINDS = frozenset({"x", "y", "z", c})
+
+    class E(enum.Enum):
+        A = 1
+        B = c
+
+    class M(nn.Module):
+        d: D = D()
+        e: typing.Any = E.B
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(5)(nn.Embed(6, 8)(x)) * c
+
+    class N(nnx.Module):
+        kinds = {"x", "y", c}
+
+        def __init__(self, *, rngs):
+            self.layer = nnx.Linear(2, 3, rngs=rngs)
+
+    return M, N
+
+print(fingerprint(mk("2")[0](), mk("2")[1], owner=("mine",)))
+"""
+
+
+def test_a_users_class_has_the_same_fingerprint_in_another_process():
+    found = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", STABLE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_an_edited_function_of_a_users_module_has_another_fingerprint(monkeypatch):
