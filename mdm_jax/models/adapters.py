@@ -267,7 +267,8 @@ def _check_call(method: Any, *inputs: Any) -> None:
         name = getattr(method, "__name__", "__call__")
         told = "hidden vectors" if name == "readout" else told
         raise InputError(
-            f"the module is called with {told} and nothing else, and its {name} takes {signature}: {error}; give what else it takes a default, or leave the context out."
+            f"the module is called with {told} and nothing else, and its {name} takes {signature}: "
+            f"{error}; give what else it takes a default, or leave the context out."
         ) from None
 
 

@@ -19,8 +19,9 @@ IMPLEMENTATION = "threefry2x32"
 
 
 def key_of(seed: int) -> PRNGKeyArray:
-    """The key of a seed, whatever ``jax_default_prng_impl`` says."""
-    return jax.random.key(seed, impl=IMPLEMENTATION)
+    """The key of a seed from 0 to 2^31 - 1, whatever ``jax_default_prng_impl`` and ``jax_random_seed_offset`` say."""
+    # What jax.random.key makes of it; that would add jax_random_seed_offset.
+    return jax.random.wrap_key_data(jnp.asarray([0, seed], jnp.uint32), impl=IMPLEMENTATION)
 
 
 def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
@@ -31,7 +32,8 @@ def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
     key give.
 
     Args:
-        key: one typed key (``jax.random.key``), or the two words of an old one (``jax.random.PRNGKey``); traced or not.
+        key: one typed key (``jax.random.key``), or the words of an old one (``jax.random.PRNGKey``), two of threefry or
+            four of ``rbg``; traced or not.
         argument: its name, for the sentence.
 
     Raises:
@@ -42,9 +44,11 @@ def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
     typed = isarray and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not typed:
         words = key if isarray or type(key).__module__ == "numpy" else None
-        old = words is not None and (words.shape, str(words.dtype)) == ((2,), "uint32")
+        kinds: dict[tuple[int, ...], str] = {(2,): IMPLEMENTATION, (4,): "rbg"}
+        old = words is not None and words.shape in kinds and str(words.dtype) == "uint32"
         require(old, argument, key if words is None else verbatim(f"{words.dtype} of shape {words.shape}"), wanted)
-        return jax.random.wrap_key_data(jnp.asarray(words), impl=IMPLEMENTATION)
+        assert words is not None
+        key = jax.random.wrap_key_data(jnp.asarray(words), impl=kinds[words.shape])
     require(key.shape == (), argument, verbatim(f"keys of shape {key.shape}"), wanted)
     if str(jax.random.key_impl(key)) == IMPLEMENTATION:
         return key

@@ -8,12 +8,16 @@ from jaxtyping import Float64
 
 
 def standard_errors(values: ArrayLike | Sequence[float], axis: int = 0) -> Float64[np.ndarray, "..."]:
-    """Standard error of the mean along an axis: ``s / sqrt(n)``, with ``n - 1`` in ``s``; NaN for a single value."""
+    """Standard error of the mean along an axis: ``s / sqrt(n)``, with ``n - 1`` in ``s``.
+
+    NaN for a single value, or where one is infinite.
+    """
     values = np.asarray(values, np.float64)
     count = values.shape[axis]
     if count < 2:
         return np.full(np.delete(values.shape, axis), np.nan)
-    return np.asarray(values.std(axis=axis, ddof=1) / np.sqrt(count))
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity is NaN, which is the answer
+        return np.asarray(values.std(axis=axis, ddof=1) / np.sqrt(count))
 
 
 def standard_error(values: ArrayLike | Sequence[float]) -> float:

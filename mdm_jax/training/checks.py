@@ -2,12 +2,13 @@
 
 import functools
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, logits
+from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, layers, logits
 from mdm_jax.models.parameters import parted
 from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
 from mdm_jax.models.transformer import Transformer
@@ -51,19 +52,22 @@ def check_model(denoiser: Denoiser, settings: Settings, params: Params | None, k
 
     Raises:
         InputError: one too short, one that draws random numbers or changes itself when it is called, parameters of
-            which nothing can be trained, logits of another width.
+            which nothing can be trained, that are not finite or of less than 32 bits, logits of another shape.
     """
-    model = getattr(_innermost(denoiser), "module", None)
+    model = _module(denoiser)
     if isinstance(model, Transformer) and model.length < settings.length:
         raise InputError(
             f"the model takes sequences of at most {model.length} tokens, and the task's have {settings.length}: make "
             f"it with models.transformer(..., length={settings.length})."
         )
     if params is not None:
-        parted(denoiser, params)  # no array: JAX's own complaint would be long
+        _check_finite(parted(denoiser, params)[0])  # parted: of no array JAX's own complaint would be long
     shapes = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params).params
     bare = kept and jax.tree_util.treedef_is_leaf(jax.tree.structure(shapes))
     require(not bare, "params", verbatim("one array"), 'a tree, as {"table": array}, for a checkpoint to hold it')
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parted(denoiser, shapes)[0]):
+        wide = "float32, or moves smaller than their last digit are lost (compute='bfloat16' is for speed)"
+        require(leaf.dtype.itemsize >= 4, "params", verbatim(f"{leaf.dtype} at {_name(path)}"), wide)
     tokens = jax.ShapeDtypeStruct((settings.batch, settings.length), jnp.int32)
     jax.eval_shape(functools.partial(logits, denoiser), shapes, tokens)
 
@@ -84,14 +88,23 @@ def check_mask(denoiser: Denoiser, state: TrainState, settings: Settings, finite
         trouble = nan_for_masks(denoiser, state.params, settings.length)
         if trouble is not None:
             raise InputError(f"there is nothing to train yet: {trouble}")
-    elif not isinstance(getattr(_innermost(denoiser), "module", None), Transformer):
+    elif not isinstance(_module(denoiser), Transformer):
         trouble = mask_taken_for_a_token(denoiser, state.params, settings.length)
         if trouble is not None:
             warnings.warn(trouble, stacklevel=3)
 
 
-def _innermost(denoiser: Denoiser) -> Denoiser:
-    """What a wrapper wraps."""
-    while hasattr(denoiser, "denoiser"):
-        denoiser = denoiser.denoiser  # pyright: ignore[reportAttributeAccessIssue]
-    return denoiser
+def _check_finite(trained: Params) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trained):
+        for what, found in (("NaN", jnp.isnan), ("infinity", jnp.isinf)):
+            shown = verbatim(f"{what} at {_name(path)}")
+            require(not bool(jnp.any(found(leaf))), "params", shown, "finite where they are trained")
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/") or "its root"
+
+
+def _module(denoiser: Denoiser) -> Any:
+    """The Linen module inside, if it is one."""
+    return next((layer.module for layer in layers(denoiser) if hasattr(layer, "module")), None)

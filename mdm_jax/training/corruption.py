@@ -4,17 +4,20 @@ The NELBO of a masked diffusion model does not depend on the schedule (arXiv 250
 is trained once and every schedule is chosen afterwards. These functions differ only in the variance of the estimate.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.arrays import as_array, is_readable
+from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.schedules import Schedule, checked_schedule
+
+_LARGEST = 2**31 - 1
+_WANTED = "an array of token ids (whole numbers) of shape [rows, length]"
 
 
 class Corrupted(NamedTuple):
@@ -32,7 +35,7 @@ class Corrupted(NamedTuple):
     weight: Float[Array, " rows"]
 
 
-def mask_counts(key: PRNGKeyArray, tokens: Int[Array, "rows length"], mask_id: int) -> Corrupted:
+def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int | np.integer) -> Corrupted:
     """Mask ``n`` random positions per row, ``n`` uniform on ``1 .. length`` and stratified over the rows.
 
     This is the NELBO in its discrete form, ``sum_i g(i) = E_n[length / n * sum of masked cross-entropies]``; fixing
@@ -40,14 +43,15 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Array, "rows length"], mask_id: i
 
     Args:
         key: a typed PRNG key.
-        tokens: int32[rows, length], complete.
+        tokens: whole numbers [rows, length] of any type, complete.
         mask_id: the id of the mask.
 
     Raises:
-        InputError: tokens that are no whole numbers or hold the mask (seen only outside of ``jit``), or no key.
+        InputError: tokens of another shape or type, ids that int32 does not hold or that are the mask's (both seen only
+            outside of ``jit``), a mask that is no id, or no key.
     """
+    tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape
-    _check(tokens, mask_id)
     count_key, position_key = jax.random.split(threefry(key))
     count = 1 + jnp.minimum(jnp.floor(_spread(count_key, rows) * length), length - 1)
     bits = jax.random.bits(position_key, (rows, length), jnp.uint32)
@@ -58,8 +62,8 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Array, "rows length"], mask_id: i
 
 def mask_times(
     key: PRNGKeyArray,
-    tokens: Int[Array, "rows length"],
-    mask_id: int,
+    tokens: Int[Any, "rows length"],
+    mask_id: int | np.integer,
     schedule: Schedule,
     stratified: bool = True,
 ) -> Corrupted:
@@ -67,7 +71,7 @@ def mask_times(
 
     Args:
         key: a typed PRNG key.
-        tokens: int32[rows, length].
+        tokens: whole numbers [rows, length] of any type, complete.
         mask_id: the id of the mask.
         schedule: the training schedule; the expected NELBO is the same for all of them.
         stratified: spread the times evenly over the batch (MD4's antithetic sampling) instead of drawing them
@@ -76,8 +80,8 @@ def mask_times(
     Raises:
         InputError: as for :func:`mask_counts`.
     """
+    tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape
-    _check(tokens, mask_id)
     checked_schedule(schedule)
     time_key, mask_key = jax.random.split(threefry(key))
     t = _spread(time_key, rows) if stratified else jax.random.uniform(time_key, (rows,), jnp.float32)
@@ -93,9 +97,20 @@ def _spread(key: PRNGKeyArray, rows: int) -> Float[Array, " rows"]:
     return jnp.mod(jax.random.uniform(key, dtype=jnp.float32) + jnp.arange(rows, dtype=jnp.float32) / rows, 1.0)
 
 
-def _check(tokens: Array, mask_id: int) -> None:
-    shape = verbatim(f"{tokens.dtype} of shape {tokens.shape}")
-    require(jnp.issubdtype(tokens.dtype, jnp.integer), "tokens", shape, "an array of token ids (whole numbers)")
-    if not isinstance(tokens, jax.core.Tracer):
-        masks = int(np.sum(np.asarray(tokens) == mask_id))
+def _checked(tokens: Any, mask_id: Any) -> tuple[Array, int]:
+    """Tokens as int32, whatever they were kept in: of the mask's id a narrower type would make a token's."""
+    mask_id = require_whole("mask_id", mask_id, 0, _LARGEST)
+    if is_readable(tokens):
+        seen = as_array(tokens)
+        shape = verbatim(f"{seen.dtype} of shape {seen.shape}")
+        good = seen.dtype.kind in "iu" and seen.ndim == 2 and seen.size > 0
+        require(good, "tokens", shape, _WANTED)
+        out = seen[(seen < 0) | (seen > _LARGEST)]
+        require(out.size == 0, "tokens", verbatim(str(out[:1])), f"token ids from 0 to {_LARGEST}")
+        masks = int(np.sum(seen == mask_id))
         require(masks == 0, "tokens", verbatim(f"{masks} of them"), f"complete, without mask_id {mask_id}")
+        tokens = tokens if isinstance(tokens, jax.Array) else seen
+    else:
+        good = jnp.issubdtype(tokens.dtype, jnp.integer) and tokens.ndim == 2 and tokens.size > 0
+        require(good, "tokens", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), _WANTED)
+    return jnp.asarray(tokens, jnp.int32), mask_id

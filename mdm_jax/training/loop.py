@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support import processes
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require_whole
 from mdm_jax.support.files import write_bytes
 from mdm_jax.support.flags import usual
 from mdm_jax.support.locks import exclusive
@@ -82,9 +82,10 @@ def fit(
 
     Raises:
         InputError: a task that does not fit the model, ids that are no token's, a model that is not pure (dropout,
-            running statistics) or gives NaN for masks, a directory that holds another run or is in use by another
-            process, a damaged checkpoint (the newest good one is named), checkpoints that have all lost their
-            manifest, or a checkpoint or log that cannot be written (what is left is named).
+            running statistics) or gives NaN for masks, parameters that are not finite or of less than 32 bits, a
+            directory that holds another run or is in use by another process, a damaged checkpoint (the newest good one
+            is named), checkpoints that have all lost their manifest, or a checkpoint or log that cannot be written
+            (what is left is named).
         Interrupted: Ctrl-C or SIGTERM; the state is saved first.
         NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
         Dead: the gradient has been exactly zero for several steps though the loss has not, as happens after a blow-up
@@ -99,8 +100,8 @@ def fit(
         settings = dataclasses.replace(settings, steps=steps)
     report_every = max(1, settings.steps // 20) if report_every is None else report_every
     checkpoint_every = max(1, math.ceil(settings.steps / 10)) if checkpoint_every is None else checkpoint_every
-    require(report_every >= 1, "report_every", report_every, "at least 1")
-    require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "at least 1")
+    report_every = require_whole("report_every", report_every, 1)
+    checkpoint_every = require_whole("checkpoint_every", checkpoint_every, 1)
     train, validation = checked_data(denoiser, task)
     way = ways.choose(devices, mesh)
     ways.check(way, settings)

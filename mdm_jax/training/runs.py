@@ -5,7 +5,6 @@ import functools
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from mdm_jax.training.step import initial_state
 from mdm_jax.training.tally import Tally
 
 _OF_THE_TASK = ("length", "vocab_size")
+_TELLING = ("seed", "model", "width", "depth", "heads")
 
 
 def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[str, Any]:
@@ -70,30 +70,35 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
     present = directory.read_config()
     # Settings that did not exist when the run began are what they are by default.
     present = {**present, "settings": {**dataclasses.asdict(Settings()), **present["settings"]}}
-    # What follows from the task is told last: whoever gives other steps and no task is not to hear of lengths.
-    order = (("settings", _OF_THE_TASK), ("model", _OF_THE_TASK), ("task", ()), ("settings", ()), ("model", ()))
-    for part, but in order:
-        difference = _difference(part, config[part], present.get(part), but)
-        if difference is not None:
-            raise InputError(
-                f"{directory.path} holds a run with another {difference}; name another directory, or use the same "
-                "settings."
-            )
+    differences = _differences(config, present)
+    if differences:
+        raise InputError(
+            f"{directory.path} holds a run with another {', '.join(differences)}; name another directory, or use the "
+            "same settings (what is left out has its default)."
+        )
 
 
-def _difference(part: str, ours: Any, theirs: Any, but: Sequence[str]) -> str | None:
-    """What differs in a part of the configuration of two runs, some names left out; ``None`` if nothing does."""
-    if ours == theirs:
-        return None
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return part
-    names = [name for name in dict.fromkeys((*ours, *theirs)) if name not in but and ours.get(name) != theirs.get(name)]
-    if not names:
-        return None
-    if part == "task" and names == ["spec"] and _same_kind_of_file(ours["spec"], theirs["spec"]):
-        return None  # one file has many names; what is in it has one digest
-    told = (f"{name} = {_brief(theirs.get(name))}, not {_brief(ours.get(name))}" for name in names)
-    return f"{part} {'; '.join(told)}"
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """What differs in the configurations of two runs, the telling ones first: others are often left to defaults."""
+    found: dict[str, str] = {}
+    for part in ("task", "settings", "model"):
+        one, other = ours[part], theirs.get(part)
+        if not (isinstance(one, dict) and isinstance(other, dict)):
+            found |= {} if one == other else {part: part}
+            continue
+        names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+        if part == "task" and names == ["spec"] and _same_kind_of_file(one["spec"], other["spec"]):
+            continue  # one file has many names; what is in it has one digest
+        for name in names:
+            label = f"task {name}" if part == "task" else name
+            found[label] = f"{label} ({_brief(other.get(name))}, not {_brief(one.get(name))})"
+    # What follows from the task is told only where nothing else is: whoever gives another is not to hear of lengths.
+    names = [name for name in found if name not in _OF_THE_TASK] or list(found)
+    return [found[name] for name in sorted(names, key=_rank)]
+
+
+def _rank(name: str) -> int:
+    return 0 if name.startswith("task") else 1 if name in _TELLING else 2
 
 
 def _same_kind_of_file(one: Any, other: Any) -> bool:

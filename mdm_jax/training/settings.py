@@ -1,9 +1,15 @@
 """How to train: every field changes the run, and all of them are saved with it."""
 
 import dataclasses
-import math
+import operator
+from typing import Any
 
-from mdm_jax.support.errors import require, require_choice
+import numpy as np
+
+from mdm_jax.support.errors import is_number, require, require_choice
+
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_HELD = f"from {_LEAST:.2g} to {_MOST:.2g}: it is computed with in float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,23 +52,47 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            right = type(value) is kind or (kind is float and type(value) is int)
-            require(right, field.name, value, {int: "a whole number", float: "a number", str: "text"}[kind])
+            value = _plain(field.name, getattr(self, field.name), type(field.default))
+            object.__setattr__(self, field.name, value)
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.length >= 2, "length", self.length, "at least 2")
         for name in ("steps", "batch", "length"):
             value = getattr(self, name)
             require(value < 2**31, name, value, "below 2^31: they are counted in 32 bits")
-        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "positive and finite")
+        rates = {name: getattr(self, name) for name in ("learning_rate", "adam_fraction", "clip")}
+        if self.optimizer == "muon":
+            product = rates["learning_rate"] * rates["adam_fraction"] if all(map(_is_held, rates.values())) else 1.0
+            rates["learning_rate * adam_fraction"] = product
+        for name, value in rates.items():
+            require(_is_held(value), name, value, f"positive and finite, {_HELD}")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
-        require(0 < self.adam_fraction < math.inf, "adam_fraction", self.adam_fraction, "positive and finite")
         require_choice("optimizer", self.optimizer, ("adamw", "muon"))
-        require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more, and finite")
-        require(0 < self.clip < math.inf, "clip", self.clip, "positive and finite")
+        good = self.weight_decay == 0 or _is_held(self.weight_decay)
+        require(good, "weight_decay", self.weight_decay, f"0 or more, and finite, {_HELD}")
         require(0 <= self.average < 1, "average", self.average, "from 0 to below 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2^31 - 1")
         parts = 1 <= self.accumulate <= self.batch and self.batch % self.accumulate == 0
         require(parts, "accumulate", self.accumulate, f"a divisor of the batch, {self.batch}")
         require_choice("compute", self.compute, ("bfloat16", "float32"))
+
+
+def _plain(name: str, value: Any, kind: type) -> Any:
+    """A setting as Python has it: one of NumPy or JAX would be another in files and in comparisons."""
+    if kind is int:
+        try:
+            whole = None if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            whole = None
+        require(whole is not None, name, value, "a whole number")
+        return whole
+    if kind is str:
+        require(isinstance(value, str), name, value, "text")
+        return str(value)
+    require(is_number(value), name, value, "a number")
+    return value if type(value) is int else float(value)
+
+
+def _is_held(value: float | int) -> bool:
+    """Whether float32 holds it as a normal number; what it does not is 0 or infinite to the compiled step."""
+    return _LEAST <= value <= _MOST

@@ -1,6 +1,7 @@
 """What is printed of foreign text, and keys of one implementation."""
 
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +74,40 @@ def test_what_is_no_key_is_refused(bad):
 
 def test_old_keys_are_taken():
     assert words(threefry(jax.random.PRNGKey(3))) == words(jax.random.key(3))
+
+
+def test_an_old_key_of_four_words_is_one_of_rbg():
+    """What jax.random.PRNGKey makes where jax_default_prng_impl is rbg."""
+    with jax.default_prng_impl("rbg"):
+        old, split = jax.random.PRNGKey(3), jax.random.split(jax.random.PRNGKey(3))[1]
+    assert (old.shape, old.dtype) == ((4,), jnp.uint32)
+    assert words(threefry(old)) == words(threefry(np.asarray(old))) == words(jax.random.key(3))
+    typed = jax.random.split(jax.random.key(3, impl="rbg"))[1]
+    assert words(threefry(split)) == words(threefry(typed))
+    with pytest.raises(InputError, match=r"key must be one PRNG key, .*; got int32 of shape \(4,\)"):
+        threefry(np.zeros(4, np.int32))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7, 2**16, 2**31 - 1])
+def test_a_seeds_key_is_jaxs_own_whatever_the_offset(seed):
+    right = words(jax.random.key(seed, impl="threefry2x32"))
+    assert words(key_of(seed)) == words(jax.jit(lambda: key_of(seed))()) == right
+    before = jax.config.jax_random_seed_offset  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_random_seed_offset", 5)
+    try:
+        assert words(key_of(seed)) == right
+        assert seed > 7 or words(jax.random.key(seed, impl="threefry2x32")) != right
+    finally:
+        jax.config.update("jax_random_seed_offset", before)
+
+
+def test_standard_error_of_infinite_values_is_nan_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(standard_error([1.0, np.inf, 2.0]))
+        found = standard_errors(np.array([[1.0, 2.0], [np.inf, 4.0], [3.0, 6.0]]))
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(2 / 3**0.5)
 
 
 def test_standard_error_of_the_mean():

@@ -325,7 +325,7 @@ def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):
     assert json.loads(path.read_text()) == config
     assert identity(RunDirectory(copy)) == before != identity(RunDirectory(finished[0]))
     assert manifest.present(copy / "checkpoints" / "160")
-    with pytest.raises(InputError, match="another settings accumulate = 1, not 2"):
+    with pytest.raises(InputError, match=r"another accumulate \(1, not 2\)"):
         train(copy, settings=dataclasses.replace(SETTINGS, accumulate=2))
 
 
