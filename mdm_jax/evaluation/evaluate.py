@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
@@ -17,9 +19,11 @@ from mdm_jax.evaluation import batches
 from mdm_jax.evaluation.fingerprints import Owner, fingerprint, host
 from mdm_jax.evaluation.results import Evaluation
 from mdm_jax.evaluation.store import Row, RowId, Store
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.probes import nan_for_masks
 from mdm_jax.sampling import Blind, Rule
 from mdm_jax.sampling.sample import require_temperature
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
@@ -41,7 +45,7 @@ _MOST_TOKENS = 2**31
 def evaluate(
     denoiser: Denoiser,
     params: Params,
-    hows: Sequence[One] | Mapping[str, One],
+    hows: One | Iterable[One] | Mapping[str, One],
     samples: int,
     score: Score | Mapping[str, Score],
     key: PRNGKeyArray,
@@ -71,7 +75,7 @@ def evaluate(
     Args:
         denoiser: the model.
         params: its parameters; with ``mesh`` they may lie divided over it.
-        hows: plans, grids, blind orders or rules, by name or in a row (then named after themselves).
+        hows: plans, grids, blind orders or rules, by name or in a row (then named after themselves), or one of them.
         samples: of each schedule.
         score: what to judge by, or several by name, the first the one that matters. Each is called once for every
             schedule, with its samples without masks, int32[rows, length].
@@ -104,6 +108,8 @@ def evaluate(
     devices = None if devices is None else require_whole("devices", devices, 1)
     wanted = "some text, as in 'my model 3'"
     require(name is None or (isinstance(name, str) and name != ""), "name", name, wanted)
+    require_model(denoiser, params)
+    _check_places(store, mesh)
     named = _named(hows)
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
     callable_ = len(scores) > 0 and all(map(callable, scores.values()))
@@ -111,12 +117,17 @@ def evaluate(
     require_temperature(temperature)
     temperature = float(temperature)
     names = tuple(named)
+    wanted = "the name of a schedule, or a mapping from names to names"
+    require(baseline is None or isinstance(baseline, str | Mapping), "baseline", baseline, wanted)
     for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:
         require(one in named, "baseline", one, f"one of the schedules, as in {names[0]!r}")
     if baseline is not None and not isinstance(baseline, str):
         lacking = [name for name in names if name not in baseline]
         require(not lacking, "baseline", list(baseline), f"one for every schedule; {lacking[:3]} lack theirs")
     given = _canvas(denoiser, list(named.values()), canvas, length, samples)
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
+    wanted = f"a pytree of arrays whose leading axis is samples, {samples}"
+    require(all(shape[:1] == (samples,) for shape in shapes), "context", verbatim(f"of shapes {shapes}"), wanted)
     key = threefry(key)
     order_key, token_key = jax.random.split(key)
 
@@ -145,6 +156,7 @@ def evaluate(
                     finished = {known[i][s]: table.row(i, s) for i, s in rows}
                     together(functools.partial(kept.add, finished) if kept is not None else _nothing)
                 advance(len(rows))
+    _warn_of_masks(denoiser, params, table)
     return Evaluation(
         names=names,
         scores={name: _scored(name, one, table) for name, one in scores.items()},
@@ -201,6 +213,15 @@ class _Table:
 
             told = multihost_utils.broadcast_one_to_all(vars(self))
             vars(self).update(jax.tree.map(np.array, told))
+
+
+def _warn_of_masks(denoiser: Denoiser, params: Params, table: _Table) -> None:
+    """Say that rows could not be drawn: they have masks left and no log-probability."""
+    lawless = (table.remaining > 0) & np.isnan(table.log_prob)
+    if lawless.any():
+        cause = nan_for_masks(denoiser, params, table.tokens.shape[2])
+        cause = cause or "the model's logits are no law there (NaN, or -inf for every token)."
+        warnings.warn(f"{int(lawless.sum())} of {lawless.size} rows have masks left: {cause}", stacklevel=4)
 
 
 @contextlib.contextmanager
@@ -263,14 +284,24 @@ def _identity(how: Blind | Rule, owner: Owner = None) -> str:
     return fingerprint(type(plan), numbers, order, how.block, owner=owner)
 
 
-def _named(hows: Sequence[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
+def _check_places(store: Any, mesh: Any) -> None:
+    require(store is None or isinstance(store, str | Path), "store", store, "the path of a .jsonl file")
+    require(mesh is None or isinstance(mesh, Mesh), "mesh", mesh, "a mesh (support.devices.make_mesh makes one)")
+
+
+def _named(hows: One | Iterable[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
     """What is evaluated, by name; what has no name is called after its plan and its steps."""
     wanted = "a sequence or a mapping of plans, grids, blind orders or rules"
-    require(len(hows) > 0, "hows", hows, "at least one plan, grid, blind order or rule")
-    pairs = list(hows.items()) if isinstance(hows, Mapping) else [(_label(how), how) for how in hows]
+    many = [hows] if isinstance(hows, One) else hows
+    require(isinstance(many, Iterable) and not isinstance(many, str | bytes), "hows", hows, wanted)
+    pairs: list[Any] = list(many.items() if isinstance(many, Mapping) else enumerate(many))
+    require(len(pairs) > 0, "hows", hows, "at least one plan, grid, blind order or rule")
     named: dict[str, Blind | Rule] = {}
     for label, how in pairs:
-        require(isinstance(how, One), f"hows[{label!r}]", how, wanted)
+        require(isinstance(how, One), f"hows[{label!r}]", how, "a plan, a grid, a blind order or a rule")
+        if isinstance(many, Mapping):
+            require(isinstance(label, str), "hows", label, "named by text")
+        label = label if isinstance(many, Mapping) else _label(how)
         one = how if isinstance(how, Blind | Rule) else Blind(how)
         rows = one.rows if isinstance(one, Rule) else (one.rows or len(one.plans))
         require(rows in (None, 1), f"hows[{label!r}]", verbatim(f"one for {rows} rows"), "for one row, or for any")
@@ -296,15 +327,18 @@ def _canvas(
     """What is given to each sample: int32[samples, length]."""
     if canvas is None:
         whole = [how.plans[0] for how in hows if isinstance(how, Blind) and how.block is None]
-        told = {plan.length for plan in whole if isinstance(plan, Plan)} if length is None else {length}
-        wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
-        require(len(told) == 1, "length", sorted(told) or None, wanted)
-        length = require_whole("length", told.pop(), 1, _MOST_TOKENS - 1)
+        if length is None:
+            told = {plan.length for plan in whole if isinstance(plan, Plan)}
+            wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
+            require(len(told) == 1, "length", sorted(told) or None, wanted)
+            length = told.pop()
+        length = require_whole("length", length, 1, _MOST_TOKENS - 1)
         return np.broadcast_to(np.full(length, denoiser.mask_id, np.int32), (samples, length))
     array = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True))
     good = array.ndim in (1, 2) and array.shape[-1] >= 1 and (array.ndim == 1 or len(array) == samples)
     require(good, "canvas", verbatim(f"shape {array.shape}"), f"of shape [length] or [{samples}, length]")
-    require(length in (None, array.shape[-1]), "length", length, f"that of the canvas, {array.shape[-1]}")
+    known = length is None or require_whole("length", length, 1, _MOST_TOKENS - 1) == array.shape[-1]
+    require(known, "length", length, f"that of the canvas, {array.shape[-1]}")
     return np.broadcast_to(array, (samples, array.shape[-1]))
 
 
@@ -314,8 +348,9 @@ def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedu
     for i, complete in enumerate(table.remaining == 0):
         if complete.any():
             tokens = table.tokens[i][complete]
-            found = np.asarray(score(tokens))
-            found = found.astype(np.float64) if found.dtype.kind in "biuf" else np.asarray(None)
+            found = as_array(score(tokens))
+            real = found.dtype.kind in "biuf" or jnp.issubdtype(found.dtype, np.floating)  # bfloat16 is of kind V
+            found = found.astype(np.float64) if real else as_array(None)
             wanted = f"a function from int32{list(tokens.shape)} to float[{len(tokens)}]"
             require(found.shape == (len(tokens),), f"score {name!r}", verbatim(f"shape {found.shape}"), wanted)
             values[i, complete] = found

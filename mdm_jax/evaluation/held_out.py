@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import LARGEST, sequences, what_rules_out
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params, require_model
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
@@ -50,6 +50,7 @@ def held_out_nelbo(
     Raises:
         InputError: no rows, an id that is no token's, logits that are no numbers.
     """
+    require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)
     repeats = require_whole("repeats", repeats, 1, LARGEST)
     rows = jnp.asarray(tokens)
@@ -90,6 +91,7 @@ def judge(
         InputError: fewer than two rows, an id that is no token's; a token that the model rules out, whose cost is
             infinite; baselines that are no finite numbers.
     """
+    require_model(denoiser, params)
     rows, key = sequences(denoiser, task.test, 2, "task.test")[:ROWS], threefry(key)
     nelbo = held_out_nelbo(denoiser, params, rows, key=key, progress=progress)
     for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():

@@ -37,6 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models import denoiser as contract
 from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
 from mdm_jax.theory import enumeration
 
@@ -399,10 +400,7 @@ def _masked(length: int, vocab_size: int) -> Int[np.ndarray, " states"]:
 
 def _knots(sizes: Sizes, length: int) -> Int[np.ndarray, " knots"]:
     """Tokens revealed before each step, filled up to one shape."""
-    try:
-        given = np.asarray(sizes)
-    except ValueError:  # lists of different lengths
-        given = np.asarray(None)
+    given = as_array(sizes)
     good = given.ndim == 1 and given.dtype.kind in "iu" and bool((given >= 0).all() and given.sum() == length)
     require(good, "sizes", given.tolist(), f"whole numbers, 0 or more, that sum to the length {length}")
     given = given[given > 0]

@@ -1,13 +1,13 @@
 """The true cost of a plan on given sequences, path by path: the check on what a profile predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import sequences
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params, require_model
 from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.sampling.reveal import path_log_prob
 from mdm_jax.support.errors import InputError, require
@@ -24,7 +24,7 @@ def path_nelbo(
     denoiser: Denoiser,
     params: Params,
     tokens: Int[np.ndarray, "rows length"],
-    plans: Sequence[Plan],
+    plans: Iterable[Plan],
     *,
     key: PRNGKeyArray,
     progress: bool = False,
@@ -49,9 +49,11 @@ def path_nelbo(
     Raises:
         InputError: no rows, an id that is no token's, plans of another length, logits that are no numbers.
     """
+    require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)
     rows, length = tokens.shape
-    require(isinstance(plans, Sequence), "plans", plans, "a list of plans")
+    require(isinstance(plans, Iterable) and not isinstance(plans, str | bytes), "plans", plans, "a list of plans")
+    plans = list(plans)
     for plan in plans:
         require(isinstance(plan, Plan), "plans", plan, "a list of plans")
         require(plan.length == length, "plans", plan.length, f"plans of the sequences' length {length}")

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import LARGEST, sequences, shared_context, what_rules_out
-from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, logits, require_model
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, require_choice, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
@@ -81,6 +82,7 @@ def estimate_profile(
 
     Source: arXiv 2510.25544; E1's unbiasedness and E2's identity derived and tested.
     """
+    require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)
     require_choice("estimator", estimator, tuple(ESTIMATORS))
     known, free = _known(given, tokens)
@@ -148,10 +150,7 @@ def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray
     """Which positions of each row are known from the start, and how many are not."""
     if given is None:
         return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
-    try:
-        known = np.asarray(given)
-    except ValueError:  # lists of different lengths
-        known = np.asarray(None)
+    known = as_array(given)
     fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
     wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
     require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
@@ -164,10 +163,7 @@ def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray
 
 def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:
     """The counts in order, with 0 and ``free - 1`` among them: in between a profile is interpolated, never beyond."""
-    try:
-        asked = np.asarray(counts)
-    except ValueError:  # lists of different lengths
-        asked = np.asarray(None)
+    asked = as_array(counts)
     good = asked.ndim == 1 and asked.dtype.kind in "iu" and bool(np.all((asked >= 0) & (asked < free)))
     require(good, "counts", asked.tolist(), f"whole numbers from 0 to {free - 1}")
     return np.union1d(asked.astype(np.int64), [0, free - 1])

@@ -23,7 +23,7 @@ from mdm_jax.evaluation.evaluate import One, Score, evaluate
 from mdm_jax.evaluation.inputs import LARGEST
 from mdm_jax.evaluation.race_results import Raced, Rung
 from mdm_jax.evaluation.results import Evaluation
-from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
+from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import rules
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
@@ -109,6 +109,12 @@ def race(
         InputError: numbers that cannot be, prompts that are none of the model's, or fewer of them than samples; before
             anything is drawn.
     """
+    require_model(denoiser, params)
+    wanted = "True or False (which way the first score goes)"
+    require(isinstance(lower_is_better, bool | np.bool_), "lower_is_better", lower_is_better, wanted)
+    texts = isinstance(named, Sequence) and not isinstance(named, str) and all(isinstance(one, str) for one in named)
+    require(texts, "named", named, "a sequence of the texts of schedules")
+    require(callable(order), "order", order, "a function from a plan to a sampler")
     check_budget(length, steps)
     for argument, value, least in (
         ("grid", grid, 0), ("free", free, 0), ("samples", samples, 1), ("eta", eta, 2), ("finalists", finalists, 1),
@@ -156,6 +162,7 @@ def race(
             for rung in halving(ahead, samples, eta, finalists):
                 found = drawn({name: everyone[name] for name in ahead}, rung.samples, _SEARCH)
                 means = found.means()
+                _require_some(means)
                 rungs.append(Rung(tuple(ahead), rung.samples, means))
                 ahead = [ahead[i] for i in _best_first(means, lower_is_better)[: rung.left]]
             return ahead
@@ -171,6 +178,7 @@ def race(
             ahead += search(new) if new else []
 
         validation = drawn({name: everyone[name] for name in ahead}, final_samples, _VALIDATION)
+        _require_some(validation.means())
         winner = ahead[_best_first(validation.means(), lower_is_better)[0]]
         everyone |= {name: _plan(schedule_text.parse(name), length, steps, name) for name in JUDGED}
         judged = dict.fromkeys((winner, *JUDGED))
@@ -262,6 +270,12 @@ def _representatives(everyone: Mapping[str, Plan]) -> dict[str, str]:
     """For each name the first one whose plan has the same sizes: what is the same is drawn once."""
     first: dict[bytes, str] = {}
     return {name: first.setdefault(plan.sizes.tobytes(), name) for name, plan in everyone.items()}
+
+
+def _require_some(means: np.ndarray) -> None:
+    """Refuse to name the best of schedules none of which has a mean score."""
+    given = verbatim(f"none for any of {len(means)} schedules (a sample without a score makes its mean undefined)")
+    require(not np.isnan(means).all(), "score", given, "a number for every sample of at least one schedule")
 
 
 def _best_first(means: np.ndarray, lower_is_better: bool) -> list[int]:
