@@ -23,7 +23,7 @@ counts as a tie may fall on the other side of it, which moves one token. The lan
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 import jax
@@ -170,6 +170,8 @@ def search(
     """
     length = checked_profile(profile).length
     budgets = default_budgets(length) if budgets is None else budgets
+    listed = np.ndim(budgets) == 1 if hasattr(budgets, "shape") else isinstance(budgets, Sequence | Set)
+    require(listed and not isinstance(budgets, str), "budgets", budgets, "a list of numbers of steps")
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
     for steps in budgets:
         check_budget(length, steps)

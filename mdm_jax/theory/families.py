@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import require, verbatim
-from mdm_jax.theory.schedule import HALF_PI, Schedule, angle, as_float, times
+from mdm_jax.theory.schedule import HALF_PI, Schedule, angle, as_float, power_of, times
 from mdm_jax.theory.schedule_checks import check_numbers
 
 
@@ -149,7 +149,7 @@ class Polynomial(Schedule):
         t, u = times(t, complement)
         log_t = jnp.where(t < 0.5, jnp.log(t), jnp.log1p(-u))
         masked = -jnp.expm1(self.degree * log_t)
-        return jnp.log(self.degree / np.pi) + (0.5 * self.degree - 1) * log_t - 0.5 * jnp.log(masked)
+        return jnp.log(self.degree / np.pi) + power_of(log_t, 0.5 * self.degree - 1) - 0.5 * jnp.log(masked)
 
     def inverse(self, alpha: ArrayLike) -> Float[Array, "..."]:
         return as_float(alpha) ** (1 / self.degree)

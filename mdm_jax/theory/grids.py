@@ -25,9 +25,10 @@ from mdm_jax.support.files import known, listed, made_from, read_json, stated, t
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import bernstein_weights, falling
 from mdm_jax.theory.plan import GRID_FORMAT as FORMAT
-from mdm_jax.theory.plan import as_array, brief, require_text
+from mdm_jax.theory.plan import as_array, as_json, brief, require_path, require_text
 from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.schedule import HALF_PI, Schedule, checked_schedule
+from mdm_jax.theory.schedule_checks import check_values
 
 _CELLS = 2048
 
@@ -54,6 +55,8 @@ class Grid:
         good = a.ndim == 1 and len(a) > 1 and a[0] == 0 and a[-1] == 1 and np.all(np.diff(a) > 0)
         require(bool(good), "fractions", a.tolist(), "rising from 0 to 1")
         object.__setattr__(self, "fractions", a)
+        require(isinstance(self.origin, Mapping), "origin", self.origin, "a mapping")
+        object.__setattr__(self, "origin", as_json("origin", self.origin))
 
     @property
     def steps(self) -> int:
@@ -80,6 +83,7 @@ class Grid:
 
     def save(self, path: str | Path) -> Path:
         """Write the grid as JSON, atomically; ``fractions`` is all that a reader needs."""
+        require_path("path", path)
         return write_json(path, self.to_json())
 
 
@@ -89,6 +93,7 @@ def load(path: str | Path) -> Grid:
     Raises:
         InputError: no such file, not a grid, or fractions that make no grid.
     """
+    require_path("path", path)
     name = Path(path).stem
 
     def grid(value: dict[str, Any]) -> Grid:
@@ -128,6 +133,7 @@ def from_schedule(schedule: Schedule, steps: int, name: str | None = None) -> Gr
     _check(steps)
     checked_schedule(schedule)
     a = np.array(schedule.alpha(np.arange(steps + 1) / steps), dtype=np.float64)
+    check_values(schedule, np.arange(steps + 1) / steps, a, "schedule")
     a[0], a[-1] = 0.0, 1.0
     label = schedule_text.label(schedule)
     require(bool(np.all(np.diff(a) > 0)), "schedule", label, f"one whose {steps} equal time steps are distinct")

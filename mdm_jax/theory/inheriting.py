@@ -5,6 +5,7 @@ weights would silently be those of ``Linear``. So whatever is older than the new
 computed from that definition instead.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ def forget_older(cls: type, generic: Callable[[str], type]) -> None:
     if newest == len(cls.__mro__):
         return  # nothing but the base class
     root = next(name for name in DEFINITIONS if age[name] == newest)
+    cls._root = root  # pyright: ignore[reportAttributeAccessIssue]
     cls._angular = not root.endswith("alpha")  # pyright: ignore[reportAttributeAccessIssue]
     made = {
         name: getattr(generic(root), name)
@@ -64,6 +66,26 @@ def own(schedule: Any, name: str) -> Any:
         if name in vars(base) and name not in vars(base).get("_forgotten", ()):
             return vars(base)[name].__get__(schedule)
     raise AttributeError(name)
+
+
+def before(schedule: Any, *roots: str) -> Any:
+    """``schedule`` as the nearest base has it that one of ``roots`` does not define; itself where none defines it.
+
+    A definition may stand on what it replaces, ``super().theta(t)`` say, and this must not lead back to it.
+    """
+    cls = type(schedule)
+    if cls._root not in roots:
+        return schedule
+    older = next(base for base in cls.__mro__ if hasattr(base, "_root") and base._root not in roots)
+    seen = object.__new__(older)
+    for field in dataclasses.fields(older):
+        object.__setattr__(seen, field.name, getattr(schedule, field.name))
+    return seen
+
+
+def writer(cls: type, name: str) -> type:
+    """The class whose ``name`` it is that ``cls`` has."""
+    return next(base for base in cls.__mro__ if name in vars(base))
 
 
 def _age(cls: type, name: str) -> int:

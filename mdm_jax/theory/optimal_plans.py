@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mdm_jax.support.errors import InputError, require, require_number
-from mdm_jax.theory.plan import Plan, check_budget
+from mdm_jax.theory.plan import Plan, check_budget, told_nats
 from mdm_jax.theory.profiles import Profile, checked_profile
 
 _ROUNDING = 1e-14
@@ -157,7 +157,7 @@ def within(profile: Profile, nats: float | int, entropy: float | int | None = No
         raise InputError(f"nats must be at least {least:.6g}, which {steps} steps lose; got {nats!r}.")
     plan = best.plan(int(np.argmax(best.nelbo <= most)) + 1)
     more = {} if entropy is None else {"entropy_nats": float(entropy)}
-    origin = {**plan.origin, "rule": "nats budget", "nats": float(nats), **more}
+    origin = {**plan.origin, "rule": "nats budget", "nats": told_nats(nats), **more}
     return Plan(plan.sizes, name=f"within {nats:g} nats", origin=origin)
 
 

@@ -1,6 +1,8 @@
 """A plan: the sizes that a random-order sampler runs, and its file. Rules that make plans are in ``plans``."""
 
 import dataclasses
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.errors import InputError, is_number, require, require_whole, verbatim
 from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
 from mdm_jax.support.text import shortened
 
@@ -26,8 +28,42 @@ def brief(given: Any) -> str:
 
 
 def require_text(argument: str, given: Any) -> None:
-    """Refuse a name that is no text."""
-    require(isinstance(given, str), argument, given, "a text")
+    """Refuse a name that is no text, or none that a file can hold."""
+    require(isinstance(given, str) and _is_unicode(given), argument, given, "a text")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: a half of a surrogate pair cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def require_path(argument: str, given: Any) -> None:
+    """Refuse what is no path."""
+    require(isinstance(given, str | os.PathLike), argument, given, "a path")
+
+
+def as_json(argument: str, given: Any) -> Any:
+    """``given`` as JSON has it: mappings, lists, texts, truth values, finite numbers and nothing; else refused.
+
+    NumPy's and JAX's numbers become Python's. An array is refused: which of its digits are meant is not ours to say.
+    """
+    wanted = "JSON: mappings, lists, texts and finite numbers"
+    if isinstance(given, Mapping):
+        for name in given:
+            require(isinstance(name, str) and _is_unicode(name), f"a name in {argument}", name, "a text")
+        return {name: as_json(argument, value) for name, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [as_json(argument, value) for value in given]
+    if given is None or isinstance(given, bool | np.bool_):
+        return given if given is None else bool(given)
+    if isinstance(given, str):
+        require(_is_unicode(given), argument, given, wanted)
+        return given
+    require(is_number(given), argument, given, wanted)
+    kind = getattr(getattr(given, "dtype", None), "kind", "")
+    number = int(given) if isinstance(given, int) or kind in ("i", "u") else float(given)
+    require(isinstance(number, int) or math.isfinite(number), argument, given, wanted)
+    return number
 
 
 def as_array(argument: str, given: Any) -> np.ndarray:
@@ -47,6 +83,9 @@ class Plan:
             plan is made, so ``steps`` is the number of forward passes.
         name: what to call it in tables and pictures.
         origin: where it came from, as JSON (schedule, rounding, profile digest, expected NELBO).
+
+    Raises:
+        InputError: no sizes, no text, or an ``origin`` that JSON does not have (NaN, infinities, arrays).
     """
 
     sizes: Int[np.ndarray, " steps"]
@@ -61,6 +100,8 @@ class Plan:
         length = sum(sizes.tolist())  # exact: a sum in int64 may wrap into a length that looks right
         require(length <= LONGEST, "sizes", sizes.tolist(), f"sizes that sum to at most {LONGEST}")
         object.__setattr__(self, "sizes", sizes.astype(np.int64))
+        require(isinstance(self.origin, Mapping), "origin", self.origin, "a mapping")
+        object.__setattr__(self, "origin", as_json("origin", self.origin))
 
     @property
     def length(self) -> int:
@@ -90,6 +131,7 @@ class Plan:
 
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON, atomically; ``sizes`` is all that a reader needs."""
+        require_path("path", path)
         return write_json(path, self.to_json())
 
 
@@ -99,6 +141,7 @@ def load(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, not a plan, or sizes that make no plan.
     """
+    require_path("path", path)
     value = read_json(path, "a plan")
     if isinstance(value, dict) and value.get("format") == GRID_FORMAT:
         raise InputError(f"{path} is not a plan: it is a grid, with random sizes (grids.load reads it).")
@@ -120,6 +163,11 @@ def load(path: str | Path) -> Plan:
 def check_budget(length: Any, steps: Any) -> int:
     """``steps``; refuse a number of them that is not whole or not from 1 to ``length``, itself a whole number."""
     return require_whole("steps", steps, 1, require_whole("length", length, 1, LONGEST))
+
+
+def told_nats(nats: float) -> float | None:
+    """A budget as an origin tells it: null if it is infinite, which JSON does not have."""
+    return float(nats) if math.isfinite(nats) else None
 
 
 def checked_plan(plan: Any, argument: str = "plan") -> Plan:

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from mdm_jax.support.errors import require, require_choice, require_number
 from mdm_jax.theory import schedule_text
 from mdm_jax.theory.curves import dual_total_correlation, falling, total_correlation
-from mdm_jax.theory.plan import Plan, check_budget, checked_plan
+from mdm_jax.theory.plan import Plan, check_budget, checked_plan, told_nats
 from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.rounding import ROUNDINGS
+from mdm_jax.theory.schedule_checks import check_values
 from mdm_jax.theory.schedules import HALF_PI, Beta, Schedule, Tabulated, checked_schedule, tabulated
 
 
@@ -40,7 +41,9 @@ def from_schedule(
     steps = check_budget(length, steps)
     checked_schedule(schedule)
     require_choice("rounding", rounding, ROUNDINGS)
-    sizes = ROUNDINGS[rounding](_fractions(schedule, steps), length)
+    fractions = _fractions(schedule, steps)
+    check_values(schedule, np.arange(steps + 1) / steps, fractions, "schedule")
+    sizes = ROUNDINGS[rounding](fractions, length)
     definition = schedule_text.definition(schedule)
     more = {} if definition is None else {"definition": definition}
     return rounded_plan(sizes, schedule_text.label(schedule), steps, name=name, rounding=rounding, **more)
@@ -131,7 +134,7 @@ def _proportional(
                 rate = middle
             else:
                 low = middle
-    asked = {"nats": float(nats)} if nats is not None else {"steps_asked": steps}
+    asked = {"nats": told_nats(nats)} if nats is not None else {"steps_asked": steps}
     return _measured_plan(_grow(length, rate, tokens), name, profile, rate=float(rate), **asked)
 
 

@@ -24,7 +24,7 @@ from scipy.interpolate import PchipInterpolator
 
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.files import digest, known, listed, made_from, read_json, to_json, told, write_json
-from mdm_jax.theory.plan import as_array, brief
+from mdm_jax.theory.plan import as_array, as_json, brief, require_path
 
 FORMAT = "mdm_jax profile 1"
 LONGEST = 2**24
@@ -33,6 +33,12 @@ _MOST_WEIGHTS = 2**26
 """Likewise of the matrix by which errors are carried from the counts to all positions."""
 _MOST_NATS = 1e6
 """A larger cost of a token is none, and its sums would overflow before they are told."""
+_LOOKED_AT = 256
+"""Counts up to which a covariance is looked at whole wherever a profile is made; in a file it always is."""
+_ROUNDED = 1e-6
+"""By how much an exact cost may be below 0: what float32 may round."""
+_ERRORS = 10
+"""How many of the largest standard errors a measured one may be below 0 beyond that."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,9 +84,14 @@ class Profile:
         finite = bool(np.isfinite(self.means).all() and (self.exact or np.isfinite(self.covariance).all()))
         require(finite, "means and covariance", verbatim("a NaN or an infinity"), "finite")
         variances = np.diagonal(self.covariance)
-        good = self.exact or (bool((variances >= 0).all()) and _is_covariance(self.covariance))
+        good = self.exact or (bool((variances >= 0).all()) and _is_covariance(self.covariance, m <= _LOOKED_AT))
         # A list of a million numbers is not made for nothing.
         require(good, "covariance", () if good else self.covariance.tolist(), "symmetric, with no negative variance")
+        least = -_ROUNDED - (0.0 if self.exact else _ERRORS * float(np.sqrt(variances.max())))
+        lowest = float(self.means.min())
+        require(lowest >= least, "means", lowest, "costs in nats: none is negative, but for errors of measurement")
+        require(isinstance(self.provenance, Mapping), "provenance", self.provenance, "a mapping")
+        object.__setattr__(self, "provenance", as_json("provenance", self.provenance))
 
     @functools.cached_property
     def exact(self) -> bool:
@@ -160,6 +171,7 @@ class Profile:
 
     def save(self, path: str | Path) -> Path:
         """Write ``profile.json`` atomically."""
+        require_path("path", path)
         return write_json(path, self.to_json())
 
     @functools.cached_property
@@ -175,13 +187,18 @@ def checked_profile(profile: Any, argument: str = "profile") -> Profile:
     return profile
 
 
-def _is_covariance(matrix: np.ndarray) -> bool:
-    """Whether a matrix is symmetric, and no linear function would have a negative variance, but for rounding."""
+def _is_covariance(matrix: np.ndarray, every: bool) -> bool:
+    """Whether a matrix is symmetric and, if asked, no linear function has a negative variance, but for rounding.
+
+    The latter takes its eigenvalues, seconds for thousands of counts.
+    """
     if not np.allclose(matrix, matrix.T):
         return False
     scale = np.sqrt(np.diagonal(matrix))
     if matrix[scale == 0].any():
         return False
+    if not every:
+        return True
     scale = np.where(scale > 0, scale, 1.0)
     return bool(np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] >= -1e-6 * len(matrix))
 
@@ -243,6 +260,7 @@ def load(path: str | Path) -> Profile:
     Raises:
         InputError: no such file, not a profile, or numbers that make no profile.
     """
+    require_path("path", path)
     return made_from(path, read_json(path, "a profile"), "a profile", FORMAT, _from_json)
 
 
@@ -264,6 +282,8 @@ def _from_json(value: dict[str, Any]) -> Profile:
         good = bool((np.abs(spread) <= _MOST_NATS**2).all())
         require(good, "covariance", covariance, f"numbers of at most {_MOST_NATS**2:g}")
     made = Profile(length, counts, means, spread, told(value, "provenance"))
+    good = made.exact or len(counts) <= _LOOKED_AT or _is_covariance(spread, every=True)
+    require(good, "covariance", () if good else covariance, "symmetric, with no negative variance")
     if "standard_errors" in value:
         given = np.array(listed(value, "standard_errors", float))
         ours = made.standard_errors

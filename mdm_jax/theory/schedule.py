@@ -25,8 +25,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.theory.inheriting import forget_older, own
-from mdm_jax.theory.schedule_checks import check_rise
+from mdm_jax.theory.inheriting import before, forget_older, own
+from mdm_jax.theory.schedule_checks import check_companions, check_rise
 
 HALF_PI = 0.5 * np.pi
 _BISECTIONS = 40
@@ -53,8 +53,9 @@ class Schedule:
     """``(p, q)`` where ``theta ~ t^p`` at 0 and ``1 - theta ~ (1-t)^q`` at 1, if known; see :meth:`end_exponents`."""
     _flax_dataclass: ClassVar[bool]
     _angular: ClassVar[bool] = False
+    _root: ClassVar[str] = ""
     _forgotten: ClassVar[frozenset[str]] = frozenset()
-    """What :func:`mdm_jax.theory.inheriting.forget_older` wrote."""
+    """These three are what :func:`mdm_jax.theory.inheriting.forget_older` wrote."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Make the subclass a frozen dataclass and a pytree whose structure names its class.
@@ -91,15 +92,17 @@ class Schedule:
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         """Probability that a token is masked at time ``t``, ``1 - alpha(t)``, without cancellation near 1."""
-        return 1 - self.alpha(t)
+        return 1 - before(self, "one_minus_alpha").alpha(t)
 
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
         """The angle ``(2/pi) arcsin sqrt(alpha(t))``, from 0 to 1 (arXiv 2509.13866, condition 3.4)."""
-        return angle(self.alpha(t), self.one_minus_alpha(t))
+        older = before(self, "theta", "one_minus_theta")
+        return angle(older.alpha(t), older.one_minus_alpha(t))
 
     def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
         """``1 - theta(t)``, without cancellation near 1."""
-        return angle(self.one_minus_alpha(t), self.alpha(t))
+        older = before(self, "theta", "one_minus_theta")
+        return angle(older.one_minus_alpha(t), older.alpha(t))
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
         """``d alpha / dt``, per unit of time."""
@@ -208,7 +211,8 @@ class AngleSchedule(Schedule):
         raise NotImplementedError(f"{type(self).__name__} must define theta(t)")
 
     def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
-        return 1 - own(self, "theta")(t)
+        older = before(self, "one_minus_theta")
+        return 1 - own(older, "theta")(t)
 
     def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         del complement
@@ -240,14 +244,16 @@ class AngleSchedule(Schedule):
         at = jnp.where(late, t, 0.5)
         left = HALF_PI * jnp.minimum(self.one_minus_theta(at), 0.5)
         shrink = jnp.where(left > 0, left / jnp.tan(jnp.where(left > 0, left, 1.0)), 1.0)
-        return jnp.where(late, 2 * self.hazard(at) * shrink, super().weight(jnp.where(late, 0.5, t)))
+        return jnp.where(late, 2 * self.hazard(at) * shrink, Schedule.weight(self, jnp.where(late, 0.5, t)))
 
 
 def checked_schedule(schedule: Any, argument: str = "schedule") -> Schedule:
     """``schedule``, after checking that it is one schedule and rises from 0 to 1.
 
     Families know their numbers; of any other class ``alpha`` is evaluated at some 300 times, and may dip by 8e-6, which
-    float32 may have rounded. What is traced (``jit``, ``vmap``, ``grad``) passes unchecked.
+    float32 may have rounded; what such a class writes beside ``alpha`` must not contradict it
+    (:func:`mdm_jax.theory.schedule_checks.check_companions`). What is traced (``jit``, ``vmap``, ``grad``) passes
+    unchecked.
 
     Args:
         schedule: what was given.
@@ -263,6 +269,7 @@ def checked_schedule(schedule: Any, argument: str = "schedule") -> Schedule:
         require(False, argument, schedule, hint)
     if not _traced(schedule):
         schedule._check(argument)
+        check_companions(schedule, argument, Schedule)
     return schedule
 
 
@@ -282,6 +289,12 @@ def angle(alpha: Array, one_minus_alpha: Array) -> Array:
     inside = (alpha > 0) & (one_minus_alpha > 0)
     sine, cosine = (jnp.sqrt(jnp.where(inside, x, 0.5)) for x in (alpha, one_minus_alpha))
     return jnp.where(inside, jnp.arctan2(sine, cosine) / HALF_PI, jnp.where(alpha > 0, 1.0, 0.0)).astype(alpha.dtype)
+
+
+def power_of(log_base: Array, exponent: ArrayLike) -> Array:
+    """``exponent log_base``: the logarithm of a power, which is 0 for the exponent 0, even of 0."""
+    constant = (jnp.asarray(exponent) == 0) & jnp.isneginf(log_base)
+    return jnp.multiply(exponent, jnp.where(constant, 0.0, log_base))
 
 
 def positive(argument: str, value: ArrayLike, least: float = 0.0, most: float | None = None) -> Array:

@@ -42,6 +42,7 @@ from mdm_jax.theory.schedule import (
     as_float,
     checked_schedule,
     positive,
+    power_of,
     times,
 )
 from mdm_jax.theory.schedule_checks import check_numbers
@@ -75,7 +76,7 @@ class Beta(AngleSchedule):
 
     def log_theta_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         t, u = times(t, complement)
-        return (self.a - 1) * jnp.log(t) + (self.b - 1) * jnp.log(u) - log_beta(self.a, self.b)
+        return power_of(jnp.log(t), self.a - 1) + power_of(jnp.log(u), self.b - 1) - log_beta(self.a, self.b)
 
     def log_regular_rate(self, t: ArrayLike, complement: ArrayLike | None = None) -> Float[Array, "..."]:
         return jnp.broadcast_to(-log_beta(self.a, self.b), jnp.shape(times(t, complement)[0]))
@@ -113,7 +114,7 @@ class KineticOptimum(AngleSchedule):
         if type(self.gamma) is Linear:
             return jnp.zeros_like(as_float(t))
         if type(self.gamma) is Polynomial:
-            return jnp.log(self.gamma.degree) + (self.gamma.degree - 1) * jnp.log(as_float(t))
+            return jnp.log(self.gamma.degree) + power_of(jnp.log(as_float(t)), self.gamma.degree - 1)
         t, u = times(t, complement)
         alpha, masked = self.gamma.alpha(t), self.gamma.one_minus_alpha(t)
         inside = (alpha > 0) & (masked > 0)

@@ -11,8 +11,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.flags import usual
+from mdm_jax.support.keys import threefry
 from mdm_jax.theory.plan import as_array
 from mdm_jax.theory.schedule import HALF_PI, AngleSchedule, Schedule, angle, as_float, checked_schedule
+
+_MOST_CELLS = 2**20
+"""Of a table: float32 tells equally spaced knots apart up to there."""
 
 
 class Tabulated(AngleSchedule):
@@ -76,6 +81,9 @@ class Tabulated(AngleSchedule):
         return dataclasses.replace(self, logits=coordinates["logits"])
 
     def _check(self, argument: str) -> None:
+        for name, given in self.parameters().items():
+            kind = getattr(getattr(given, "dtype", None), "kind", "")
+            require(kind == "f", f"{name} of {argument}", given, "an array of floats (schedules.tabulated makes one)")
         shapes = np.shape(self.times), np.shape(self.logits)
         single = len(shapes[0]) == 1 and shapes[1] == (shapes[0][0] - 1,) and shapes[1] != (0,)
         require(
@@ -135,7 +143,7 @@ def tabulate(schedule: Schedule, cells: int = 256) -> Tabulated:
         cells: number of straight pieces, at least 2.
     """
     checked_schedule(schedule)
-    require_whole("cells", cells, 2)
+    require_whole("cells", cells, 2, _MOST_CELLS)
     thetas = jnp.arange(cells + 1) / cells
     knots = schedule.inverse(jnp.square(jnp.sin(HALF_PI * thetas)))
     knots = jax.lax.cummax(jnp.asarray(knots, float)).at[jnp.array([0, -1])].set(jnp.array([0.0, 1.0]))
@@ -153,13 +161,16 @@ def free(cells: int = 64, key: Array | None = None, times: ArrayLike | None = No
 
     Its slope is finite at both ends, so its energy is infinite under a ``gamma`` that goes as ``t^2`` or flatter there.
     """
-    require_whole("cells", cells, 2)
+    require_whole("cells", cells, 2, _MOST_CELLS)
     knots = jnp.arange(cells + 1) / cells if times is None else as_float(times)
     require(knots.shape == (cells + 1,), "times", verbatim(str(knots.shape)), f"of shape ({cells + 1},)")
     start = tabulated(knots, knots)
     if key is None:
         return start
-    return Tabulated(times=start.times, logits=start.logits + jax.random.normal(key, (cells,)))
+    with usual(key):
+        # (in float32: other types draw other numbers)
+        moves = jax.random.normal(threefry(key), (cells,), jnp.float32)
+    return Tabulated(times=start.times, logits=start.logits + moves.astype(start.logits.dtype))
 
 
 def _between(t: ArrayLike, value: Array, at_0: float, at_1: float) -> Array:
