@@ -20,8 +20,9 @@ IMPLEMENTATION = "threefry2x32"
 
 def key_of(seed: int) -> PRNGKeyArray:
     """The key of a seed from 0 to 2^31 - 1, whatever ``jax_default_prng_impl`` and ``jax_random_seed_offset`` say."""
-    # What jax.random.key makes of it; that would add jax_random_seed_offset.
-    return jax.random.wrap_key_data(jnp.asarray([0, seed], jnp.uint32), impl=IMPLEMENTATION)
+    # JAX adds the offset. Words of one's own would be a constant of a compiled program that its text does not show.
+    offset = jax.config.jax_random_seed_offset  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.random.key(seed - offset, impl=IMPLEMENTATION)
 
 
 def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:

@@ -260,7 +260,7 @@ def test_arrays_that_do_not_fit_the_task_are_refused(change, says):
 @pytest.mark.parametrize("name", ["checkpoint_every", "report_every"])
 @pytest.mark.parametrize("value", [0, -5])
 def test_intervals_must_be_positive(name, value):
-    with pytest.raises(InputError, match=f"{name} must be at least 1; got {value}"):
+    with pytest.raises(InputError, match=f"{name} must be a whole number, 1 or more; got {value}"):
         fit(tiny_transformer(), PatternTask(), settings=SETTINGS, progress=False, **{name: value})
 
 
