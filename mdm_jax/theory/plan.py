@@ -165,7 +165,7 @@ def check_budget(length: Any, steps: Any) -> int:
     return require_whole("steps", steps, 1, require_whole("length", length, 1, LONGEST))
 
 
-def told_nats(nats: float) -> float | None:
+def told_nats(nats: float | int) -> float | None:
     """A budget as an origin tells it: null if it is infinite, which JSON does not have."""
     return float(nats) if math.isfinite(nats) else None
 

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from mdm_jax.theory import plans, profiles
 
 tuned = settings(max_examples=80, deadline=None)
-curve = hnp.arrays(np.float64, st.integers(1, 24), elements=st.floats(-5, 5))
+curve = hnp.arrays(np.float64, st.integers(1, 24), elements=st.floats(0, 10))
 
 
 @tuned

@@ -137,7 +137,7 @@ def test_the_shapes_of_tc_and_dtc_plans():
 @pytest.mark.parametrize("length", [1, 2, 5, 64])
 def test_the_square_root_rule_uses_every_step(length):
     steep = profiles.from_values((np.arange(length) < length / 2).astype(float))  # all knots at one place
-    rising = profiles.from_values(np.random.default_rng(0).normal(2, 1, length))
+    rising = profiles.from_values(np.random.default_rng(0).normal(5, 1, length))
     flat = profiles.from_values(np.ones(length))
     for profile in (steep, rising, flat, random_falling(4, length)):
         for steps in {1, 2, length // 2, length} - {0} if length > 1 else {1}:

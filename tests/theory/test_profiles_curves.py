@@ -55,7 +55,7 @@ FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-20, 1e-2, 60), np.linspace(0.
 @pytest.mark.core
 @pytest.mark.parametrize("length", [1, 2, 100, 1024])
 def test_the_curve_is_the_binomial_mean(length, strict_types):
-    values = np.random.default_rng(length).normal(2, 1, length)
+    values = np.random.default_rng(length).normal(5, 1, length)
     at = FRACTIONS.astype(np.float32)
     weights = stats.binom.pmf(np.arange(length), length - 1, at.astype(np.float64)[:, None])
     np.testing.assert_allclose(curves.bernstein_weights(length, at), weights, rtol=1e-9, atol=1e-13)
@@ -76,7 +76,7 @@ def test_the_curve_is_the_binomial_mean(length, strict_types):
 @pytest.mark.parametrize("length", [2, 3, 400])
 @pytest.mark.thorough
 def test_slopes_in_double(length, double, strict_types):
-    values = np.random.default_rng(length).normal(2, 1, length)
+    values = np.random.default_rng(length).normal(5, 1, length)
     at = jnp.asarray([0.0, 1e-6, 0.2, 0.5, 0.9, 1.0])
 
     @jax.jit
