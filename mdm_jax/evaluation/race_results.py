@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mdm_jax.evaluation.results import Difference, Evaluation
+from mdm_jax.support.text import printable
 from mdm_jax.theory.plans import Plan
 
 FORMAT = "mdm_jax race 1"
@@ -67,15 +68,16 @@ class Raced:
         return tuple(self._conclusion(one) for one in self.differences())
 
     def _conclusion(self, one: Difference) -> str:
+        name, other = printable(one.name), printable(one.baseline)
         interval = f"{one.mean:+.3f}, 95 % interval {one.low:+.3f} to {one.high:+.3f}"
         if self.plans[one.name].sizes.tolist() == self.plans[one.baseline].sizes.tolist():
-            return f"{one.name} and {one.baseline} have the same sizes."
+            return f"{name} and {other} have the same sizes."
         if math.isnan(one.mean):
-            return f"{one.name} cannot be compared with {one.baseline}: some samples have no score."
+            return f"{name} cannot be compared with {other}: some samples have no score."
         if not one.decided:
-            return f"Not decided whether {one.name} differs from {one.baseline} ({interval}: it contains 0)."
+            return f"Not decided whether {name} differs from {other} ({interval}: it contains 0)."
         better = (one.mean < 0) == self.lower_is_better
-        return f"{one.name} is {'better' if better else 'worse'} than {one.baseline} ({interval})."
+        return f"{name} is {'better' if better else 'worse'} than {other} ({interval})."
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the samples."""

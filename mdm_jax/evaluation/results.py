@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.statistics import standard_error, standard_errors
-from mdm_jax.support.text import table
+from mdm_jax.support.text import printable, table
 from mdm_jax.tasks.task import token_ids
 
 FORMAT = "mdm_jax evaluation 1"
@@ -156,13 +156,13 @@ class Evaluation:
 
     def table(self) -> str:
         """Of each schedule passes, scores and paired differences, each with its standard error, as aligned text."""
-        heading = ["schedule", "passes", *self.scores]
-        columns = [list(self.names), [f"{mean:.1f}" for mean in self.means("nfe")]]
+        heading = ["schedule", "passes", *map(printable, self.scores)]
+        columns = [list(map(printable, self.names)), [f"{mean:.1f}" for mean in self.means("nfe")]]
         for score in self.scores:
             columns.append(with_errors(self.means(score), self.standard_errors(score)))
         if self.baseline is not None:
             differences = self.differences()
-            heading.append("less " + (self.baseline if isinstance(self.baseline, str) else "its baseline"))
+            heading.append("less " + (printable(self.baseline) if isinstance(self.baseline, str) else "its baseline"))
             cells = with_errors([d.mean for d in differences], [d.standard_error for d in differences], "+")
             columns.append(["" if d.name == d.baseline else cell for d, cell in zip(differences, cells)])
         if (left := self.incomplete()).any():

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.files import LARGEST_JSON, digest
+from mdm_jax.support.files import LARGEST_JSON, digest, parse_json
 from mdm_jax.support.text import shortened
 
 FORMAT = "mdm_jax rows 2"
@@ -185,7 +185,7 @@ def _line(value: Any) -> bytes:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line.decode())
     except (ValueError, RecursionError):
         return None
 
