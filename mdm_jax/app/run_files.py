@@ -18,7 +18,7 @@ from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.commands import command
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, verbatim
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import shortened
 from mdm_jax.tasks import Numbers
@@ -42,11 +42,20 @@ _TUNED_PLAN = {"role": str, "plan": {"name": str, "sizes": [int], "origin": dict
                "standard_error": float, "checked": (_CHECK, None)}  # fmt: skip
 _TUNING = {"length": int, "profile_digest": str, "nelbo_nats": float, "steps": [int], "families": {str: [float]},
            "best_beta": [str], "budgets": [{"steps": int, "plans": [_TUNED_PLAN]}]}  # fmt: skip
-_SAMPLE = {"pieces": [str], "reveal_step": [int], "nfe": int, "score": (float, None)}
+_SAMPLE = {"pieces": [str], "reveal_step": [int], "nfe": int, "score": (float, None),
+           "log_prob": (float, None), "remaining": (int, None)}  # fmt: skip
 _PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows": [_SAMPLE], "scored_rows": (int, None),
           "mean_score": (float, None), "score_standard_error": (float, None)}  # fmt: skip
 _SAMPLES = {"temperature": float, "seed": int, "score_name": str, "lower_is_better": bool,
             "reference_score": (float, None), "panels": [_PANEL]}  # fmt: skip
+# Numbers that are never less, wherever they stand.
+_LEAST = {
+    **dict.fromkeys(("length", "vocab_size", "rows", "steps", "budget"), 1),
+    **dict.fromkeys(("bits_per_token", "nelbo_nats", "expected_nelbo_nats", "standard_error", "parameters"), 0),
+    **dict.fromkeys(("margin_standard_error", "score_standard_error", "scored_rows", "nfe", "temperature"), 0),
+}
+_ALSO = {"format", "searched"}
+"""What complete files hold beside what the report reads."""
 SAMPLES_FORMAT = "mdm_jax samples 1"
 _WORDS = {float: "a finite number", numbers.Real: "a number", int: "a whole number", str: "text", bool: "true or false",
           dict: "an object", list: "a list"}  # fmt: skip
@@ -114,7 +123,7 @@ def read(directory: RunDirectory) -> RunFiles:
         directory,
         config=config,
         log=_checked(directory.read_log(), _LOG, f"{directory.log} is not the log of a run"),
-        held_out=_read(directory.held_out, _HELD_OUT, HELD_OUT_FORMAT),
+        held_out=_read_held_out(directory.held_out),
         profile=_read_profile(directory.profile, config["task"]["length"]),
         tuning=tuning,
         samples=_read_samples(directory.samples),
@@ -133,6 +142,28 @@ def _read(path: Path, shape: Any, form: str) -> Any:
     return _checked(value, shape, f"{path} is not a {kind} file")
 
 
+def _read_held_out(path: Path) -> dict[str, Any] | None:
+    held_out = _read(path, _HELD_OUT, HELD_OUT_FORMAT)
+    if held_out is None:
+        return None
+    try:
+        _refuse_more(held_out, _HELD_OUT)
+        names = [
+            _refuse_more(one, _BASELINE, f"baselines[{i}].")["name"] for i, one in enumerate(held_out["baselines"])
+        ]
+        require(len(set(names)) == len(names), "baselines", names, "of different names")
+    except InputError as error:
+        raise InputError(f"{path} is not a held-out file: {error}") from None
+    return held_out
+
+
+def _refuse_more(value: dict[str, Any], shape: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """Refuse an entry that nobody writes: it may be meant for something."""
+    more = sorted(set(value) - set(shape) - _ALSO)
+    require(not more, f"{where}entries", more, f"{', '.join(shape)}")
+    return value
+
+
 def _read_profile(path: Path, length: int) -> Profile | None:
     """The profile, of the length that the run has."""
     profile = profiles.load(path) if path.exists() else None
@@ -147,17 +178,21 @@ def _read_tuning(path: Path) -> dict[str, Any] | None:
         return None
     points, length = len(tuning["steps"]), tuning["length"]
     try:
-        require(length >= 1, "length", length, "at least 1")
+        _refuse_more(tuning, _TUNING)
         for name in ("steps", "families"):
             require(len(tuning[name]) > 0, name, tuning[name], "of at least one entry")
         require(min(tuning["steps"]) >= 1, "steps", tuning["steps"], "at least 1 each")
         for family, nats in tuning["families"].items():
             given, wanted = verbatim(f"{len(nats)}"), f"of {points} numbers, as steps"
             require(len(nats) == points, f"families.{family}", given, wanted)
-        for entry in (entry for budget in tuning["budgets"] for entry in budget["plans"]):
+        for most, entry in ((budget["steps"], entry) for budget in tuning["budgets"] for entry in budget["plans"]):
+            _refuse_more(entry, _TUNED_PLAN)
+            require_choice("role", entry["role"], ROLES)
             stored = entry["plan"]
             plan = Plan(np.asarray(stored["sizes"]), name=stored["name"], origin=stored["origin"])
             require(plan.length == length, "the sum of sizes", plan.length, f"the length {length}")
+            given, wanted = verbatim(f"{plan.steps} steps"), f"one of at most {most} steps, its budget"
+            require(plan.steps <= most, f"the plan {entry['role']!r}", given, wanted)
             entry["plan"] = plan
     except InputError as error:
         raise InputError(f"{path} is not a tuning file: {error}") from None
@@ -217,6 +252,9 @@ def _checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
         places = (f"{where}[{i}]" if where else f"line {i + 1}" for i in range(len(value)))
         return [_checked(item, shape[0], what, place) for item, place in zip(value, places)]
     if not isinstance(shape, dict):
+        least = _LEAST.get(where.rpartition(".")[2])
+        if least is not None and isinstance(value, int | float) and value < least:
+            raise InputError(f"{what}: {where} must be at least {least}; got {value!r}.")
         return value
     shapes = dict.fromkeys(value, shape[str]) if str in shape else shape
     for name, item_shape in shapes.items():
