@@ -21,7 +21,6 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_logits, c
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
 
-host_array = as_array  # its name in other rooms
 STRONGEST = 1e30
 """The largest size of a guidance weight: what float32 takes for infinity, or would exceed it times a logit, is none."""
 
