@@ -22,13 +22,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "heads": 4,
     },
 }
-_MODEL = ("width", "depth", "heads")
-NAMES = (*Settings.__dataclass_fields__, *_MODEL)
+MODEL = ("width", "depth", "heads")
+"""What is said of the model; all else is the training's."""
+NAMES = (*Settings.__dataclass_fields__, *MODEL)
 """Everything that can be overridden."""
 
 
 def settings_and_model(recipe: str, task: Task, overrides: Mapping[str, Any]) -> tuple[Settings, LinenDenoiser]:
     """The settings and the model of ``recipe`` with some replaced by name; the length is the task's."""
     chosen = {**RECIPES[recipe], **overrides, "length": task.length}
-    model = {name: chosen.pop(name) for name in _MODEL}
+    model = {name: chosen.pop(name) for name in MODEL}
     return Settings(**chosen), models.transformer(task.vocab_size, length=task.length, **model)

@@ -1,6 +1,7 @@
 """``mdm-jax train``: train a model into a run directory, or go on where a run stopped."""
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from mdm_jax import models, tasks
 from mdm_jax.app.output import figure, finite, show
 from mdm_jax.app.places import places
 from mdm_jax.app.profile import parameter_count
-from mdm_jax.app.recipes import NAMES, settings_and_model
+from mdm_jax.app.recipes import MODEL, NAMES, settings_and_model
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable
@@ -52,7 +53,7 @@ def start(
     Args:
         directory: of the run. If one is there and nothing else is said about it, it keeps its task and settings.
         task: as :func:`mdm_jax.tasks.from_spec` reads it; ``text`` if left out.
-        recipe: the settings to start from; ``demo`` if left out.
+        recipe: the settings to start from; if left out, those of the run that is there, or else ``demo``.
         overrides: settings by name, instead of the recipe's.
         checkpoint_every: steps between checkpoints.
         checkpoint: as :func:`mdm_jax.training.fit` takes it.
@@ -71,10 +72,13 @@ def start(
         learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
     else:
         overrides = overrides or {}
-        if place.config.exists() and task is None and "length" not in overrides:
-            learnt = tasks.restore(place.read_config()["task"])  # what is there is compared by what was said
+        there = place.read_config() if place.config.exists() else None
+        if there is not None and task is None and "length" not in overrides:
+            learnt = tasks.restore(there["task"])  # what is there is compared by what was said
         else:
             learnt = tasks.from_spec(task or "text", overrides.get("length"))
+        if there is not None and recipe is None:  # what was not said is as it is there
+            overrides = {**dataclasses.asdict(place.settings(there)), **_sizes(there), **overrides}
         settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
     return fit(
         denoiser,
@@ -86,6 +90,12 @@ def start(
         devices=devices,
         mesh=mesh,
     )
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a run's model, where it is one of a recipe's."""
+    model = config.get("model") or {}
+    return {name: model[name] for name in MODEL if name in model}
 
 
 def summary(trained: Run) -> dict[str, Any]:

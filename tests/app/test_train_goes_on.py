@@ -1,0 +1,45 @@
+"""``train`` on a run that is there compares what was typed, and nothing that was not."""
+
+import json
+
+import pytest
+
+from mdm_jax import models
+from mdm_jax.app import train
+
+start = getattr(train.start, "__wrapped__", train.start)  # without the check of what the stand-in for fit returns
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    found = {}
+
+    def fit(denoiser, task, *, directory, settings, **more):
+        found.update(denoiser=denoiser, task=task, settings=settings)
+
+    monkeypatch.setattr(train, "fit", fit)
+    return found
+
+
+def test_a_task_alone_leaves_settings_and_sizes_as_they_are(tmp_path, asked):
+    text = tmp_path / "story.txt"
+    text.write_text("once upon a time there was a mask. " * 200)
+    spec, run = f"text:{text}", tmp_path / "run"
+    sizes = {"width": 32, "depth": 1, "heads": 2}
+    start(run, spec, "demo", {"steps": 7, "batch": 4, **sizes})
+    first = dict(asked)
+    run.mkdir()
+    settings = vars(first["settings"])
+    task = {"spec": first["task"].spec, "length": first["task"].length}
+    model = models.describe(first["denoiser"])
+    (run / "config.json").write_text(
+        json.dumps({"format": "mdm_jax run 1", "task": task, "model": model, "settings": settings})
+    )
+    start(run, spec)
+    assert asked["settings"] == first["settings"]
+    assert asked["denoiser"] == first["denoiser"]
+    start(run, spec, None, {"steps": 9, "depth": 2})
+    assert asked["settings"].steps == 9
+    assert asked["settings"].batch == 4
+    described = models.describe(asked["denoiser"]) or {}
+    assert (described["depth"], described["width"]) == (2, 32)
