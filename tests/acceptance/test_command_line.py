@@ -544,7 +544,7 @@ def whole(killing, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("when", "reached"), [("after", 80), ("before", 40)])
+@pytest.mark.parametrize(("when", "reached"), [pytest.param("after", 80, marks=pytest.mark.thorough), ("before", 40)])
 def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, killing, whole, tmp_path):
     """A real process, killed without warning once a checkpoint is complete, or is all but complete (Orbax has renamed
     its folder, the manifest is not there yet): started again by the same command it goes on from the last complete one.

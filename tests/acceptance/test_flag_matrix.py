@@ -38,6 +38,7 @@ def outcome(tmp_path_factory):
     return under
 
 
+@pytest.mark.thorough
 def test_without_a_flag_every_command_works(outcome):
     assert {what: told for what, told in outcome("no flag").items() if told["status"] != 0} == {}
     assert set(outcome("no flag")) >= set(COMMANDS)

@@ -127,7 +127,7 @@ def test_under_float64_the_same_profile_by_increments(usual):
     np.testing.assert_allclose(found.means, usual["increments"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("implementation", ["rbg", pytest.param("unsafe_rbg", marks=pytest.mark.thorough)])
 def test_keys_of_another_implementation_give_the_same_numbers(usual, implementation):
     check(measured(jax.random.key(3, impl=implementation)), usual)
 
@@ -151,7 +151,7 @@ def test_under_other_flags_the_same_numbers(usual, flag):
             check(measured(), usual)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("kind", [pytest.param(AxisType.Auto, marks=pytest.mark.thorough), AxisType.Explicit])
 def test_a_mesh_around_them_changes_nothing(usual, kind):
     """One device in a mesh of its own; on some devices, by ``pmap``, the active mesh would be taken for another."""
     _, denoiser, params = exact_world(LENGTH)

@@ -45,6 +45,7 @@ def test_rows_do_not_depend_on_their_batch_whatever_the_key(kind, name):
     np.testing.assert_array_equal(out.tokens[2:3], alone.tokens)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "name"), cases(QUICK))
 def test_the_default_kind_of_keys_changes_no_sample(kind, name):
     wanted = sampled(kind, name, KEY)
@@ -130,6 +131,7 @@ def test_no_key_is_used_twice(kind, name):
         the_same(wanted, sampled(kind, name, jax.random.key(7)))
 
 
+@pytest.mark.thorough
 def test_the_transformer_under_strict_promotion_and_64_bits():
     """The same parameters, logits, gradients and samples, bit for bit."""
     model = models.transformer(5, length=8, width=16, depth=1, heads=2)

@@ -19,6 +19,7 @@ class Alone(schedules.Schedule):
         return self.twin.alpha(t)
 
 
+SLOW = pytest.mark.thorough
 TWINS = {
     "maskgit": schedules.maskgit(),
     "t^2": schedules.polynomial(2.0),
@@ -32,7 +33,9 @@ STEEP = {
 
 
 @pytest.mark.parametrize("name", TWINS)
-@pytest.mark.parametrize("beside", [*STEEP, "geometric"])
+@pytest.mark.parametrize(
+    "beside", ["a table of sine", *(pytest.param(x, marks=SLOW) for x in ("a table", "geometric"))]
+)
 def test_a_weight_goes_on_as_a_power_law_beside_what_the_other_really_does(name, beside):
     """The energy of the twin, to 1 %: before, 15.8 came for 28.9 where a table is steeper than the nodes reached."""
     twin, other = TWINS[name], STEEP.get(beside, schedules.geometric())

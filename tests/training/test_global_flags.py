@@ -53,8 +53,8 @@ def close(one, two, within):
         np.testing.assert_allclose(a, b, atol=within, rtol=0)
 
 
-@pytest.mark.parametrize("flag", ["mesh:Explicit", pytest.param("mesh:Auto", marks=pytest.mark.thorough),
-                                  *(pytest.param(flag, marks=pytest.mark.thorough) for flag in EXACT[2:])])  # fmt: skip
+@pytest.mark.thorough
+@pytest.mark.parametrize("flag", EXACT)
 def test_numbers_are_the_same_in_every_bit(flag, plain, half, tmp_path):
     """Under an active mesh ``fit`` said "incompatible devices"; other bits of a key would be other data."""
     found = under(flag, tmp_path / "run", other=half)
