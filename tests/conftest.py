@@ -41,7 +41,7 @@ def few_schedules():
         yield
 
 
-MOST_MAPS = 20_000
+MOST_MAPS = 40_000
 """Memory maps of a worker: each compiled program takes a few, and Linux allows a process 65,530."""
 
 
