@@ -19,11 +19,9 @@ FLAGS = {
     "debug_key_reuse": {"jax_debug_key_reuse": True},
     "rbg": {"jax_default_prng_impl": "rbg"},
     "strict promotion": {"jax_numpy_dtype_promotion": "strict"},
-    "rank promotion": {"jax_numpy_rank_promotion": "raise"},
     "mesh": {},
-    "explicit mesh": {},
 }
-"""What is set before anything is done; the last two are an active mesh of both devices."""
+"""What is set before anything is done; the last one is an active mesh of both devices."""
 
 TINY = ["--length", "12", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4", "--steps", "20"]
 COMMANDS = {
@@ -33,7 +31,6 @@ COMMANDS = {
     "profile of a prompt": ["profile", "run", "--prompt", "1 2 3", "--passes", "64"],
     "tune": ["tune", "run", "--budgets", "3", "--check-rows", "8"],
     "tune a law": ["tune", "oracle:toy_left", "--budgets", "3", "--by-law", "total_variation"],
-    "tune an oracle": ["tune", "oracle:polya:0.5,12", "--budgets", "3"],
     **{
         f"sample {' '.join(how)}": ["sample", "run", "--rows", "2", *how]
         for how in (
@@ -57,7 +54,6 @@ COMMANDS = {
     "energy": ["energy", "linear", "beta:0.9,0.3", "--weight", "sine", "--picture", "energy.svg"],
     "footprint": ["footprint", "--model", "10m", "--no-compile"],
     "report": ["report", "run"],
-    "train on devices": ["train", "two", "--task", "npy:rows.npy", *TINY, "--devices", "2"],
 }
 
 
@@ -68,9 +64,8 @@ def main() -> None:
 
     for flag, value in FLAGS[name].items():
         jax.config.update(flag, value)
-    if name.endswith("mesh"):
-        kind = jax.sharding.AxisType.Explicit if name == "explicit mesh" else jax.sharding.AxisType.Auto
-        jax.set_mesh(jax.make_mesh((2,), ("data",), axis_types=(kind,)))
+    if name == "mesh":
+        jax.set_mesh(jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,)))
     from bad_world import cheaply
 
     from mdm_jax.app.cli import main as command
