@@ -14,11 +14,12 @@ from collections.abc import Hashable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.support.arrays import as_array, is_readable
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
 
 Params = Any
@@ -144,6 +145,13 @@ def _returned(values: Any, wanted: str) -> Array:
         kind = type(values).__name__
         raise InputError(f"the denoiser must return one array, {wanted}; got something of type {kind}.")
     return jnp.asarray(values)
+
+
+def is_readable(given: Any) -> bool:
+    """Whether this process can read the values: not of what is traced, nor of what lies on others' devices."""
+    if isinstance(given, jax.core.Tracer):
+        return False
+    return not isinstance(given, jax.Array) or given.is_fully_addressable or given.is_fully_replicated
 
 
 def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", masks: bool = False) -> Any:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.support.arrays import as_array, is_readable
+from mdm_jax.models.denoiser import is_readable
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.schedules import Schedule, checked_schedule

@@ -11,8 +11,7 @@ import pytest
 from toys import LENGTH, SETTINGS, VOCAB, PatternTask
 
 from mdm_jax import models
-from mdm_jax.models.denoiser import checked_tokens
-from mdm_jax.support import arrays
+from mdm_jax.models.denoiser import checked_tokens, is_readable
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import schedules
 from mdm_jax.training import Settings, fit, mask_counts, mask_times
@@ -95,9 +94,9 @@ def test_what_this_process_cannot_read_passes(monkeypatch):
     tokens = jnp.asarray([[99]])
     denoiser = models.from_function(look_up, VOCAB)
     assert call(checked_tokens, denoiser, tokens) is tokens
-    assert arrays.is_readable(tokens)
-    assert arrays.is_readable([1])
-    assert jax.jit(lambda x: x + int(arrays.is_readable(x)))(1) == 1
+    assert is_readable(tokens)
+    assert is_readable([1])
+    assert jax.jit(lambda x: x + int(is_readable(x)))(1) == 1
 
 
 def look_up(params, tokens):
