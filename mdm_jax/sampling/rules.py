@@ -81,7 +81,7 @@ def confident(threshold: float, score: Measure = max_probability) -> Rule:
     """
     require_number("threshold", threshold, 0, 1, "a probability from 0 to 1")
     # On the host where it is infinite, since JAX refuses to make an infinity under jax_debug_infs.
-    limit = jnp.log(jnp.float32(threshold)) if threshold > 0 else jnp.float32(-np.inf)
+    limit = jnp.log(jnp.float32(threshold)) if threshold > 0 else jax.device_put(np.float32(-np.inf))
     return Rule(choose=Partial(_choose_confident, limit), score=score, measures=(max_probability,))
 
 
