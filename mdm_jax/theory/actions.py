@@ -61,8 +61,7 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
     **Range.** What the nodes do not resolve is refused: a peak between them (in float32 from about Beta(65, 65) on, a
     ``kinetic_optimum`` of half that), and an integrand that is no power law yet where they end (in float32
     ``polynomial(0.1)`` under itself, ``polynomial(0.2)`` under any weight that leaves it finite, are taken,
-    ``polynomial(0.05)`` is not). Degrees up to 1e6 and any ``geometric`` are taken. float64 reaches Beta(150, 150) and
-    degrees of 0.03.
+    ``polynomial(0.05)`` is not). Degrees up to 1e6 and any ``geometric`` are taken. float64 reaches further.
 
     Args:
         schedule: one schedule (``vmap`` over a stack).
