@@ -1,6 +1,7 @@
 """Every bound on the factorisation error against the error itself, over many laws and plans: never exceeded, how tight.
 
-The bounds are those of :mod:`mdm_jax.theory.bounds` (A6 of our notes; (c) and (d) have the form of arXiv 2511.04647).
+The bounds are those of :mod:`mdm_jax.theory.profiles.bounds` (A6 of our notes; (c) and (d) have the form of
+arXiv 2511.04647).
 The truth is exact: the error ``F = sum_k n_k h(N_{k-1}) - sum_i h(i)`` of a profile in closed form or summed over all
 states, and for ancestral grids the left Riemann error of its Bernstein curve. In worlds small enough to list, the
 divergence KL(pi || q) of the sampler's actual output law is held against ``F`` as well (notes, A2: a mixture over
@@ -21,11 +22,12 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax import oracles
-from mdm_jax.evaluation import laws
+from mdm_jax.evaluation.exact import laws
 from mdm_jax.oracles import Oracle
-from mdm_jax.theory import bounds, grids, plans, profiles, schedules
-from mdm_jax.theory.curves import dual_total_correlation, total_correlation
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory import plans, profiles, schedules
+from mdm_jax.theory.plans import grids
+from mdm_jax.theory.profiles import Profile, bounds
+from mdm_jax.theory.profiles.curves import dual_total_correlation, total_correlation
 
 TIGHT = 0.5
 """A bound counts as tight where the truth is at least this share of it."""

@@ -25,10 +25,11 @@ from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.progress import bar
-from mdm_jax.theory import metrics, plans, profiles, schedules
-from mdm_jax.theory.actions import action
-from mdm_jax.theory.curves import information_metric
+from mdm_jax.theory import plans, profiles, schedules
+from mdm_jax.theory.energies import metrics
+from mdm_jax.theory.energies.actions import action
 from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles.curves import information_metric
 from mdm_jax.theory.schedules import Schedule
 
 BUDGETS = (4, 8, 16, 32)

@@ -2,8 +2,8 @@
 
 This is what the paper's Figure 1 is about. We have its text, not its images: what is drawn here follows the text
 (theorems 3.1, 3.2 and 3.6). Kinetic, conditional kinetic and geodesic energy are added up state by state and rate by
-rate from their definitions (:mod:`mdm_jax.theory.enumeration`), for several laws of the clean tokens, possible and
-impossible sentences among them, and compared with one another and with the one-token energy by quadrature.
+rate from their definitions (:mod:`mdm_jax.theory.energies.enumeration`), for several laws of the clean tokens,
+possible and impossible sentences among them, and compared with one another and with the one-token energy by quadrature.
 
 The paper says more: that the constants depend on the length ``n`` and the vocabulary ``d`` only. That is measured too.
 """
@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from experiments.common import Experiment
-from mdm_jax.theory import actions, energies, enumeration, schedules
+from mdm_jax.theory import energies, schedules
+from mdm_jax.theory.energies import actions, enumeration
 
 NAMES = ("kinetic", "conditional kinetic", "geodesic")
 WEIGHTS = {"gamma = t": (1.0, 1.0), "gamma = Beta(0.9, 0.3)": (0.9, 0.3)}

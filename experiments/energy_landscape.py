@@ -20,7 +20,8 @@ from scipy.integrate import quad
 from scipy.special import betainc, betaincc, betaln
 
 from experiments.common import Experiment
-from mdm_jax.theory import actions, energies, schedules
+from mdm_jax.theory import energies, schedules
+from mdm_jax.theory.energies import actions
 
 WEIGHTS = ((0.5, 0.5), (1.0, 1.0), (0.9, 0.3), (0.3, 0.9), (1.0, 0.2), (1.3, 1.3))
 NEAR_DIVERGENCE = (

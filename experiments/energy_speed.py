@@ -24,7 +24,8 @@ from scipy.integrate import quad
 from scipy.special import betaln, digamma
 
 from experiments.common import Experiment, alternate, paired_ratio
-from mdm_jax.theory import actions, energies, schedules
+from mdm_jax.theory import energies, schedules
+from mdm_jax.theory.energies import actions
 
 WEIGHT = (0.9, 0.6)
 STEP = 1e-5

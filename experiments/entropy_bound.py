@@ -5,8 +5,9 @@ spend fixed numbers of passes: random order with the sizes that cost least (the 
 profile), and what public code does, the least entropy or the largest probability first in equal sizes.
 
 * Small worlds, no noise: the divergence KL(target || law of the sampler), and the expected number of passes, exactly.
-  The law by rules that are functions of the partial state is computed twice (:mod:`mdm_jax.evaluation.laws`, and with
-  the number of passes here), and held against the rule's own promise, ``bound x E[steps that reveal two or more]``.
+  The law by rules that are functions of the partial state is computed twice (:mod:`mdm_jax.evaluation.exact.laws`, and
+  with the number of passes here), and held against the rule's own promise, ``bound x E[steps that reveal two or
+  more]``.
 * Oracles of length 64: the same divergence by exact samples, teacher-forced through the very rule, common to all
   samplers; the reverse divergence ``E_q[log q - log p]`` of the sampler's own samples; and their mean true
   log-probability, which lies above that of the law itself where a sampler draws too little.
@@ -36,7 +37,8 @@ from matplotlib.figure import Figure
 from experiments.common import Experiment
 from experiments.judging import Summary, choice_of, clean, forced_path, in_batches, judged, model_of, passes_at, summary
 from mdm_jax import oracles
-from mdm_jax.evaluation import estimate_profile, laws, path_nelbo
+from mdm_jax.evaluation import estimate_profile, path_nelbo
+from mdm_jax.evaluation.exact import laws
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.oracles import Mixture, Oracle
 from mdm_jax.sampling import presets, rules

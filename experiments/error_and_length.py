@@ -1,7 +1,7 @@
 """The factorisation error of parallel sampling depends on the tokens per step, not on the length of the sequence.
 
 What is claimed, precisely. A random-order sampler with exact conditionals and sizes ``n_1 .. n_K`` makes the expected
-divergence ``F`` (nats per sequence, :func:`mdm_jax.theory.bounds.factorisation_error`). Then
+divergence ``F`` (nats per sequence, :func:`mdm_jax.theory.profiles.bounds.factorisation_error`). Then
 
     F <= (max n_k - 1) (h(0) - h(d - 1)) <= (max n_k - 1) log(vocabulary)       at every length d,
 
@@ -17,7 +17,7 @@ Profiles are exact (closed forms of Markov chains and of the Polya urn), so ther
 and the optimal ones of as many steps are shown; the bound is for the largest size, so that optimal sizes, some of them
 large, are held against the bound of constant sizes, which they cannot exceed.
 
-Source of the scaling: the abstract of arXiv 2510.25544; the bound is derived in :mod:`mdm_jax.theory.bounds`.
+Source of the scaling: the abstract of arXiv 2510.25544; the bound is derived in :mod:`mdm_jax.theory.profiles.bounds`.
 """
 
 import math
@@ -30,7 +30,8 @@ from matplotlib.figure import Figure
 from experiments.common import Experiment
 from mdm_jax import oracles
 from mdm_jax.oracles import Oracle
-from mdm_jax.theory import bounds, plans, profiles
+from mdm_jax.theory import plans, profiles
+from mdm_jax.theory.profiles import bounds
 
 TOKENS_PER_STEP = (2, 4, 8, 16)
 STEPS = 16

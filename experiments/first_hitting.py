@@ -25,11 +25,11 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from experiments.judging import BATCH, Summary, clean, judged, model_of, summary
-from mdm_jax.evaluation import laws
+from mdm_jax.evaluation.exact import laws
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import ancestral_order, first_hitting, grid_fractions, reveal
-from mdm_jax.tasks.text import TextTask
-from mdm_jax.theory import grids
+from mdm_jax.tasks.text_files import TextTask
+from mdm_jax.theory.plans import grids
 
 LENGTH, VOCABULARY, TABLES, SPREAD = 5, 3, 8, 1.5
 EXACT = tuple(2**k for k in range(1, 11))

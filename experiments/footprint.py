@@ -12,10 +12,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.common import Experiment
-from mdm_jax.app.footprint import size
+from mdm_jax.app.work.footprints import size
+from mdm_jax.footprint.estimate import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.support.files import write_text
 from mdm_jax.training import Settings
-from mdm_jax.training.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 
 DEVICES = (1, 4, 16, 64, 256)
 LIMIT = 600.0

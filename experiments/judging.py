@@ -20,8 +20,8 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import How, Rule, View, sample
 from mdm_jax.sampling.readings import Reading
 from mdm_jax.sampling.rule import ready
-from mdm_jax.tasks.digits import DigitsTask
-from mdm_jax.tasks.text import TextTask
+from mdm_jax.tasks.pictures import DigitsTask
+from mdm_jax.tasks.text_files import TextTask
 
 BATCH = 16
 """Rows sampled together: on two cores a row of the demo model costs least so, and fewer rows wait for the slowest."""

@@ -24,11 +24,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from experiments.common import Experiment
 from experiments.judging import clean, model_of
 from mdm_jax.evaluation import Evaluation, Raced, evaluate, own_entropy, race
-from mdm_jax.evaluation.racing import JUDGED
+from mdm_jax.evaluation.samples.racing import JUDGED
 from mdm_jax.sampling import rules
-from mdm_jax.tasks.text import TextTask
+from mdm_jax.tasks.text_files import TextTask
 from mdm_jax.theory.plans import from_schedule
-from mdm_jax.theory.schedule_text import parse
+from mdm_jax.theory.schedules.text import parse
 
 STEPS = (4, 8, 16)
 GRID, FREE, SAMPLES, FINAL, CONFIRMED = 7, 12, 6, 192, 384

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax import models, tasks
-from mdm_jax.app.recipes import settings_and_model
+from mdm_jax.app.options.recipes import settings_and_model
 from mdm_jax.evaluation import judge
 from mdm_jax.training import fit
 

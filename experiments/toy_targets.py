@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax import oracles
-from mdm_jax.evaluation import law_divergence, laws, optimal_grid_by_law, search_beta_by_law
-from mdm_jax.evaluation.law_tuning import BetaByLaw
-from mdm_jax.theory import schedule_text
+from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
+from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation.exact.tuning import BetaByLaw
+from mdm_jax.theory.schedules import text as schedule_text
 
 STEPS = 3
 TARGETS = ("toy_left", "toy_right")

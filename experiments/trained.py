@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from mdm_jax import models, tasks
-from mdm_jax.app.recipes import settings_and_model
+from mdm_jax.app.options.recipes import settings_and_model
 from mdm_jax.tasks import Task
 from mdm_jax.training import Run, fit
 

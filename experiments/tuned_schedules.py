@@ -46,11 +46,11 @@ from mdm_jax import models, tasks
 from mdm_jax.evaluation import estimate_profile, path_nelbo
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import sample
-from mdm_jax.tasks.digits import DigitsTask
+from mdm_jax.tasks.pictures import DigitsTask
 from mdm_jax.tasks.rows import deal
-from mdm_jax.tasks.text import TextTask
-from mdm_jax.theory import beta_search, plans, schedules
-from mdm_jax.theory.plans import Plan
+from mdm_jax.tasks.text_files import TextTask
+from mdm_jax.theory import plans, schedules
+from mdm_jax.theory.plans import Plan, beta_search
 from mdm_jax.theory.profiles import Profile
 
 SPECS, BUDGETS = ("digits", "text", "code"), (4, 8, 16)

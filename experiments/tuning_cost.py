@@ -28,7 +28,8 @@ from scipy.stats import rankdata
 from experiments.common import Experiment, alternate, paired_ratio
 from mdm_jax import oracles, sampling
 from mdm_jax.evaluation import estimate_profile
-from mdm_jax.theory import beta_search, plans, profiles, schedules
+from mdm_jax.theory import plans, profiles, schedules
+from mdm_jax.theory.plans import beta_search
 
 SECONDS = 30.0
 """For a million pairs."""

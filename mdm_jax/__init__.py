@@ -1,38 +1,57 @@
 """Train, understand, tune and sample masked diffusion models in JAX.
 
-The rooms, each imported when it is first used so that ``import mdm_jax`` is instant:
+The front door; everything is imported when it is first used, so that ``import mdm_jax as mdm`` is instant.
 
-* ``theory``: schedules, energies, profiles, plans
-* ``models``: the denoiser contract, adapters, a transformer
-* ``oracles``: exactly solvable distributions, with their exact denoisers and profiles
-* ``tasks``: data with a vocabulary, a way to show and to score it
-* ``training``: ``fit``, losses, run directories
-* ``sampling``: ``sample``, orders, the blind loop
-* ``evaluation``: ``estimate_profile``, ``path_nelbo``
-* ``load(directory)``: a trained run
+* what people do: ``fit``, ``load``, ``estimate_profile``, ``tune``, ``sample``, ``evaluate``, ``race``
+* what they do it with: ``schedules``, ``energies``, ``profiles``, ``plans``, ``grids``; ``models``, ``tasks``,
+  ``oracles``; ``rules`` and ``presets`` of samplers
+* the rooms behind: ``theory``, ``training``, ``sampling``, ``evaluation``, ``footprint``, ``support``
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mdm_jax import evaluation, models, oracles, sampling, support, tasks, theory, training
-    from mdm_jax.training.runs import load
+    from mdm_jax import evaluation, footprint, models, oracles, sampling, support, tasks, theory, training
+    from mdm_jax.evaluation import estimate_profile, evaluate, race, tune
+    from mdm_jax.sampling import presets, rules, sample
+    from mdm_jax.theory import energies, grids, plans, profiles, schedules
+    from mdm_jax.training import fit, load
 
-_ROOMS = ("evaluation", "models", "oracles", "sampling", "support", "tasks", "theory", "training")
-__all__ = ["evaluation", "load", "models", "oracles", "sampling", "support", "tasks", "theory", "training"]
-__version__ = "0.1.0"
+_MODULES = {
+    **{
+        room: room
+        for room in (
+            "evaluation", "footprint", "models", "oracles", "sampling", "support", "tasks", "theory", "training"
+        )
+    },
+    **{wing: f"theory.{wing}" for wing in ("energies", "plans", "profiles", "schedules")},
+    "grids": "theory.plans.grids",
+    "presets": "sampling.presets",
+    "rules": "sampling.rules",
+}  # fmt: skip
+_FUNCTIONS = {
+    **dict.fromkeys(("estimate_profile", "evaluate", "race", "tune"), "evaluation"),
+    **dict.fromkeys(("fit", "load"), "training"),
+    "sample": "sampling",
+}
+__version__: str
+__all__ = [
+    "energies", "estimate_profile", "evaluate", "evaluation", "fit", "footprint", "grids", "load", "models", "oracles",
+    "plans", "presets", "profiles", "race", "rules", "sample", "sampling", "schedules", "support", "tasks", "theory",
+    "training", "tune",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"mdm_jax.{name}")
-    if name == "load":
-        from mdm_jax.training.runs import load
-
-        return load
+    if name in _MODULES:
+        return importlib.import_module(f"mdm_jax.{_MODULES[name]}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"mdm_jax.{_FUNCTIONS[name]}"), name)
+    if name == "__version__":
+        return importlib.import_module("mdm_jax.support.version").VERSION
     raise AttributeError(f"module 'mdm_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS, "load"])
+    return sorted({*globals(), *__all__, "__version__"})

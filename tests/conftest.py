@@ -33,7 +33,7 @@ def few_schedules():
     """``tune`` tries 21 x 21 Beta schedules, linear and sine squared among them, instead of 256 x 256, and every number
     of steps only where they are few."""
     from mdm_jax.evaluation import tuning
-    from mdm_jax.theory import beta_search
+    from mdm_jax.theory.plans import beta_search
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "BETA_VALUES", tuning.BETA_VALUES[8::12])

@@ -9,8 +9,12 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mdm_jax.app import evaluation_options, footprint_options, run_options, sampling_options, tuning_options
-from mdm_jax.app.output import note
+from mdm_jax.app.options import common as run_options
+from mdm_jax.app.options import comparing as evaluation_options
+from mdm_jax.app.options import footprint as footprint_options
+from mdm_jax.app.options import sampling as sampling_options
+from mdm_jax.app.options import tuning as tuning_options
+from mdm_jax.app.terminal.output import note
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.stops import Interrupted, NonFinite
 from mdm_jax.support.text import printable, shortened
@@ -52,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        module = importlib.import_module(f"mdm_jax.app.{options.module}")
+        module = importlib.import_module(f"mdm_jax.app.work.{options.module}")
         usual = importlib.import_module("mdm_jax.support.flags").usual
         with warnings.catch_warnings(), usual():  # where to run is for options to say, not for whoever calls this
             warnings.showwarning = _show_warning

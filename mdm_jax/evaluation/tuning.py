@@ -9,10 +9,11 @@ from jaxtyping import Float
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.support.statistics import standard_error
-from mdm_jax.theory import beta_search, plans, schedule_text
-from mdm_jax.theory.beta_search import BetaSearch
-from mdm_jax.theory.plans import Plan
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan, beta_search
+from mdm_jax.theory.plans.beta_search import BetaSearch
 from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.schedules import text as schedule_text
 
 FORMAT = "mdm_jax tuning 1"
 ROLES = ("optimal", "best beta", "best hand-crafted")
@@ -44,7 +45,7 @@ def tune(
     """Score every schedule family at every budget by the profile alone: no model call, no sampling.
 
     The optimum is exact for every number of steps at once (:func:`mdm_jax.theory.plans.optimal_for_every_budget`);
-    256 x 256 Beta schedules are scored at each and refined by gradients (:mod:`mdm_jax.theory.beta_search`).
+    256 x 256 Beta schedules are scored at each and refined by gradients (:mod:`mdm_jax.theory.plans.beta_search`).
 
     Args:
         profile: the model's profile.

@@ -1,6 +1,8 @@
 """Sampling: orders made before one compiled loop that follows them, and another loop that looks before it chooses."""
 
 from mdm_jax.sampling import presets, readings, rules
+from mdm_jax.sampling.adaptive_loop import unmask
+from mdm_jax.sampling.blind_loop import path_log_prob, reveal
 from mdm_jax.sampling.orders import (
     ancestral_order,
     first_hitting,
@@ -12,11 +14,9 @@ from mdm_jax.sampling.orders import (
     random_order,
 )
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
-from mdm_jax.sampling.reveal import path_log_prob, reveal
 from mdm_jax.sampling.rule import Choice, Rule, View, joined
-from mdm_jax.sampling.sample import Blind, How, canvas_of, sample
+from mdm_jax.sampling.samplers import Blind, How, canvas_of, sample
 from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
-from mdm_jax.sampling.unmask import unmask
 
 __all__ = [
     "FILLED",

@@ -32,8 +32,8 @@ from mdm_jax.sampling.draws import position_bits, uniform
 from mdm_jax.sampling.result import GIVEN
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.keys import threefry
-from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.plans.grids import Grid
 
 _LAST = np.uint32(0x80000000)
 

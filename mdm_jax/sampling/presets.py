@@ -17,9 +17,10 @@ from typing import Literal
 from mdm_jax.sampling import rules
 from mdm_jax.sampling.readings import negative_entropy
 from mdm_jax.sampling.rule import Rule
-from mdm_jax.sampling.sample import Blind
+from mdm_jax.sampling.samplers import Blind
 from mdm_jax.support.errors import require_whole
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 from mdm_jax.theory.profiles import Profile
 
 MOST_STEPS = 2**20

@@ -39,8 +39,8 @@ from mdm_jax.sampling.readings import (
 from mdm_jax.sampling.rule import Choice, Rule, View
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_choice, require_number, require_whole
-from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.plans.grids import Grid
 
 Plans = Plan | Sequence[Plan]
 Grids = Grid | Sequence[Grid]

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.tasks.code import code
-from mdm_jax.tasks.digits import digits
+from mdm_jax.tasks.arrays import from_text
 from mdm_jax.tasks.notation import Notation, from_json
-from mdm_jax.tasks.npy import from_text
+from mdm_jax.tasks.pictures import digits
+from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.task import Task
-from mdm_jax.tasks.text import TextTask, text
+from mdm_jax.tasks.text_files import TextTask, text
 from mdm_jax.tasks.vocabulary import Vocabulary
 
 LENGTH = 128

@@ -11,7 +11,7 @@ import numpy as np
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, layers, logits
 from mdm_jax.models.parameters import parted
 from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
-from mdm_jax.models.transformer import Transformer
+from mdm_jax.models.transformers import Transformer
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.tasks import Task
 from mdm_jax.training.settings import Settings

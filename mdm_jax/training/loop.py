@@ -24,8 +24,8 @@ from mdm_jax.support.progress import bar
 from mdm_jax.support.stops import Dead, Interrupted, NonFinite, listening
 from mdm_jax.tasks import Task
 from mdm_jax.training import watch, ways
-from mdm_jax.training.catalogue import NEWEST
-from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.checkpoints.catalogue import NEWEST
+from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.checks import check_mask, check_model, checked_data
 from mdm_jax.training.losses import nelbo
 from mdm_jax.training.reports import HeldOut, Reporter

@@ -21,7 +21,7 @@ from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import tally
-from mdm_jax.training.catalogue import NEWEST
+from mdm_jax.training.checkpoints.catalogue import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import initial_state

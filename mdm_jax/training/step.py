@@ -14,9 +14,9 @@ from mdm_jax.support.errors import require
 from mdm_jax.support.keys import key_of
 from mdm_jax.training import batches, tally
 from mdm_jax.training.corruption import Corrupted, mask_counts
+from mdm_jax.training.devices.rows import TOGETHER, Rows
 from mdm_jax.training.losses import nelbo
 from mdm_jax.training.optimizer import optimizer_of
-from mdm_jax.training.rows import TOGETHER, Rows
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.tally import Tally
 

@@ -16,9 +16,9 @@ from jaxtyping import Array, Int
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.training.rows import TOGETHER, AlongAxis, OnMesh, Rows
+from mdm_jax.training.devices.rows import TOGETHER, AlongAxis, OnMesh, Rows
+from mdm_jax.training.devices.sharding import shardings
 from mdm_jax.training.settings import Settings
-from mdm_jax.training.sharding import shardings
 from mdm_jax.training.step import Metrics, TrainState, initial_state, train_steps
 
 

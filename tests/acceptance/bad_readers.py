@@ -7,7 +7,7 @@ import numpy as np
 
 
 def _read_store(path: str) -> None:
-    from mdm_jax.evaluation.store import Store
+    from mdm_jax.evaluation.samples.store import Store
 
     list(Store(Path(path), {"model": "0" * 64}, 8, 6).read())
 
@@ -25,7 +25,8 @@ def _read_profile(path: str) -> None:
 
 def _read_plan(path: str) -> None:
     from mdm_jax.support.files import to_json
-    from mdm_jax.theory import grids, plans
+    from mdm_jax.theory import plans
+    from mdm_jax.theory.plans import grids
 
     plan = plans.load(path)
     assert min(plan.sizes) >= 1
@@ -36,7 +37,7 @@ def _read_plan(path: str) -> None:
 
 def _read_grid(path: str) -> None:
     from mdm_jax.support.files import to_json
-    from mdm_jax.theory import grids
+    from mdm_jax.theory.plans import grids
 
     grid = grids.load(path)
     assert grid.fractions[0] == 0 < grid.fractions[1] <= grid.fractions[-1] == 1
@@ -44,7 +45,8 @@ def _read_grid(path: str) -> None:
 
 
 def _read_schedule(path: str) -> None:
-    from mdm_jax.theory import plans, schedule_text
+    from mdm_jax.theory import plans
+    from mdm_jax.theory.schedules import text as schedule_text
 
     schedule = schedule_text.load(path)
     assert sum(plans.from_schedule(schedule, 8, 3).sizes) == 8
@@ -52,7 +54,7 @@ def _read_schedule(path: str) -> None:
 
 
 def _read_manifest(path: str) -> None:
-    from mdm_jax.training import manifest
+    from mdm_jax.training.checkpoints import manifest
 
     folder = Path(path).parent
     manifest.check(folder, manifest.read(folder))
@@ -76,7 +78,7 @@ def _read_log(path: str) -> None:
 
 
 def _read_files(path: str) -> None:
-    from mdm_jax.app import run_files
+    from mdm_jax.app.report import run_files
     from mdm_jax.training import RunDirectory
 
     run_files.read(RunDirectory(Path(path).parent))

@@ -20,7 +20,7 @@ TINY = ["--length", "8", "--width", "8", "--depth", "1", "--heads", "2", "--batc
 def cheaply() -> Iterator[None]:
     """``tune`` tries few Beta schedules, as in the other tests."""
     from mdm_jax.evaluation import tuning
-    from mdm_jax.theory import beta_search
+    from mdm_jax.theory.plans import beta_search
 
     before = tuning.BETA_VALUES, beta_search.EVERY_BUDGET
     tuning.BETA_VALUES, beta_search.EVERY_BUDGET = before[0][8::12], 16
@@ -71,10 +71,13 @@ class World:
 def _furnish(bare: bool) -> None:
     """Everything in the current folder."""
     from mdm_jax.evaluation import tuning
-    from mdm_jax.evaluation.store import Row, Store
+    from mdm_jax.evaluation.samples.store import Row, Store
     from mdm_jax.support.files import write_json
-    from mdm_jax.theory import grids, plans, profiles, schedule_text, schedules
-    from mdm_jax.training import RunDirectory, manifest
+    from mdm_jax.theory import plans, profiles, schedules
+    from mdm_jax.theory.plans import grids
+    from mdm_jax.theory.schedules import text as schedule_text
+    from mdm_jax.training import RunDirectory
+    from mdm_jax.training.checkpoints import manifest
 
     np.save("rows.npy", np.random.default_rng(0).integers(0, 6, (60, 8)).astype(np.int32))
     Path("story.txt").write_text("the cat sat on the mat and the dog on the log. " * 40)

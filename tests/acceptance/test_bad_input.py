@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdm_jax.app import run_files
 from mdm_jax.app.cli import main
-from mdm_jax.app.output import finite
+from mdm_jax.app.report import run_files
+from mdm_jax.app.terminal.output import finite
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import from_spec
 from mdm_jax.theory import plans, profiles
@@ -219,7 +219,7 @@ def test_real_processes(place):
 
 @pytest.mark.core
 def test_a_picture_that_is_a_pipe_is_not_read(tmp_path):
-    from mdm_jax.app import sections
+    from mdm_jax.app.report import sections
     from mdm_jax.training import RunDirectory
 
     os.mkfifo(tmp_path / "landscape.png")

@@ -16,8 +16,9 @@ import pytest
 
 import mdm_jax
 from mdm_jax.app.cli import main
-from mdm_jax.app.tune import fitting
-from mdm_jax.theory import plans, profiles, schedule_text, schedules
+from mdm_jax.app.work.tuning import fitting
+from mdm_jax.theory import plans, profiles, schedules
+from mdm_jax.theory.schedules import text as schedule_text
 from mdm_jax.training import RunDirectory
 
 TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4"]
@@ -149,7 +150,7 @@ def test_a_profile_and_an_oracle_are_tuned_without_a_run(trained, tmp_path, caps
 
 def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mdm_jax.app.tune_by_law.POINTS", 16)
+    monkeypatch.setattr("mdm_jax.app.work.tuning_by_law.POINTS", 16)
     result = printed_json(capsys, ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation"])
     (budget,) = result["budgets"]
     assert budget["hand_crafted"]["linear"] == pytest.approx(0.1169, abs=5e-5)
@@ -517,7 +518,7 @@ def wait_for_checkpoint(process, directory, step):
 KILLED_AT = """
 import os, signal, sys
 from mdm_jax.app import cli
-from mdm_jax.training import manifest
+from mdm_jax.training.checkpoints import manifest
 write = manifest.write
 def written(folder, step, *more):
     if step == 80 and when == "before": os.kill(os.getpid(), signal.SIGKILL)
@@ -588,11 +589,11 @@ def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
 
 
 def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mdm_jax.app.demo.BUDGETS", [2, 4])
-    monkeypatch.setattr("mdm_jax.app.demo.PASSES", 256)
-    monkeypatch.setattr("mdm_jax.app.demo.CHECK_ROWS", 8)
+    monkeypatch.setattr("mdm_jax.app.work.demo.BUDGETS", [2, 4])
+    monkeypatch.setattr("mdm_jax.app.work.demo.PASSES", 256)
+    monkeypatch.setattr("mdm_jax.app.work.demo.CHECK_ROWS", 8)
     monkeypatch.setitem(
-        __import__("mdm_jax.app.recipes", fromlist=["RECIPES"]).RECIPES,
+        __import__("mdm_jax.app.options.recipes", fromlist=["RECIPES"]).RECIPES,
         "demo",
         {"steps": 20, "batch": 4, "width": 16, "depth": 1, "heads": 2},
     )

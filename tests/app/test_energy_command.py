@@ -8,12 +8,13 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from mdm_jax.app import drawing, landscapes
 from mdm_jax.app.cli import main
-from mdm_jax.app.energy import SCHEDULES, WEIGHTS, beta_marks, beta_parameters, by_name, landscape
+from mdm_jax.app.pictures import drawing, landscapes
+from mdm_jax.app.work.energies import SCHEDULES, WEIGHTS, beta_marks, beta_parameters, by_name, landscape
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import energies, schedule_text, schedules
-from mdm_jax.theory.schedule_text import parse
+from mdm_jax.theory import energies, schedules
+from mdm_jax.theory.schedules import text as schedule_text
+from mdm_jax.theory.schedules.text import parse
 
 PI_2 = math.pi**2
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mdm_jax.app import footprint as command
-from mdm_jax.app.footprint_options import arguments
+from mdm_jax.app.options.footprint import arguments
+from mdm_jax.app.work import footprints as command
 from mdm_jax.support.errors import InputError
 
 

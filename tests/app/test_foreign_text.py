@@ -9,7 +9,9 @@ import pytest
 
 from mdm_jax.app.cli import main
 from mdm_jax.support.text import is_obeyed
-from mdm_jax.theory import grids, plans, schedule_text, schedules
+from mdm_jax.theory import plans, schedules
+from mdm_jax.theory.plans import grids
+from mdm_jax.theory.schedules import text as schedule_text
 
 TITLE, CURSOR, TURNED, DELETE, LINES = "\x1b]0;PWNED\x07", "\x9b2J", "\u202eexe", "\x7f\x08", "\u2028\x85"
 BAD = f"{TITLE}\x1b[31m{CURSOR}{TURNED}{DELETE}{LINES}\r"

@@ -15,10 +15,15 @@ import numpy as np
 import pytest
 
 import mdm_jax
-from mdm_jax.app import canvas, cli, how, report, sample, tuning_options
+from mdm_jax.app import cli
 from mdm_jax.app.cli import main, make_parser
-from mdm_jax.app.recipes import RECIPES
-from mdm_jax.evaluation import law_tuning, profile_estimation
+from mdm_jax.app.options import canvas, how
+from mdm_jax.app.options import tuning as tuning_options
+from mdm_jax.app.options.recipes import RECIPES
+from mdm_jax.app.report import writing as report
+from mdm_jax.app.work import sampling as sample
+from mdm_jax.evaluation import profile_estimation
+from mdm_jax.evaluation.exact import tuning as law_tuning
 from mdm_jax.sampling import Sampled
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
@@ -267,7 +272,7 @@ def test_too_little_memory_is_one_sentence(error, capsys, monkeypatch):
     def run(options):
         raise error
 
-    monkeypatch.setattr("mdm_jax.app.energy.run", run)
+    monkeypatch.setattr("mdm_jax.app.work.energies.run", run)
     assert main(["energy"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("mdm-jax: there is not enough memory for this: ")
@@ -280,7 +285,7 @@ def test_other_errors_of_xla_are_not_taken_for_that(monkeypatch):
     def run(options):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr("mdm_jax.app.energy.run", run)
+    monkeypatch.setattr("mdm_jax.app.work.energies.run", run)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         main(["energy"])
 
@@ -305,7 +310,7 @@ def test_a_warning_is_a_line_of_its_own(capsys, monkeypatch):
     def run(options):
         warnings.warn("the \x1b[31mmodel is odd", stacklevel=1)
 
-    monkeypatch.setattr("mdm_jax.app.energy.run", run)
+    monkeypatch.setattr("mdm_jax.app.work.energies.run", run)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert cli.main(["energy"]) == 0

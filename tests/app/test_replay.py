@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mdm_jax import models
-from mdm_jax.app import replay
-from mdm_jax.app.replay import Recording, columns_of, frames, look_of, printable
+from mdm_jax.app.terminal import replay
+from mdm_jax.app.terminal.replay import Recording, columns_of, frames, look_of, printable
 from mdm_jax.sampling import FILLED, GIVEN, Sampled
 from mdm_jax.tasks import Numbers
 from mdm_jax.tasks.vocabulary import Vocabulary
@@ -190,14 +190,15 @@ import fcntl, signal, sys, termios, types
 signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 import numpy as np
-from mdm_jax.app import cli, replay
+from mdm_jax.app import cli
+from mdm_jax.app.terminal import replay
 from mdm_jax.tasks.vocabulary import Vocabulary
 steps = np.where(np.arange(40) <= np.arange(40)[:, None], np.arange(40) % 3, 3).astype(np.int32)
 made = replay.Recording(np.full(40, 3, np.int32), steps, np.arange(1, 41), np.zeros(40, bool), 3)
 def run(options):
     replay.show([made, made], Vocabulary("\\nab"), options.replay_seconds)
     print("the end")
-sys.modules["mdm_jax.app.sample"] = types.SimpleNamespace(run=run)
+sys.modules["mdm_jax.app.work.sampling"] = types.SimpleNamespace(run=run)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -12,9 +12,10 @@ from mdm_jax import models
 from mdm_jax.app.cli import main
 from mdm_jax.sampling import FILLED, GIVEN
 from mdm_jax.tasks.vocabulary import Vocabulary
-from mdm_jax.theory import grids, plans, profiles
+from mdm_jax.theory import plans, profiles
+from mdm_jax.theory.plans import grids
 from mdm_jax.training import RunDirectory, Settings
-from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.runs import claim, configuration
 from mdm_jax.training.step import initial_state
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mdm_jax import models
-from mdm_jax.app import train
+from mdm_jax.app.work import training as train
 
 start = getattr(train.start, "__wrapped__", train.start)  # without the check of what the stand-in for fit returns
 

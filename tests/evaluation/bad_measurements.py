@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import evaluation, models
-from mdm_jax.evaluation import law_tuning, laws, tuning
+from mdm_jax.evaluation import tuning
+from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation.exact import tuning as law_tuning
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 

@@ -15,17 +15,11 @@ from jax.sharding import AxisType
 from worlds import draw_rows, exact_world, wrong_world
 
 from mdm_jax import models, oracles
-from mdm_jax.evaluation import (
-    estimate_profile,
-    estimate_prompted_profile,
-    evaluate,
-    held_out_nelbo,
-    laws,
-    path_nelbo,
-    tuning,
-)
+from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, evaluate, held_out_nelbo, path_nelbo, tuning
+from mdm_jax.evaluation.exact import laws
 from mdm_jax.sampling import rules
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 LENGTH = 3
 KEY = jax.random.key(3)

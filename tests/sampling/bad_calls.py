@@ -12,7 +12,8 @@ import numpy as np
 from mdm_jax import models, oracles, sampling
 from mdm_jax.sampling import presets, rules
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 
 def flat(params, tokens):

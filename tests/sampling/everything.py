@@ -6,8 +6,8 @@ from worlds import wrong_world
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.theory import grids, plans, profiles
-from mdm_jax.theory.plans import Plan
+from mdm_jax.theory import plans, profiles
+from mdm_jax.theory.plans import Plan, grids
 
 LENGTH, VOCAB, ROWS = 4, 3, 6
 MODEL, PARAMS = wrong_world(LENGTH, VOCAB)

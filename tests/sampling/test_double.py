@@ -14,7 +14,8 @@ from worlds import lookup_logits
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import draws
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

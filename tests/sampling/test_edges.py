@@ -9,7 +9,8 @@ from worlds import wrong_world
 from mdm_jax import models, sampling
 from mdm_jax.sampling import Blind, draws, random_order, reveal, rules, sample
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

@@ -11,7 +11,8 @@ from everything import CANVAS, EVERY, MODEL, PARAMS, PLAN, ROWS, sampled
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import presets, rules
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import rules
-from mdm_jax.sampling.unmask import unmask
+from mdm_jax.sampling.adaptive_loop import unmask
 from mdm_jax.theory import plans
 
 pytestmark = pytest.mark.usefixtures("strict_types")

@@ -16,10 +16,10 @@ from references import World, chi_square
 from worlds import exact_world, lookup_logits, wrong_world
 
 from mdm_jax import models, sampling
-from mdm_jax.evaluation import laws
+from mdm_jax.evaluation.exact import laws
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.theory.grids import Grid
 from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.plans.grids import Grid
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

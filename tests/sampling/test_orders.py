@@ -17,9 +17,9 @@ from mdm_jax.sampling import (
     random_order,
 )
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
-from mdm_jax.theory.grids import Grid
-from mdm_jax.theory.plans import Plan
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan, grids
+from mdm_jax.theory.plans.grids import Grid
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

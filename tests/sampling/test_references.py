@@ -10,7 +10,7 @@ from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, hashed_in_numpy, ha
 
 from mdm_jax import sampling
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.sampling.unmask import _unmask
+from mdm_jax.sampling.adaptive_loop import _unmask
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
 

@@ -7,7 +7,7 @@ import pytest
 from worlds import conditional, exact_world, wrong_world
 
 from mdm_jax import models, sampling
-from mdm_jax.sampling.reveal import path_log_prob, reveal
+from mdm_jax.sampling.blind_loop import path_log_prob, reveal
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan

@@ -13,8 +13,8 @@ from worlds import exact_world, random_table
 from mdm_jax.sampling import View, presets, readings, rules
 from mdm_jax.sampling.rules import take_surest
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
-from mdm_jax.theory.plans import Plan
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan, grids
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

@@ -11,11 +11,11 @@ from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, chi_square, hashed_
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import FILLED, GIVEN, Choice, Rule, presets, readings, rules
-from mdm_jax.sampling.reveal import path_log_prob
-from mdm_jax.sampling.unmask import unmarked
+from mdm_jax.sampling.adaptive_loop import unmarked
+from mdm_jax.sampling.blind_loop import path_log_prob
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
-from mdm_jax.theory.plans import Plan
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import Plan, grids
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 

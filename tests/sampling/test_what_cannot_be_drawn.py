@@ -8,7 +8,8 @@ import pytest
 from mdm_jax import models
 from mdm_jax.sampling import Blind, presets, rules, sample, unmask
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans
+from mdm_jax.theory import plans
+from mdm_jax.theory.plans import grids
 
 KEY = jax.random.key(0)
 LENGTH, VOCAB = 6, 3

@@ -11,7 +11,7 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers, Vocabulary, digits, npy, text
 from mdm_jax.tasks.ngram import fit
 from mdm_jax.tasks.rows import RowsTask
-from mdm_jax.tasks.text import from_content
+from mdm_jax.tasks.text_files import from_content
 
 WORDS = "the quick brown fox " * 40
 NO_TOKENS = {

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mdm_jax import models
-from mdm_jax.app import page, sections
 from mdm_jax.app.cli import main
+from mdm_jax.app.report import page, sections
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers, Task, digits, from_spec, npy, restore, vocabulary_of
 from mdm_jax.tasks.rows import RowsTask, deal
@@ -361,7 +361,7 @@ def test_samples_are_read_and_shown_as_numbers(save, monkeypatch, capsys):
     denoiser = models.transformer(5, length=6, width=8, depth=1, heads=1)
     params = denoiser.init(jax.random.key(0), 6)
     run = Run(denoiser, params, None, Settings(length=6), 0, task.describe())
-    monkeypatch.setattr("mdm_jax.app.sample.load", lambda *_, **__: run)
+    monkeypatch.setattr("mdm_jax.app.work.sampling.load", lambda *_, **__: run)
     sample = ["sample", "run", "--schedule", "linear", "--steps", "3", "--rows", "1"]
     capsys.readouterr()
     assert main([*sample, "--infill", "3 □□ 1", "--json"]) == 0

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans, profiles, schedule_text
+from mdm_jax.theory import plans, profiles
+from mdm_jax.theory.plans import grids
+from mdm_jax.theory.schedules import text as schedule_text
 
 pytestmark = pytest.mark.core
 PLAN = plans.Plan(np.array([1, 3]), name="mine")

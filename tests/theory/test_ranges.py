@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import energies, enumeration, schedules
+from mdm_jax.theory import energies, schedules
+from mdm_jax.theory.energies import enumeration
 from mdm_jax.theory.schedules import Schedule
 
 pytestmark = pytest.mark.core
@@ -38,7 +39,7 @@ def test_a_schedule_costs_pi_squared_under_itself_or_is_refused(small, least, mo
 
 def test_sharp_peaks_are_right_or_refused():
     """Under the linear weight Beta(a, a) has a closed form; by quadrature it is right as far as it is taken."""
-    from mdm_jax.theory import actions
+    from mdm_jax.theory.energies import actions
 
     for a, taken in ((10.0, True), (50.0, True), (100.0, False), (1000.0, False)):
         schedule = schedules.beta(a, a)

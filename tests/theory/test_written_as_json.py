@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import grids, plans, profiles
+from mdm_jax.theory import plans, profiles
+from mdm_jax.theory.plans import grids
 from mdm_jax.theory.profiles import Profile
 
 pytestmark = pytest.mark.core

@@ -17,9 +17,10 @@ from flax import nnx
 from toys import SETTINGS, PatternTask, tiny_transformer
 
 import mdm_jax
-from mdm_jax import models, training
+from mdm_jax import models
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import Interrupted, RunDirectory, Settings, batches, fit, optimizer, ways
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.step import BLOCK, initial_state, train_step, train_steps
 
 
@@ -158,7 +159,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
         with pytest.raises(Interrupted, match=r"saved in .*interrupted; the same command goes on from there"):
             fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
     assert signal.getsignal(signal.SIGINT) == before
-    with training.checkpoints.Checkpoints(RunDirectory(directory).checkpoints) as checkpoints:
+    with Checkpoints(RunDirectory(directory).checkpoints) as checkpoints:
         assert 8 <= checkpoints.latest() < SETTINGS.steps
     run = fit(tiny_transformer(), PatternTask(), directory=directory, settings=SETTINGS, progress=False)
     assert same(run.params, finished[1].params)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from worlds import exact_world, wrong_world
 
-from mdm_jax.theory import schedule_text
+from mdm_jax.theory.schedules import text as schedule_text
 from mdm_jax.training import mask_counts, mask_times, nelbo
 
 LENGTH, VOCAB = 4, 3

@@ -26,7 +26,8 @@ from mdm_jax.support import processes
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.stops import Interrupted, NonFinite, listening
-from mdm_jax.training import RunDirectory, catalogue, checkpoints, fit, manifest, ways
+from mdm_jax.training import RunDirectory, fit, ways
+from mdm_jax.training.checkpoints import Checkpoints, catalogue, manifest
 from mdm_jax.training.directory import identity
 from mdm_jax.training.losses import stratified_nelbo
 from mdm_jax.training.step import batch_of, initial_state
@@ -98,7 +99,7 @@ def test_the_newest_and_the_best_are_kept(finished, tmp_path):
     with RunDirectory(finished[0]).open_checkpoints() as checkpoints:
         state = checkpoints.restore(jax.eval_shape(lambda: initial_state(tiny_transformer(), SETTINGS)))
     folder = tmp_path / "checkpoints"
-    with mdm_jax.training.checkpoints.Checkpoints(folder) as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         for step, figure in ((1, 3.0), (2, 1.5), (3, None), (4, 2.0), (5, 2.5), (6, None)):
             checkpoints.save(dataclasses.replace(state, step=jnp.int32(step)), figure)
             checkpoints.wait()
@@ -268,7 +269,7 @@ def _fail(*_, **__):
 def test_a_save_that_fails_says_so_whatever_else_fails(where, says, finished, tmp_path, monkeypatch):
     """On a disk that answers nothing any more, reading fails as well as writing."""
     state = state_of(finished[0])
-    with checkpoints.Checkpoints(tmp_path / "checkpoints") as saved, monkeypatch.context() as patch:
+    with Checkpoints(tmp_path / "checkpoints") as saved, monkeypatch.context() as patch:
         if where:
             patch.setattr(*where, _fail)
         if "old" not in says:
@@ -282,8 +283,8 @@ def test_a_save_that_fails_says_so_whatever_else_fails(where, says, finished, tm
 def test_leaving_one_reader_keeps_the_other_quiet(tmp_path):
     log = logging.getLogger("absl")
     before = len(log.filters)
-    with checkpoints.Checkpoints(tmp_path / "a"):
-        with checkpoints.Checkpoints(tmp_path / "b"):
+    with Checkpoints(tmp_path / "a"):
+        with Checkpoints(tmp_path / "b"):
             assert len(log.filters) == before + 2
         assert len(log.filters) == before + 1
     assert len(log.filters) == before
@@ -363,7 +364,7 @@ def test_a_signal_saves_and_the_command_says_so(number, status, finished, tmp_pa
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patched_steps(patch, lambda step: os.kill(os.getpid(), number) if step == 50 else None)
-        patch.setattr("mdm_jax.app.train.run", lambda _: train(directory))
+        patch.setattr("mdm_jax.app.work.training.run", lambda _: train(directory))
         assert cli.main(["train", str(directory)]) == status
     assert signal.getsignal(number) == before
     says = f"mdm-jax: stopped at step 60 of 160, saved in {directory}; the same command goes on from there.\n"
@@ -444,7 +445,7 @@ def test_a_step_that_is_not_finite_stops_and_keeps_state_and_batch(tmp_path, mon
         shown = np.where(corrupted.masked, 6, tokens)
         assert not np.any(np.all(shown >= 5, axis=1) & ((shown == 5).sum(axis=1) > 2))
 
-    monkeypatch.setattr("mdm_jax.app.train.run", lambda _: fit(denoiser, Poisoned(), **arguments))
+    monkeypatch.setattr("mdm_jax.app.work.training.run", lambda _: fit(denoiser, Poisoned(), **arguments))
     assert cli.main(["train", str(directory)]) == 1  # it goes on from there, and meets the same batch
     assert capsys.readouterr().err == f"\nmdm-jax: {caught.value}\n"
     with pytest.raises(NonFinite, match="nothing was saved, since no directory was given"):
@@ -581,7 +582,7 @@ def test_the_exit_status_of_other_interruptions_is_that_of_ctrl_c(monkeypatch):
     def interrupted(_: argparse.Namespace):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mdm_jax.app.train.run", interrupted)
+    monkeypatch.setattr("mdm_jax.app.work.training.run", interrupted)
     assert cli.main(["train", "somewhere"]) == 130
     assert Interrupted("said").signal == signal.SIGINT
     assert catalogue.KEPT == 2

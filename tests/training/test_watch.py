@@ -82,7 +82,7 @@ def test_a_network_that_died_of_a_step_stops_and_says_so(tmp_path, monkeypatch, 
     params = mdm_jax.load(tmp_path / "run", denoiser, arguments["params"], checkpoint=6).params
     assert np.all(np.isfinite(params["table"]))
     assert not np.any(models.logits(denoiser, params, jnp.full((1, LENGTH), VOCAB, jnp.int32)))
-    monkeypatch.setattr("mdm_jax.app.train.run", lambda _: fit(denoiser, PatternTask(), **arguments))
+    monkeypatch.setattr("mdm_jax.app.work.training.run", lambda _: fit(denoiser, PatternTask(), **arguments))
     for _ in range(2):
         assert cli.main(["train", str(tmp_path / "run")]) == cli.FAILED
         error = capsys.readouterr().err

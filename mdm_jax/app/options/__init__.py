@@ -1,0 +1,1 @@
+"""What commands are told, and what that means."""

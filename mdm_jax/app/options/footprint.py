@@ -1,0 +1,31 @@
+"""The options of ``mdm-jax footprint``; no JAX, so that ``--help`` is instant."""
+
+import argparse
+
+from mdm_jax.app.options import common as run_options
+
+ABOUT = "say what training a model would take on many devices, without having them"
+DETAILS = (
+    "Bytes per device of parameters and optimiser are exact and listed one by one; operations are counted by formula; "
+    "memory for activations and messages between devices are the CPU compiler's, from compiling the real step for "
+    "virtual devices. Nothing is allocated."
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them."""
+    parser.add_argument("--model", required=True, metavar="NAME", help="10m, 100m, 1b, llada-8b, or a run directory")
+    places = parser.add_mutually_exclusive_group()
+    places.add_argument("--mesh", metavar="SHAPE", help="sharded over a mesh, as in data=16,model=16 (--mesh of train)")
+    places.add_argument("--devices", type=int, metavar="N", help="everything on each of N devices (--devices of train)")
+    parser.add_argument("--batch", type=int, help="sequences per step (default: the run's; else one for every share)")
+    parser.add_argument("--length", type=int, help="tokens per sequence (default: the model's)")
+    parser.add_argument("--optimizer", help="adamw or muon (default: the run's; else adamw)")
+    parser.add_argument("--accumulate", type=int, metavar="N", help="parts of the batch, one after the other")
+    parser.add_argument("--compute", help="float32 or bfloat16, of forward and backward passes")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--no-compile", action="store_true", help="only what is exact; takes seconds")
+    how.add_argument("--whole", action="store_true", help="compile the model at its full depth, which takes minutes "
+                     "(default: 2 and 4 blocks of it, and a straight line through both)")  # fmt: skip
+    parser.add_argument("--time-limit", type=float, default=900.0, metavar="S", help="seconds for each compilation")
+    run_options.as_json(parser)

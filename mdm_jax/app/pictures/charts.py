@@ -1,0 +1,204 @@
+"""Charts of a run as Matplotlib figures: data in, :class:`~matplotlib.figure.Figure` out."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
+
+from mdm_jax.app.pictures.drawing import STYLE, WIDTH, light, small, wide
+from mdm_jax.app.pictures.drawing import label as named
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.profiles import Profile
+
+
+def role_colour(role: str) -> str:
+    """The name in :data:`COLOURS` for a plan's role ("optimal", "best beta", "best hand-crafted")."""
+    return {"optimal": "optimal", "best beta": "beta", "best hand-crafted": "hand"}.get(role, "family-1")
+
+
+@rc_context(STYLE)
+def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, float]] = ()) -> Figure:
+    """Bits per token against the training step: training data, and held-out data with a band of one standard error.
+
+    Args:
+        log: the lines of ``log.jsonl``.
+        baselines: names and bits per token of other models, as levels to compare with.
+    """
+    figure, axes = wide(2.9)
+    step, train, held, error = (
+        np.array([line[name] for line in log], dtype=np.float64)
+        for name in ("step", "train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error")
+    )
+    marker = "o" if len(step) == 1 else ""
+    axes.plot(step, train, color=light("muted"), linewidth=1.0, marker=marker, label="training data")
+    axes.fill_between(step, held - error, held + error, color=light("optimal"), alpha=0.25, linewidth=0)
+    axes.plot(step, held, color=light("optimal"), linewidth=1.8, marker=marker, label="held-out data (± 1 s.e.)")
+    low, high = axes.get_ylim()
+    last = np.inf
+    for name, level in sorted(baselines, key=lambda pair: -pair[1]):
+        if low < level < high and last - level > 0.06 * (high - low):  # a label must not run into the one above
+            axes.axhline(level, color=light("muted"), linewidth=0.6, dashes=(2, 2), zorder=1)
+            axes.annotate(
+                named(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="right", va="bottom", fontsize=7, color=light("muted"),
+            )  # fmt: skip
+            last = level
+    axes.set(xlabel="training step", ylabel="bits per token", xlim=(0, max(step.max(), 1)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
+    return figure
+
+
+@rc_context(STYLE)
+def profile(measured: Profile, plan: Plan | None = None) -> Figure:
+    """The information profile g(i) with error bars of one standard error, nats per token.
+
+    Args:
+        measured: the profile.
+        plan: a plan whose cost is shown as the area of a staircase over the curve.
+    """
+    figure, axes = wide(3.0)
+    tokens = np.arange(measured.length)
+    if plan is not None:
+        knots = plan.knots
+        tops = measured.values[knots[:-1]]
+        area = axes.stairs(
+            tops, knots, fill=True, color=light("beta"), alpha=0.16, linewidth=0,
+            label=f"cost of the {plan.steps}-step {named(plan.name)} plan (area)",
+        )  # fmt: skip
+        area.set_edgecolor("none")
+        axes.vlines(knots[:-1], 0, tops, color=light("beta"), linewidth=0.6, alpha=0.5)
+    axes.plot(tokens, measured.values, color=light("optimal"), linewidth=1.4)
+    axes.errorbar(
+        measured.counts, measured.means, measured.standard_errors, fmt="o", markersize=2.6, linewidth=0,
+        elinewidth=0.9, capsize=1.6, capthick=0.9, color=light("optimal"), label="g(i), measured (± 1 s.e.)",
+    )  # fmt: skip
+    axes.set(xlabel="i: tokens already revealed", ylabel="g(i), nats per token")
+    axes.set(xlim=(-0.012 * measured.length, 1.012 * measured.length), ylim=(0, None))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
+    return figure
+
+
+def least_cost(tuning: Mapping[str, Any]) -> float:
+    """The smallest expected NELBO of any plan, nats per sequence: one token per step, unless the profile rises."""
+    return min(tuning["nelbo_nats"], *(min(nats) for nats in tuning["families"].values()))
+
+
+@rc_context(STYLE)
+def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figure:
+    """Expected NELBO in bits per token against the number of steps, one line for each family of schedules.
+
+    Args:
+        tuning: the content of ``tuning.json``.
+        excess: show the excess over :func:`least_cost`, on logarithmic axes, instead.
+    """
+    figure, axes = wide(3.4)
+    scale = 1 / (tuning["length"] * np.log(2))
+    steps = np.asarray(tuning["steps"])
+    floor = tuning["nelbo_nats"] * scale
+    styles = {"optimal": ("optimal", "-", 2.6, 5), "best beta": ("beta", "-", 1.5, 4)}
+    dashes = ("--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1.5, 1)))
+    others = itertools.cycle([(f"family-{i}", dash, 1.2, 3) for i, dash in enumerate(dashes, 1)])
+    top = 0.0
+    for family, nats in tuning["families"].items():
+        colour, dash, width, order = styles.get(family) or next(others)
+        bits = np.asarray(nats, dtype=np.float64) * scale
+        if excess:
+            above = bits - least_cost(tuning) * scale
+            bits = np.where(above > 1e-6, above, np.nan)  # the optimum ends at zero, which no logarithm shows
+        top = max(top, float(np.nanmax(bits, initial=0.0)))
+        axes.plot(steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=named(family))
+    axes.set_xscale("log")
+    if excess:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.grid(axis="y")
+    else:
+        axes.axhline(floor, color=light("ink"), linewidth=0.9, dashes=(4, 3), label="one token per step (bound)")
+        axes.set_ylim(floor - 0.06 * (top - floor), None)
+    ticks = [2**i for i in range(20) if steps.min() <= 2**i <= steps.max()]
+    axes.xaxis.set(major_locator=FixedLocator(ticks or [int(steps[0])]), minor_locator=NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.set_xlabel("K: steps, that is forward passes of the model")
+    axes.set_ylabel("above the least cost, bits per token" if excess else "expected NELBO, bits per token")
+    axes.legend(loc="lower left" if excess else "upper right")
+    return figure
+
+
+@rc_context(STYLE)
+def plan_curves(plans: Sequence[tuple[str, Plan]]) -> Figure:
+    """Revealed fraction after every step against the fraction of steps done, one line for each (role, plan)."""
+    figure, axes = small(2.3)
+    axes.plot([0, 1], [0, 1], color=light("line"), linewidth=0.8)
+    for rank, (role, plan) in enumerate(plans):
+        fraction = plan.knots / plan.length
+        dots = "o" if plan.steps <= 16 else ""
+        axes.plot(
+            np.linspace(0, 1, plan.steps + 1), fraction, color=light(role_colour(role)), marker=dots, markersize=2.4,
+            linewidth=2.0 if role == "optimal" else 1.3, zorder=5 - 0.1 * rank,
+        )  # fmt: skip
+    ticks = [0, 0.5, 1]
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlabel="fraction of steps done", ylabel="fraction revealed")
+    return figure
+
+
+@rc_context(STYLE)
+def plan_sizes(plans: Sequence[tuple[str, Plan]]) -> Figure:
+    """Tokens revealed at every step as bars, one row of bars for each (role, plan), all on the same scale."""
+    figure = Figure(figsize=(WIDTH / 2, 0.45 + 0.72 * len(plans)), layout="constrained")
+    rows = figure.subplots(len(plans), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    most = max(int(plan.sizes.max()) for _, plan in plans)
+    for axes, (role, plan) in zip(rows, plans):
+        steps = np.arange(1, plan.steps + 1)
+        axes.bar(steps, plan.sizes, width=0.82, color=light(role_colour(role)), linewidth=0)
+        axes.set(ylim=(0, 1.05 * most))
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    longest = max(plan.steps for _, plan in plans)
+    rows[0].set_xlim(0.4, longest + 0.6)
+    rows[-1].set_xlabel("step")
+    figure.supylabel("tokens revealed", fontsize=8, color=light("muted"))
+    return figure
+
+
+@rc_context(STYLE)
+def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float]]) -> Figure:
+    """Bits per token of the model beside those of other models, as bars from the worst to the best.
+
+    Args:
+        model: its name, bits per token and their standard error.
+        others: names and bits per token.
+    """
+    name, bits, error = model
+    bars = sorted([*((n, b, 0.0, "muted") for n, b in others), (name, bits, error, "optimal")], key=lambda bar: bar[1])
+    figure = Figure(figsize=(WIDTH, 0.3 + 0.27 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, value, spread, colour) in enumerate(bars):
+        weight = "bold" if colour == "optimal" else "normal"
+        axes.barh(place, value, height=0.62, color=light(colour), alpha=1.0 if colour == "optimal" else 0.45)
+        if spread:
+            axes.errorbar(value, place, xerr=spread, color=light("ink"), elinewidth=1.0, capsize=2)
+        beyond = (value + spread, place)
+        axes.annotate(f"{value:.2f}", beyond, (5, 0), textcoords="offset points", va="center", fontweight=weight)
+        axes.annotate(
+            named(label),
+            (0, place),
+            (-5, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontweight=weight,
+        )
+    axes.set(xlim=(0, 1.12 * max(value + spread for _, value, spread, _ in bars)), yticks=[], xlabel="bits per token")
+    axes.spines["left"].set_visible(False)
+    return figure

@@ -1,0 +1,164 @@
+"""``mdm-jax profile``: measure the information profile, and the held-out loss beside the baselines."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from mdm_jax.app.options.canvas import make_canvas
+from mdm_jax.app.terminal.output import show
+from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge
+from mdm_jax.support.commands import command
+from mdm_jax.support.errors import InputError, require, require_seed
+from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import printable, table
+from mdm_jax.theory import profiles
+from mdm_jax.theory.profiles import Profile
+from mdm_jax.training import Run, RunDirectory, load
+
+MOST_PASSES = 2**40
+"""More are taken for a slip of the hand."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print; the profile of what follows something given goes to a file of its own."""
+    require_seed("--seed", options.seed)
+    require(options.passes <= MOST_PASSES, "--passes", options.passes, f"at most {MOST_PASSES}")
+    trained = load(options.directory, checkpoint=options.checkpoint)
+    given = options.given is not None or options.prompt is not None
+    if options.output is not None:
+        check_output(Path(options.output), trained.place, given)
+    if not given and options.output is None:
+        profile, held_out = measure(trained, options.passes, options.seed, options.estimator or "loss")
+        result = {"profile": profile.to_json(), "held_out": held_out}
+        show(result, describe(profile, held_out), options.json)
+        return
+    if given:
+        profile = measure_given(trained, options)
+    else:
+        profile = held_out_profile(
+            trained, options.passes, key_of(options.seed), options.seed, options.estimator or "loss"
+        )
+    path = Path(options.output or trained.place.profile_given)
+    profile.save(path)
+    after = f"Plans for it: {command('tune', path)}"
+    show(
+        {"profile": profile.to_json(), "file": str(path)},
+        f"{points(profile)}\n{printable(str(path))}\n{after}",
+        options.json,
+    )
+
+
+def check_output(path: Path, place: RunDirectory, given: bool) -> None:
+    """Refuse what is not a new file or a profile, before anything is measured."""
+    wanted = "a new file, or a profile to replace"
+    require(not path.is_dir(), "--output", str(path), f"{wanted}, not a folder")
+    own = os.path.realpath(path) == os.path.realpath(place.profile)  # Path.resolve raises where links go round
+    require(not (own and given), "--output", str(path), f"{wanted}; this is the run's own, which is given nothing")
+    if os.path.lexists(path):
+        try:
+            profiles.load(path)
+        except InputError:
+            raise InputError(f"--output must be {wanted}; got {str(path)!r}, which holds something else.") from None
+
+
+def measure(trained: Run, passes: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
+    """The profile on the validation half and the loss on the test half; both are written to the run directory."""
+    place = trained.place
+    profile_key, test_key = jax.random.split(key_of(seed))
+    profile = held_out_profile(trained, passes, profile_key, seed, estimator)
+    held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
+    held_out["parameters"] = parameter_count(trained)
+    profile.save(place.profile)
+    write_json(place.held_out, held_out)
+    return profile, held_out
+
+
+def held_out_profile(trained: Run, passes: int, key: PRNGKeyArray, seed: int, estimator: str) -> Profile:
+    """The profile on the validation half; ``seed`` is what its provenance says."""
+    return estimate_profile(
+        trained.denoiser,
+        trained.params,
+        trained.task.validation,
+        passes,
+        key=key,
+        estimator=estimator,
+        progress=True,
+        provenance={**_provenance(trained, seed), "rows_of": "validation"},
+    )
+
+
+def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
+    """The profile of what follows the first ``--given`` tokens of held-out sequences, or a prompt."""
+    key, about = key_of(options.seed), _provenance(trained, options.seed)
+    if options.prompt is not None:
+        require(options.prompt != "", "--prompt", options.prompt, "a text of at least one token")
+        canvas = make_canvas(trained, "--prompt", options.prompt)
+        require(bool((canvas == trained.denoiser.mask_id).any()), "--prompt", options.prompt,
+                f"shorter than the {trained.settings.length} tokens of the model")  # fmt: skip
+        return estimate_prompted_profile(
+            trained.denoiser,
+            trained.params,
+            canvas,
+            options.passes,
+            key=key,
+            estimator=options.estimator or "increments",
+            progress=True,
+            provenance={**about, "prompt": options.prompt},
+        )
+    length, given = trained.settings.length, options.given
+    require(1 <= given < length, "--given", given, f"from 1 to {length - 1}, the model's length less one")
+    return estimate_profile(
+        trained.denoiser,
+        trained.params,
+        trained.task.validation,
+        options.passes,
+        key=key,
+        estimator=options.estimator or "loss",
+        given=np.arange(length) < given,
+        progress=True,
+        provenance={**about, "rows_of": "validation"},
+    )
+
+
+def _provenance(trained: Run, seed: int) -> dict[str, Any]:
+    digest = trained.description.get("digest")
+    return {"run": trained.identity, "run_step": trained.step, "data_digest": digest, "seed": seed}
+
+
+def parameter_count(trained: Run) -> int:
+    """Numbers in the model."""
+    return sum(leaf.size for leaf in jax.tree.leaves(trained.params))
+
+
+def describe(profile: Profile, held_out: dict[str, Any]) -> str:
+    """A few points of the profile and the comparison with the baselines."""
+    rivals = table(
+        ["held-out (test half)", "bits per token", "behind the model by"],
+        [
+            ["model (NELBO)", f"{held_out['bits_per_token']:.3f} ± {held_out['standard_error']:.3f}", ""],
+            *(
+                [
+                    row["name"],
+                    f"{row['bits_per_token']:.3f}",
+                    f"{row['margin']:+.3f} ± {row['margin_standard_error']:.3f}",
+                ]
+                for row in held_out["baselines"]
+            ),
+        ],
+    )
+    return f"{points(profile)}\n\n{rivals}"
+
+
+def points(profile: Profile) -> str:
+    """A few points of the profile as a table."""
+    shown = np.unique(np.linspace(0, len(profile.counts) - 1, 9).round().astype(int))
+    return table(
+        ["revealed", "nats per token", "standard error"],
+        [[str(profile.counts[i]), f"{profile.means[i]:.4f}", f"{profile.standard_errors[i]:.4f}"] for i in shown],
+    )

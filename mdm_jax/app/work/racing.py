@@ -1,0 +1,172 @@
+"""``mdm-jax race``: the best schedule for several budgets by racing samples, for orders that no profile covers."""
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from matplotlib.figure import Figure
+
+from mdm_jax.app.options.places import places
+from mdm_jax.app.pictures import drawing, landscapes
+from mdm_jax.app.terminal.output import show
+from mdm_jax.app.work.evaluating import MOST, check, drawing_options, ordered, prompts, scores_of, store_of
+from mdm_jax.app.work.tuning import fitting, parse_budgets
+from mdm_jax.evaluation import Prompts, Raced, race
+from mdm_jax.evaluation.samples.racing import search_samples
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.files import write_json
+from mdm_jax.support.keys import key_of
+from mdm_jax.tasks import Task
+from mdm_jax.training import Run, load, ways
+
+FORMAT = "mdm_jax races 1"
+BUDGETS: Sequence[int] = (4, 8, 16)
+"""Unless others are asked for."""
+_NUMBERS = {
+    "grid": (2, 64),
+    "free": (0, 10_000),
+    "eta": (2, 1000),
+    "finalists": (1, 10_000),
+    "final_samples": (2, MOST),
+}
+"""Options that are numbers of the race, and the least and the most that each can be (a landscape has two rows)."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Race at each budget; write plans, results and landscapes; print tables."""
+    check(options)
+    for name, (least, most) in _NUMBERS.items():
+        value = getattr(options, name)
+        require(least <= value <= most, "--" + name.replace("_", "-"), value, f"from {least} to {most:,}")
+    where = places(options)
+    trained = load(options.directory, checkpoint=options.checkpoint)
+    length, task = trained.settings.length, trained.task
+    budgets = fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
+    given = None if options.given is None else prompts_of(trained, options.given)
+    numbers = {name: getattr(options, name) for name in (*_NUMBERS, "samples")}
+    if given is not None:
+        _check_prompts(given, length, budgets, numbers)
+    place = trained.place.path / "races" / _name(options, trained.step)
+    found = {
+        budget: race(
+            trained.denoiser,
+            trained.params,
+            scores_of(task),
+            length,
+            budget,
+            key_of(options.seed),
+            lower_is_better=task.lower_is_better,
+            order=ordered(options.order),
+            prompts=given,
+            store=store_of(trained, options),
+            **numbers,
+            **drawing_options(options),
+            **where,
+        )
+        for budget in budgets
+    }
+    if not ways.is_writer():
+        return
+    pictures = {budget: landscape(budget, raced, task) for budget, raced in found.items()}
+    about = {
+        "format": FORMAT,
+        "task": task.spec,
+        "score": task.score_name,
+        "step": trained.step,
+        **{name: getattr(options, name) for name in ("order", "temperature", "given", "seed")},
+        **numbers,
+    }
+    races = {budget: {"steps": budget, **raced.to_json()} for budget, raced in found.items()}
+    for budget, raced in found.items():  # all is known before anything is written
+        raced.plan.save(place / f"winner-{budget}.json")
+        write_json(place / f"race-{budget}.json", about | {"races": [races[budget]]})
+        drawing.save(pictures[budget], place / f"landscape-{budget}.png")
+    text = "\n\n".join(describe(budget, raced, task) for budget, raced in found.items())
+    count = sum(len(raced.conclusions()) for raced in found.values())
+    told = (
+        f"{text}\n\nEach 95 % interval holds by itself, not the {count} of them together. The winners' plans, all "
+        f"scores and the landscapes are in {place}."
+    )
+    show(about | {"races": list(races.values())}, told, options.json)
+
+
+def _check_prompts(given: Prompts, length: int, budgets: Sequence[int], numbers: dict[str, int]) -> None:
+    """Refuse races that need more prompts than there are before the first of them draws."""
+    search: dict[str, Any] = {name: value for name, value in numbers.items() if name != "final_samples"}
+    for budget in budgets:
+        needed = search_samples(length, budget, **search)
+        least = (
+            f"so few that the last round of the search, at {budget} steps, has no more than the {len(given.search)} "
+        )
+        asked = verbatim(f"{numbers['samples']}, which makes {needed}")
+        require(needed <= len(given.search), "--samples", asked, least + "sequences that --given goes on from")
+    held_out = min(len(given.validation), len(given.test))
+    wanted = f"at most {held_out} beside --given: so many held-out sequences there are"
+    require(numbers["final_samples"] <= held_out, "--final-samples", numbers["final_samples"], wanted)
+
+
+def prompts_of(trained: Run, given: int) -> Prompts:
+    """Beginnings of sequences, apart for search (training data), validation and test."""
+    length = trained.settings.length
+    rows: Int32[np.ndarray, "..."] = np.asarray(trained.task.train)
+    if rows.ndim == 1:  # a stream: disjoint windows, evenly spread over it
+        windows = rows[: len(rows) // length * length].reshape(-1, length)
+        rows = windows[np.linspace(0, len(windows) - 1, min(len(windows), 4096)).astype(int)]
+    parts = (rows, trained.task.validation, trained.task.test)
+    canvases = [prompts(trained, part, given, len(part)) for part in parts]
+    return Prompts(*canvases)  # pyright: ignore[reportArgumentType]
+
+
+def describe(budget: int, raced: Raced, task: Task) -> str:
+    """Who won, with which sizes, and how the winner does on fresh seeds."""
+    search = raced.rungs[-1]
+    took_part = len({name for rung in raced.rungs for name in rung.names})
+    lines = [
+        f"{budget} steps: {raced.winner} won among {took_part} different plans; the last {len(search.names)} had "
+        f"{search.samples} samples each in the search.",
+        f"Its sizes: {' '.join(map(str, raced.plan.sizes))}. Fresh seeds, {raced.test.samples} samples each, "
+        f"{'lower' if task.lower_is_better else 'higher'} is better:",
+        raced.test.table(),
+        *raced.conclusions(),
+    ]
+    return "\n".join(lines)
+
+
+def landscape(budget: int, raced: Raced, task: Task) -> Figure:
+    """How far each Beta(a, b) schedule was behind in its last round, and with how many samples.
+
+    Behind the best of those that came furthest: the best of all cells may be one that was lucky with few samples.
+    """
+    score = raced.landscape if raced.lower_is_better else -raced.landscape
+    score = np.where(np.isnan(score), np.inf, score)
+    best = np.unravel_index(np.argmin(np.where(raced.counts == raced.counts.max(), score, np.inf)), score.shape)
+    behind = score - score[best]
+    worst = float(behind[np.isfinite(behind)].max(initial=0.0))
+    cells = np.clip(behind, 0.01 * worst, worst)  # differences finer than that are noise
+    star = (float(raced.a[best[0]]), float(raced.b[best[1]]), float(raced.landscape[best]))
+    panel = landscapes.CostLandscape(f"{budget} steps", raced.a, raced.b, cells, star)
+    figure = landscapes.costs([panel], f"{task.score_name} in the search: behind the best; numbers: samples")
+    axes, half = figure.axes[0], float(np.sqrt(panel.a[1] / panel.a[0]))
+    axes.set(xlim=(panel.a[0] / half, panel.a[-1] * half), ylim=(panel.b[0] / half, panel.b[-1] * half))
+    for i, j in np.ndindex(panel.costs.shape):
+        axes.text(
+            float(panel.a[i]), float(panel.b[j]), str(raced.counts[i, j]), fontsize=5, ha="center",
+            va="top", color=drawing.light("muted"), zorder=4,
+        )  # fmt: skip
+    return figure
+
+
+def _name(options: argparse.Namespace, step: int) -> str:
+    """The folder of races that differ in nothing but their steps: no other race is overwritten."""
+    parts = [options.order.replace("_", "-")]
+    parts += [] if options.temperature == 1 else [f"temperature-{options.temperature!r}"]
+    parts += [] if options.given is None else [f"given-{options.given}"]
+    parts += [f"step-{step}", f"seed-{options.seed}"]
+    usual = inspect.signature(race).parameters
+    for name in (*_NUMBERS, "samples"):
+        if getattr(options, name) != usual[name].default:
+            parts.append(f"{name.replace('_', '-')}-{getattr(options, name)}")
+    return "-".join(parts)

@@ -1,0 +1,111 @@
+"""``mdm-jax train``: train a model into a run directory, or go on where a run stopped."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from mdm_jax import models, tasks
+from mdm_jax.app.options.places import places
+from mdm_jax.app.options.recipes import MODEL, NAMES, settings_and_model
+from mdm_jax.app.terminal.output import figure, finite, show
+from mdm_jax.app.work.measuring import parameter_count
+from mdm_jax.support.commands import command
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.text import printable
+from mdm_jax.training import Run, RunDirectory, fit, ways
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, then print what came out."""
+    every = options.checkpoint_every
+    require(every is None or every >= 1, "--checkpoint-every", every, "at least 1")
+    overrides = {name: value for name in NAMES if (value := getattr(options, name, None)) is not None}
+    result = summary(
+        start(options.directory, options.task, options.recipe, overrides, every, options.checkpoint, **places(options))
+    )
+    if not ways.is_writer():
+        return
+    directory = result["directory"]
+    text = (
+        f"{printable(directory)}: step {result['step']}, {result['parameters']:,} parameters, held-out "
+        f"{figure(result['held_out_bits_per_token'], '.3f')} bits per token (validation half), "
+        f"{figure(result['seconds'], '.0f')} s of training.\nNext: {command('profile', directory)}"
+    )
+    show(result, text, options.json)
+
+
+def start(
+    directory: str | Path,
+    task: str | None = None,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    checkpoint_every: int | None = None,
+    checkpoint: int | str = "newest",
+    devices: int | None = None,
+    mesh: Mesh | None = None,
+) -> Run:
+    """Start the run that the arguments describe, or go on with the one in the directory.
+
+    Args:
+        directory: of the run. If one is there and nothing else is said about it, it keeps its task and settings.
+        task: as :func:`mdm_jax.tasks.from_spec` reads it; ``text`` if left out.
+        recipe: the settings to start from; if left out, those of the run that is there, or else ``demo``.
+        overrides: settings by name, instead of the recipe's.
+        checkpoint_every: steps between checkpoints.
+        checkpoint: as :func:`mdm_jax.training.fit` takes it.
+        devices: likewise.
+        mesh: likewise.
+
+    Raises:
+        InputError: unusable settings, or the directory holds another run.
+    """
+    place = RunDirectory(Path(directory))
+    if place.config.exists() and task is None and recipe is None and not overrides:
+        config = place.read_config()
+        if config.get("model") is None:
+            raise InputError(f"{place.path} was trained with a model of your own; resume it with mdm_jax.training.fit.")
+        settings = place.settings(config)
+        learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
+    else:
+        overrides = overrides or {}
+        there = place.read_config() if place.config.exists() else None
+        if there is not None and task is None and "length" not in overrides:
+            learnt = tasks.restore(there["task"])  # what is there is compared by what was said
+        else:
+            learnt = tasks.from_spec(task or "text", overrides.get("length"))
+        if there is not None and recipe is None:  # what was not said is as it is there
+            overrides = {**dataclasses.asdict(place.settings(there)), **_sizes(there), **overrides}
+        settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides)
+    return fit(
+        denoiser,
+        learnt,
+        directory=place.path,
+        settings=settings,
+        checkpoint_every=checkpoint_every,
+        checkpoint=checkpoint,
+        devices=devices,
+        mesh=mesh,
+    )
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a run's model, where it is one of a recipe's."""
+    model = config.get("model") or {}
+    return {name: model[name] for name in MODEL if name in model}
+
+
+def summary(trained: Run) -> dict[str, Any]:
+    """The figures of a finished training, as JSON; null for what the log does not tell."""
+    log = trained.place.read_log()
+    last: dict[str, Any] = log[-1] if log else {}
+    figures = ("seconds", "held_out_bits_per_token", "held_out_standard_error")
+    return {
+        "directory": str(trained.place.path),
+        "step": trained.step,
+        "parameters": parameter_count(trained),
+        **{name: finite(last.get(name)) for name in figures},
+    }

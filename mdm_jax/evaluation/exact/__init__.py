@@ -1,0 +1,1 @@
+"""Samplers by their exact laws, in small worlds, and schedules tuned by them."""

@@ -1,0 +1,1 @@
+"""Samplers by their samples: many at once, kept on disk, compared, raced."""

@@ -1,0 +1,357 @@
+"""Hundreds of schedules, budgets and samplers on common random numbers: rows of one array program."""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from mdm_jax.evaluation.samples import batches
+from mdm_jax.evaluation.samples.fingerprints import Owner, fingerprint, host
+from mdm_jax.evaluation.samples.results import Evaluation
+from mdm_jax.evaluation.samples.store import Row, RowId, Store
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.probes import nan_for_masks
+from mdm_jax.sampling import Blind, Rule
+from mdm_jax.sampling.samplers import require_temperature
+from mdm_jax.support.arrays import as_array
+from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.flags import usual
+from mdm_jax.support.keys import threefry
+from mdm_jax.support.locks import exclusive
+from mdm_jax.support.processes import together
+from mdm_jax.support.progress import bar
+from mdm_jax.support.version import VERSION
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.plans.grids import Grid
+
+One = Plan | Grid | Blind | Rule
+"""What :func:`mdm_jax.sampling.sample` takes for one row."""
+Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
+"""``score(tokens) -> float[rows]``. It sees all samples of one schedule at once, so it may look at them together."""
+
+_MOST_TOKENS = 2**31
+
+
+@usual()
+def evaluate(
+    denoiser: Denoiser,
+    params: Params,
+    hows: One | Iterable[One] | Mapping[str, One],
+    samples: int,
+    score: Score | Mapping[str, Score],
+    key: PRNGKeyArray,
+    *,
+    temperature: float | int = 1.0,
+    canvas: ArrayLike | None = None,
+    length: int | None = None,
+    context: Context = None,
+    batch: int | None = None,
+    devices: int | None = None,
+    mesh: Mesh | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
+    baseline: str | Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Draw samples under every schedule and score them.
+
+    Sample ``s`` of every schedule has the random numbers of row ``s`` (``sample(..., row_ids=[s], key=key)`` draws the
+    same), so differences between schedules are sharper than scores. All pairs of schedule and sample are rows of
+    batches of one shape: any number of plans, grids and blind orders runs one executable, and rules one for each set of
+    functions. A row depends neither on the rows beside it nor on the devices along the axis "data", bit for bit; with
+    another ``batch``, or with parameters divided along other axes, it is the same but for the rounding of the network
+    (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a token. ``log_prob`` may differ in its last
+    digits, since a batch adds its terms in an order of its own.
+
+    Args:
+        denoiser: the model.
+        params: its parameters; with ``mesh`` they may lie divided over it.
+        hows: plans, grids, blind orders or rules, by name or in a row (then named after themselves), or one of them.
+        samples: of each schedule.
+        score: what to judge by, or several by name, the first the one that matters. Each is called once for every
+            schedule, with its samples without masks, int32[rows, length].
+        key: of all draws.
+        temperature: divides the logits of the draws; 0 is the argmax.
+        canvas: int32[length], what is given, ``denoiser.mask_id`` elsewhere; or int32[samples, length], for each sample
+            its own.
+        length: where neither a canvas nor plans tell it.
+        context: passed to the denoiser, leading axis ``samples``.
+        batch: rows that each device draws together; from length, width and memory if left out
+            (:func:`mdm_jax.evaluation.samples.batches.default_batch`).
+        devices: draw on so many local devices at once, by ``pmap``.
+        mesh: or on a mesh with an axis "data" (:func:`mdm_jax.support.devices.make_mesh`), of several processes too:
+            each must call this alike, and each gets all results.
+        store: a ``.jsonl`` file that keeps every finished batch: rows that are there are not drawn again. One file
+            serves any schedules, keys and temperatures of one model.
+        name: beside ``store``, what you call your own model and rules, in one word: "my model 3". What this library,
+            Flax, Optax, JAX and NumPy define is known to a store. A class or a function of yours is not, as its code is
+            not all that it does: give it another name whenever what it does changes. Parameters are always compared.
+        baseline: the schedule that the others are compared with, or one for each.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: no schedules, a baseline that is none of them, a canvas of a wrong shape or with an id that is no
+            token's, a store of another model, one that somebody else is using, or one of a model without a ``name``
+            that cannot be told from others.
+    """
+    samples = require_whole("samples", samples, 1, _MOST_TOKENS - 1)
+    batch = None if batch is None else require_whole("batch", batch, 1)
+    devices = None if devices is None else require_whole("devices", devices, 1)
+    wanted = "some text, as in 'my model 3'"
+    require(name is None or (isinstance(name, str) and name != ""), "name", name, wanted)
+    require_model(denoiser, params)
+    _check_places(store, mesh)
+    named = _named(hows)
+    scores = dict(score) if isinstance(score, Mapping) else {"score": score}
+    callable_ = len(scores) > 0 and all(map(callable, scores.values()))
+    require(callable_, "score", score, "a function, or a mapping from names to functions, at least one")
+    require_temperature(temperature)
+    temperature = float(temperature)
+    names = tuple(named)
+    wanted = "the name of a schedule, or a mapping from names to names"
+    require(baseline is None or isinstance(baseline, str | Mapping), "baseline", baseline, wanted)
+    for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:
+        require(one in named, "baseline", one, f"one of the schedules, as in {names[0]!r}")
+    if baseline is not None and not isinstance(baseline, str):
+        lacking = [name for name in names if name not in baseline]
+        require(not lacking, "baseline", list(baseline), f"one for every schedule; {lacking[:3]} lack theirs")
+    given = _canvas(denoiser, list(named.values()), canvas, length, samples)
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
+    wanted = f"a pytree of arrays whose leading axis is samples, {samples}"
+    require(all(shape[:1] == (samples,) for shape in shapes), "context", verbatim(f"of shapes {shapes}"), wanted)
+    key = threefry(key)
+    order_key, token_key = jax.random.split(key)
+
+    tokens = len(names) * given.size
+    require(tokens < _MOST_TOKENS, "samples", samples, f"so few that all tokens, here {tokens:,}, are fewer than 2^31")
+    require(
+        (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
+    )
+    hows = [batches.normal(how, denoiser, given == denoiser.mask_id) for how in named.values()]
+    runner = batches.runner(denoiser, params, token_key, temperature, devices, mesh)
+    size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
+    table = _Table(len(hows), samples, given.shape[1])
+    with _opened(store, denoiser, params, given.shape[1], name) as kept:
+        known = [] if store is None else _row_ids(dict(zip(names, hows)), key, temperature, given, context, name)
+        if store is not None:
+            table.fill(kept, known)
+        work = batches.launches(batches.cut(hows, ~table.done, size), runner.at_once)
+        missing = int((~table.done).sum())
+        shown = progress and jax.process_index() == 0
+        with bar(table.done.size, "evaluate", "row", shown, start=table.done.size - missing) as advance:
+            for launch in work:
+                arrays = [batches.rows_of(one, hows, given, context, order_key, denoiser.mask_id) for one in launch]
+                drawn = runner.run(runner.params, arrays)
+                rows = table.put(launch, drawn)
+                if store is not None:
+                    finished = {known[i][s]: table.row(i, s) for i, s in rows}
+                    together(functools.partial(kept.add, finished) if kept is not None else _nothing)
+                advance(len(rows))
+    _warn_of_masks(denoiser, params, table)
+    return Evaluation(
+        names=names,
+        scores={name: _scored(name, one, table) for name, one in scores.items()},
+        nfe=table.nfe,
+        remaining=table.remaining,
+        log_prob=table.log_prob,
+        tokens=table.tokens,
+        baseline=baseline,
+        drawn=missing,
+    )
+
+
+class _Table:
+    """Results as they come in, by schedule and sample."""
+
+    def __init__(self, schedules: int, samples: int, length: int) -> None:
+        shape = schedules, samples
+        self.done = np.zeros(shape, bool)
+        self.tokens = np.zeros((*shape, length), np.int32)
+        self.nfe, self.remaining = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        self.log_prob = np.zeros(shape, np.float32)
+
+    def row(self, schedule: int, sample: int) -> Row:
+        at = schedule, sample
+        return Row(self.tokens[at], int(self.nfe[at]), int(self.remaining[at]), float(self.log_prob[at]))
+
+    def put(self, launch: Sequence[batches.Batch], drawn: batches.Drawn) -> list[tuple[int, int]]:
+        """Enter what a launch drew; which rows these are."""
+        found: list[tuple[int, int]] = []
+        for place, batch in enumerate(launch):
+            at = batch.schedules[: batch.filled], batch.samples[: batch.filled]
+            for name in drawn._fields:
+                getattr(self, name)[at] = getattr(drawn, name)[place, : batch.filled]
+            self.done[at] = True
+            found += zip(*(part.tolist() for part in at))
+        return found
+
+    def fill(self, kept: Store | None, known: Sequence[Sequence[RowId]]) -> None:
+        """Enter what the store has; with several processes the first one reads, and tells the others."""
+        wanted: dict[RowId, list[tuple[int, int]]] = {}
+        for i, names in enumerate(known):
+            for s, name in enumerate(names):
+                wanted.setdefault(name, []).append((i, s))  # the same plan may be there under two names
+
+        def read() -> None:
+            for name, row in () if kept is None else kept.read():
+                for at in wanted.get(name, ()):
+                    self.tokens[at], self.nfe[at], self.remaining[at], self.log_prob[at] = row
+                    self.done[at] = True
+
+        together(read)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils  # slow to import, and rarely needed
+
+            told = multihost_utils.broadcast_one_to_all(vars(self))
+            vars(self).update(jax.tree.map(np.array, told))
+
+
+def _warn_of_masks(denoiser: Denoiser, params: Params, table: _Table) -> None:
+    """Say that rows could not be drawn: they have masks left and no log-probability."""
+    lawless = (table.remaining > 0) & np.isnan(table.log_prob)
+    if lawless.any():
+        cause = nan_for_masks(denoiser, params, table.tokens.shape[2])
+        cause = cause or "the model's logits are no law there (NaN, or -inf for every token)."
+        warnings.warn(f"{int(lawless.sum())} of {lawless.size} rows have masks left: {cause}", stacklevel=4)
+
+
+@contextlib.contextmanager
+def _opened(
+    store: str | Path | None, denoiser: Denoiser, params: Params, length: int, name: str | None
+) -> Iterator[Store | None]:
+    """The store, locked; ``None`` if there is none, or in other processes than the first."""
+    if store is None:
+        yield None
+        return
+    path = Path(store)
+    together(lambda: require(path.suffix == ".jsonl" and not path.is_dir(), "store", str(store), "a .jsonl file"))
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    model = {
+        "mdm_jax": VERSION,
+        "denoiser": fingerprint(denoiser, owner=None if name is None else (name,)),
+        "parameters": fingerprint({jax.tree_util.keystr(place): host(leaf) for place, leaf in leaves}),
+    }
+    if name is not None:
+        model = {"name": name, **model}
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> Store | None:
+            if jax.process_index() > 0:
+                return None
+            stack.enter_context(exclusive(path.with_name(f".{path.name}.lock"), f"the store {path}"))
+            return Store(path, model, length, max(denoiser.vocab_size - 1, denoiser.mask_id))
+
+        yield together(opened)
+
+
+def _nothing() -> None:
+    """What a process does while the first one writes."""
+
+
+def _row_ids(
+    hows: Mapping[str, Blind | Rule],
+    key: PRNGKeyArray,
+    temperature: float,
+    canvas: np.ndarray,
+    context: Context,
+    name: str | None,
+) -> list[list[RowId]]:
+    """What identifies each row, by schedule and sample."""
+    owner = None if name is None else (name,)
+    law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
+    told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
+    rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told], owner=owner) for s, row in enumerate(canvas)]
+    found = [_identity(how, owner and (*owner, label)) for label, how in hows.items()]
+    return [[(fingerprint(one, row), s) for s, row in enumerate(rows)] for one in found]
+
+
+def _identity(how: Blind | Rule, owner: Owner = None) -> str:
+    """What a sampler does: neither what it is called nor where it came from, but for functions of its owner's."""
+    if isinstance(how, Rule):
+        return fingerprint(how.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
+    plan = how.plans[0]
+    numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
+    order = how.order if isinstance(how.order, str) else np.atleast_2d(np.asarray(how.order, np.int64))[0]
+    return fingerprint(type(plan), numbers, order, how.block, owner=owner)
+
+
+def _check_places(store: Any, mesh: Any) -> None:
+    require(store is None or isinstance(store, str | Path), "store", store, "the path of a .jsonl file")
+    require(mesh is None or isinstance(mesh, Mesh), "mesh", mesh, "a mesh (support.devices.make_mesh makes one)")
+
+
+def _named(hows: One | Iterable[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
+    """What is evaluated, by name; what has no name is called after its plan and its steps."""
+    wanted = "a sequence or a mapping of plans, grids, blind orders or rules"
+    many = [hows] if isinstance(hows, One) else hows
+    require(isinstance(many, Iterable) and not isinstance(many, str | bytes), "hows", hows, wanted)
+    pairs: list[Any] = list(many.items() if isinstance(many, Mapping) else enumerate(many))
+    require(len(pairs) > 0, "hows", hows, "at least one plan, grid, blind order or rule")
+    named: dict[str, Blind | Rule] = {}
+    for label, how in pairs:
+        require(isinstance(how, One), f"hows[{label!r}]", how, "a plan, a grid, a blind order or a rule")
+        if isinstance(many, Mapping):
+            require(isinstance(label, str), "hows", label, "named by text")
+        label = label if isinstance(many, Mapping) else _label(how)
+        one = how if isinstance(how, Blind | Rule) else Blind(how)
+        rows = one.rows if isinstance(one, Rule) else (one.rows or len(one.plans))
+        require(rows in (None, 1), f"hows[{label!r}]", verbatim(f"one for {rows} rows"), "for one row, or for any")
+        name, copies = label, 1
+        while name in named:
+            copies += 1
+            name = f"{label} ({copies})"
+        named[name] = one
+    return named
+
+
+def _label(how: One) -> str:
+    if isinstance(how, Rule):
+        return f"rule {getattr(getattr(how.choose, 'func', how.choose), '__name__', '')}".strip()
+    plan = how.plans[0] if isinstance(how, Blind) else how
+    order = f" {how.order}" if isinstance(how, Blind) and isinstance(how.order, str) else ""
+    return f"{plan.name}, {plan.steps} steps" + (order if order != " random" else "")
+
+
+def _canvas(
+    denoiser: Denoiser, hows: Sequence[Blind | Rule], canvas: ArrayLike | None, length: int | None, samples: int
+) -> np.ndarray:
+    """What is given to each sample: int32[samples, length]."""
+    if canvas is None:
+        whole = [how.plans[0] for how in hows if isinstance(how, Blind) and how.block is None]
+        if length is None:
+            told = {plan.length for plan in whole if isinstance(plan, Plan)}
+            wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
+            require(len(told) == 1, "length", sorted(told) or None, wanted)
+            length = told.pop()
+        length = require_whole("length", length, 1, _MOST_TOKENS - 1)
+        return np.broadcast_to(np.full(length, denoiser.mask_id, np.int32), (samples, length))
+    array = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True))
+    good = array.ndim in (1, 2) and array.shape[-1] >= 1 and (array.ndim == 1 or len(array) == samples)
+    require(good, "canvas", verbatim(f"shape {array.shape}"), f"of shape [length] or [{samples}, length]")
+    known = length is None or require_whole("length", length, 1, _MOST_TOKENS - 1) == array.shape[-1]
+    require(known, "length", length, f"that of the canvas, {array.shape[-1]}")
+    return np.broadcast_to(array, (samples, array.shape[-1]))
+
+
+def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedules samples"]:
+    """Scores of complete rows; NaN where masks are left."""
+    values = np.full(table.nfe.shape, np.nan)
+    for i, complete in enumerate(table.remaining == 0):
+        if complete.any():
+            tokens = table.tokens[i][complete]
+            found = as_array(score(tokens))
+            real = found.dtype.kind in "biuf" or jnp.issubdtype(found.dtype, np.floating)  # bfloat16 is of kind V
+            found = found.astype(np.float64) if real else as_array(None)
+            wanted = f"a function from int32{list(tokens.shape)} to float[{len(tokens)}]"
+            require(found.shape == (len(tokens),), f"score {name!r}", verbatim(f"shape {found.shape}"), wanted)
+            values[i, complete] = found
+    return values

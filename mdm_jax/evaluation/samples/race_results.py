@@ -1,0 +1,106 @@
+"""What a race found: who took part, who won, and how the winner does on fresh seeds."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mdm_jax.evaluation.samples.results import Difference, Evaluation
+from mdm_jax.support.text import printable
+from mdm_jax.theory.plans import Plan
+
+FORMAT = "mdm_jax race 1"
+
+
+class Rung(NamedTuple):
+    """One round of the search: who took part, with how many samples each, and their mean scores."""
+
+    names: tuple[str, ...]
+    samples: int
+    means: Float[np.ndarray, " schedules"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Raced:
+    """What a race found.
+
+    Attributes:
+        plans: of every schedule that took part, by name (of schedules that round to equal sizes, the first alone).
+        rungs: of the search.
+        a: float64[a], the values of the grid of Beta schedules.
+        b: float64[b].
+        landscape: float64[a, b], mean search score of each, of its last round.
+        counts: int64[a, b], with how many samples.
+        validation: the finalists on seeds of their own; the best of them is the winner.
+        test: the winner and the hand-crafted schedules on fresh seeds.
+        winner: its name.
+        lower_is_better: the direction of the score.
+    """
+
+    plans: Mapping[str, Plan]
+    rungs: tuple[Rung, ...]
+    a: Float[np.ndarray, " a"]
+    b: Float[np.ndarray, " b"]
+    landscape: Float[np.ndarray, "a b"]
+    counts: Int[np.ndarray, "a b"]
+    validation: Evaluation
+    test: Evaluation
+    winner: str
+    lower_is_better: bool
+
+    @property
+    def plan(self) -> Plan:
+        """The winner's."""
+        return self.plans[self.winner]
+
+    def differences(self, score: str | None = None) -> tuple[Difference, ...]:
+        """The winner less each hand-crafted schedule, paired on fresh seeds."""
+        return tuple(self.test.difference(self.winner, name, score) for name in self.test.names[1:])
+
+    def conclusions(self) -> tuple[str, ...]:
+        """One sentence for each hand-crafted schedule: whether the winner beats it, on fresh seeds.
+
+        Each 95 % interval holds by itself: of several, at least one misses its difference in more than 5 % of races.
+        """
+        return tuple(self._conclusion(one) for one in self.differences())
+
+    def _conclusion(self, one: Difference) -> str:
+        name, other = printable(one.name), printable(one.baseline)
+        interval = f"{one.mean:+.3f}, 95 % interval {one.low:+.3f} to {one.high:+.3f}"
+        if self.plans[one.name].sizes.tolist() == self.plans[one.baseline].sizes.tolist():
+            return f"{name} and {other} have the same sizes."
+        if math.isnan(one.mean):
+            return f"{name} cannot be compared with {other}: some samples have no score."
+        if not one.decided:
+            return f"Not decided whether {name} differs from {other} ({interval}: it contains 0)."
+        better = (one.mean < 0) == self.lower_is_better
+        return f"{name} is {'better' if better else 'worse'} than {other} ({interval})."
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the samples."""
+        return {
+            "format": FORMAT,
+            "winner": self.winner,
+            "plan": self.plan.to_json(),
+            "lower_is_better": self.lower_is_better,
+            "conclusions": list(self.conclusions()),
+            "test": self.test.to_json(),
+            "validation": self.validation.to_json(),
+            "rungs": [
+                {"samples": rung.samples, "means": dict(zip(rung.names, map(_finite, rung.means.tolist())))}
+                for rung in self.rungs
+            ],
+            "landscape": {
+                "a": self.a.tolist(),
+                "b": self.b.tolist(),
+                "means": [[_finite(value) for value in row] for row in self.landscape.tolist()],
+                "samples": self.counts.tolist(),
+            },
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

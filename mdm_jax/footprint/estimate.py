@@ -1,0 +1,234 @@
+"""What a training run would take, before it is started: bytes on every device, operations, messages.
+
+No weight is allocated: shapes come from abstract evaluation, bytes of the state from its sharding (exact), operations
+from formulas, and what only a compiler knows from :mod:`mdm_jax.footprint.compiler`.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh
+
+from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere
+from mdm_jax.footprint.flops import StepFlops, step_flops
+from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.models.transformers import Transformer, transformer
+from mdm_jax.support.devices import DATA
+from mdm_jax.support.errors import InputError, require
+from mdm_jax.training.devices.sharding import Part, explain
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.step import TrainState, initial_state
+
+SIZES: dict[str, dict[str, Any]] = {
+    "10m": {"vocab_size": 1024, "length": 256, "width": 256, "depth": 12, "heads": 4},
+    "100m": {"vocab_size": 10_240, "length": 1024, "width": 768, "depth": 12, "heads": 12},
+    "1b": {"vocab_size": 32_768, "length": 2048, "width": 2048, "depth": 17, "heads": 16},
+    # LLaDA-8B (arXiv 2502.09992) has SwiGLU, three matrices of 12,288; two of 18,432 have as many parameters.
+    "llada-8b": {
+        "vocab_size": 126_464,
+        "length": 4096,
+        "width": 4096,
+        "depth": 32,
+        "heads": 32,
+        "expansion": 4.5,
+    },
+}
+"""Arguments of :func:`mdm_jax.models.transformer` for models of well-known sizes, by name."""
+SHALLOW = (2, 4)
+"""Blocks of the two models that :func:`extrapolated` compiles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Arrays of one name, shape and division; blocks are counted together.
+
+    Attributes:
+        section: "params", "average", "optimizer/mu" and the like.
+        name: inside the section; ``*`` stands for the number of a block.
+        count: how many arrays.
+        shape: of each, whole.
+        spec: which mesh axes divide which of its axes, as text.
+        bytes: on every device, of all of them.
+        reason: why they are divided so.
+    """
+
+    section: str
+    name: str
+    count: int
+    shape: tuple[int, ...]
+    spec: str
+    bytes: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """What a run would take.
+
+    Attributes:
+        parameters: of the model.
+        devices: how many.
+        mesh: sizes of the mesh's axes; ``None`` for ``pmap`` (everything on every device).
+        settings: how it would be trained.
+        state: what lives from step to step, line by line.
+        gradients: bytes of all gradients on every device, divided as the parameters; they live during a step.
+        flops: operations of a step, over all devices.
+        compiled: what the compiler says; ``None`` if it was not asked.
+    """
+
+    parameters: int
+    devices: int
+    mesh: dict[str, int] | None
+    settings: Settings
+    state: tuple[Line, ...]
+    gradients: int
+    flops: StepFlops
+    compiled: Compiled | None = None
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes on every device that live from step to step: exact."""
+        return sum(line.bytes for line in self.state)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.settings.batch * self.settings.length
+
+
+def named(name: str, length: int | None = None) -> LinenDenoiser:
+    """The model of a well-known size.
+
+    Args:
+        name: one of :data:`SIZES`.
+        length: tokens per sequence, instead of its own.
+    """
+    require(name in SIZES, "model", name, "one of " + ", ".join(SIZES))
+    return transformer(**{**SIZES[name], **({} if length is None else {"length": length})})
+
+
+def footprint(
+    denoiser: LinenDenoiser, settings: Settings, mesh: Mapping[str, int] | None = None, devices: int = 1
+) -> Footprint:
+    """All that needs no compiler; takes seconds at any size.
+
+    Args:
+        denoiser: one of the library's transformers.
+        settings: how to train.
+        mesh: sizes of the axes "data" and "model"; without it everything is on each of ``devices``.
+        devices: how many; a mesh has its own number.
+
+    Raises:
+        InputError: another model, or a batch that cannot be divided.
+    """
+    model = denoiser.module
+    if not isinstance(model, Transformer):
+        raise InputError("the model must be one of the library's transformers: operations are counted by its formula.")
+    count, shares = (devices, devices) if mesh is None else (math.prod(mesh.values()), mesh.get(DATA, 1))
+    require(count >= 1, "devices", count, "at least 1")
+    wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"
+    require(settings.batch % (shares * settings.accumulate) == 0, "batch", settings.batch, wanted)
+    state: TrainState = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+    sizes = {DATA: 1} if mesh is None else dict(mesh)
+    abstract = AbstractMesh(tuple(sizes.values()), tuple(sizes))
+    lines = grouped(explain(abstract, state))
+    gradients = sum(line.bytes for line in lines if line.section == "params")
+    return Footprint(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        devices=count,
+        mesh=None if mesh is None else dict(mesh),
+        settings=settings,
+        state=lines,
+        gradients=gradients,
+        flops=step_flops(model, state.params, settings),
+    )
+
+
+def grouped(parts: list[Part]) -> tuple[Line, ...]:
+    """Parts of a training state as lines, in order of section, blocks counted together."""
+    lines: dict[tuple[str, str, tuple[int, ...], str, str], list[int]] = {}
+    for part in parts:
+        section, name = _section(part.path)
+        key = (section, re.sub(r"_\d+(?=/)", "_*", name), part.shape, _text(part.spec), part.reason)
+        lines.setdefault(key, []).append(part.bytes)
+    order = {section: i for i, section in enumerate(dict.fromkeys(key[0] for key in lines))}
+    listed = [Line(key[0], key[1], len(sizes), key[2], key[3], sum(sizes), key[4]) for key, sizes in lines.items()]
+    return tuple(sorted(listed, key=lambda line: order[line.section]))
+
+
+def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
+    """The footprint with what the compiler says of the model at its full depth.
+
+    Args:
+        denoiser: the model of the footprint.
+        of: the footprint.
+        limit: seconds that compiling may take.
+        show: whether to say on standard error what is going on.
+    """
+    result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show)
+    return dataclasses.replace(of, compiled=result)
+
+
+def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
+    """As :func:`compiled`, from two shallow models instead of the whole: blocks are all alike, so every figure is taken
+    to be a straight line in their number. Of LLaDA-8B's size that takes a tenth of the time.
+    """
+    model = denoiser.module
+    assert isinstance(model, Transformer)  # footprint() has looked
+    if model.depth <= SHALLOW[1]:
+        return compiled(denoiser, of, limit, show)
+    low, high = (
+        compile_elsewhere(_of_depth(model, depth), of.settings, of.mesh, of.devices, limit, show) for depth in SHALLOW
+    )
+
+    def line(at_low: int, at_high: int) -> int:
+        return max(0, round(at_low + (at_high - at_low) * (model.depth - SHALLOW[0]) / (SHALLOW[1] - SHALLOW[0])))
+
+    kinds = {one.kind: one for one in low.collectives}, {one.kind: one for one in high.collectives}
+    messages = []
+    for kind in sorted({*kinds[0], *kinds[1]}):
+        a, b = (of_depth.get(kind, Collective(kind, 0, 0)) for of_depth in kinds)
+        messages.append(Collective(kind, line(a.count, b.count), line(a.bytes, b.bytes)))
+    result = Compiled(
+        temporaries=line(low.temporaries, high.temporaries),
+        arguments=line(low.arguments, high.arguments),
+        data=low.data,
+        flops=line(low.flops, high.flops),
+        collectives=tuple(messages),
+        seconds=low.seconds + high.seconds,
+        blocks=SHALLOW,
+    )
+    return dataclasses.replace(of, compiled=result)
+
+
+def _of_depth(model: Transformer, depth: int) -> LinenDenoiser:
+    names = [field.name for field in dataclasses.fields(Transformer) if field.name not in ("parent", "name")]
+    return transformer(**{**{name: getattr(model, name) for name in names}, "depth": depth})
+
+
+def _section(path: str) -> tuple[str, str]:
+    """A leaf's section and its name there: the optimiser's moments are named as the parameters they belong to."""
+    first, *rest = path.split("/")
+    if first != "optimizer":
+        return (first, "/".join(_inside(rest))) if rest else ("step", first)
+    kept = [name for name in rest if not name.isdigit() and name not in ("inner_states", "inner_state")]
+    if "params" not in kept:
+        return "optimizer/counters", "/".join(kept)
+    at = kept.index("params")
+    return "/".join(["optimizer", *kept[:at]]), "/".join(kept[at + 1 :])
+
+
+def _inside(names: list[str]) -> list[str]:
+    return names[1:] if names[0] == "params" else names
+
+
+def _text(spec: Any) -> str:
+    """A spec as people write it: ``data, model``, ``-, model+data``; ``whole`` if nothing is divided."""
+    if not any(spec):
+        return "whole"
+    return ", ".join("-" if entry is None else entry if isinstance(entry, str) else "+".join(entry) for entry in spec)

@@ -1,0 +1,371 @@
+"""The adaptive loop: at each step encode, read, propose, choose, commit, and perhaps mask again.
+
+What is read and what is chosen is a :class:`~mdm_jax.sampling.rule.Rule`'s to say. The positions to be read are
+gathered and read out in chunks of fixed shapes, so that a late step costs less than an early one. The loop ends when
+every row is done, and each row counts the passes that it needed.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.core
+import jax.custom_batching
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
+from mdm_jax.sampling import draws
+from mdm_jax.sampling.chunks import chunk_size, in_chunks
+from mdm_jax.sampling.orders import blocks_of
+from mdm_jax.sampling.readings import Measure, Reading
+from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
+from mdm_jax.sampling.rule import Rule, View, ready, require_fit
+from mdm_jax.sampling.trajectory import Frame, Record, begin, put
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.keys import threefry
+
+_NEVER = jnp.iinfo(jnp.int32).max
+_ORDER, _DRAW = 0, 1  # what a position's random numbers at a step are for, besides a rule's coins
+
+
+class _Seen(NamedTuple):
+    """What was read, each [rows, length]; -inf for measures where nothing was."""
+
+    proposal: Array
+    log_prob: Array
+    measured: tuple[Array, ...]
+
+
+class _State(NamedTuple):
+    step: Array
+    tokens: Array
+    reveal_step: Array
+    log_prob: Array
+    refused: Array  # whether any logits that the row read were no law
+    nfe: Array
+    passes: Array
+    block: Array  # each row's current block; _NEVER when it is done
+    clock: Array
+    memory: Any
+    trajectory: Any
+
+
+def unmask(
+    denoiser: Denoiser,
+    params: Params,
+    canvas: Int[Array, "rows length"],
+    rule: Rule,
+    key: PRNGKeyArray,
+    temperature: ArrayLike = 1.0,
+    context: Context = None,
+    row_ids: Int[Array, " rows"] | None = None,
+    chunk: int | None = None,
+    record: Record | None = None,
+    frames: int | None = None,
+) -> Sampled:
+    """Sample what is masked in ``canvas`` as ``rule`` says.
+
+    Args:
+        denoiser: the model (static: one executable per denoiser, shape, and the rule's functions).
+        params: its parameters.
+        canvas: int32[rows, length]; positions that hold ``denoiser.mask_id`` are drawn, others are given.
+        rule: how to go on.
+        key: a typed PRNG key; row ``r``, position ``j``, step ``k`` use
+            ``fold_in(fold_in(fold_in(key, r), j), k)``.
+        temperature: divides the logits of the draws, not of the scores; 0 is the argmax.
+        context: passed to the denoiser, leading axis ``rows``.
+        row_ids: int32[rows], the ``r`` of each row's draws; ``0 .. rows - 1`` if left out.
+        chunk: positions read out together, if not chosen by the library (see :mod:`mdm_jax.sampling.chunks`).
+        record: as in :func:`~mdm_jax.sampling.blind_loop.reveal`.
+        frames: how many steps the trajectory has room for; ``length`` if left out. Later ones are dropped.
+
+    Returns:
+        :class:`~mdm_jax.sampling.result.Sampled`. ``log_prob`` is defined where the order did not look at the draws
+        and nothing was masked again, or where there was nothing to draw; NaN elsewhere.
+
+    Raises:
+        InputError: a rule for other rows, plans or an end that do not fit the canvas, ids that are no tokens (where
+            these are not traced).
+    """
+    sampled, undefined = unmarked(
+        denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames
+    )
+    return sampled._replace(log_prob=marked(sampled.log_prob, undefined))
+
+
+def unmarked(
+    denoiser: Denoiser,
+    params: Params,
+    canvas: Int[Array, "rows length"],
+    rule: Rule,
+    key: PRNGKeyArray,
+    temperature: ArrayLike = 1.0,
+    context: Context = None,
+    row_ids: Int[Array, " rows"] | None = None,
+    chunk: int | None = None,
+    record: Record | None = None,
+    frames: int | None = None,
+) -> tuple[Sampled, Bool[Array, " rows"] | None]:
+    """:func:`unmask` without NaN: also which rows' ``log_prob`` is undefined, ``None`` where all are defined.
+
+    For programs whose outputs ``jax_debug_nans`` looks at; :func:`marked` puts the two together.
+    """
+    rows = canvas.shape[0]
+    require(
+        rule.rows in (None, rows), "rule", verbatim(f"one for {rule.rows} rows"), f"one for any rows, or for {rows}"
+    )
+    told, rule = rule, ready(rule)  # under jit numbers are traced once they are made ready
+    if not isinstance(canvas, jax.core.Tracer) and getattr(canvas, "is_fully_addressable", True):
+        canvas = checked_tokens(denoiser, canvas, "canvas", masks=True)
+        require_fit(told, denoiser, np.asarray(canvas) == denoiser.mask_id)
+    elif isinstance(canvas, jax.core.Tracer):
+        require_fit(told, denoiser, canvas == denoiser.mask_id)
+    rule = rule.replace(planned=None)  # pyright: ignore[reportAttributeAccessIssue]
+    return _unmask(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
+
+
+def marked(log_prob: Float[Array, "*any"], undefined: Bool[Array, "*any"] | None) -> Float[Array, "*any"]:
+    """``log_prob`` with NaN where it is undefined.
+
+    Under ``jax_debug_nans``, which takes any NaN that JAX computed for a fault, it is put in on the host, but in code
+    that is being compiled: there only what comes out is looked at.
+    """
+    if undefined is None:
+        return log_prob
+    if not jax.config.jax_debug_nans:  # pyright: ignore[reportAttributeAccessIssue]
+        return jnp.where(undefined, np.float32(np.nan), log_prob)
+    if isinstance(log_prob, jax.core.Tracer):
+        return _marked_while_traced(log_prob, undefined)
+    return jax.device_put(np.where(undefined, np.float32(np.nan), log_prob), log_prob.sharding)
+
+
+@jax.custom_batching.custom_vmap
+def _marked_while_traced(log_prob: Array, undefined: Array) -> Array:
+    return jnp.where(undefined, np.float32(np.nan), log_prob)
+
+
+@_marked_while_traced.def_vmap
+def _marked_batch(size: int, batched: list[bool], log_prob: Array, undefined: Array) -> tuple[Array, bool]:
+    """Under ``vmap`` alone nothing is compiled: the batch is a value, and marked like one."""
+    del size
+    log_prob, undefined = jnp.broadcast_arrays(
+        *(value if is_batch else value[None] for value, is_batch in zip((log_prob, undefined), batched))
+    )
+    return marked(log_prob, undefined), True
+
+
+@functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
+def _unmask(
+    denoiser: Denoiser,
+    params: Params,
+    canvas: Array,
+    rule: Rule,
+    key: Array,
+    temperature: ArrayLike,
+    context: Context,
+    row_ids: Array | None,
+    chunk: int | None,
+    record: Record | None,
+    frames: int | None,
+) -> tuple[Sampled, Array | None]:
+    rows, length = canvas.shape
+    canvas = canvas.astype(jnp.int32)
+    temperature = jnp.asarray(temperature, jnp.float32)
+    free = canvas == denoiser.mask_id
+    block_of = jnp.where(free, blocks_of(free, jnp.asarray(rule.block)), _NEVER)
+    ids = jnp.arange(rows, dtype=jnp.int32) if row_ids is None else row_ids
+    keys = draws.all_position_keys(threefry(key), ids, length)
+    defined = True  # whether the path has a log-probability: settled while tracing
+
+    def one_step(state: _State) -> _State:
+        nonlocal defined
+        masked = (state.tokens == denoiser.mask_id) & free
+        mine = block_of == state.block[:, None]
+        step_keys = jax.vmap(jax.vmap(lambda k: jax.random.fold_in(k, state.step)))(keys)
+        view = View(state.tokens, masked & mine, mine & ~masked & free, state.clock, state.memory, step_keys)
+
+        look = functools.partial(_read, denoiser, params, rule, temperature, context, chunk, step_keys)
+        if rule.reads == "chosen":
+            choice = rule.choose(view)
+            read = choice.reveal & view.open
+            # A step may reveal nothing: then nothing is encoded.
+            seen = jax.lax.cond(
+                jnp.any(read), lambda: look(state.tokens, masked, read)[0], lambda: _nothing(rows, length, rule)
+            )
+            view.read(seen.proposal, seen.measured)
+            looked = False
+        else:
+            read = view.open | view.settled if rule.reads == "all" else view.open
+            seen, looked = look(state.tokens, masked, read)
+            score = _with_noise(seen.measured[0], jnp.asarray(rule.order_temperature), step_keys)
+            view.read(seen.proposal, (score, *seen.measured[1:]))
+            choice = rule.choose(view)
+
+        # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
+        lawless = jnp.isnan(seen.log_prob)
+        reveal = choice.reveal & view.open & ~lawless
+        tokens = jnp.where(reveal, seen.proposal, state.tokens)
+        reveal_step = jnp.where(reveal, state.step, state.reveal_step)
+        if choice.remask is not None:
+            remask = choice.remask & view.settled
+            tokens = jnp.where(remask, denoiser.mask_id, tokens)
+            reveal_step = jnp.where(remask, GIVEN, reveal_step)
+        memory = state.memory if rule.remember is None else rule.remember(view, choice)
+        # A memory of proposals counts too, except where only what is revealed is read at all.
+        looked = rule.reads != "chosen" and (looked or view.looked_at_draw)
+        defined = defined and not looked and choice.remask is None
+
+        tokens, reveal_step = _fill_behind_end(tokens, reveal_step, free, jnp.asarray(rule.end), denoiser.mask_id)
+        clock = jnp.where(state.block < _NEVER, state.clock + 1, state.clock)
+        block, clock = _next_block(tokens, reveal_step, free, block_of, state.block, clock, rule, denoiser.mask_id)
+        row_read = jnp.any(read, axis=-1)
+        trajectory = state.trajectory
+        if record is not None:
+            score = None if rule.reads == "chosen" else seen.measured[0]
+            trajectory = put(trajectory, state.step, record(Frame(state.step, tokens, score)))
+        return _State(
+            step=state.step + 1,
+            tokens=tokens,
+            reveal_step=reveal_step,
+            log_prob=state.log_prob + jnp.sum(jnp.where(reveal, seen.log_prob, 0.0), axis=-1),
+            refused=state.refused | jnp.any(lawless & read & view.open, axis=-1),
+            nfe=state.nfe + denoiser.passes * row_read.astype(jnp.int32),
+            passes=state.passes + denoiser.passes * jnp.any(row_read).astype(jnp.int32),
+            block=block,
+            clock=clock,
+            memory=memory,
+            trajectory=trajectory,
+        )
+
+    none = jnp.zeros(rows, jnp.int32)
+    score = None if rule.reads == "chosen" else jnp.zeros((rows, length), jnp.float32)
+    start = _State(
+        step=jnp.zeros((), jnp.int32),
+        tokens=canvas,
+        reveal_step=jnp.full((rows, length), GIVEN, jnp.int32),
+        log_prob=jnp.zeros(rows, jnp.float32),
+        refused=jnp.zeros(rows, bool),
+        nfe=none,
+        passes=jnp.zeros((), jnp.int32),
+        block=jnp.min(block_of, axis=-1),
+        clock=none,
+        memory=None if rule.begin is None else rule.begin(free),
+        trajectory=begin(record, Frame(none[0], canvas, score), length if frames is None else frames),
+    )
+    blocks = 1 + jnp.max(jnp.where(free, block_of, 0))
+    each = 0 if rule.steps is None else jnp.max(jnp.asarray(rule.steps))
+    limit = length + blocks * each  # a rule that never gets on must not run for ever
+    final = jax.lax.while_loop(lambda s: jnp.any(s.block < _NEVER) & (s.step < limit), one_step, start)
+    remaining = jnp.sum((final.tokens == denoiser.mask_id) & free, axis=-1, dtype=jnp.int32)
+    never = final.refused & (remaining > 0)  # it was to be drawn, and could not be
+    sampled = Sampled(
+        tokens=final.tokens,
+        nfe=final.nfe,
+        passes=final.passes,
+        remaining=remaining,
+        reveal_step=final.reveal_step,
+        log_prob=jnp.where(never, np.float32(np.nan), final.log_prob),
+        steps=final.step,
+        trajectory=final.trajectory,
+    )
+    return sampled, None if defined else jnp.any(free, axis=-1)
+
+
+def _read(
+    denoiser: Denoiser,
+    params: Params,
+    rule: Rule,
+    temperature: Array,
+    context: Context,
+    chunk: int | None,
+    keys: Array,
+    tokens: Array,
+    masked: Array,
+    read: Array,
+) -> tuple[_Seen, bool]:
+    """Encode, then propose and measure where ``read``; also whether any measure looked at the proposals."""
+    rows, length = tokens.shape
+    total = rows * length
+    hidden = denoiser.encode(params, tokens, context)
+    hidden = hidden.reshape(total, hidden.shape[-1])
+    flat_tokens, flat_masked, flat_keys = tokens.reshape(-1), masked.reshape(-1), keys.reshape(-1)
+    pairs = jnp.nonzero(read.reshape(-1), size=total, fill_value=0)[0].astype(jnp.int32)
+    looked = False
+
+    def one_chunk(seen: _Seen, pair: Array, inside: Array) -> _Seen:
+        nonlocal looked
+        logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
+        draw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _DRAW))(flat_keys[pair])
+        proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
+        reading = Reading(logits, proposal, flat_tokens[pair], flat_masked[pair])
+        measured = tuple(measure(reading).astype(jnp.float32) for measure in _measures(rule))
+        values = _Seen(proposal, log_prob, measured)
+        looked = looked or reading.looked_at_draw
+        at = jnp.where(inside, pair, total)
+        return jax.tree.map(lambda room, value: room.at[at].set(value, mode="drop"), seen, values)
+
+    written = in_chunks(
+        pairs,
+        jnp.zeros((), jnp.int32),
+        jnp.sum(read, dtype=jnp.int32),
+        chunk_size(denoiser.vocab_size) if chunk is None else chunk,
+        one_chunk,
+        jax.tree.map(lambda room: room.reshape(total), _nothing(rows, length, rule)),
+    )
+    return jax.tree.map(lambda room: room.reshape(rows, length), written), looked
+
+
+def _measures(rule: Rule) -> tuple[Measure, ...]:
+    """What is measured where something is read; a rule that decides before needs it for its memory alone."""
+    return (rule.score, *rule.measures) if rule.reads != "chosen" or rule.remember is not None else ()
+
+
+def _nothing(rows: int, length: int, rule: Rule) -> _Seen:
+    unread = jnp.full((rows, length), -jnp.inf, jnp.float32)
+    zero = jnp.zeros((rows, length), jnp.float32)
+    return _Seen(zero.astype(jnp.int32), zero, tuple(unread for _ in _measures(rule)))
+
+
+def _with_noise(score: Array, temperature: Array, keys: Array) -> Array:
+    """The score at an order temperature: Gumbel noise added, so that the top ``n`` are a draw without replacement."""
+
+    def noisy() -> Array:
+        order_keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, _ORDER)))(keys)
+        gumbel = jax.vmap(jax.vmap(lambda key: jax.random.gumbel(key, (), jnp.float32, mode="high")))(order_keys)
+        return score + temperature * gumbel
+
+    return jax.lax.cond(temperature > 0, noisy, lambda: score)
+
+
+def _fill_behind_end(tokens: Array, reveal_step: Array, free: Array, end: Array, mask_id: int) -> tuple[Array, Array]:
+    """Fill what is masked behind the first drawn end token that has nothing masked before it."""
+    masked = tokens == mask_id
+    clear = jnp.cumsum(masked & free, axis=-1) == 0  # nothing masked up to here
+    ended = jnp.cumsum((tokens == end) & free & clear, axis=-1) > 0
+    fill = masked & free & ended
+    return jnp.where(fill, end, tokens), jnp.where(fill, FILLED, reveal_step)
+
+
+def _next_block(
+    tokens: Array,
+    reveal_step: Array,
+    free: Array,
+    block_of: Array,
+    block: Array,
+    clock: Array,
+    rule: Rule,
+    mask_id: int,
+) -> tuple[Array, Array]:
+    """Each row's block and its clock after a step: the next block with anything to do, once this one is done."""
+    masked = (tokens == mask_id) & free
+    busy = jnp.any(masked & (block_of == block[:, None]), axis=-1)
+    if rule.steps is not None:
+        ended = jnp.any(reveal_step == FILLED, axis=-1)
+        busy = busy | ((clock < jnp.asarray(rule.steps)) & ~ended)
+    later = (block_of > block[:, None]) & masked
+    following = jnp.min(jnp.where(later, block_of, _NEVER), axis=-1)
+    stay = busy & (block < _NEVER)
+    return jnp.where(stay, block, following), jnp.where(stay, clock, 0)

@@ -1,0 +1,315 @@
+"""Sampling as a user asks for it: a model, how to go on, a number of rows, perhaps a prompt."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray
+
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.sampling import orders
+from mdm_jax.sampling.adaptive_loop import unmask
+from mdm_jax.sampling.blind_loop import reveal
+from mdm_jax.sampling.result import Sampled
+from mdm_jax.sampling.rule import Rule, ready, require_fit
+from mdm_jax.sampling.trajectory import Record
+from mdm_jax.support.arrays import as_array
+from mdm_jax.support.errors import is_number, require, require_choice, require_whole, verbatim
+from mdm_jax.support.flags import loose, usual
+from mdm_jax.support.keys import threefry
+from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.plans.grids import Grid
+from mdm_jax.theory.schedules.base import Schedule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Blind:
+    """An order that does not look at the tokens: fixed before the loop, and exact for what it is.
+
+    Attributes:
+        plan: one plan for every row, or a sequence of plans, one per row (any mixture of schedules and budgets); or a
+            grid, or one per row: ancestral sampling. A plan is for the canvas's length, and scaled to each row's free
+            positions, or for exactly as many tokens as are free in the rows it serves (a plan made for a prompt).
+        order: ``"random"``, ``"left_to_right"``, or a permutation of the positions, int[length] or int[rows, length],
+            the first to be revealed first. Grids have no other order than random.
+        block: length of blocks, counted from each row's first free position and done from left to right, each by the
+            plan and in random order; ``None``: no blocks. The plan is then for one block: for its length, or for as
+            many tokens as are free where these are fewer.
+    """
+
+    plan: Plan | Grid | Sequence[Plan] | Sequence[Grid]
+    order: Literal["random", "left_to_right"] | ArrayLike = "random"
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        wanted = "a Plan or a Grid, or a non-empty sequence of one of them"
+        if isinstance(self.plan, Schedule):
+            wanted += " (plans.from_schedule makes a plan of a schedule)"
+        require(isinstance(self.plan, Plan | Grid | Sequence), "plan", self.plan, wanted)
+        plans = self.plans
+        good = len(plans) > 0 and (all(isinstance(p, Plan) for p in plans) or all(isinstance(p, Grid) for p in plans))
+        require(good, "plan", self.plan, wanted)
+        if isinstance(self.order, str):
+            require_choice("order", self.order, ("random", "left_to_right"))
+        plain = self._is_random
+        if self.block is not None:
+            require_whole("block", self.block, 1, 2**31 - 1)
+        require(plain or self.block is None, "order", self.order, "'random' where block is given")
+        is_grid = isinstance(plans[0], Grid)
+        require(not is_grid or (plain and self.block is None), "order", self.order, "'random', no blocks, for a Grid")
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are plans or permutations for; ``None`` where one serves all."""
+        counts = {len(self.plans)} - {1}
+        if not isinstance(self.order, str) and as_array(self.order).ndim == 2:
+            counts |= {len(np.asarray(self.order))}
+        require(len(counts) < 2, "plan", verbatim(f"{sorted(counts)} rows"), "for as many rows as order")
+        return counts.pop() if counts else None
+
+    def repeated(self, samples: int) -> "Blind":
+        """The order for ``samples`` rows in place of each."""
+        if self.rows is None or samples == 1:
+            return self
+        plans = self.plans
+        order = self.order
+        if not isinstance(order, str) and np.ndim(order) == 2:
+            order = np.repeat(np.asarray(order), samples, axis=0)
+        many = plans if len(plans) == 1 else [plan for plan in plans for _ in range(samples)]
+        return dataclasses.replace(self, plan=many, order=order)  # pyright: ignore[reportArgumentType]
+
+    def require_fit(self, free: Any) -> None:
+        """Refuse plans that do not fit ``free``, bool[rows, length]; of a traced one the shape is all that is seen.
+
+        Raises:
+            InputError: plans for other rows, or for another number of tokens.
+        """
+        orders.require_rows(len(self.plans), free.shape[0])
+        planned = np.array([plan.length for plan in self.plans if isinstance(plan, Plan)])
+        if len(planned) > 0:
+            traced = isinstance(free, jax.core.Tracer)
+            orders.require_fitting(planned, free if traced else np.asarray(free), self.block)
+
+    @property
+    def _is_random(self) -> bool:
+        return isinstance(self.order, str) and self.order == "random"
+
+    @property
+    def plans(self) -> list[Plan] | list[Grid]:
+        """The plans or grids as a list."""
+        return [self.plan] if isinstance(self.plan, Plan | Grid) else list(self.plan)  # pyright: ignore[reportReturnType]
+
+    def reveal_step(
+        self, key: PRNGKeyArray, free: Bool[Array, "rows length"], row_ids: Int[Array, " rows"] | None = None
+    ) -> Int[Array, "rows length"]:
+        """The step of each free position, -1 elsewhere: see :mod:`mdm_jax.sampling.orders`.
+
+        Raises:
+            InputError: a plan that does not fit (where ``free`` is not traced), an order that is no permutation.
+        """
+        rows, length = free.shape
+        chosen = self.plans
+        self.require_fit(free)
+        if isinstance(chosen[0], Grid):
+            return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
+        knots = jnp.asarray(orders.plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
+        if self.block is not None:
+            return orders.in_blocks(key, knots, free, self.block, row_ids)
+        if self._is_random:
+            return orders.random_order(key, knots, free, row_ids)
+        if isinstance(self.order, str):
+            return orders.left_to_right(knots, free)
+        order = as_array(self.order)
+        fits = order.dtype.kind in "iu" and order.shape in ((length,), (rows, length))
+        good = fits and np.array_equal(
+            np.sort(np.atleast_2d(order), axis=-1), np.broadcast_to(np.arange(length), np.atleast_2d(order).shape)
+        )
+        require(
+            good, "order", self.order, f"a permutation of 0 .. {length - 1}, one for all {rows} rows or one for each"
+        )
+        return orders.in_order(jnp.asarray(np.broadcast_to(order, (rows, length)), jnp.int32), knots, free)
+
+
+How = Plan | Grid | Sequence[Plan] | Sequence[Grid] | Blind | Rule
+
+
+def sample(
+    denoiser: Denoiser,
+    params: Params,
+    how: How,
+    rows: int | None = None,
+    *,
+    key: PRNGKeyArray,
+    canvas: ArrayLike | None = None,
+    length: int | None = None,
+    samples: int = 1,
+    temperature: float | ArrayLike = 1.0,
+    context: Context = None,
+    row_ids: ArrayLike | Sequence[int] | None = None,
+    record: Record | None = None,
+    frames: int | None = None,
+) -> Sampled:
+    """Draw sequences.
+
+    Args:
+        denoiser: the model.
+        params: its parameters, a pytree of arrays.
+        how: a plan (random order, as many tokens per step as it says), a grid (ancestral sampling), a sequence of
+            either, one per row; a :class:`Blind` order; or a :class:`~mdm_jax.sampling.rule.Rule` of the adaptive
+            loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name. Plans are
+            for the canvas's length, or for exactly as many tokens as are free in the rows they serve; with blocks for
+            one block's. A plan for any other number of tokens is refused.
+        rows: number of sequences; may be left out where plans, grids or a canvas have rows.
+        key: a PRNG key. Row ``r`` of the result depends on the key, on ``r`` and on what row ``r`` is asked to be, not
+            on the other rows, but for the rounding of the network in batches of other shapes (measured: 4e-6 of a
+            hidden vector in float32 on CPU, which hardly ever changes a token; in bfloat16 it may).
+        canvas: int32[length] or int32[rows, length]: what is given, with ``denoiser.mask_id`` where tokens are to be
+            drawn (infilling; a prompt is a canvas whose first tokens are given, see :func:`canvas_of`). All masked if
+            left out. Rows may have different numbers of free positions; plans are scaled to them.
+        length: of the sequences where neither a canvas nor plans tell it.
+        samples: sequences for each row; they follow each other in the result, which has ``rows * samples``.
+        temperature: divides the logits of the draws; 0 is the argmax. One number that float32 holds.
+        context: passed to the denoiser, leading axis ``rows``.
+        row_ids: int32[rows * samples], what identifies each row in the random streams, so that rows can be drawn in
+            several calls; ``0, 1, 2, ...`` if left out. From 0 to 2^31 - 2.
+        record: called after every step; see :mod:`mdm_jax.sampling.trajectory`.
+        frames: steps that the trajectory has room for; ``length`` if left out.
+
+    Returns:
+        :class:`~mdm_jax.sampling.result.Sampled`: tokens, nfe, passes, remaining, reveal_step, log_prob, trajectory.
+
+    Raises:
+        InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for
+            another length, inconsistent row counts, a negative temperature, numbers that are no whole ones.
+    """
+    with usual(params, how, key, canvas, temperature, context, row_ids):
+        how, key, canvas, temperature, context, row_ids = loose((how, key, canvas, temperature, context, row_ids))
+        return _sample(
+            denoiser, params, how, rows, key, canvas, length, samples, temperature, context, row_ids, record, frames
+        )
+
+
+def _sample(
+    denoiser: Denoiser,
+    params: Params,
+    how: How,
+    rows: int | None,
+    key: PRNGKeyArray,
+    canvas: Any,
+    length: int | None,
+    samples: int,
+    temperature: Any,
+    context: Context,
+    row_ids: Any,
+    record: Record | None,
+    frames: int | None,
+) -> Sampled:
+    require_model(denoiser, params)
+    key = threefry(key)
+    chosen = how if isinstance(how, Blind | Rule) else Blind(how)
+    samples = require_whole("samples", samples, 1, 2**31 - 1)
+    rows, length, frames = (
+        None if value is None else require_whole(name, value, 1, 2**31 - 1)
+        for name, value in {"rows": rows, "length": length, "frames": frames}.items()
+    )
+    require(record is None or callable(record), "record", record, "a function of a Frame")
+    if canvas is None:
+        canvas = np.full(_length_of(chosen) if length is None else length, denoiser.mask_id, np.int32)
+    given: Any = checked_tokens(denoiser, canvas, "canvas", masks=True)
+    require(given.dtype.kind in "iu", "canvas", verbatim(str(given.dtype)), "an array of token ids (whole numbers)")
+    require(given.ndim in (1, 2), "canvas", verbatim(f"shape {given.shape}"), "of shape [length] or [rows, length]")
+    require(length in (None, given.shape[-1]), "length", length, f"that of the canvas, {given.shape[-1]}")
+    require(given.shape[-1] >= 1, "length", given.shape[-1], "at least 1")
+
+    asked = [rows, chosen.rows, len(given) if given.ndim == 2 else None]
+    known = {count for count in asked if count is not None} or {1}
+    require(len(known) == 1, "rows", rows, "the same in rows, plan and canvas")
+    rows = known.pop()
+    require(rows >= 1, "rows", rows, "at least 1")
+    require_temperature(temperature)
+
+    filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
+    if isinstance(filled, jax.core.Tracer) and not isinstance(given, jax.core.Tracer):
+        # Under jit all that is made here is traced, and what is known is looked at here or nowhere.
+        free = np.broadcast_to(np.asarray(given) == denoiser.mask_id, filled.shape)
+        if isinstance(chosen, Rule):
+            ready(chosen)
+            require_fit(chosen, denoiser, free)
+        else:
+            chosen.require_fit(free)
+    filled = jnp.repeat(filled, samples, axis=0)
+    ids = None if row_ids is None else _checked_row_ids(row_ids, len(filled))
+    if samples > 1:
+        context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
+    temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
+    chosen = chosen.repeated(samples)
+    more = {"record": record, "frames": frames}
+    order_key, token_key = jax.random.split(key)
+    if isinstance(chosen, Rule):
+        return unmask(denoiser, params, filled, chosen, token_key, temperature, context, ids, **more)
+    steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
+    return reveal(denoiser, params, filled, steps, token_key, temperature, context, ids, **more)
+
+
+def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[np.ndarray, "rows length"]:
+    """Prompts of different lengths as one canvas: each row begins with its prompt and is masked behind it.
+
+    Args:
+        prompts: token ids, each int[at most length]; whether they are tokens of a denoiser is for the sampler to see.
+        length: of the sequences.
+        mask_id: the denoiser's.
+
+    Raises:
+        InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
+    """
+    several = isinstance(prompts, Sequence | np.ndarray | jax.Array) and np.iterable(prompts) and len(prompts) >= 1
+    require(several, "prompts", prompts, "at least one row of token ids")
+    require_whole("length", length, 1, 2**31 - 1)
+    require_whole("mask_id", mask_id, 0, 2**31 - 1)
+    canvas = np.full((len(prompts), length), mask_id, np.int32)
+    for i, prompt in enumerate(prompts):
+        tokens = as_array(prompt)
+        good = tokens.ndim == 1 and (tokens.size == 0 or tokens.dtype.kind in "iu")
+        require(good, f"prompts[{i}]", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), "one row of token ids")
+        require(len(tokens) <= length, f"prompts[{i}]", verbatim(f"{len(tokens)} tokens"), f"at most {length} long")
+        bad = tokens[(tokens < 0) | (tokens >= 2**31)] if tokens.size else tokens
+        require(bad.size == 0, f"prompts[{i}]", bad[:1].tolist(), "token ids, from 0 to 2^31 - 1")
+        canvas[i, : len(tokens)] = tokens
+    return canvas
+
+
+def _length_of(how: Blind | Rule) -> int:
+    """The length that plans tell: those of a whole row, not of a block or of a rule."""
+    plans = how.plans if isinstance(how, Blind) and how.block is None else []
+    lengths = {plan.length for plan in plans if isinstance(plan, Plan)}
+    require(len(lengths) > 0, "length", None, "given, or else a canvas: grids, blocks and rules do not tell it")
+    require(len(lengths) == 1, "plan", sorted(lengths), "plans of one length, unless a canvas is given")
+    return lengths.pop()
+
+
+def require_temperature(temperature: Any) -> None:
+    """Refuse what is not one number that float32 holds: one rounded to 0 is no argmax; traced ones pass."""
+    if isinstance(temperature, jax.core.Tracer):
+        require(temperature.ndim == 0, "temperature", verbatim(f"shape {temperature.shape}"), "one number")
+        return
+    require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    good = is_number(temperature) and (temperature == 0 or least <= temperature <= most)
+    require(
+        good, "temperature", temperature, f"0 or more, and finite (in float32: 0, or from {least:.2g} to {most:.2g})"
+    )
+
+
+def _checked_row_ids(row_ids: Any, rows: int) -> Int[Array, " rows"]:
+    """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.blind_loop._TOKENS`)."""
+    traced = isinstance(row_ids, jax.core.Tracer)
+    ids = row_ids if traced else as_array(row_ids)
+    require(ids.shape == (rows,), "row_ids", row_ids, f"one for each of {rows} rows")
+    whole = ids.dtype.kind in "iu" and (traced or bool(np.all((ids >= 0) & (ids < 2**31 - 1))))
+    require(whole, "row_ids", row_ids, "whole numbers from 0 to 2^31 - 2")
+    return jnp.asarray(ids, jnp.int32)

@@ -1,0 +1,30 @@
+"""Profiles: what a hidden token costs when so many others are known; curves through them, and bounds by them."""
+
+from mdm_jax.theory.profiles import bounds
+from mdm_jax.theory.profiles.curves import (
+    bernstein,
+    bernstein_slope,
+    bernstein_weights,
+    dual_total_correlation,
+    falling,
+    information_metric,
+    total_correlation,
+)
+from mdm_jax.theory.profiles.profile import (
+    FORMAT,
+    LONGEST,
+    Profile,
+    checked_profile,
+    checked_sizes,
+    default_counts,
+    from_values,
+    interpolated,
+    interpolation_slopes,
+    load,
+)
+
+__all__ = [
+    "FORMAT", "LONGEST", "Profile", "bernstein", "bernstein_slope", "bernstein_weights", "bounds", "checked_profile",
+    "checked_sizes", "default_counts", "dual_total_correlation", "falling", "from_values", "information_metric",
+    "interpolated", "interpolation_slopes", "load", "total_correlation",
+]  # fmt: skip

@@ -1,0 +1,175 @@
+"""What ``test_ways`` runs on eight virtual devices, in a process of its own: prints what came out as JSON.
+
+Arguments: the optimiser, and the ways to compare with one device, as in pmap:4 mesh:data=4,model=2 accumulate:2
+pmap:2,accumulate:2. With Muon, whose steps are slow to compile, a whole run besides.
+"""
+
+import dataclasses
+import itertools
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import jax
+import numpy as np
+from toys import SETTINGS, PatternTask, tiny_transformer
+
+from mdm_jax.support.devices import make_mesh, parse_mesh
+from mdm_jax.training import RunDirectory, fit, ways
+from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.step import batch_of
+
+STEPS = 20
+
+
+def largest(one, two):
+    """The largest difference between two trees of arrays."""
+    pairs = zip(jax.tree.leaves(ways.fetch(one)), jax.tree.leaves(ways.fetch(two)), strict=True)
+    return max(float(np.max(np.abs(np.float64(a) - np.float64(b)))) for a, b in pairs)
+
+
+def read(name):
+    """A way and the settings for it."""
+    kind, _, rest = name.partition(":")
+    rest, _, parts = rest.partition(",accumulate:")
+    changes = {"accumulate": int(parts)} if parts else {}
+    if kind == "accumulate":
+        return ways.OnOneDevice(), {"accumulate": int(rest)}
+    if kind == "pmap":
+        return ways.OnDevices(int(rest)), changes
+    return ways.OnAMesh(make_mesh(parse_mesh(rest))), changes
+
+
+def compare(optimizer, names):
+    """Twenty steps each way: losses and states beside those of one device; and where the rows of a batch go."""
+    denoiser, task = tiny_transformer(), PatternTask()
+    found = {}
+    for name in ["accumulate:1", *names]:
+        way, changes = read(name)
+        settings = dataclasses.replace(SETTINGS, optimizer=optimizer, **changes)
+        state, train, losses = way.initial(denoiser, settings), way.put(task.train), []
+        for _ in range(STEPS // 10):
+            state, metrics = way.steps(denoiser, settings, state, train, 10)
+            losses += np.asarray(metrics.nelbo).tolist()
+        if name == "accumulate:1":
+            first, reference = losses, ways.fetch(state)
+        found[name] = {
+            "loss": float(np.max(np.abs(np.array(losses) - first))),
+            "params": largest(state.params, reference.params),
+            "average": largest(state.average, reference.average),
+            "tally": largest(state.tally, reference.tally),
+            "step": int(state.step),
+            "rows": rows_of(way, denoiser, settings, train),
+        }
+    return found
+
+
+def rows_of(way, denoiser, settings, train):
+    """Which rows of the first batch each device works on; ``None`` if it is not divided.
+
+    It asks ``rows.mine`` alone. That the step works on no other rows is what its equal states say (:func:`compare`).
+    """
+    tokens = batch_of(denoiser, settings, 0, train)[0]
+    numbers = jax.numpy.arange(len(tokens))
+    if isinstance(way, ways.OnDevices):
+        zeros = np.zeros(way.rows.parts, np.int32)
+        shared = jax.pmap(lambda _: way.rows.mine(numbers), way.rows.axis, devices=way._devices)(zeros)
+        return np.asarray(shared).tolist()
+    if isinstance(way, ways.OnAMesh):
+        shared = jax.jit(way.rows.mine)(numbers)
+        return sorted({tuple(np.asarray(shard.data).tolist()) for shard in shared.addressable_shards})
+    return None
+
+
+def checkpoints_travel():
+    """A checkpoint written on one mesh, read on one device, under pmap and on another mesh: bit for bit the same."""
+    denoiser, places = tiny_transformer(), [
+        ways.OnAMesh(make_mesh({"data": 4, "model": 2})),
+        ways.OnDevices(4),
+        ways.OnAMesh(make_mesh({"data": 2, "model": 4})),
+        ways.OnOneDevice(),
+        ways.OnDevices(2),
+        ways.OnAMesh(make_mesh({"data": 8})),
+    ]  # fmt: skip
+    state, found = places[0].initial(denoiser, SETTINGS), []
+    original = ways.fetch(state)
+    for before, after in itertools.pairwise(places):
+        with tempfile.TemporaryDirectory() as folder:
+            with Checkpoints(folder) as checkpoints:
+                checkpoints.save(state)
+            like = after.abstract(denoiser, SETTINGS)
+            with Checkpoints(folder) as checkpoints:
+                state = checkpoints.restore(like)
+        wanted = [leaf.sharding for leaf in jax.tree.leaves(like)]
+        right = all(leaf.sharding == place for leaf, place in zip(jax.tree.leaves(state), wanted, strict=True))
+        found.append([type(before).__name__, type(after).__name__, largest(state, original), right])
+    return found
+
+
+def a_run_goes_on():
+    """Begun on a mesh, continued by pmap, finished on one device."""
+    settings = dataclasses.replace(SETTINGS, steps=30)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = fit(tiny_transformer(), PatternTask(), settings=settings, progress=False)
+        run = None
+        for stop, how in ((10, {"mesh": make_mesh({"data": 2, "model": 2})}), (20, {"devices": 4}), (30, {})):
+            with Stopping(stop):
+                run = fit(
+                    tiny_transformer(), PatternTask(), settings=settings, directory=folder, checkpoint_every=10,
+                    progress=False, **how,
+                )  # fmt: skip
+        steps = [line["step"] for line in RunDirectory(Path(folder)).read_log()]
+    return {
+        "params": largest(run.params, whole.params),
+        "steps": steps,
+        "on": str(jax.tree.leaves(run.params)[0].device),
+    }
+
+
+class Stopping:
+    """Ends a training after a step, as Ctrl-C does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __enter__(self):
+        from mdm_jax.training import loop
+
+        self._asked, self._done = loop.processes.any_process, 0
+        taken = self
+
+        def stop(_):
+            return taken.reached()
+
+        self._loop = loop
+        loop.processes.any_process = stop
+        self._originals = {kind: kind.steps for kind in (ways.OnOneDevice, ways.OnDevices, ways.OnAMesh)}
+        for kind, original in self._originals.items():
+            kind.steps = self.counting(original)
+
+    def counting(self, original):
+        def steps(way, denoiser, settings, state, train, count):
+            state, metrics = original(way, denoiser, settings, state, train, count)
+            self._done = int(state.step)
+            return state, metrics
+
+        return steps
+
+    def reached(self):
+        return self._done >= self.step
+
+    def __exit__(self, kind, *_):
+        self._loop.processes.any_process = self._asked
+        for way, original in self._originals.items():
+            way.steps = original
+        return kind is not None and issubclass(kind, KeyboardInterrupt)
+
+
+if __name__ == "__main__":
+    what = {"steps": compare(sys.argv[1], sys.argv[2:])}
+    what |= {"run": a_run_goes_on()} if sys.argv[1] == "muon" else {"checkpoints": checkpoints_travel()}
+    print(json.dumps(what))

@@ -1,0 +1,270 @@
+"""One step, three ways to run it: on eight virtual devices and in two real processes, beside the plain step."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import SETTINGS, PatternTask, tiny_transformer
+
+from mdm_jax.support import devices
+from mdm_jax.support.errors import InputError
+from mdm_jax.training import RunDirectory, Settings, fit, load, ways
+from mdm_jax.training.devices.rows import TOGETHER
+from mdm_jax.training.step import _gradient, batch_of, initial_state
+
+HERE = Path(__file__).parent
+LOSS, PARAMS = 1e-4, 2e-3
+"""Nats per token, and largest difference of a parameter, after twenty steps of Muon at full rate: every way rounds
+differently, and orthogonalised updates (of size .02 each) magnify it."""
+FEW = ("pmap:4", "mesh:data=4,model=2")
+MORE = (
+    "pmap:2", "pmap:8", "mesh:data=8", "mesh:data=2,model=2", "mesh:model=2", "accumulate:4", "pmap:2,accumulate:2",
+    "mesh:data=2,model=2,accumulate:2",
+)  # fmt: skip
+
+
+def on_eight_devices(optimizer, *names):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(HERE / "many_devices.py"), optimizer, *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=550)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def few():
+    return on_eight_devices("adamw", *FEW)
+
+
+def check_steps(found, names):
+    for name in names:
+        seen = found["steps"][name]
+        assert seen["step"] == 20
+        assert seen["loss"] < LOSS, name
+        assert seen["params"] < PARAMS, name
+        assert seen["average"] < PARAMS, name
+        assert seen["tally"] < 20 * LOSS, name
+        if seen["rows"] is not None:
+            together = [row for part in seen["rows"] for row in part]
+            assert sorted(together) == list(range(SETTINGS.batch)), name
+            parts = [int(piece.split("=")[-1]) for piece in name.split(",")[0].split(":")[1:] if "model" not in piece]
+            assert len(seen["rows"]) == (parts or [1])[0], name
+
+
+@pytest.mark.thorough
+@pytest.mark.core
+def test_pmap_and_mesh_take_the_steps_of_one_device_on_rows_divided_without_overlap_or_loss(few):
+    check_steps(few, FEW)
+
+
+@pytest.mark.thorough
+def test_every_number_of_devices_every_mesh_and_accumulation_and_a_run_that_goes_on_in_another_way():
+    found = on_eight_devices("muon", *FEW, *MORE)
+    check_steps(found, (*FEW, *MORE))
+    assert found["run"]["params"] < PARAMS
+    assert found["run"]["steps"] == sorted(set(found["run"]["steps"]))
+    assert found["run"]["steps"][-1] == 30
+
+
+@pytest.mark.thorough
+@pytest.mark.core
+def test_checkpoints_travel_between_meshes_pmap_and_one_device_bit_for_bit(few):
+    assert len(few["checkpoints"]) == 5
+    for before, after, difference, placed in few["checkpoints"]:
+        assert difference == 0, (before, after)
+        assert placed, (before, after)
+
+
+def processes(directory, mesh, each=1, wrong=()):
+    """The two processes' reports."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={each}",
+    }
+    command = [sys.executable, str(HERE / "two_processes.py"), str(directory), mesh, *wrong]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / str(i) for i in range(2)]
+        started = []
+        for i, output in enumerate(outputs):
+            # Files, not pipes: one that waits to print would keep the other waiting.
+            with output.open("w") as stream:
+                environment = {**common, "JAX_PROCESS_ID": str(i)}
+                started.append(subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT))
+        end = time.monotonic() + 250
+        while any(process.poll() is None for process in started) and time.monotonic() < end:
+            if any(process.poll() for process in started):
+                end = min(end, time.monotonic() + 5)  # the other one waits in vain
+            time.sleep(0.2)
+        for process in started:
+            process.kill()  # one that waits for the other does not heed SIGTERM
+            process.wait()
+        texts = [output.read_text() for output in outputs]
+    for process, text in zip(started, texts):
+        assert process.returncode == 0, text[-3000:]
+    return [json.loads(text.strip().splitlines()[-1]) for text in texts]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("mesh", "each"), [("data=2", 1), ("data=2,model=2", 2)])
+def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, mesh, each):
+    """Over loopback, against the same training in one process; then that process goes on alone with the result."""
+    seen = processes(tmp_path / "two", mesh, each)
+    assert [report["writer"] for report in seen] == [True, False]
+    assert [report["devices"] for report in seen] == [[each, 2 * each]] * 2
+    assert sorted(seen[0]["rows"] + seen[1]["rows"]) == list(range(SETTINGS.batch))
+    settings = dataclasses.replace(SETTINGS, steps=20)
+    alone = fit(tiny_transformer(), PatternTask(), settings=settings, directory=tmp_path / "one", progress=False)
+    for report in seen:
+        for mine, leaf in zip(report["params"], jax.tree.leaves(alone.params), strict=True):
+            np.testing.assert_allclose(mine, np.asarray(leaf).ravel(), atol=PARAMS)
+    logs = [RunDirectory(tmp_path / name).read_log() for name in ("one", "two")]
+    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
+    for one, two in zip(*logs):
+        assert one["train_bits_per_token"] == pytest.approx(two["train_bits_per_token"], abs=LOSS)
+        assert one["held_out_bits_per_token"] == pytest.approx(two["held_out_bits_per_token"], abs=LOSS)
+    for mine, leaf in zip(seen[0]["params"], jax.tree.leaves(load(tmp_path / "two", tiny_transformer()).params)):
+        np.testing.assert_array_equal(np.asarray(mine, np.float32), np.asarray(leaf).ravel())
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("wrong", "one", "other"),
+    [
+        ("unshared", "another process of this run has stopped", "two1 must be a directory that all processes see"),
+        ("log", "some file could not be written: No space left on device", "another process of this run has stopped"),
+        ("manifest", "could not be written: No space left on device", "another process of this run has stopped"),
+    ],
+)
+def test_what_fails_in_one_process_stops_both(tmp_path, wrong, one, other):
+    """None is left waiting: both say why and end (``processes`` kills who waits, and fails)."""
+    seen = processes(tmp_path / "two", "data=2", wrong=[wrong])
+    assert one in seen[0]["refused"]
+    assert other in seen[1]["refused"]
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """One batch's loss and gradient, plain, accumulated and in bfloat16."""
+    denoiser, train = tiny_transformer(), jnp.asarray(PatternTask().train)
+    state = initial_state(denoiser, SETTINGS)
+    # Away from the start, where the outputs are zero and most gradients with them.
+    keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(state.params)))
+    leaves, tree = jax.tree.flatten(state.params)
+    params = tree.unflatten([leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves)])
+    batch = batch_of(denoiser, SETTINGS, jnp.int32(0), train)
+
+    def gradient(**changes):
+        settings = dataclasses.replace(SETTINGS, **changes)
+        return jax.jit(lambda params: _gradient(denoiser, settings, params, TOGETHER, *batch))(params)
+
+    return {"plain": gradient(), "accumulated": gradient(accumulate=4), "bfloat16": gradient(compute="bfloat16")}
+
+
+@pytest.mark.core
+def test_accumulated_gradients_are_the_gradient(gradients):
+    (value, losses, gradient), (other, others, summed) = gradients["plain"], gradients["accumulated"]
+    np.testing.assert_allclose(other, value, rtol=1e-5)
+    np.testing.assert_allclose(others, losses, rtol=1e-4)  # in the batch's order
+    for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(summed), strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-5 * float(jnp.max(jnp.abs(one))) + 1e-7)
+
+
+@pytest.mark.core
+def test_bfloat16_gives_the_gradient_to_its_precision_in_float32(gradients):
+    """Eight bits of mantissa: half a per cent at each operation, some per cent after all of them."""
+    (value, _, gradient), (other, _, rough) = gradients["plain"], gradients["bfloat16"]
+    assert abs(float(other) - float(value)) < 0.01 * float(value)
+    assert float(other) != float(value)
+    one, two = (jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (gradient, rough))
+    assert two.dtype == jnp.float32
+    assert float(jnp.linalg.norm(one - two)) < 0.05 * float(jnp.linalg.norm(one))
+
+
+def test_a_step_that_is_not_finite_is_not_taken():
+    """The state comes back as it was, the steps before it are kept and those after it not begun."""
+    denoiser, task = tiny_transformer(), PatternTask()
+    way = ways.OnOneDevice()
+    train = way.put(task.train)
+    state, _ = way.steps(denoiser, SETTINGS, way.initial(denoiser, SETTINGS), train, 3)
+    before = ways.fetch(state)
+    bad = dataclasses.replace(state, params=jax.tree.map(lambda leaf: leaf.at[...].set(jnp.inf), state.params))
+    spoilt = ways.fetch(bad)
+    after, metrics = way.steps(denoiser, SETTINGS, bad, train, 4)
+    assert int(after.step) == 3
+    assert not np.isfinite(metrics.nelbo[0])
+    for one, two in zip(jax.tree.leaves(ways.fetch(after)), jax.tree.leaves(spoilt), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert int(before.step) == 3
+
+
+@pytest.mark.core
+def test_what_cannot_be_divided_is_refused():
+    way = ways.OnDevices(1)
+    way.rows = dataclasses.replace(way.rows, parts=3)
+    with pytest.raises(InputError, match=r"batch must be a multiple of 3: 3 shares of rows, 1 accumulated parts"):
+        ways.check(way, SETTINGS)
+    with pytest.raises(InputError, match=r"accumulate must be a divisor of the batch, 8; got 3"):
+        Settings(accumulate=3)
+    with pytest.raises(InputError, match="compute must be one of bfloat16, float32; got 'float16'"):
+        Settings(compute="float16")
+    with pytest.raises(InputError, match=r"devices must be from 1 to 1, the number of devices .*; got 9"):
+        fit(tiny_transformer(), PatternTask(), settings=SETTINGS, devices=9)
+    with pytest.raises(InputError, match="devices and mesh cannot both be given"):
+        fit(tiny_transformer(), PatternTask(), settings=SETTINGS, devices=1, mesh=devices.make_mesh({"data": 1}))
+    with pytest.raises(
+        InputError, match=r"mesh must be at most 1, the number of devices .*; got data=4,model=2, 8 dev"
+    ):
+        devices.make_mesh({"data": 4, "model": 2})
+    with pytest.raises(InputError, match="mesh must be sizes of at least 1 for axes among data and model"):
+        devices.make_mesh({"rows": 1})
+
+
+@pytest.mark.core
+def test_meshes_as_text():
+    assert devices.parse_mesh("data=4,model=2") == {"data": 4, "model": 2}
+    assert devices.parse_mesh(" model = 2 ") == {"model": 2}
+    for text in ("", "4", "data", "data=", "data=0", "data=-1", "data=2,data=2", "rows=2", "data=2;model=2", "data=²",
+                 "data=1e3", "data=99999999999", "data=4,"):  # fmt: skip
+        with pytest.raises(InputError, match="--mesh must be axes and sizes, as in data=4,model=2; got"):
+            devices.parse_mesh(text)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}, "JAX_NUM_PROCESSES, JAX_PROCESS_ID must be set where"),
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"},
+         "JAX_NUM_PROCESSES must be a whole number of at least 1; got 'two'"),
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
+         "JAX_PROCESS_ID must be from 0 to 1, since JAX_NUM_PROCESSES is 2; got 2"),
+    ],
+)  # fmt: skip
+def test_an_environment_that_names_other_processes_wrongly_is_refused(monkeypatch, given, says):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=says):
+        devices.join_processes()
+
+
+def test_no_other_processes_is_no_matter(monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", *devices._COUNTS):
+        monkeypatch.delenv(name, raising=False)
+    devices.join_processes()
+    assert jax.process_count() == 1
