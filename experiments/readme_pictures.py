@@ -11,12 +11,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mdm_jax import oracles
-from mdm_jax.app.pictures import charts as pictures
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.work import energies as energy
 from mdm_jax.app.work import tuning_by_law as tune_by_law
 from mdm_jax.evaluation import search_beta_by_law
 from mdm_jax.evaluation.exact import laws
+from mdm_jax.plot import charts as pictures
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.files import read_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory

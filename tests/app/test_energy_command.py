@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mdm_jax.app.cli import main
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.work.energies import SCHEDULES, WEIGHTS, beta_marks, beta_parameters, by_name, landscape
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.schedules import text as schedule_text

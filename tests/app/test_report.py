@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.app.pictures import charts as pictures
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.report import page, run_files, sections
 from mdm_jax.app.report import writing as report
+from mdm_jax.plot import charts as pictures
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles, schedules

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from mdm_jax.app.pictures.drawing import COLOURS, svg
+from mdm_jax.plot.drawing import COLOURS, svg
 from mdm_jax.support.text import printable
 
 LEVELS = 16

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.pictures import charts as pictures
 from mdm_jax.app.report import page
 from mdm_jax.app.report.page import code, escape, with_error
 from mdm_jax.app.report.run_files import RunFiles
+from mdm_jax.plot import charts as pictures
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers
 from mdm_jax.tasks.notation import is_number

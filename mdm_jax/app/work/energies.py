@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.pictures import drawing, landscapes
-from mdm_jax.app.pictures.landscapes import Landscape
 from mdm_jax.app.terminal.output import finite, show
+from mdm_jax.plot import drawing, landscapes
+from mdm_jax.plot.landscapes import Landscape
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable, table
 from mdm_jax.theory import energies, schedules

@@ -10,12 +10,12 @@ from jaxtyping import Int32
 from matplotlib.figure import Figure
 
 from mdm_jax.app.options.places import places
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.evaluating import MOST, check, drawing_options, ordered, prompts, scores_of, store_of
 from mdm_jax.app.work.tuning import fitting, parse_budgets
 from mdm_jax.evaluation import Prompts, Raced, race
 from mdm_jax.evaluation.samples.racing import search_samples
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of

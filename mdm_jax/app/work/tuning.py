@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mdm_jax import oracles
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work import tuning_by_law as tune_by_law
 from mdm_jax.evaluation import Tuned, check, path_nelbo, tune
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app.options.tuning import DIVERGENCES
-from mdm_jax.app.pictures import drawing, landscapes
 from mdm_jax.app.terminal.output import show
 from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.evaluation.exact.tuning import BetaByLaw
 from mdm_jax.oracles import Oracle
+from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.text import table

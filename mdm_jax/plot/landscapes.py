@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.app.pictures.drawing import STYLE, label, light
+from mdm_jax.plot.drawing import STYLE, label, light
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
-from mdm_jax.app.pictures.drawing import STYLE, WIDTH, light, small, wide
-from mdm_jax.app.pictures.drawing import label as named
+from mdm_jax.plot.drawing import STYLE, WIDTH, light, small, wide
+from mdm_jax.plot.drawing import label as named
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 

@@ -1,0 +1,1 @@
+"""Pictures: charts and landscapes, how they look, how they are saved."""
