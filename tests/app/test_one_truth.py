@@ -17,7 +17,7 @@ import pytest
 import mdm_jax
 from mdm_jax.app import cli
 from mdm_jax.app.cli import main, make_parser
-from mdm_jax.app.options import canvas, how
+from mdm_jax.app.options import canvas, samplers
 from mdm_jax.app.options import tuning as tuning_options
 from mdm_jax.app.options.recipes import RECIPES
 from mdm_jax.app.report import writing as report
@@ -82,7 +82,7 @@ def test_sample_follows_the_plan_file_that_tune_wrote(preset, copy, capsys):
     write_json(path, plan | {"sizes": other, "name": "of this file", "steps": 3})
     result, err = drawn(capsys, copy.path, "--steps", 3, *preset)
     assert result["plan"]["sizes"] == other
-    assert result["how"]["plan_from"] == "plans/optimal-3.json"
+    assert result["sampler"]["plan_from"] == "plans/optimal-3.json"
     assert [sizes_run(row) for row in result["samples"]] == [other, other]
     assert "profile" not in err
     assert main(["sample", str(copy.path), "--steps", "3", "--rows", "1", *preset]) == 0
@@ -133,14 +133,14 @@ def test_a_plan_of_an_older_profile_gives_way_and_that_is_said(copy, capsys):
     old = json.loads(copy.plan("optimal", 3).read_text())["sizes"]
     result, err = drawn(capsys, copy.path, "--steps", 3)
     assert result["plan"]["sizes"] == plans.optimal(newer, 3).sizes.tolist() != old
-    assert result["how"]["plan_from"] == "profile.json"
+    assert result["sampler"]["plan_from"] == "profile.json"
     assert f"{copy.plan('optimal', 3)} was made from another profile than {copy.profile} is now" in err
     line = err[err.index("mdm-jax tune") :].partition(" makes")[0]
     assert shlex.split(line) == ["mdm-jax", "tune", str(copy.path)]
     assert main([*shlex.split(line)[1:], "--budgets", "3", "--check-rows", "0"]) == 0
     again, err = drawn(capsys, copy.path, "--steps", 3)
     assert again["plan"]["sizes"] == result["plan"]["sizes"]
-    assert again["how"]["plan_from"] == "plans/optimal-3.json"
+    assert again["sampler"]["plan_from"] == "plans/optimal-3.json"
     assert err == ""
 
 
@@ -255,7 +255,7 @@ def test_what_the_parser_offers_is_what_the_library_has():
     assert set(tuning_options.DIVERGENCES.values()) == set(law_tuning.DIVERGENCES)
     assert choices["train", "recipe"] == set(RECIPES)
     for name in ("sample", "evaluate", "race"):
-        assert choices[name, "order"] == {*how.MEASURES, *how._BLIND}
+        assert choices[name, "order"] == {*samplers.MEASURES, *samplers._BLIND}
 
 
 @pytest.mark.core
@@ -345,7 +345,7 @@ def test_monotony_counts_what_was_drawn(tokens, steps, said, tuned):
 def test_a_preset_that_draws_nothing_but_blanks_says_so(tuned, capsys, monkeypatch):
     """The output is only blanks, which a terminal does not show: the note names the token and what to try."""
 
-    def blank(denoiser, params, how, rows, **_):
+    def blank(denoiser, params, sampler, rows, **_):
         return drew(np.zeros((rows, 16)), np.zeros((rows, 16)))
 
     assert mdm_jax.load(tuned.path).vocabulary.decode(np.array([0])) == " "

@@ -144,7 +144,7 @@ def test_choices_that_do_not_exist_are_refused_and_help_has_groups(capsys):
 def test_the_surest_first_in_blocks_up_to_an_end(sampled):
     asked = [*LINEAR, "--order", "margin", "--block", 8, "--steps", 4, "--end", "a", "--order-temperature", 0.5]
     result = sampled(*asked, "--rows", 16, "--prompt", "bc", "--json")
-    assert result["how"] == {
+    assert result["sampler"] == {
         "name": "surest", "order": "margin", "plan": "linear", "steps": 4, "block": 8, "order_temperature": 0.5,
         "end": "a",
     }  # fmt: skip
@@ -175,7 +175,7 @@ def test_guidance_and_cuts_change_the_law(sampled):
     assert first == "── sample 0: 28 passes, log-probability along its path 0.0 nats"  # two for each of 14 tokens
     result = sampled(*asked, "--rows", 2, "--json")
     assert (result["top_k"], result["top_p"], result["guidance"], result["temperature"]) == (1, 0.9, 1.5, 1.0)
-    assert result["how"] == {"name": "left_to_right", "plan": "linear", "steps": 16}
+    assert result["sampler"] == {"name": "left_to_right", "plan": "linear", "steps": 16}
     assert result["samples"][0]["reveal_step"][:2] == [GIVEN, GIVEN]
     assert result["samples"][0]["text"] == result["samples"][1]["text"]  # nothing is left to chance
 
@@ -200,7 +200,7 @@ def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_
 def test_a_grid_file_is_ancestral_sampling(run, sampled, tmp_path, capsys):
     path = grids.uniform(5).save(tmp_path / "grid.json")
     result = sampled("--plan", path, "--json")
-    assert result["how"] == {"name": "ancestral", "plan": "uniform", "steps": 5}
+    assert result["sampler"] == {"name": "ancestral", "plan": "uniform", "steps": 5}
     assert result["plan"] == grids.uniform(5).to_json()
     assert all(max(row["reveal_step"]) < 5 for row in result["samples"])
     assert main(["sample", str(run), "--plan", str(path), "--order", "margin"]) == 2

@@ -1,4 +1,4 @@
-"""The options of ``mdm-jax sample``, without JAX; which of them go together is for ``app/how.py`` to say."""
+"""The options of ``mdm-jax sample``, without JAX; :mod:`mdm_jax.app.options.samplers` says which go together."""
 
 import argparse
 

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mdm_jax.app.options.comparing import SCHEDULES
-from mdm_jax.app.options.how import MEASURES, check_temperature
 from mdm_jax.app.options.places import places
-from mdm_jax.app.pictures import drawing
+from mdm_jax.app.options.samplers import MEASURES, check_temperature
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.tuning import BUDGETS, fitting, parse_budgets
 from mdm_jax.evaluation import Evaluation, evaluate, own_entropy
+from mdm_jax.plot import drawing
 from mdm_jax.sampling import Blind, Rule, rules
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.keys import key_of
@@ -45,11 +45,11 @@ def run(options: argparse.Namespace) -> None:
     length = trained.settings.length
     budgets = fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
     texts = list(dict.fromkeys(options.schedules)) or ([] if options.plan else list(SCHEDULES))
-    hows, baselines = competitors(options, texts, budgets, length)
+    samplers, baselines = competitors(options, texts, budgets, length)
     found = evaluate(
         trained.denoiser,
         trained.params,
-        hows,
+        samplers,
         options.samples,
         scores_of(trained.task),
         key_of(options.seed),
@@ -132,26 +132,26 @@ def competitors(
     options: argparse.Namespace, texts: Sequence[str], budgets: Sequence[int], length: int
 ) -> tuple[dict[str, Blind | Rule], Mapping[str, str]]:
     """What is evaluated, by name, and what each is compared with: the baseline at its budget, or else itself."""
-    how = ordered(options.order)
-    hows: dict[str, Blind | Rule] = {}
+    follow = ordered(options.order)
+    samplers: dict[str, Blind | Rule] = {}
     steps_of: dict[str, int] = {}
     for text in texts:
         schedule = schedule_text.parse(text)
         for budget in budgets:
-            hows[title(text, budget)] = how(plans.from_schedule(schedule, length, budget))
+            samplers[title(text, budget)] = follow(plans.from_schedule(schedule, length, budget))
             steps_of[title(text, budget)] = budget
     for path in options.plan or ():
         plan = plans.load(path)
         require(
             plan.length == length, "--plan", f"{path} of length {plan.length}", f"a plan of length {length}, the run's"
         )
-        hows[title(path, plan.steps)] = how(plan)
+        samplers[title(path, plan.steps)] = follow(plan)
         steps_of[title(path, plan.steps)] = plan.steps
     base = options.baseline if options.baseline is not None else [*texts, *(options.plan or ())][0]
     if title(base, 0) not in {title(one, 0) for one in (*texts, *(options.plan or ()))}:
         raise InputError(f"--baseline must be one of the schedules or plans that are evaluated; got {base!r}.")
     others = {name: title(base, steps) for name, steps in steps_of.items()}
-    return hows, {name: other if other in hows else name for name, other in others.items()}
+    return samplers, {name: other if other in samplers else name for name, other in others.items()}
 
 
 def title(text: str, steps: int) -> str:

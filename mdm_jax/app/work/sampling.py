@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app.options.canvas import make_canvas
-from mdm_jax.app.options.how import check, check_temperature, choose, choose_denoiser
+from mdm_jax.app.options.samplers import check, check_temperature, choose, choose_denoiser
 from mdm_jax.app.terminal import replay
 from mdm_jax.app.terminal.output import figure, finite, note, show
 from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     drawn = sample(
         denoiser,
         trained.params,
-        chosen.how,
+        chosen.sampler,
         options.rows,
         key=key_of(options.seed),
         canvas=canvas,
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         replay.show(replay.recordings(canvas, drawn, denoiser), trained.vocabulary, seconds)
     law = {"temperature": temperature} | {name: getattr(options, name) for name in ("top_k", "top_p", "guidance")}
     result = {
-        "how": chosen.to_json(),
+        "sampler": chosen.to_json(),
         "plan": None if chosen.plan is None else chosen.plan.to_json(),
         **law,
         "seed": options.seed,

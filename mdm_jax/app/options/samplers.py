@@ -50,7 +50,7 @@ class Chosen:
     """A sampler and what to say of it.
 
     Attributes:
-        how: what :func:`mdm_jax.sampling.sample` takes.
+        sampler: what :func:`mdm_jax.sampling.sample` takes.
         name: the preset, the order or the rule.
         numbers: its numbers, as JSON.
         plan: the plan or grid that it follows, if it follows one.
@@ -59,7 +59,7 @@ class Chosen:
         own: the run's own plan, if that is the one.
     """
 
-    how: Blind | Rule
+    sampler: Blind | Rule
     name: str
     numbers: dict[str, Any]
     plan: Plan | Grid | None
@@ -161,22 +161,22 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
     end = None if options.end is None else _end(trained, options.end)
     own = own_plan(trained, _steps(options, length, None)) if _follows_own_plan(options) else None
     if options.preset is not None:
-        how, name, plan = _preset(trained, options, free, end is not None, own)
+        sampler, name, plan = _preset(trained, options, free, end is not None, own)
     else:
-        how, name, plan = _by_options(trained, options, len(free), end is not None, own)
+        sampler, name, plan = _by_options(trained, options, len(free), end is not None, own)
     numbers: dict[str, Any] = {"order": options.order or _DEFAULT_ORDER[name]} if name in _DEFAULT_ORDER else {}
     numbers |= {} if plan is None else {"plan": plan.name}
     numbers |= {} if own is None else {"plan_from": own.source}
     numbers |= {"steps": steps} if (steps := _steps(options, length, plan)) is not None else {}
     named = {name: getattr(options, name) for name in ("threshold", "entropy_bound", "block", "order_temperature")}
     numbers |= {name: value for name, value in (named | {"end": options.end}).items() if value is not None}
-    if isinstance(how, Rule):
+    if isinstance(sampler, Rule):
         changes = {"block": block, "end": end, "order_temperature": options.order_temperature}
         changes = {name: value for name, value in changes.items() if value is not None}
         if options.preset == "llada":
             changes.pop("block", None)  # it is in there, with its share of the steps
-        how = how.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
-    return Chosen(how, name, numbers, plan, _frames(how, length, block, steps, options.rows), end, own)
+        sampler = sampler.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
+    return Chosen(sampler, name, numbers, plan, _frames(sampler, length, block, steps, options.rows), end, own)
 
 
 def _follows_own_plan(options: argparse.Namespace) -> bool:
@@ -291,12 +291,12 @@ def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -
     return steps
 
 
-def _frames(how: Blind | Rule, length: int, block: int | None, steps: int | None, rows: int) -> int:
+def _frames(sampler: Blind | Rule, length: int, block: int | None, steps: int | None, rows: int) -> int:
     """The most steps that the sampler takes: those that both loops of :mod:`mdm_jax.sampling` cannot exceed."""
     blocks = 1 if block is None else -(-length // block)
-    if isinstance(how, Blind):
+    if isinstance(sampler, Blind):
         return min((steps or length) * blocks, length * rows)
-    return length + (0 if how.steps is None else (steps or 0) * blocks)
+    return length + (0 if sampler.steps is None else (steps or 0) * blocks)
 
 
 def _end(trained: Run, text: str) -> int:
