@@ -167,12 +167,12 @@ def samplers(length: int, profile: Profile, bounds: tuple[float, ...], budgets: 
         yield PROBABILITY, steps, rules.surest(equal)
 
 
-def cost_of(denoiser: Denoiser, params: Params, how: Any, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cost_of(denoiser: Denoiser, params: Params, sampler: Any, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``-log q`` of given rows along the sampler's path, nats, and the passes of each."""
-    if isinstance(how, plans.Plan):
-        cost = path_nelbo(denoiser, params, tokens, [how], key=jax.random.key(5), progress=False)
-        return np.asarray(cost, np.float64)[0], np.full(len(tokens), how.steps)
-    log_q, passes = forced_path(denoiser, params, how, tokens)
+    if isinstance(sampler, plans.Plan):
+        cost = path_nelbo(denoiser, params, tokens, [sampler], key=jax.random.key(5), progress=False)
+        return np.asarray(cost, np.float64)[0], np.full(len(tokens), sampler.steps)
+    log_q, passes = forced_path(denoiser, params, sampler, tokens)
     return -log_q, passes
 
 
@@ -192,11 +192,11 @@ def long(oracle: Oracle, quick: bool) -> dict[str, Any]:
         entropy, profile = oracle.entropy(), from_values(oracle.entropies())
     bounds, budgets = ((0.3,), (8,)) if quick else (BOUNDS_LONG, BUDGETS_LONG)
     curves: dict[str, list[dict[str, Any]]] = {EB: [], **{name: [] for name in RIVALS}}
-    for name, setting, how in samplers(oracle.length, profile, bounds, budgets):
+    for name, setting, sampler in samplers(oracle.length, profile, bounds, budgets):
         if quick and name not in (EB, RANDOM):
             continue
-        cost, passes = cost_of(oracle.denoiser, oracle.params, how, truth)
-        drawn = in_batches(oracle.denoiser, oracle.params, how, oracle.length, rows, jax.random.key(2), batch=rows)
+        cost, passes = cost_of(oracle.denoiser, oracle.params, sampler, truth)
+        drawn = in_batches(oracle.denoiser, oracle.params, sampler, oracle.length, rows, jax.random.key(2), batch=rows)
         mine = oracle.log_prob(drawn.tokens)
         gap = summary(log_p + cost)
         curves[name].append(
@@ -226,12 +226,12 @@ def model(spec: str, quick: bool) -> dict[str, Any]:
     test, bit = task.test[:rows], np.log(2) * length
     curves: dict[str, list[dict[str, Any]]] = {EB: [], **{name: [] for name in RIVALS}}
     base: np.ndarray | None = None
-    for name, setting, how in samplers(length, profile, bounds, budgets):
+    for name, setting, sampler in samplers(length, profile, bounds, budgets):
         if quick and name not in (EB, ENTROPY):
             continue
-        cost, passes = cost_of(denoiser, params, how, test)
+        cost, passes = cost_of(denoiser, params, sampler, test)
         base = cost if base is None else base
-        drawn = in_batches(denoiser, params, how, length, rows, jax.random.key(3))
+        drawn = in_batches(denoiser, params, sampler, length, rows, jax.random.key(3))
         values = judged(task, drawn.tokens)
         curves[name].append(
             {

@@ -87,15 +87,15 @@ def many_plans(count: int, length: int) -> dict[str, Plan]:
     }
 
 
-def recompiled(denoiser: Denoiser, params: Params, how: Blind | Rule, length: int, rows: int, key: Any) -> float:
+def recompiled(denoiser: Denoiser, params: Params, sampler: Blind | Rule, length: int, rows: int, key: Any) -> float:
     """Seconds for one plan whose sizes are constants of a program of its own, compilation and one run."""
     canvas = jnp.full((rows, length), denoiser.mask_id, jnp.int32)
     order_key, token_key = jax.random.split(key)
 
     def program(params: Params, token_key: Any) -> Any:
-        if isinstance(how, Rule):
-            return sample(denoiser, params, how, rows, key=token_key, length=length).tokens
-        knots = jnp.asarray(plan_knots(how.plans, rows))  # pyright: ignore[reportArgumentType]
+        if isinstance(sampler, Rule):
+            return sample(denoiser, params, sampler, rows, key=token_key, length=length).tokens
+        knots = jnp.asarray(plan_knots(sampler.plans, rows))  # pyright: ignore[reportArgumentType]
         steps = random_order(order_key, knots, canvas == denoiser.mask_id)
         return reveal(denoiser, params, canvas, steps, token_key).tokens
 
@@ -112,14 +112,14 @@ def measured(experiment: Experiment, order: str) -> dict[str, Any]:
     whole = {name: ORDERS[order](plan) for name, plan in many_plans(4 if quick else SCHEDULES, length).items()}
     chosen = list(whole.items())
     apart = len(BUDGETS) * max(SCHEDULES // TAKING_TURNS, 1)
-    hows = dict(pair for i in range(0, len(chosen), apart) for pair in chosen[i : i + len(BUDGETS)])
+    samplers = dict(pair for i in range(0, len(chosen), apart) for pair in chosen[i : i + len(BUDGETS)])
 
-    def rows(hows: dict[str, Any] = hows) -> None:
-        evaluate(denoiser, params, hows, samples, lambda tokens: np.zeros(len(tokens)), key, length=length)
+    def rows(samplers: dict[str, Any] = samplers) -> None:
+        evaluate(denoiser, params, samplers, samples, lambda tokens: np.zeros(len(tokens)), key, length=length)
 
     def loop() -> None:
-        for how in hows.values():
-            np.asarray(sample(denoiser, params, how, samples, key=key, length=length).tokens)
+        for sampler in samplers.values():
+            np.asarray(sample(denoiser, params, sampler, samples, key=key, length=length).tokens)
 
     programs: dict[str, list[str]] = {}
     first_call: dict[str, float] = {}
@@ -131,20 +131,20 @@ def measured(experiment: Experiment, order: str) -> dict[str, Any]:
         programs[name] = sorted(names)
     loop()  # what it had compiled was cleared
     seconds: dict[str, list[float]] = {"rows": [], "loop": [], "recompiled": []}
-    rivals = list(hows.values())
+    rivals = list(samplers.values())
     for turn in range(1 if quick else ROUNDS):
         seconds["rows"].append(elapsed(rows))
         seconds["loop"].append(elapsed(loop))
         picked = [rivals[(turn * 7 + i * 11) % len(rivals)] for i in range(1 if quick else RECOMPILED)]
-        each = [recompiled(denoiser, params, how, length, samples, key) for how in picked]
+        each = [recompiled(denoiser, params, sampler, length, samples, key) for sampler in picked]
         seconds["recompiled"].append(statistics.mean(each) * len(rivals))
     found = {
-        "plans": {"all rows": len(whole), "turns": len(hows)},
+        "plans": {"all rows": len(whole), "turns": len(samplers)},
         "samples": samples,
         "seconds": seconds,
         "first_call_seconds": first_call,
-        "plans_per_second": {name: len(hows) / statistics.median(values) for name, values in seconds.items()},
-        "programs": {name: len(names) for name, names in programs.items()} | {"recompiled": len(hows)},
+        "plans_per_second": {name: len(samplers) / statistics.median(values) for name, values in seconds.items()},
+        "programs": {name: len(names) for name, names in programs.items()} | {"recompiled": len(samplers)},
         "program_names": programs,
         "loop_over_rows": paired_ratio(seconds["loop"], seconds["rows"]),
         "recompiled_over_rows": paired_ratio(seconds["recompiled"], seconds["rows"]),
@@ -170,8 +170,8 @@ def describe(order: str, found: dict[str, Any]) -> None:
         print(f"  all rows: {plans_['all rows']} plans in {took:.1f} s, compiling included: {speed:.2f} plans/s, "
               f"{programs['all rows']} programs")  # fmt: skip
     for name, values in found["seconds"].items():
-        how = " (a few, multiplied)" if name == "recompiled" else ""
-        print(f"  {name}: {plans_['turns']} plans in {statistics.median(values):.1f} s{how}: "
+        note = " (a few, multiplied)" if name == "recompiled" else ""
+        print(f"  {name}: {plans_['turns']} plans in {statistics.median(values):.1f} s{note}: "
               f"{found['plans_per_second'][name]:.2f} plans/s, {programs[name]} programs")  # fmt: skip
     for name in ("loop_over_rows", "recompiled_over_rows"):
         ratio = found[name]

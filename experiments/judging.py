@@ -17,7 +17,7 @@ from experiments.trained import trained
 from experiments.tuned_schedules import distinct_share, near, pooled_entropy
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.sampling import How, Rule, View, sample
+from mdm_jax.sampling import Rule, Sampler, View, sample
 from mdm_jax.sampling.readings import Reading
 from mdm_jax.sampling.rule import ready
 from mdm_jax.tasks.pictures import DigitsTask
@@ -51,7 +51,7 @@ class Drawn(NamedTuple):
 def in_batches(
     denoiser: Denoiser,
     params: Params,
-    how: How,
+    sampler: Sampler,
     length: int,
     rows: int,
     key: PRNGKeyArray,
@@ -64,7 +64,7 @@ def in_batches(
         made = sample(
             denoiser,
             params,
-            how,
+            sampler,
             min(batch, rows - start),
             key=jax.random.fold_in(key, start),
             length=length,

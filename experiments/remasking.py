@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from experiments.judging import Summary, clean, in_batches, judged, model_of, summary
-from mdm_jax.sampling import How, presets, rules
+from mdm_jax.sampling import Sampler, presets, rules
 from mdm_jax.sampling.readings import held_or_proposal_probability, proposal_probability
 from mdm_jax.theory import plans
 
@@ -52,10 +52,10 @@ STYLE = {
 }
 
 
-def samplers(length: int, steps: int) -> dict[str, How]:
+def samplers(length: int, steps: int) -> dict[str, Sampler]:
     """Everything that is compared at one number of steps; orders that only reveal use at most ``length``."""
     plan = plans.uniform(length, min(steps, length))
-    found: dict[str, How] = {
+    found: dict[str, Sampler] = {
         ANCESTRAL: presets.mdlm(steps),
         SUREST: rules.surest(plan),
         "ReMDM cap .01": presets.remdm(steps, 0.01),
@@ -68,7 +68,9 @@ def samplers(length: int, steps: int) -> dict[str, How]:
         BLIND_CORRECTION: rules.self_corrected(plan),
     }
     return (
-        found if steps <= length else {n: how for n, how in found.items() if n in (ANCESTRAL, *of_many_passes(found))}
+        found
+        if steps <= length
+        else {n: sampler for n, sampler in found.items() if n in (ANCESTRAL, *of_many_passes(found))}
     )
 
 
@@ -85,8 +87,8 @@ def compare(spec: str, quick: bool) -> dict[str, Any]:
     points: dict[str, list[dict[str, Any]]] = {}
     values: dict[tuple[str, int], dict[str, np.ndarray]] = {}
 
-    def measure(name: str, steps: int, how: How, temperature: float = 1.0) -> None:
-        drawn = in_batches(denoiser, params, how, length, rows, key, temperature)
+    def measure(name: str, steps: int, sampler: Sampler, temperature: float = 1.0) -> None:
+        drawn = in_batches(denoiser, params, sampler, length, rows, key, temperature)
         values[name, steps] = mine = judged(task, drawn.tokens)
         point = {"steps": steps, "temperature": temperature, "passes": float(np.mean(drawn.nfe))}
         point |= {what: summary(x) for what, x in mine.items()}
@@ -100,9 +102,9 @@ def compare(spec: str, quick: bool) -> dict[str, Any]:
         )
 
     for steps in budgets:
-        for name, how in samplers(length, steps).items():
+        for name, sampler in samplers(length, steps).items():
             if not quick or name in (ANCESTRAL, CLAIMED):
-                measure(name, steps, how)
+                measure(name, steps, sampler)
     for temperature in () if quick else TEMPERATURES:
         measure(f"ancestral at {temperature:g}", length, presets.mdlm(length), temperature)
     held = {what: summary(x) for what, x in judged(task, task.test[:rows]).items()}

@@ -15,7 +15,7 @@ from mdm_jax.sampling.orders import (
 )
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
 from mdm_jax.sampling.rule import Choice, Rule, View, joined
-from mdm_jax.sampling.samplers import Blind, How, canvas_of, sample
+from mdm_jax.sampling.samplers import Blind, Sampler, canvas_of, sample
 from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "Rule",
     "Sampled",
+    "Sampler",
     "View",
     "ancestral_order",
     "canvas_of",

@@ -166,10 +166,10 @@ def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Arr
     return jnp.where(free, step + (knots.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
 
 
-One = TypeVar("One", Plan, Grid)
+PlanOrGrid = TypeVar("PlanOrGrid", Plan, Grid)
 
 
-def listed(plans: One | Sequence[One]) -> list[One]:
+def listed(plans: PlanOrGrid | Sequence[PlanOrGrid]) -> list[PlanOrGrid]:
     """One plan or grid, or a sequence of them, as a list."""
     return [plans] if isinstance(plans, Plan | Grid) else list(plans)
 

@@ -60,10 +60,10 @@ def eb(bound: float = 0.1) -> Rule:
     return rules.entropy_bounded(bound, negative_entropy)
 
 
-def remdm(steps: int, strength: float = 0.04, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
+def remdm(steps: int, strength: float = 0.04, strategy: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
     """ReMDM on a uniform grid. Where to begin: ``cap`` at .02 to .05, ``confidence`` at 1."""
     require_whole("steps", steps, 1, MOST_STEPS)
-    return rules.remasked(grids.uniform(steps), strength, how)
+    return rules.remasked(grids.uniform(steps), strength, strategy)
 
 
 def best(profile: Profile, steps: int) -> Blind:

@@ -18,7 +18,7 @@ for one block's, and scaled to the positions that are free there; or for exactly
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.sampling.orders import grid_fractions, listed, plan_knots, scaled_knots
+from mdm_jax.sampling.orders import PlanOrGrid, grid_fractions, listed, plan_knots, scaled_knots
 from mdm_jax.sampling.readings import (
     Measure,
     held_or_best_probability,
@@ -44,7 +44,6 @@ from mdm_jax.theory.plans.grids import Grid
 
 Plans = Plan | Sequence[Plan]
 Grids = Grid | Sequence[Grid]
-One = TypeVar("One", Plan, Grid)
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -109,7 +108,7 @@ def at_random(plan: Plans) -> Rule:
     return Rule(choose=choose, reads="chosen", planned=_planned(plan), rows=_rows(plan))
 
 
-def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
+def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "confidence"] = "cap") -> Rule:
     """Ancestral sampling that masks again (ReMDM), in the steps of ``grid``.
 
     Between revealed fractions ``a`` and ``b`` a settled position is masked with probability ``sigma``, and a masked one
@@ -119,24 +118,25 @@ def remasked(grid: Grids, strength: float, how: Literal["cap", "rescale", "confi
     Args:
         grid: revealed fractions, one grid for all rows or one for each.
         strength: ``eta``, from 0 (plain ancestral sampling) to 1.
-        how: ``cap``: ``sigma = min(eta, sigma_max)``. ``rescale``: ``eta sigma_max``. ``confidence``: ``eta sigma_max``
-            shared among the settled positions by ``softmax(-p)``, ``p`` the probability of the token when it was drawn;
-            masked ones are revealed as if ``sigma`` were 0, as in the authors' code, so the revealed fraction lags.
+        strategy: ``cap``: ``sigma = min(eta, sigma_max)``. ``rescale``: ``eta sigma_max``. ``confidence``:
+            ``eta sigma_max`` shared among the settled positions by ``softmax(-p)``, ``p`` the probability of the token
+            when it was drawn; masked ones are revealed as if ``sigma`` were 0, as in the authors' code, so the revealed
+            fraction lags.
 
     Source: arXiv 2503.00307.
     """
     require_number("strength", strength, 0, 1, "from 0 to 1")
-    require_choice("how", how, ("cap", "rescale", "confidence"))
+    require_choice("strategy", strategy, ("cap", "rescale", "confidence"))
     grids = _checked("grid", grid, Grid)
     fractions = grid_fractions(grids, len(grids)).astype(np.float64)
     before, after = fractions[:, :-1], fractions[:, 1:]
     most = np.minimum(1.0, (1.0 - after) / np.where(before > 0, before, 1.0))
-    sigma = np.minimum(strength, most) if how == "cap" else strength * most
+    sigma = np.minimum(strength, most) if strategy == "cap" else strength * most
     numbers = jnp.asarray(fractions, jnp.float32), jnp.asarray(sigma, jnp.float32)
     steps = jnp.asarray([one.steps for one in grids], jnp.int32)
     if strength == 0:  # nothing is masked again, so that a path has a log-probability
         return Rule(choose=Partial(_choose_ancestral, numbers[0]), reads="chosen", steps=steps, rows=_rows(grid))
-    if how == "confidence":
+    if strategy == "confidence":
         return Rule(
             choose=Partial(_choose_by_confidence, *numbers),
             score=proposal_probability,
@@ -227,7 +227,7 @@ def _knots(plan: Plans) -> Array:
     return jnp.asarray(np.pad(knots, ((0, 0), (0, width - knots.shape[1])), mode="edge"))
 
 
-def _checked(name: str, given: Any, kind: type[One]) -> list[One]:
+def _checked(name: str, given: Any, kind: type[PlanOrGrid]) -> list[PlanOrGrid]:
     """Plans or grids as a list."""
     many = [given] if isinstance(given, kind) else list(given) if isinstance(given, Sequence) else []
     good = len(many) > 0 and all(isinstance(one, kind) for one in many)

@@ -1,4 +1,4 @@
-"""Sampling as a user asks for it: a model, how to go on, a number of rows, perhaps a prompt."""
+"""Sampling as a user asks for it: a model, a sampler, a number of rows, perhaps a prompt."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -135,13 +135,14 @@ class Blind:
         return orders.in_order(jnp.asarray(np.broadcast_to(order, (rows, length)), jnp.int32), knots, free)
 
 
-How = Plan | Grid | Sequence[Plan] | Sequence[Grid] | Blind | Rule
+Sampler = Plan | Grid | Blind | Rule
+"""What tokens are sampled by: a plan (in random order), a grid (ancestral sampling), any blind order, or a rule."""
 
 
 def sample(
     denoiser: Denoiser,
     params: Params,
-    how: How,
+    sampler: Sampler | Sequence[Plan] | Sequence[Grid],
     rows: int | None = None,
     *,
     key: PRNGKeyArray,
@@ -159,7 +160,7 @@ def sample(
     Args:
         denoiser: the model.
         params: its parameters, a pytree of arrays.
-        how: a plan (random order, as many tokens per step as it says), a grid (ancestral sampling), a sequence of
+        sampler: a plan (random order, as many tokens per step as it says), a grid (ancestral sampling), a sequence of
             either, one per row; a :class:`Blind` order; or a :class:`~mdm_jax.sampling.rule.Rule` of the adaptive
             loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name. Plans are
             for the canvas's length, or for exactly as many tokens as are free in the rows they serve; with blocks for
@@ -187,17 +188,19 @@ def sample(
         InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for
             another length, inconsistent row counts, a negative temperature, numbers that are no whole ones.
     """
-    with usual(params, how, key, canvas, temperature, context, row_ids):
-        how, key, canvas, temperature, context, row_ids = loose((how, key, canvas, temperature, context, row_ids))
+    with usual(params, sampler, key, canvas, temperature, context, row_ids):
+        sampler, key, canvas, temperature, context, row_ids = loose(
+            (sampler, key, canvas, temperature, context, row_ids)
+        )
         return _sample(
-            denoiser, params, how, rows, key, canvas, length, samples, temperature, context, row_ids, record, frames
+            denoiser, params, sampler, rows, key, canvas, length, samples, temperature, context, row_ids, record, frames
         )
 
 
 def _sample(
     denoiser: Denoiser,
     params: Params,
-    how: How,
+    sampler: Sampler | Sequence[Plan] | Sequence[Grid],
     rows: int | None,
     key: PRNGKeyArray,
     canvas: Any,
@@ -211,7 +214,7 @@ def _sample(
 ) -> Sampled:
     require_model(denoiser, params)
     key = threefry(key)
-    chosen = how if isinstance(how, Blind | Rule) else Blind(how)
+    chosen = sampler if isinstance(sampler, Blind | Rule) else Blind(sampler)
     samples = require_whole("samples", samples, 1, 2**31 - 1)
     rows, length, frames = (
         None if value is None else require_whole(name, value, 1, 2**31 - 1)
@@ -283,9 +286,9 @@ def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[
     return canvas
 
 
-def _length_of(how: Blind | Rule) -> int:
+def _length_of(sampler: Blind | Rule) -> int:
     """The length that plans tell: those of a whole row, not of a block or of a rule."""
-    plans = how.plans if isinstance(how, Blind) and how.block is None else []
+    plans = sampler.plans if isinstance(sampler, Blind) and sampler.block is None else []
     lengths = {plan.length for plan in plans if isinstance(plan, Plan)}
     require(len(lengths) > 0, "length", None, "given, or else a canvas: grids, blocks and rules do not tell it")
     require(len(lengths) == 1, "plan", sorted(lengths), "plans of one length, unless a canvas is given")

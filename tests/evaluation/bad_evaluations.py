@@ -34,8 +34,8 @@ def total(tokens):
     return tokens.sum(axis=1)
 
 
-def draw(hows=PLAN, model=MODEL, params=None, score=total, samples=4, **more):
-    return evaluate(model, params, hows, samples, score, KEY, **{"batch": 4} | more)
+def draw(samplers=PLAN, model=MODEL, params=None, score=total, samples=4, **more):
+    return evaluate(model, params, samplers, samples, score, KEY, **{"batch": 4} | more)
 
 
 def run(model=MODEL, params=None, score=total, **more):
@@ -44,17 +44,17 @@ def run(model=MODEL, params=None, score=total, **more):
 
 
 NO_MODEL, NO_PARAMS = "denoiser must be a denoiser, as models.from_function", "params must be a pytree of arrays"
-SEVERAL = "hows must be a sequence or a mapping of plans, grids, blind orders or rules"
+SEVERAL = "samplers must be a sequence or a mapping of plans, grids, blind orders or rules"
 ONE = "must be a plan, a grid, a blind order or a rule; got "
 CASES = {
-    "hows None": (lambda: draw(None), f"{SEVERAL}; got None"),
-    "hows 3": (lambda: draw(3), f"{SEVERAL}; got 3"),
-    "hows text": (lambda: draw("3"), f"{SEVERAL}; got '3'"),
-    "hows [3]": (lambda: draw([3]), f"hows[0] {ONE}3"),
-    "hows [plan, None]": (lambda: draw([PLAN, None]), f"hows[1] {ONE}None"),
-    "hows {'a': 3}": (lambda: draw({"a": 3}), f"hows['a'] {ONE}3"),
-    "hows {3: plan}": (lambda: draw({3: PLAN}), "hows must be named by text; got 3"),
-    "no hows": (lambda: draw([]), "hows must be at least one plan, grid, blind order or rule; got []"),
+    "samplers None": (lambda: draw(None), f"{SEVERAL}; got None"),
+    "samplers 3": (lambda: draw(3), f"{SEVERAL}; got 3"),
+    "samplers text": (lambda: draw("3"), f"{SEVERAL}; got '3'"),
+    "samplers [3]": (lambda: draw([3]), f"samplers[0] {ONE}3"),
+    "samplers [plan, None]": (lambda: draw([PLAN, None]), f"samplers[1] {ONE}None"),
+    "samplers {'a': 3}": (lambda: draw({"a": 3}), f"samplers['a'] {ONE}3"),
+    "samplers {3: plan}": (lambda: draw({3: PLAN}), "samplers must be named by text; got 3"),
+    "no samplers": (lambda: draw([]), "samplers must be at least one plan, grid, blind order or rule; got []"),
     "store": (lambda: draw(store=3), "store must be the path of a .jsonl file; got 3"),
     "mesh": (lambda: draw(mesh=3), "mesh must be a mesh"),
     "baseline": (lambda: draw(baseline=3), "baseline must be the name of a schedule, or a mapping"),

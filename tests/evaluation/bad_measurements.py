@@ -79,7 +79,7 @@ MEASURES = {
 
 
 def evaluated(**more):
-    asked = {"hows": [plans.uniform(8, 2)], "samples": 2, "score": lambda tokens: tokens.sum(axis=1), "key": KEY}
+    asked = {"samplers": [plans.uniform(8, 2)], "samples": 2, "score": lambda tokens: tokens.sum(axis=1), "key": KEY}
     return evaluation.evaluate(MODEL, None, **(asked | {"length": 8, "batch": 2} | more))
 
 

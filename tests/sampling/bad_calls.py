@@ -32,8 +32,8 @@ PLAN, KEY = plans.uniform(6, 2), jax.random.key(0)
 URN = oracles.polya(3)
 
 
-def sample(how=PLAN, rows=2, model=MODEL, params=None, **more):
-    return sampling.sample(model, params, how, rows, **{"key": KEY, **more})
+def sample(sampler=PLAN, rows=2, model=MODEL, params=None, **more):
+    return sampling.sample(model, params, sampler, rows, **{"key": KEY, **more})
 
 
 def canvas(length, free=None):

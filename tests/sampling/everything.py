@@ -72,8 +72,8 @@ EVERY = [*(("sampler", name) for name in (*BLIND, *RULES)), *(("wrapper", name) 
 
 def sampled(kind, name, key, model=MODEL, params=PARAMS, **more):
     """What the sampler or wrapper of this name draws on the ragged canvas, as NumPy arrays."""
-    how = PLAN if kind == "wrapper" else {**BLIND, **RULES}[name]()
+    sampler = PLAN if kind == "wrapper" else {**BLIND, **RULES}[name]()
     wrapped = WRAPPERS[name](model) if kind == "wrapper" else model
     context = _guidance(wrapped) if wrapped.passes == 2 else None
     more = {"canvas": CANVAS, "context": context, **more}
-    return jax.tree.map(np.asarray, sampling.sample(wrapped, params, how, key=key, **more))
+    return jax.tree.map(np.asarray, sampling.sample(wrapped, params, sampler, key=key, **more))

@@ -36,14 +36,14 @@ def broken(params, tokens):
 
 
 @pytest.mark.parametrize(
-    "how",
+    "sampler",
     [plans.uniform(4, 2), pytest.param(rules.surest(plans.uniform(4, 2)), marks=pytest.mark.thorough)],
     ids=["blind", "adaptive"],
 )
-def test_a_position_without_a_law_stays_masked(how):
+def test_a_position_without_a_law_stays_masked(sampler):
     """As after a ban of all that top-k has left, or in a model that has diverged."""
     denoiser = models.from_function(broken, 5)
-    out = sample(denoiser, jnp.zeros(5), how, 3, key=KEY, length=4)
+    out = sample(denoiser, jnp.zeros(5), sampler, 3, key=KEY, length=4)
     assert out.remaining.tolist() == [1, 1, 1]
     assert np.all(np.asarray(out.tokens)[:, 3] == 5)
     assert np.all(np.asarray(out.tokens)[:, :3] < 5)
@@ -73,11 +73,11 @@ def test_an_order_and_draws_from_the_same_key_are_independent():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("how", [rules.at_random(plans.uniform(50_000, 10)), plans.uniform(50_000, 10)])
-def test_rows_too_long_for_whole_numbers_are_refused(how):
+@pytest.mark.parametrize("sampler", [rules.at_random(plans.uniform(50_000, 10)), plans.uniform(50_000, 10)])
+def test_rows_too_long_for_whole_numbers_are_refused(sampler):
     denoiser = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
     with pytest.raises(InputError, match="length must be such that length times the plan's length stays below"):
-        sample(denoiser, jnp.zeros(1), how, 1, key=KEY, length=50_000)
+        sample(denoiser, jnp.zeros(1), sampler, 1, key=KEY, length=50_000)
 
 
 @pytest.mark.thorough
@@ -92,8 +92,8 @@ def test_blocks_begin_at_the_first_free_position_in_both_loops():
         [-1, -1, -1, -1, -1, 0, 0, 0],
         [-1, 0, 0, 0, -1, 1, 1, 2],
     ]
-    for how in (Blind(plans.uniform(3, 1), block=3), rules.surest(plans.uniform(3, 1)).replace(block=3)):
-        out = sample(denoiser, jnp.zeros(1), how, key=KEY, canvas=canvas)
+    for sampler in (Blind(plans.uniform(3, 1), block=3), rules.surest(plans.uniform(3, 1)).replace(block=3)):
+        out = sample(denoiser, jnp.zeros(1), sampler, key=KEY, canvas=canvas)
         assert out.reveal_step.tolist() == wanted
         assert out.nfe.tolist() == [3, 2, 1, 3]
 
@@ -119,17 +119,19 @@ def test_plans_for_the_canvas_or_for_what_is_free_are_taken(kind, fit):
     planned, block, sizes = FITTING[fit]
     plan = plans.uniform(planned, 4)
     if kind == "blind":
-        how = Blind(plan, block=block)
+        sampler = Blind(plan, block=block)
     else:
-        how = rules.surest(plan) if kind == "surest" else rules.at_random(plan)
-        how = how if block is None else how.replace(block=block)
+        sampler = rules.surest(plan) if kind == "surest" else rules.at_random(plan)
+        sampler = sampler if block is None else sampler.replace(block=block)
     denoiser = models.from_function(two_classes, 2)
-    out = sample(denoiser, None, how, 3, key=KEY, canvas=PROMPT)
+    out = sample(denoiser, None, sampler, 3, key=KEY, canvas=PROMPT)
     for row in np.asarray(out.reveal_step):
         assert np.bincount(row[2:]).tolist() == sizes
     # a row in which nothing is free is served by any plan
     full = np.stack([PROMPT, np.zeros(8, np.int32), PROMPT])
-    np.testing.assert_array_equal(sample(denoiser, None, how, key=KEY, canvas=full).nfe, [len(sizes), 0, len(sizes)])
+    np.testing.assert_array_equal(
+        sample(denoiser, None, sampler, key=KEY, canvas=full).nfe, [len(sizes), 0, len(sizes)]
+    )
 
 
 def test_a_traced_canvas_is_served_as_it_was():
@@ -142,10 +144,10 @@ def test_a_traced_canvas_is_served_as_it_was():
 
 def test_rows_can_be_drawn_in_several_calls():
     denoiser, params = wrong_world(4, 3)
-    for how in (plans.uniform(4, 3), grids.uniform(5)):
-        whole = sample(denoiser, params, how, 6, key=KEY, length=4)
+    for sampler in (plans.uniform(4, 3), grids.uniform(5)):
+        whole = sample(denoiser, params, sampler, 6, key=KEY, length=4)
         for ids in ([0, 1, 2], [5, 3, 4]):
-            part = sample(denoiser, params, how, 3, key=KEY, length=4, row_ids=ids)
+            part = sample(denoiser, params, sampler, 3, key=KEY, length=4, row_ids=ids)
             np.testing.assert_array_equal(part.tokens, np.asarray(whole.tokens)[ids])
             np.testing.assert_array_equal(part.reveal_step, np.asarray(whole.reveal_step)[ids])
 
@@ -159,7 +161,7 @@ def test_rows_do_not_pay_for_each_other_s_empty_steps():
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    ("how", "arguments", "says"),
+    ("sampler", "arguments", "says"),
     [
         (plans.uniform(4, 2), {"temperature": np.array([1.0, 0.5])}, "temperature must be one number; got shape (2,)"),
         (plans.uniform(4, 2), {"temperature": 1e39}, "temperature must be 0 or more, and finite"),
@@ -172,10 +174,10 @@ def test_rows_do_not_pay_for_each_other_s_empty_steps():
         (rules.at_random(plans.uniform(4, 2)).replace(order_temperature=1.0), {"length": 4}, "it has no scores"),
     ],
 )
-def test_bad_requests_get_one_sentence(how, arguments, says):
+def test_bad_requests_get_one_sentence(sampler, arguments, says):
     denoiser, params = wrong_world(4, 3)
     with pytest.raises(InputError) as caught:
-        sample(denoiser, params, how, 3, key=KEY, **arguments)
+        sample(denoiser, params, sampler, 3, key=KEY, **arguments)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -42,7 +42,7 @@ def best(world):
     return references.law_of(world, references.at_random_in_blocks((1, 3), 4))
 
 
-MORE = {  # name: (how, exact law)
+MORE = {  # name: (sampler, exact law)
     "permutation": (lambda: sampling.Blind(PLAN, np.array(ORDER)), in_order),
     "best": (lambda: presets.best(profiles.from_values(np.array([1.0, 0.2, 0.2, 0.2])), 2), best),
     "quota": (lambda: rules.quota(2), lambda world: law_of_process(world, 2, processes.quotas((2, 2)))),
@@ -81,8 +81,8 @@ def samples(name, world, denoiser, params):
     key = jax.random.key(sum(map(ord, name)))
     if name == "first hitting":
         return hitting_samples(denoiser, params, key)
-    how = MORE[name][0]() if name in MORE else SAMPLERS[name][0](world)
-    return sampling.sample(denoiser, params, how, ROWS, key=key, length=4)
+    sampler = MORE[name][0]() if name in MORE else SAMPLERS[name][0](world)
+    return sampling.sample(denoiser, params, sampler, ROWS, key=key, length=4)
 
 
 @functools.cache

@@ -81,13 +81,13 @@ def masked_share(frame):
     return jnp.sum(frame.tokens == 3, axis=0, dtype=jnp.int32)
 
 
-def remask_law(how, strength):
+def remask_law(strategy, strength):
     """ReMDM's law on FINE with sigma by one of its rules."""
 
     def law(world):
         pairs = list(zip(FINE.fractions[:-1], FINE.fractions[1:]))
         most = [references.sigma_max(a, b) for a, b in pairs]
-        sigma = [min(strength, m) if how == "cap" else strength * m for m in most]
+        sigma = [min(strength, m) if strategy == "cap" else strength * m for m in most]
         return references.remasking_law(world, FINE.fractions, sigma)
 
     return law
@@ -174,11 +174,11 @@ def world_of(kind, size):
     return World(np.asarray(params)), denoiser, params
 
 
-def sampled(name, how, kind, size, key, **more):
+def sampled(name, sampler, kind, size, key, **more):
     _, denoiser, params = world_of(kind, size)
     if name.startswith("remdm"):
         more = {"record": masked_share, "frames": 8}
-    return sampling.sample(denoiser, params, how, ROWS[size], key=key, length=size[0], **more)
+    return sampling.sample(denoiser, params, sampler, ROWS[size], key=key, length=size[0], **more)
 
 
 def counts_of(tokens, size):
@@ -197,8 +197,8 @@ def counts_of(tokens, size):
     ],
 )
 def test_samples_follow_the_exact_law(name, size, kind):
-    how = SAMPLERS[name][size == LARGE](world_of(kind, size)[0])
-    out = sampled(name, how, kind, size, jax.random.key(sum(map(ord, name))))
+    sampler = SAMPLERS[name][size == LARGE](world_of(kind, size)[0])
+    out = sampled(name, sampler, kind, size, jax.random.key(sum(map(ord, name))))
     assert np.all(np.asarray(out.remaining) == 0)
     assert chi_square(counts_of(out.tokens, size), exact_law(name, kind, size)) < 4
 
@@ -239,13 +239,13 @@ def test_first_hitting_follows_its_law():
     assert chi_square(counts_of(out.tokens, SMALL), law.reshape(-1)) < 4
 
 
-@pytest.mark.parametrize("how", ["random", "left to right", MAX, MARGIN, ENTROPY, "coins"])
-def test_one_token_at_a_time_every_order_that_does_not_look_gives_the_target(how):
+@pytest.mark.parametrize("order", ["random", "left to right", MAX, MARGIN, ENTROPY, "coins"])
+def test_one_token_at_a_time_every_order_that_does_not_look_gives_the_target(order):
     """A perfect denoiser, one token per step: the joint law itself, whatever the order (60,000, mean + 4 s.d.)."""
     table = exact_world(*SMALL)[0]
     rule = {"random": ONES, "left to right": sampling.Blind(ONES, "left_to_right")}
     rule["coins"] = shared(rules.at_random(Plan(np.ones(3, int), "t")).replace(block=3), MAX)
-    chosen = rule[how] if how in rule else surest((1, 1, 1, 1), how)
+    chosen = rule[order] if order in rule else surest((1, 1, 1, 1), order)
     out = sampled("", chosen, "exact", SMALL, jax.random.key(11))
     assert np.all(np.asarray(out.nfe) == 4)
     assert chi_square(counts_of(out.tokens, SMALL), table.reshape(-1)) < 4
@@ -255,30 +255,30 @@ COINS = np.broadcast_to(np.log(np.array([0.9, 0.1, 1e-30])), (4**4, 4, 3)).astyp
 """Independent coins in the small world's shape: the first two positions are asked, the others given."""
 
 
-@pytest.mark.parametrize("how", ["proposal", "max"])
-def test_the_confidence_of_what_was_drawn_is_biased_and_that_of_the_law_is_not(how):
+@pytest.mark.parametrize("score", ["proposal", "max"])
+def test_the_confidence_of_what_was_drawn_is_biased_and_that_of_the_law_is_not(score):
     """Two coins of .1, one per step, 60,000 rows, each within 4 s.e.: P(1, 1) = .001 for .01, and P(x1 = 1) = .019.
 
     The first coin wins ties, so that it is the first that is revealed unless it shows 1 and the other 0; the second
     shows 1 with probability .081 + .009 + .001.
     """
     denoiser, canvas = models.from_function(lookup_logits, 3), np.array([3, 3, 0, 0], np.int32)
-    rule = shared(rules.quota(2), PROPOSAL) if how == "proposal" else surest((1, 1, 1, 1), MAX)
+    rule = shared(rules.quota(2), PROPOSAL) if score == "proposal" else surest((1, 1, 1, 1), MAX)
     key = jax.random.key(12)
     out = sampling.sample(denoiser, jnp.asarray(COINS), rule, ROWS[SMALL], key=key, canvas=canvas)
     tokens = np.asarray(out.tokens)[:, :2]
-    wanted = (0.001, 0.019, 0.091) if how == "proposal" else (0.01, 0.1, 0.1)
+    wanted = (0.001, 0.019, 0.091) if score == "proposal" else (0.01, 0.1, 0.1)
     for seen, p in zip((tokens.all(axis=1), tokens[:, 0] == 1, tokens[:, 1] == 1), wanted):
         assert abs(seen.mean() - p) < 4 * np.sqrt(p * (1 - p) / len(tokens))
 
 
-@pytest.mark.parametrize(("how", "strength"), [("cap", 0.0), ("cap", 0.2), ("cap", 1.0), ("rescale", 0.5)])
-def test_remasking_keeps_to_the_schedule(how, strength):
+@pytest.mark.parametrize(("strategy", "strength"), [("cap", 0.0), ("cap", 0.2), ("cap", 1.0), ("rescale", 0.5)])
+def test_remasking_keeps_to_the_schedule(strategy, strength):
     """A perfect denoiser: after every step the share of masks is 1 - alpha, 60,000 rows of 4 positions, 4 s.e.
 
     Positions are revealed and masked by coins of their own, so every one of the 240,000 counts for itself.
     """
-    out = sampled("remdm", rules.remasked(FINE, strength, how), "exact", SMALL, jax.random.key(13))
+    out = sampled("remdm", rules.remasked(FINE, strength, strategy), "exact", SMALL, jax.random.key(13))
     masked = np.asarray(out.trajectory)[: FINE.steps] / ROWS[SMALL]
     alpha = FINE.fractions[1:, None]
     assert np.all(np.abs(masked - (1 - alpha)) <= 4 * np.sqrt(alpha * (1 - alpha) / ROWS[SMALL]))

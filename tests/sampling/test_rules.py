@@ -131,8 +131,8 @@ def test_the_surest_are_the_first_of_equals_and_only_among_some():
         assert [np.flatnonzero(row).tolist() for row in taken] == wanted
 
 
-@pytest.mark.parametrize("how", ["cap", "rescale", "confidence"])
-def test_remdm_s_coins_have_the_published_chances(how):
+@pytest.mark.parametrize("strategy", ["cap", "rescale", "confidence"])
+def test_remdm_s_coins_have_the_published_chances(strategy):
     """One step of 40,000 rows of 5 positions in the middle of a grid, each position's frequency within 4 s.e.
 
     Three positions are settled (drawn with probabilities .9, .5 and .1), two masked.
@@ -141,13 +141,13 @@ def test_remdm_s_coins_have_the_published_chances(how):
     a, b = 0.5, 0.8
     masked = np.array([False, True, False, False, True])
     psi = np.array([0.9, 0.0, 0.5, 0.1, 0.0])
-    settled, memory = np.tile(~masked, (rows, 1)), np.tile(psi, (rows, 1)) if how == "confidence" else None
-    rule = rules.remasked(grid, strength, how)
+    settled, memory = np.tile(~masked, (rows, 1)), np.tile(psi, (rows, 1)) if strategy == "confidence" else None
+    rule = rules.remasked(grid, strength, strategy)
     choice = decide(rule, ~settled, 1, settled, memory, seed=7)
     most = references.sigma_max(a, b)
-    sigma = np.full(5, {"cap": min(strength, most), "rescale": strength * most}.get(how, 0.0))
+    sigma = np.full(5, {"cap": min(strength, most), "rescale": strength * most}.get(strategy, 0.0))
     reveal = (b - (1 - sigma[0]) * a) / (1 - a)
-    if how == "confidence":  # shared by a softmax of minus the probabilities; masked ones as at sigma 0
+    if strategy == "confidence":  # shared by a softmax of minus the probabilities; masked ones as at sigma 0
         weights = np.exp(-psi) * ~masked
         sigma = strength * most * weights / weights.sum()
         reveal = (b - a) / (1 - a)

@@ -375,8 +375,8 @@ def test_numbers_of_remasking_do_not_compile_anew():
         return jnp.broadcast_to(params, (*tokens.shape, 3))
 
     denoiser = models.from_function(counting, 3)
-    for i, how in enumerate(("cap", "rescale", "cap")):
-        rule = rules.remasked(grids.uniform(3 + i), (1 + i) / 3, how).replace(end=i, block=2 + i)
+    for i, strategy in enumerate(("cap", "rescale", "cap")):
+        rule = rules.remasked(grids.uniform(3 + i), (1 + i) / 3, strategy).replace(end=i, block=2 + i)
         sampling.sample(denoiser, jnp.zeros(3), rule, 4, key=jax.random.key(i), length=6, temperature=i / 2)
         if i == 0:
             first = len(traces)

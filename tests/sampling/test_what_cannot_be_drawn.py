@@ -58,9 +58,9 @@ def test_a_plan_for_more_than_a_traced_canvas_can_hold_is_refused(name):
 
 
 def test_a_plan_that_fits_draws_the_same_under_jit():
-    for how in (FITTING, rules.surest(FITTING)):
-        plain = sample(MODEL, {}, how, 2, key=KEY, canvas=CANVAS)
-        traced = jax.jit(lambda key, how=how: sample(MODEL, {}, how, 2, key=key, canvas=CANVAS))(KEY)
+    for sampler in (FITTING, rules.surest(FITTING)):
+        plain = sample(MODEL, {}, sampler, 2, key=KEY, canvas=CANVAS)
+        traced = jax.jit(lambda key, sampler=sampler: sample(MODEL, {}, sampler, 2, key=key, canvas=CANVAS))(KEY)
         np.testing.assert_array_equal(plain.tokens, traced.tokens)
 
 
@@ -92,10 +92,12 @@ def test_any_three_whole_numbers_may_be_masked_again(most):
 
 
 @pytest.mark.parametrize("logit", [np.nan, -np.inf])
-@pytest.mark.parametrize("how", [presets.eb(), FITTING, rules.surest(FITTING), rules.remasked(grids.uniform(3), 0.0)])
-def test_a_row_that_could_not_be_drawn_has_no_log_probability(how, logit):
+@pytest.mark.parametrize(
+    "sampler", [presets.eb(), FITTING, rules.surest(FITTING), rules.remasked(grids.uniform(3), 0.0)]
+)
+def test_a_row_that_could_not_be_drawn_has_no_log_probability(sampler, logit):
     """The other row has it: six uniform draws of three tokens, five after a given one."""
     canvas = np.array([[1, *[VOCAB] * 5], [0, *[VOCAB] * 5], [1] * 6], np.int32)
-    found = sample(LAWLESS, jnp.float32(logit), how, 3, key=KEY, canvas=canvas)
+    found = sample(LAWLESS, jnp.float32(logit), sampler, 3, key=KEY, canvas=canvas)
     assert found.remaining.tolist() == [5, 0, 0]
     np.testing.assert_allclose(found.log_prob, [np.nan, -5 * np.log(3), 0], rtol=1e-6)

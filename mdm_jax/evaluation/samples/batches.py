@@ -24,13 +24,11 @@ from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory.plans import Plan
 
-Sampler = Blind | Rule
-
 
 class Rows(NamedTuple):
-    """What a batch draws: ``how`` is int32[rows, length], the step of each position, or a rule for so many rows."""
+    """What a batch draws: ``sampler`` is int32[rows, length], the step of each position, or a rule for so many rows."""
 
-    how: Any
+    sampler: Any
     canvas: Any
     ids: Any
     context: Context
@@ -45,7 +43,7 @@ class Drawn(NamedTuple):
     log_prob: Float[Any, "*devices rows"]
 
 
-Told = tuple[Drawn, Bool[Any, "*devices rows"]]
+Outcome = tuple[Drawn, Bool[Any, "*devices rows"]]
 """What a program draws, and where ``log_prob`` is none: NaN is put in on the host (``jax_debug_nans`` looks at what
 programs return)."""
 
@@ -66,32 +64,32 @@ class Batch(NamedTuple):
     filled: int
 
 
-def normal(how: Sampler, denoiser: Denoiser, free: Bool[np.ndarray, "samples length"]) -> Sampler:
+def normal(sampler: Blind | Rule, denoiser: Denoiser, free: Bool[np.ndarray, "samples length"]) -> Blind | Rule:
     """A rule with its numbers on the host and its functions in the tree; blind orders as they are.
 
     Raises:
         InputError: a rule whose plan is not for what is free, or whose end is no token of the denoiser's.
     """
-    if isinstance(how, Blind):
-        return how
-    require_fit(how, denoiser, free)
-    return jax.device_get(ready(how.replace(planned=None)))  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(sampler, Blind):
+        return sampler
+    require_fit(sampler, denoiser, free)
+    return jax.device_get(ready(sampler.replace(planned=None)))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def cut(hows: Sequence[Sampler], wanted: np.ndarray, batch: int) -> list[Batch]:
+def cut(samplers: Sequence[Blind | Rule], wanted: np.ndarray, batch: int) -> list[Batch]:
     """The rows that are ``wanted``, in batches that can be drawn together and need similarly many steps.
 
     Args:
-        hows: as :func:`normal` returns them.
+        samplers: as :func:`normal` returns them.
         wanted: bool[schedules, samples].
         batch: rows of each.
     """
     groups: dict[Hashable, list[int]] = {}
-    for i, how in enumerate(hows):
-        groups.setdefault(_group(how), []).append(i)
+    for i, sampler in enumerate(samplers):
+        groups.setdefault(_group(sampler), []).append(i)
     batches = []
     for group, members in groups.items():
-        ordered = sorted(members, key=lambda i: budget(hows[i]))
+        ordered = sorted(members, key=lambda i: budget(samplers[i]))
         pairs = np.array([(i, s) for i in ordered for s in np.flatnonzero(wanted[i])], np.int64).reshape(-1, 2)
         for start in range(0, len(pairs), batch):
             part = pairs[start : start + batch]
@@ -101,39 +99,39 @@ def cut(hows: Sequence[Sampler], wanted: np.ndarray, batch: int) -> list[Batch]:
 
 
 def rows_of(
-    batch: Batch, hows: Sequence[Sampler], canvas: np.ndarray, context: Context, key: jax.Array, mask_id: int
+    batch: Batch, samplers: Sequence[Blind | Rule], canvas: np.ndarray, context: Context, key: jax.Array, mask_id: int
 ) -> Rows:
     """The arrays of a batch. ``canvas`` is int32[samples, length], ``context`` has a leading axis of samples."""
-    chosen = [hows[i] for i in batch.schedules]
+    chosen = [samplers[i] for i in batch.schedules]
     given, ids = canvas[batch.samples], batch.samples.astype(np.int32)
     first = chosen[0]
     if isinstance(first, Rule):
-        how = joined(chosen)  # pyright: ignore[reportArgumentType]
+        sampler = joined(chosen)  # pyright: ignore[reportArgumentType]
     else:
         order = first.order
         if not isinstance(order, str):
             order = np.stack([np.atleast_2d(np.asarray(one.order))[0] for one in chosen])  # pyright: ignore[reportAttributeAccessIssue]
         many = Blind([one.plans[0] for one in chosen], order, first.block)  # pyright: ignore[reportAttributeAccessIssue,reportArgumentType]
-        how = np.asarray(many.reveal_step(key, jnp.asarray(given == mask_id), jnp.asarray(ids)))
-    return Rows(how, given, ids, jax.tree.map(lambda leaf: np.asarray(leaf)[batch.samples], context))
+        sampler = np.asarray(many.reveal_step(key, jnp.asarray(given == mask_id), jnp.asarray(ids)))
+    return Rows(sampler, given, ids, jax.tree.map(lambda leaf: np.asarray(leaf)[batch.samples], context))
 
 
-def budget(how: Sampler) -> float:
+def budget(sampler: Blind | Rule) -> float:
     """How many steps it takes, roughly: what rows of one batch should have in common. Nothing else depends on it."""
-    if isinstance(how, Blind):
-        plan = how.plans[0]
+    if isinstance(sampler, Blind):
+        plan = sampler.plans[0]
         return float(plan.steps) if isinstance(plan, Plan) else plan.expected_steps(4096)
-    tables = [leaf for leaf in jax.tree.leaves(how) if not callable(leaf) and np.ndim(leaf) == 2]
+    tables = [leaf for leaf in jax.tree.leaves(sampler) if not callable(leaf) and np.ndim(leaf) == 2]
     return float(max((len(np.unique(table)) for table in tables), default=0))
 
 
-def _group(how: Sampler) -> Hashable:
+def _group(sampler: Blind | Rule) -> Hashable:
     """What rows of one batch share."""
-    if isinstance(how, Rule):
-        return alike(how)
-    order = how.order if isinstance(how.order, str) else "given"
-    plan = how.plans[0]
-    return "blind", type(plan).__name__, order, how.block, plan.length if isinstance(plan, Plan) else None
+    if isinstance(sampler, Rule):
+        return alike(sampler)
+    order = sampler.order if isinstance(sampler.order, str) else "given"
+    plan = sampler.plans[0]
+    return "blind", type(plan).__name__, order, sampler.block, plan.length if isinstance(plan, Plan) else None
 
 
 def _structure(group: Any) -> Hashable:
@@ -201,27 +199,27 @@ def runner(
     return Runner(1, plain, params)
 
 
-def _draw(denoiser: Denoiser, key_kind: str, params: Params, rows: Rows, key_data: Any, temperature: Any) -> Told:
+def _draw(denoiser: Denoiser, key_kind: str, params: Params, rows: Rows, key_data: Any, temperature: Any) -> Outcome:
     """One batch, as :func:`mdm_jax.sampling.sample` draws it."""
     key = jax.random.wrap_key_data(key_data, impl=key_kind)
     more = key, temperature, rows.context, jnp.asarray(rows.ids)
-    if isinstance(rows.how, Rule):
-        made, undefined = unmarked(denoiser, params, jnp.asarray(rows.canvas), rows.how, *more)
+    if isinstance(rows.sampler, Rule):
+        made, undefined = unmarked(denoiser, params, jnp.asarray(rows.canvas), rows.sampler, *more)
     else:
-        made, undefined = reveal(denoiser, params, jnp.asarray(rows.canvas), jnp.asarray(rows.how), *more), None
+        made, undefined = reveal(denoiser, params, jnp.asarray(rows.canvas), jnp.asarray(rows.sampler), *more), None
     undefined = jnp.zeros(made.log_prob.shape, bool) if undefined is None else undefined
     return Drawn(made.tokens, made.nfe, made.remaining, made.log_prob), undefined
 
 
 @functools.lru_cache(maxsize=16)
-def _on_devices(denoiser: Denoiser, key_kind: str, devices: tuple[Any, ...]) -> Callable[..., Told]:
+def _on_devices(denoiser: Denoiser, key_kind: str, devices: tuple[Any, ...]) -> Callable[..., Outcome]:
     draw = functools.partial(_draw, denoiser, key_kind)
     return jax.pmap(draw, in_axes=(None, 0, None, None), devices=devices)
 
 
 @functools.lru_cache(maxsize=16)
-def _on_mesh(denoiser: Denoiser, key_kind: str, mesh: Mesh) -> Callable[..., Told]:
-    def draw(params: Params, rows: Rows, key_data: jax.Array, temperature: jax.Array) -> Told:
+def _on_mesh(denoiser: Denoiser, key_kind: str, mesh: Mesh) -> Callable[..., Outcome]:
+    def draw(params: Params, rows: Rows, key_data: jax.Array, temperature: jax.Array) -> Outcome:
         mine = jax.tree.map(lambda leaf: leaf[0], rows)
         return jax.tree.map(lambda part: part[None], _draw(denoiser, key_kind, params, mine, key_data, temperature))
 
@@ -259,8 +257,8 @@ def _stacked(rows: Sequence[Rows]) -> Rows:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
 
-def _fetched(told: Told) -> Drawn:
-    drawn, undefined = jax.tree.map(np.asarray, told)
+def _fetched(outcome: Outcome) -> Drawn:
+    drawn, undefined = jax.tree.map(np.asarray, outcome)
     return drawn._replace(log_prob=np.where(undefined, np.float32(np.nan), drawn.log_prob))
 
 

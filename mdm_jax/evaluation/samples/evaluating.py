@@ -20,7 +20,7 @@ from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.evaluation.samples.store import Row, RowId, Store
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.models.probes import nan_for_masks
-from mdm_jax.sampling import Blind, Rule
+from mdm_jax.sampling import Blind, Rule, Sampler
 from mdm_jax.sampling.samplers import require_temperature
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
@@ -31,10 +31,7 @@ from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
 from mdm_jax.support.version import VERSION
 from mdm_jax.theory.plans import Plan
-from mdm_jax.theory.plans.grids import Grid
 
-One = Plan | Grid | Blind | Rule
-"""What :func:`mdm_jax.sampling.sample` takes for one row."""
 Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
 """``score(tokens) -> float[rows]``. It sees all samples of one schedule at once, so it may look at them together."""
 
@@ -45,7 +42,7 @@ _MOST_TOKENS = 2**31
 def evaluate(
     denoiser: Denoiser,
     params: Params,
-    hows: One | Iterable[One] | Mapping[str, One],
+    samplers: Sampler | Iterable[Sampler] | Mapping[str, Sampler],
     samples: int,
     score: Score | Mapping[str, Score],
     key: PRNGKeyArray,
@@ -75,7 +72,8 @@ def evaluate(
     Args:
         denoiser: the model.
         params: its parameters; with ``mesh`` they may lie divided over it.
-        hows: plans, grids, blind orders or rules, by name or in a row (then named after themselves), or one of them.
+        samplers: plans, grids, blind orders or rules, by name or in a row (then named after themselves), or one of
+            them.
         samples: of each schedule.
         score: what to judge by, or several by name, the first the one that matters. Each is called once for every
             schedule, with its samples without masks, int32[rows, length].
@@ -110,7 +108,7 @@ def evaluate(
     require(name is None or (isinstance(name, str) and name != ""), "name", name, wanted)
     require_model(denoiser, params)
     _check_places(store, mesh)
-    named = _named(hows)
+    named = _named(samplers)
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
     callable_ = len(scores) > 0 and all(map(callable, scores.values()))
     require(callable_, "score", score, "a function, or a mapping from names to functions, at least one")
@@ -136,20 +134,20 @@ def evaluate(
     require(
         (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
     )
-    hows = [batches.normal(how, denoiser, given == denoiser.mask_id) for how in named.values()]
+    samplers = [batches.normal(sampler, denoiser, given == denoiser.mask_id) for sampler in named.values()]
     runner = batches.runner(denoiser, params, token_key, temperature, devices, mesh)
     size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
-    table = _Table(len(hows), samples, given.shape[1])
+    table = _Table(len(samplers), samples, given.shape[1])
     with _opened(store, denoiser, params, given.shape[1], name) as kept:
-        known = [] if store is None else _row_ids(dict(zip(names, hows)), key, temperature, given, context, name)
+        known = [] if store is None else _row_ids(dict(zip(names, samplers)), key, temperature, given, context, name)
         if store is not None:
             table.fill(kept, known)
-        work = batches.launches(batches.cut(hows, ~table.done, size), runner.at_once)
+        work = batches.launches(batches.cut(samplers, ~table.done, size), runner.at_once)
         missing = int((~table.done).sum())
         shown = progress and jax.process_index() == 0
         with bar(table.done.size, "evaluate", "row", shown, start=table.done.size - missing) as advance:
             for launch in work:
-                arrays = [batches.rows_of(one, hows, given, context, order_key, denoiser.mask_id) for one in launch]
+                arrays = [batches.rows_of(one, samplers, given, context, order_key, denoiser.mask_id) for one in launch]
                 drawn = runner.run(runner.params, arrays)
                 rows = table.put(launch, drawn)
                 if store is not None:
@@ -258,7 +256,7 @@ def _nothing() -> None:
 
 
 def _row_ids(
-    hows: Mapping[str, Blind | Rule],
+    samplers: Mapping[str, Blind | Rule],
     key: PRNGKeyArray,
     temperature: float,
     canvas: np.ndarray,
@@ -270,18 +268,18 @@ def _row_ids(
     law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
     told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
     rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told], owner=owner) for s, row in enumerate(canvas)]
-    found = [_identity(how, owner and (*owner, label)) for label, how in hows.items()]
+    found = [_identity(sampler, owner and (*owner, label)) for label, sampler in samplers.items()]
     return [[(fingerprint(one, row), s) for s, row in enumerate(rows)] for one in found]
 
 
-def _identity(how: Blind | Rule, owner: Owner = None) -> str:
+def _identity(sampler: Blind | Rule, owner: Owner = None) -> str:
     """What a sampler does: neither what it is called nor where it came from, but for functions of its owner's."""
-    if isinstance(how, Rule):
-        return fingerprint(how.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
-    plan = how.plans[0]
+    if isinstance(sampler, Rule):
+        return fingerprint(sampler.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
+    plan = sampler.plans[0]
     numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
-    order = how.order if isinstance(how.order, str) else np.atleast_2d(np.asarray(how.order, np.int64))[0]
-    return fingerprint(type(plan), numbers, order, how.block, owner=owner)
+    order = sampler.order if isinstance(sampler.order, str) else np.atleast_2d(np.asarray(sampler.order, np.int64))[0]
+    return fingerprint(type(plan), numbers, order, sampler.block, owner=owner)
 
 
 def _check_places(store: Any, mesh: Any) -> None:
@@ -289,22 +287,24 @@ def _check_places(store: Any, mesh: Any) -> None:
     require(mesh is None or isinstance(mesh, Mesh), "mesh", mesh, "a mesh (support.devices.make_mesh makes one)")
 
 
-def _named(hows: One | Iterable[One] | Mapping[str, One]) -> dict[str, Blind | Rule]:
+def _named(samplers: Sampler | Iterable[Sampler] | Mapping[str, Sampler]) -> dict[str, Blind | Rule]:
     """What is evaluated, by name; what has no name is called after its plan and its steps."""
     wanted = "a sequence or a mapping of plans, grids, blind orders or rules"
-    many = [hows] if isinstance(hows, One) else hows
-    require(isinstance(many, Iterable) and not isinstance(many, str | bytes), "hows", hows, wanted)
+    many = [samplers] if isinstance(samplers, Sampler) else samplers
+    require(isinstance(many, Iterable) and not isinstance(many, str | bytes), "samplers", samplers, wanted)
     pairs: list[Any] = list(many.items() if isinstance(many, Mapping) else enumerate(many))
-    require(len(pairs) > 0, "hows", hows, "at least one plan, grid, blind order or rule")
+    require(len(pairs) > 0, "samplers", samplers, "at least one plan, grid, blind order or rule")
     named: dict[str, Blind | Rule] = {}
-    for label, how in pairs:
-        require(isinstance(how, One), f"hows[{label!r}]", how, "a plan, a grid, a blind order or a rule")
+    for label, sampler in pairs:
+        require(
+            isinstance(sampler, Sampler), f"samplers[{label!r}]", sampler, "a plan, a grid, a blind order or a rule"
+        )
         if isinstance(many, Mapping):
-            require(isinstance(label, str), "hows", label, "named by text")
-        label = label if isinstance(many, Mapping) else _label(how)
-        one = how if isinstance(how, Blind | Rule) else Blind(how)
+            require(isinstance(label, str), "samplers", label, "named by text")
+        label = label if isinstance(many, Mapping) else _label(sampler)
+        one = sampler if isinstance(sampler, Blind | Rule) else Blind(sampler)
         rows = one.rows if isinstance(one, Rule) else (one.rows or len(one.plans))
-        require(rows in (None, 1), f"hows[{label!r}]", verbatim(f"one for {rows} rows"), "for one row, or for any")
+        require(rows in (None, 1), f"samplers[{label!r}]", verbatim(f"one for {rows} rows"), "for one row, or for any")
         name, copies = label, 1
         while name in named:
             copies += 1
@@ -313,20 +313,20 @@ def _named(hows: One | Iterable[One] | Mapping[str, One]) -> dict[str, Blind | R
     return named
 
 
-def _label(how: One) -> str:
-    if isinstance(how, Rule):
-        return f"rule {getattr(getattr(how.choose, 'func', how.choose), '__name__', '')}".strip()
-    plan = how.plans[0] if isinstance(how, Blind) else how
-    order = f" {how.order}" if isinstance(how, Blind) and isinstance(how.order, str) else ""
+def _label(sampler: Sampler) -> str:
+    if isinstance(sampler, Rule):
+        return f"rule {getattr(getattr(sampler.choose, 'func', sampler.choose), '__name__', '')}".strip()
+    plan = sampler.plans[0] if isinstance(sampler, Blind) else sampler
+    order = f" {sampler.order}" if isinstance(sampler, Blind) and isinstance(sampler.order, str) else ""
     return f"{plan.name}, {plan.steps} steps" + (order if order != " random" else "")
 
 
 def _canvas(
-    denoiser: Denoiser, hows: Sequence[Blind | Rule], canvas: ArrayLike | None, length: int | None, samples: int
+    denoiser: Denoiser, samplers: Sequence[Blind | Rule], canvas: ArrayLike | None, length: int | None, samples: int
 ) -> np.ndarray:
     """What is given to each sample: int32[samples, length]."""
     if canvas is None:
-        whole = [how.plans[0] for how in hows if isinstance(how, Blind) and how.block is None]
+        whole = [sampler.plans[0] for sampler in samplers if isinstance(sampler, Blind) and sampler.block is None]
         if length is None:
             told = {plan.length for plan in whole if isinstance(plan, Plan)}
             wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"

@@ -20,11 +20,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int32, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import LARGEST
-from mdm_jax.evaluation.samples.evaluating import One, Score, evaluate
+from mdm_jax.evaluation.samples.evaluating import Score, evaluate
 from mdm_jax.evaluation.samples.race_results import Raced, Rung
 from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, require_model
-from mdm_jax.sampling import rules
+from mdm_jax.sampling import Sampler, rules
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
@@ -61,7 +61,7 @@ def race(
     key: PRNGKeyArray,
     *,
     lower_is_better: bool,
-    order: Callable[[Plan], One] = rules.surest,
+    order: Callable[[Plan], Sampler] = rules.surest,
     grid: int = 7,
     named: Sequence[str] = schedule_text.HAND_CRAFTED,
     free: int = 0,

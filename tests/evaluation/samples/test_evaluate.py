@@ -58,8 +58,8 @@ def world():
     return exact_world(LENGTH)[1:]
 
 
-def run(hows=ALL, samples=SAMPLES, score=total, batch=BATCH, name="an exact world", **more):
-    return evaluate(*world(), hows, samples, score, KEY, length=LENGTH, batch=batch, name=name, **more)
+def run(samplers=ALL, samples=SAMPLES, score=total, batch=BATCH, name="an exact world", **more):
+    return evaluate(*world(), samplers, samples, score, KEY, length=LENGTH, batch=batch, name=name, **more)
 
 
 @functools.cache
@@ -69,21 +69,21 @@ def whole():
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    "hows",
+    "samplers",
     [
         {name: ALL[name] for name in ("two steps", "surest")},
         pytest.param(ALL | OTHERS, marks=pytest.mark.thorough),
     ],
     ids=["two", "all"],
 )
-def test_every_row_is_what_sample_draws_for_it_alone(hows):
-    found = run(hows)
-    assert found.names == tuple(hows)
-    assert found.drawn == len(hows) * SAMPLES
-    for i, (name, how) in enumerate(hows.items()):
+def test_every_row_is_what_sample_draws_for_it_alone(samplers):
+    found = run(samplers)
+    assert found.names == tuple(samplers)
+    assert found.drawn == len(samplers) * SAMPLES
+    for i, (name, sampler) in enumerate(samplers.items()):
         if name == "surest":  # the executable that evaluate uses
-            how = rules.surest([plans.uniform(LENGTH, 3)] * SAMPLES)
-        drawn = sample(*world(), how, SAMPLES, key=KEY, length=LENGTH, row_ids=range(SAMPLES))
+            sampler = rules.surest([plans.uniform(LENGTH, 3)] * SAMPLES)
+        drawn = sample(*world(), sampler, SAMPLES, key=KEY, length=LENGTH, row_ids=range(SAMPLES))
         np.testing.assert_array_equal(found.tokens[i], drawn.tokens)
         np.testing.assert_array_equal(found.nfe[i], drawn.nfe)
         np.testing.assert_allclose(found.log_prob[i], drawn.log_prob, rtol=1e-6)
@@ -174,8 +174,8 @@ def test_prompts_by_sample_and_context():
     canvas = np.full((SAMPLES, LENGTH), mask, np.int32)
     canvas[:, 0] = np.arange(SAMPLES) % 3
     found = evaluate(*world(), {"surest": ALL["surest"]}, SAMPLES, total, KEY, canvas=canvas, batch=BATCH)
-    how = rules.surest([plans.uniform(LENGTH, 3)] * SAMPLES)
-    drawn = sample(*world(), how, SAMPLES, key=KEY, canvas=canvas, row_ids=range(SAMPLES))
+    sampler = rules.surest([plans.uniform(LENGTH, 3)] * SAMPLES)
+    drawn = sample(*world(), sampler, SAMPLES, key=KEY, canvas=canvas, row_ids=range(SAMPLES))
     np.testing.assert_array_equal(found.tokens[0], drawn.tokens)
     np.testing.assert_array_equal(found.tokens[0, :, 0], canvas[:, 0])
 
@@ -286,8 +286,8 @@ def test_a_store_keeps_every_log_probability_and_splits_long_lines(tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hows": {}}, "hows must be at least one"),
-        ({"hows": [Blind([plans.uniform(LENGTH, 1)] * 2)]}, "for one row"),
+        ({"samplers": {}}, "samplers must be at least one"),
+        ({"samplers": [Blind([plans.uniform(LENGTH, 1)] * 2)]}, "for one row"),
         ({"samples": 0}, "samples must be a whole number from 1 to 2147483647; got 0"),
         ({"baseline": "none"}, "baseline must be one of the schedules, as in 'one step'; got 'none'"),
         ({"baseline": {}}, "baseline must be one for every schedule"),
@@ -299,12 +299,12 @@ def test_a_store_keeps_every_log_probability_and_splits_long_lines(tmp_path, mon
         ({"canvas": np.zeros((2, LENGTH), np.int32)}, r"of shape \[length\] or \[5, length\]"),
         ({"canvas": np.full(LENGTH, 9)}, "token ids from 0 to 2, or mask_id 3"),
         ({"score": lambda tokens: np.zeros(1)}, r"score 'score' must be a function .* got shape \(1,\)"),
-        ({"hows": [ALL["surest"].replace(end=7)]}, "end must be a real token"),
+        ({"samplers": [ALL["surest"].replace(end=7)]}, "end must be a real token"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message):
     with pytest.raises(InputError, match=message):
-        run(**({"hows": {"one step": ALL["one step"]}} | arguments))
+        run(**({"samplers": {"one step": ALL["one step"]}} | arguments))
 
 
 def test_a_length_that_nothing_tells():
@@ -384,7 +384,7 @@ found = {{"known": here.known(), "devices": jax.device_count(), "placed": len(pl
 ways = {{f"pmap {{n}}": {{"devices": n}} for n in (2, 4, 8)}}
 ways["mesh"] = {{"mesh": make_mesh({{"data": 4, "model": 2}})}}
 for name in {ways!r}:
-    e = here.run({hows}, batch=2, **ways[name])
+    e = here.run({samplers}, batch=2, **ways[name])
     found[name] = [e.tokens.tolist(), e.nfe.tolist(), e.log_prob.tolist()]
 print(json.dumps(found))
 """
@@ -401,8 +401,8 @@ def in_another_process(script):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def script(ways, hows):
-    return SCRIPT.format(tests=str(Path(__file__).parent), ways=ways, hows=hows)
+def script(ways, samplers):
+    return SCRIPT.format(tests=str(Path(__file__).parent), ways=ways, samplers=samplers)
 
 
 @pytest.fixture(scope="module")
@@ -445,10 +445,11 @@ params = model.init(jax.random.key(1), 8)
 params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), leaf.shape), params)
 mesh = make_mesh({"data": 4, "model": 2})
 divided = jax.device_put(params, shardings(mesh, params))
-hows = {"random": plans.uniform(8, 3), "surest": rules.surest(plans.uniform(8, 4))}
+samplers = {"random": plans.uniform(8, 3), "surest": rules.surest(plans.uniform(8, 4))}
 found = {"parts": sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(divided))}
 for name, of, more in (("plain", params, {}), ("mesh", divided, {"mesh": mesh})):
-    e = evaluate(model, of, hows, 6, lambda tokens: tokens.sum(axis=1), jax.random.key(0), length=8, batch=2, **more)
+    more |= {"length": 8, "batch": 2}
+    e = evaluate(model, of, samplers, 6, lambda tokens: tokens.sum(axis=1), jax.random.key(0), **more)
     found[name] = e.tokens.tolist()
 print(json.dumps(found))
 """
@@ -470,8 +471,8 @@ import test_evaluate as here
 from mdm_jax.support.devices import make_mesh
 
 found = []
-for hows in ({{"grid": here.ALL["grid"]}}, here.ALL):
-    e = here.run(hows, batch=2, mesh=make_mesh({{"data": 2}}), store={store!r})
+for samplers in ({{"grid": here.ALL["grid"]}}, here.ALL):
+    e = here.run(samplers, batch=2, mesh=make_mesh({{"data": 2}}), store={store!r})
     found.append([e.drawn, e.tokens.tolist()])
 print(json.dumps(found))
 """

@@ -35,8 +35,8 @@ def total(tokens):
     return tokens.sum(axis=1)
 
 
-def draw(denoiser, params, store=None, name=None, hows=PLAN):
-    return evaluate(denoiser, params, hows, SAMPLES, total, KEY, length=3, batch=SAMPLES, store=store, name=name)
+def draw(denoiser, params, store=None, name=None, samplers=PLAN):
+    return evaluate(denoiser, params, samplers, SAMPLES, total, KEY, length=3, batch=SAMPLES, store=store, name=name)
 
 
 def of_sign(sign):
@@ -394,15 +394,15 @@ def first_open(view):
 def test_a_rule_of_ones_own_needs_a_name_and_keeps_its_own_rows(tmp_path):
     chain = models.from_function(lookup_logits, 3)
     params = exact_world(3)[2]
-    hows = {"mine": Rule(choose=Partial(first_open))}
+    samplers = {"mine": Rule(choose=Partial(first_open))}
     path = tmp_path / "rows.jsonl"
     with pytest.raises(InputError, match="cannot be told from others"):
-        draw(chain, params, path, hows=hows)
-    found = draw(chain, params, path, "exact", hows)
+        draw(chain, params, path, samplers=samplers)
+    found = draw(chain, params, path, "exact", samplers)
     assert found.drawn == SAMPLES
-    assert draw(chain, params, path, "exact", hows).drawn == 0
-    assert draw(chain, params, path, "exact", {"another": hows["mine"]}).drawn == SAMPLES
-    assert draw(chain, params, path, "exact", PLAN | hows).drawn == SAMPLES  # the plan's
+    assert draw(chain, params, path, "exact", samplers).drawn == 0
+    assert draw(chain, params, path, "exact", {"another": samplers["mine"]}).drawn == SAMPLES
+    assert draw(chain, params, path, "exact", PLAN | samplers).drawn == SAMPLES  # the plan's
 
 
 @pytest.mark.thorough

@@ -19,9 +19,9 @@ def flat(params, tokens):
     return jnp.zeros((*tokens.shape, 5), jnp.float32)
 
 
-def run(hows, score, **more):
+def run(samplers, score, **more):
     model = models.from_function(flat, 5)
-    return evaluate(model, None, hows, 4, score, KEY, batch=4, **more)
+    return evaluate(model, None, samplers, 4, score, KEY, batch=4, **more)
 
 
 def total(tokens):

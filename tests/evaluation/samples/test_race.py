@@ -115,8 +115,8 @@ def without_drawn(raced):
 def test_search_validation_and_test_draw_apart_and_a_store_is_not_drawn_twice(tmp_path, monkeypatch):
     calls = []
 
-    def recorded(denoiser, params, hows, samples, score, key, **more):
-        found = evaluate(denoiser, params, hows, samples, score, key, **more)
+    def recorded(denoiser, params, samplers, samples, score, key, **more):
+        found = evaluate(denoiser, params, samplers, samples, score, key, **more)
         calls.append((jax.random.key_data(key).tolist(), more["canvas"].tolist(), samples, found.drawn))
         return found
 
