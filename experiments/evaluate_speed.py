@@ -35,7 +35,7 @@ from experiments.common import Experiment, paired_ratio
 from experiments.judging import clean, model_of
 from mdm_jax.evaluation import evaluate
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.sampling import Blind, Rule, plan_knots, random_order, reveal, rules, sample
+from mdm_jax.sampling import Blind, Rule, blind_loop, plan_knots, random_order, rules, sample
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
 
@@ -97,7 +97,7 @@ def recompiled(denoiser: Denoiser, params: Params, sampler: Blind | Rule, length
             return sample(denoiser, params, sampler, rows, key=token_key, length=length).tokens
         knots = jnp.asarray(plan_knots(sampler.plans, rows))  # pyright: ignore[reportArgumentType]
         steps = random_order(order_key, knots, canvas == denoiser.mask_id)
-        return reveal(denoiser, params, canvas, steps, token_key).tokens
+        return blind_loop(denoiser, params, canvas, steps, key=token_key).tokens
 
     start = time.perf_counter()
     jax.block_until_ready(jax.jit(program)(params, token_key))

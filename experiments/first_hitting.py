@@ -27,7 +27,7 @@ from experiments.common import Experiment
 from experiments.judging import BATCH, Summary, clean, judged, model_of, summary
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.sampling import ancestral_order, first_hitting, grid_fractions, reveal
+from mdm_jax.sampling import ancestral_order, blind_loop, first_hitting, grid_fractions
 from mdm_jax.tasks.text_files import TextTask
 from mdm_jax.theory.plans import grids
 
@@ -70,7 +70,7 @@ def drawn(denoiser: Denoiser, params: Params, length: int, steps: int | None, ro
         else:
             order = ancestral_order(order_key, jnp.asarray(grid_fractions([grids.uniform(steps)], count)), free)
         canvas = jnp.full((count, length), denoiser.mask_id, jnp.int32)
-        made = reveal(denoiser, params, canvas, order, token_key)
+        made = blind_loop(denoiser, params, canvas, order, key=token_key)
         tokens.append(np.asarray(made.tokens))
         nfe.append(np.asarray(made.nfe))
     return {"tokens": np.concatenate(tokens), "nfe": np.concatenate(nfe)}

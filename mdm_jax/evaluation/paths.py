@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import sequences
 from mdm_jax.models.denoiser import Denoiser, Params, require_model
-from mdm_jax.sampling.blind_loop import path_log_prob
+from mdm_jax.sampling.blind import path_log_prob
 from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.flags import usual

@@ -1,8 +1,8 @@
 """Sampling: orders made before one compiled loop that follows them, and another loop that looks before it chooses."""
 
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.sampling.adaptive_loop import unmask
-from mdm_jax.sampling.blind_loop import path_log_prob, reveal
+from mdm_jax.sampling.adaptive import adaptive_loop
+from mdm_jax.sampling.blind import blind_loop, path_log_prob
 from mdm_jax.sampling.orders import (
     ancestral_order,
     first_hitting,
@@ -24,13 +24,14 @@ __all__ = [
     "Blind",
     "Choice",
     "Frame",
-    "How",
     "Record",
     "Rule",
     "Sampled",
     "Sampler",
     "View",
+    "adaptive_loop",
     "ancestral_order",
+    "blind_loop",
     "canvas_of",
     "first_hitting",
     "grid_fractions",
@@ -43,9 +44,7 @@ __all__ = [
     "presets",
     "random_order",
     "readings",
-    "reveal",
     "rules",
     "sample",
     "tokens_of",
-    "unmask",
 ]

@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import orders
-from mdm_jax.sampling.adaptive_loop import unmask
-from mdm_jax.sampling.blind_loop import reveal
+from mdm_jax.sampling.adaptive import adaptive_loop
+from mdm_jax.sampling.blind import blind_loop
 from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Record
@@ -251,12 +251,13 @@ def _sample(
         context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
     chosen = chosen.repeated(samples)
-    more = {"record": record, "frames": frames}
     order_key, token_key = jax.random.split(key)
+    more: dict[str, Any] = {"key": token_key, "temperature": temperature, "context": context, "row_ids": ids}
+    more |= {"record": record, "frames": frames}
     if isinstance(chosen, Rule):
-        return unmask(denoiser, params, filled, chosen, token_key, temperature, context, ids, **more)
+        return adaptive_loop(denoiser, params, filled, chosen, **more)
     steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
-    return reveal(denoiser, params, filled, steps, token_key, temperature, context, ids, **more)
+    return blind_loop(denoiser, params, filled, steps, **more)
 
 
 def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[np.ndarray, "rows length"]:
@@ -309,7 +310,7 @@ def require_temperature(temperature: Any) -> None:
 
 
 def _checked_row_ids(row_ids: Any, rows: int) -> Int[Array, " rows"]:
-    """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.blind_loop._TOKENS`)."""
+    """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.blind._TOKENS`)."""
     traced = isinstance(row_ids, jax.core.Tracer)
     ids = row_ids if traced else as_array(row_ids)
     require(ids.shape == (rows,), "row_ids", row_ids, f"one for each of {rows} rows")

@@ -129,7 +129,7 @@ CASES = {
     "float canvas": (lambda: sample(canvas=np.full(6, 5.0)), "canvas must be an array of token ids (whole numbers)"),
     "ragged canvas": (lambda: sample(canvas=[[5, 5], [5]]), "canvas must be an array of token ids (whole numbers)"),
     "unmask": (
-        lambda: sampling.unmask(MODEL, None, jnp.full((1, 6), -100), rules.confident(0.5), KEY),
+        lambda: sampling.adaptive_loop(MODEL, None, jnp.full((1, 6), -100), rules.confident(0.5), key=KEY),
         "canvas must be token ids from 0 to 4, or mask_id 5; got -100 at (0, 0)",
     ),
     "guidance canvas": (

@@ -7,7 +7,7 @@ import pytest
 from worlds import wrong_world
 
 from mdm_jax import models, sampling
-from mdm_jax.sampling import Blind, draws, random_order, reveal, rules, sample
+from mdm_jax.sampling import Blind, blind_loop, draws, random_order, rules, sample
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import grids
@@ -66,7 +66,7 @@ def test_an_order_and_draws_from_the_same_key_are_independent():
     coins = models.from_function(lambda params, tokens: jnp.broadcast_to(params, (*tokens.shape, 2)), 2)
     knots = jnp.asarray(sampling.plan_knots(plans.uniform(2, 2), rows))
     steps = random_order(KEY, knots, jnp.ones((rows, 2), bool))
-    out = reveal(coins, jnp.zeros(2), jnp.full((rows, 2), 2, jnp.int32), steps, KEY)
+    out = blind_loop(coins, jnp.zeros(2), jnp.full((rows, 2), 2, jnp.int32), steps, key=KEY)
     tokens, first = np.asarray(out.tokens), np.argmin(np.asarray(steps), axis=1)
     for place in (first, 1 - first):
         assert abs(tokens[np.arange(rows), place].mean() - 0.5) < 4 * 0.5 / np.sqrt(rows)

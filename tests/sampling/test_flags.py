@@ -72,12 +72,12 @@ def test_orders_take_keys_of_any_kind():
 
 
 @pytest.mark.thorough
-def test_reveal_and_unmask_take_keys_of_any_kind():
+def test_both_loops_take_keys_of_any_kind():
     blank, other = jnp.full((ROWS, 4), 3, jnp.int32), jax.random.key(7, impl="rbg")
     steps = sampling.random_order(KEY, jnp.asarray(sampling.plan_knots(PLAN, ROWS)), blank == 3)
     for draw in (
-        lambda key: sampling.reveal(MODEL, PARAMS, blank, steps, key).tokens,
-        lambda key: sampling.unmask(MODEL, PARAMS, blank, rules.surest(PLAN), key).tokens,
+        lambda key: sampling.blind_loop(MODEL, PARAMS, blank, steps, key=key).tokens,
+        lambda key: sampling.adaptive_loop(MODEL, PARAMS, blank, rules.surest(PLAN), key=key).tokens,
     ):
         np.testing.assert_array_equal(draw(KEY), draw(other))
 

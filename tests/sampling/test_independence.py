@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import rules
-from mdm_jax.sampling.adaptive_loop import unmask
+from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.theory import plans
 
 pytestmark = pytest.mark.usefixtures("strict_types")
@@ -47,12 +47,12 @@ def canvases(ids):
 def blind(params, canvas, ids):
     knots = jnp.asarray(sampling.plan_knots(plans.uniform(LENGTH, 5), len(canvas)))
     steps = sampling.random_order(KEY, knots, canvas == VOCAB, ids)
-    return sampling.reveal(MODEL, params, canvas, steps, KEY, 1.0, None, ids)
+    return sampling.blind_loop(MODEL, params, canvas, steps, key=KEY, row_ids=ids)
 
 
 def adaptive(params, canvas, ids):
     rule = rules.entropy_bounded(4.0).replace(block=6, order_temperature=0.05)
-    return unmask(MODEL, params, canvas, rule, KEY, 1.0, None, ids)
+    return adaptive_loop(MODEL, params, canvas, rule, key=KEY, row_ids=ids)
 
 
 SAMPLERS = {"blind": blind, "adaptive": adaptive}

@@ -74,7 +74,7 @@ def hitting_samples(denoiser, params, key):
     blank = jnp.full((ROWS, 4), 3, jnp.int32)
     order_key, key = jax.random.split(key)
     steps = sampling.first_hitting(order_key, blank == 3)
-    return sampling.reveal(denoiser, params, blank, steps, key)
+    return sampling.blind_loop(denoiser, params, blank, steps, key=key)
 
 
 def samples(name, world, denoiser, params):

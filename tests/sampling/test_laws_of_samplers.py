@@ -234,7 +234,7 @@ def test_first_hitting_follows_its_law():
     blank = jnp.full((ROWS[SMALL], 4), 3, jnp.int32)
     steps = sampling.first_hitting(jax.random.key(0), blank == 3)
     key, temperature = jax.random.key(1), jnp.float32(1)
-    out = sampling.reveal(denoiser, params, blank, steps, key, temperature, None, record=None, frames=None)
+    out = sampling.blind_loop(denoiser, params, blank, steps, key=key, temperature=temperature)
     law = references.law_of(world, references.at_random_in_blocks((1, 1, 1, 1), 4))
     assert chi_square(counts_of(out.tokens, SMALL), law.reshape(-1)) < 4
 

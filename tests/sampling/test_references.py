@@ -10,7 +10,7 @@ from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, hashed_in_numpy, ha
 
 from mdm_jax import sampling
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.sampling.adaptive_loop import _unmask
+from mdm_jax.sampling.adaptive import _adaptive_loop
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
 
@@ -188,8 +188,8 @@ def test_numbers_and_prompts_do_not_compile_anew(params, kind):
 
     first, *others = KINDS[kind]
     run(0, first)
-    before = _unmask._cache_size()
+    before = _adaptive_loop._cache_size()
     for i, rule in enumerate(others):
         out = run(i + 1, rule)
         assert np.all(np.asarray(out.remaining) == 0)
-    assert _unmask._cache_size() == before
+    assert _adaptive_loop._cache_size() == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mdm_jax import models
-from mdm_jax.sampling import Blind, presets, rules, sample, unmask
+from mdm_jax.sampling import Blind, adaptive_loop, presets, rules, sample
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import grids
@@ -71,7 +71,7 @@ def test_orders_and_rules_with_what_is_free_traced():
     with pytest.raises(InputError, match="plan must be one for at most the 2 tokens of a block; got one for 128"):
         jax.jit(lambda free: Blind(LONG, block=2).reveal_step(KEY, free))(free)
     with pytest.raises(InputError, match="plan must be one for at most the 6 tokens"):
-        jax.jit(lambda canvas: unmask(MODEL, {}, canvas, rules.surest(LONG), KEY).tokens)(CANVAS[None])
+        jax.jit(lambda canvas: adaptive_loop(MODEL, {}, canvas, rules.surest(LONG), key=KEY).tokens)(CANVAS[None])
 
 
 @pytest.mark.parametrize("traced", [False, True])

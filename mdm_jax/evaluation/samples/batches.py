@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from mdm_jax.evaluation.samples.fingerprints import host
 from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.sampling import Blind, Rule, reveal
-from mdm_jax.sampling.adaptive_loop import unmarked
+from mdm_jax.sampling import Blind, Rule, blind_loop
+from mdm_jax.sampling.adaptive import unmarked
 from mdm_jax.sampling.rule import alike, joined, ready, require_fit
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import require, verbatim
@@ -202,11 +202,13 @@ def runner(
 def _draw(denoiser: Denoiser, key_kind: str, params: Params, rows: Rows, key_data: Any, temperature: Any) -> Outcome:
     """One batch, as :func:`mdm_jax.sampling.sample` draws it."""
     key = jax.random.wrap_key_data(key_data, impl=key_kind)
-    more = key, temperature, rows.context, jnp.asarray(rows.ids)
+    more: dict[str, Any] = {"key": key, "temperature": temperature, "context": rows.context}
+    more |= {"row_ids": jnp.asarray(rows.ids), "record": None, "frames": None}  # as `sample` does: one program
+    canvas = jnp.asarray(rows.canvas)
     if isinstance(rows.sampler, Rule):
-        made, undefined = unmarked(denoiser, params, jnp.asarray(rows.canvas), rows.sampler, *more)
+        made, undefined = unmarked(denoiser, params, canvas, rows.sampler, **more)
     else:
-        made, undefined = reveal(denoiser, params, jnp.asarray(rows.canvas), jnp.asarray(rows.sampler), *more), None
+        made, undefined = blind_loop(denoiser, params, canvas, jnp.asarray(rows.sampler), **more), None
     undefined = jnp.zeros(made.log_prob.shape, bool) if undefined is None else undefined
     return Drawn(made.tokens, made.nfe, made.remaining, made.log_prob), undefined
 

@@ -1,6 +1,5 @@
 """Tuning by the exact law: the paper's toy table, closed forms, and brute force over the only free fraction."""
 
-import doctest
 import functools
 import itertools
 
@@ -233,8 +232,3 @@ def test_one_step_has_nothing_to_choose():
 def test_progress_is_shown(capsys):
     search_beta_by_law(*toy("left"), 3, values=[0.5, 1.0], progress=True)
     assert "Beta by law" in capsys.readouterr().err
-
-
-def test_examples():
-    result = doctest.testmod(beta_search)
-    assert (result.failed, result.attempted) == (0, 1)

@@ -21,7 +21,7 @@ from mdm_jax import models
 from mdm_jax.evaluation import evaluate, own_entropy
 from mdm_jax.evaluation.samples import store as stores
 from mdm_jax.evaluation.samples.fingerprints import fingerprint
-from mdm_jax.sampling import Blind, plan_knots, random_order, reveal, rules, sample, unmask
+from mdm_jax.sampling import Blind, adaptive_loop, blind_loop, plan_knots, random_order, rules, sample
 from mdm_jax.sampling.rule import joined, ready
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.locks import exclusive
@@ -107,7 +107,7 @@ def test_rows_are_the_same_in_batches_of_another_size(batch):
 
 def test_hundreds_of_plans_share_one_executable():
     whole()
-    loops = reveal, inspect.getmodule(unmask)._unmask
+    loops = blind_loop, inspect.getmodule(adaptive_loop)._adaptive_loop
     before = [loop._cache_size() for loop in loops]
     many = {f"{i}": plans.Plan(np.array(sizes), "") for i, sizes in enumerate([[1, 2], [2, 1], [1, 1, 1], [3]] * 30)}
     found = run(many | {f"surest {i}": rules.surest(plan) for i, plan in many.items()}, samples=2)
@@ -336,13 +336,13 @@ def test_vmap_over_plans_and_over_rules_draws_the_same():
 
     def blind(knots):
         steps = random_order(order_key, jnp.broadcast_to(knots, (SAMPLES, LENGTH + 1)), canvas == denoiser.mask_id)
-        return reveal(denoiser, params, canvas, steps, token_key).tokens
+        return blind_loop(denoiser, params, canvas, steps, key=token_key).tokens
 
     wanted = run({str(k): plan for k, plan in enumerate(chosen)}).tokens
     np.testing.assert_array_equal(jax.vmap(blind)(jnp.asarray(plan_knots(chosen, 3))), wanted)
     each = [rules.surest(plan) for plan in chosen]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(ready, each))
-    drawn = jax.vmap(lambda rule: unmask(denoiser, params, canvas, rule, token_key).tokens)(stacked)
+    drawn = jax.vmap(lambda rule: adaptive_loop(denoiser, params, canvas, rule, key=token_key).tokens)(stacked)
     np.testing.assert_array_equal(drawn, run({str(k): rule for k, rule in enumerate(each)}).tokens)
 
 

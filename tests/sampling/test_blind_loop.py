@@ -7,7 +7,7 @@ import pytest
 from worlds import conditional, exact_world, wrong_world
 
 from mdm_jax import models, sampling
-from mdm_jax.sampling.blind_loop import path_log_prob, reveal
+from mdm_jax.sampling.blind import blind_loop, path_log_prob
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
@@ -106,10 +106,10 @@ def test_row_ids_name_the_draws_whatever_the_place():
     key, ids = jax.random.key(5), jnp.arange(5, dtype=jnp.int32)
     blank = jnp.full((5, 4), 3, jnp.int32)
     steps = sampling.random_order(key, knots, free, ids)
-    tokens = reveal(denoiser, params, blank, steps, key, 1.0, None, ids).tokens
+    tokens = blind_loop(denoiser, params, blank, steps, key=key, row_ids=ids).tokens
     back = ids[::-1]
     steps_back = sampling.random_order(key, knots, free, back)
-    tokens_back = reveal(denoiser, params, blank, steps_back, key, 1.0, None, back).tokens
+    tokens_back = blind_loop(denoiser, params, blank, steps_back, key=key, row_ids=back).tokens
     np.testing.assert_array_equal(steps, steps_back[::-1])
     np.testing.assert_array_equal(tokens, tokens_back[::-1])
 
@@ -121,7 +121,9 @@ def test_chunks_do_not_change_the_tokens():
     steps = sampling.random_order(
         jax.random.key(0), jnp.asarray(sampling.plan_knots(plans.uniform(4, 2), 7)), jnp.ones((7, 4), bool)
     )
-    results = [reveal(denoiser, params, blank, steps, jax.random.key(1), chunk=chunk) for chunk in (1, 3, 28, 128)]
+    results = [
+        blind_loop(denoiser, params, blank, steps, key=jax.random.key(1), chunk=chunk) for chunk in (1, 3, 28, 128)
+    ]
     for other in results[1:]:
         np.testing.assert_array_equal(results[0].tokens, other.tokens)
         np.testing.assert_allclose(results[0].log_prob, other.log_prob, atol=1e-5)
@@ -145,7 +147,7 @@ def test_schedule_budget_temperature_prompt_and_seed_share_one_executable():
 
     draw(plans.uniform(16, 4))
     first = len(traces)
-    before = reveal._cache_size(), sampling.random_order._cache_size()
+    before = blind_loop._cache_size(), sampling.random_order._cache_size()
     prompt = np.full(16, 5, np.int32)
     for steps in (1, 3, 8, 16):
         draw(plans.uniform(16, steps))
@@ -154,7 +156,7 @@ def test_schedule_budget_temperature_prompt_and_seed_share_one_executable():
         draw(plans.uniform(16, steps), temperature=steps / 4, canvas=prompt)
     draw(plans.uniform(16, 2), temperature=0)
     assert len(traces) == first
-    assert (reveal._cache_size(), sampling.random_order._cache_size()) == before
+    assert (blind_loop._cache_size(), sampling.random_order._cache_size()) == before
 
 
 def test_temperature_zero_is_argmax_and_high_temperature_is_uniform():

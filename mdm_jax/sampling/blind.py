@@ -23,11 +23,12 @@ from mdm_jax.support.keys import threefry
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
-def reveal(
+def blind_loop(
     denoiser: Denoiser,
     params: Params,
     tokens: Int[Array, "rows length"],
     reveal_step: Int[Array, "rows length"],
+    *,
     key: PRNGKeyArray,
     temperature: ArrayLike = 1.0,
     context: Context = None,
@@ -99,7 +100,7 @@ def path_log_prob(
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
     Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts. Traced like
-    :func:`reveal`: check foreign ids with :func:`mdm_jax.models.checked_tokens` first, or they give numbers all the
+    :func:`blind_loop`: check foreign ids with :func:`mdm_jax.models.checked_tokens` first, or they give numbers all the
     same.
 
     Args:

@@ -53,11 +53,12 @@ class _State(NamedTuple):
     trajectory: Any
 
 
-def unmask(
+def adaptive_loop(
     denoiser: Denoiser,
     params: Params,
     canvas: Int[Array, "rows length"],
     rule: Rule,
+    *,
     key: PRNGKeyArray,
     temperature: ArrayLike = 1.0,
     context: Context = None,
@@ -79,7 +80,7 @@ def unmask(
         context: passed to the denoiser, leading axis ``rows``.
         row_ids: int32[rows], the ``r`` of each row's draws; ``0 .. rows - 1`` if left out.
         chunk: positions read out together, if not chosen by the library (see :mod:`mdm_jax.sampling.chunks`).
-        record: as in :func:`~mdm_jax.sampling.blind_loop.reveal`.
+        record: as in :func:`~mdm_jax.sampling.blind.blind_loop`.
         frames: how many steps the trajectory has room for; ``length`` if left out. Later ones are dropped.
 
     Returns:
@@ -91,7 +92,17 @@ def unmask(
             these are not traced).
     """
     sampled, undefined = unmarked(
-        denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames
+        denoiser,
+        params,
+        canvas,
+        rule,
+        key=key,
+        temperature=temperature,
+        context=context,
+        row_ids=row_ids,
+        chunk=chunk,
+        record=record,
+        frames=frames,
     )
     return sampled._replace(log_prob=marked(sampled.log_prob, undefined))
 
@@ -101,6 +112,7 @@ def unmarked(
     params: Params,
     canvas: Int[Array, "rows length"],
     rule: Rule,
+    *,
     key: PRNGKeyArray,
     temperature: ArrayLike = 1.0,
     context: Context = None,
@@ -109,7 +121,7 @@ def unmarked(
     record: Record | None = None,
     frames: int | None = None,
 ) -> tuple[Sampled, Bool[Array, " rows"] | None]:
-    """:func:`unmask` without NaN: also which rows' ``log_prob`` is undefined, ``None`` where all are defined.
+    """:func:`adaptive_loop` without NaN: also which rows' ``log_prob`` is undefined, ``None`` where all are defined.
 
     For programs whose outputs ``jax_debug_nans`` looks at; :func:`marked` puts the two together.
     """
@@ -117,14 +129,14 @@ def unmarked(
     require(
         rule.rows in (None, rows), "rule", verbatim(f"one for {rule.rows} rows"), f"one for any rows, or for {rows}"
     )
-    told, rule = rule, ready(rule)  # under jit numbers are traced once they are made ready
+    given, rule = rule, ready(rule)  # under jit numbers are traced once they are made ready
     if not isinstance(canvas, jax.core.Tracer) and getattr(canvas, "is_fully_addressable", True):
         canvas = checked_tokens(denoiser, canvas, "canvas", masks=True)
-        require_fit(told, denoiser, np.asarray(canvas) == denoiser.mask_id)
+        require_fit(given, denoiser, np.asarray(canvas) == denoiser.mask_id)
     elif isinstance(canvas, jax.core.Tracer):
-        require_fit(told, denoiser, canvas == denoiser.mask_id)
+        require_fit(given, denoiser, canvas == denoiser.mask_id)
     rule = rule.replace(planned=None)  # pyright: ignore[reportAttributeAccessIssue]
-    return _unmask(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
+    return _adaptive_loop(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
 
 
 def marked(log_prob: Float[Array, "*any"], undefined: Bool[Array, "*any"] | None) -> Float[Array, "*any"]:
@@ -158,7 +170,7 @@ def _marked_batch(size: int, batched: list[bool], log_prob: Array, undefined: Ar
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
-def _unmask(
+def _adaptive_loop(
     denoiser: Denoiser,
     params: Params,
     canvas: Array,

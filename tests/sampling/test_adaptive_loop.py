@@ -11,8 +11,8 @@ from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, chi_square, hashed_
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import FILLED, GIVEN, Choice, Rule, presets, readings, rules
-from mdm_jax.sampling.adaptive_loop import unmarked
-from mdm_jax.sampling.blind_loop import path_log_prob
+from mdm_jax.sampling.adaptive import unmarked
+from mdm_jax.sampling.blind import path_log_prob
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan, grids
@@ -269,7 +269,7 @@ def no_proposals(free):
 def test_a_rule_that_looks_at_proposals_has_no_log_prob(rule, defined):
     """Even where it does so only by its memory. (Settled while tracing: nothing needs to run.)"""
     blank = jnp.full((2, 3), 3, jnp.int32)
-    undefined = jax.eval_shape(lambda key: unmarked(THREE, CHANCES, blank, rule, key), KEY)[1]
+    undefined = jax.eval_shape(lambda key: unmarked(THREE, CHANCES, blank, rule, key=key), KEY)[1]
     assert (undefined is None) == defined
 
 
