@@ -213,8 +213,7 @@ def compare(denoiser: Denoiser, params: Params, task: TextTask | DigitsTask, qui
 
     passes = 192 if quick else PASSES
     profile = estimate_profile(denoiser, params, task.validation, passes, key=jax.random.key(0), progress=not quick)
-    values = beta_search.VALUES[::32] if quick else beta_search.VALUES
-    search = beta_search.search(profile, budgets, values=values, starts=0 if quick else 4)
+    search = beta_search.search(profile, budgets, grid=8 if quick else beta_search.GRID, starts=0 if quick else 4)
     made = {steps: plans_for(profile, steps, search) for steps in budgets}
     different = list({tuple(plan.sizes): plan for group in made.values() for plan in group.values()}.values())
     starts = np.unique(np.concatenate([plan.knots[:-1] for plan in different]))

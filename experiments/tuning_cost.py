@@ -62,7 +62,7 @@ def run(experiment: Experiment) -> None:
         scores["quality"], scores["divergence"] = np.array(found).swapaxes(0, 1)
 
     def by_profile() -> None:
-        search = beta_search.search(measured[0], [STEPS], values=VALUES, starts=0)
+        search = beta_search.search(measured[0], [STEPS], grid=VALUES, starts=0)
         scores["profile"] = search.landscape[0].reshape(-1, 1).astype(np.float64)
 
     measured: list[profiles.Profile] = []
@@ -128,12 +128,12 @@ def scoring(quick: bool) -> dict[str, Any]:
     falls = rng.gamma(0.3, size=127)
     profile = profiles.from_values(np.append(0.0, np.cumsum(falls))[::-1] / 10 + 0.5)
     size = 24 if quick else 90
-    coarse = beta_search.VALUES[: 2 * size : 2]
+    coarse = beta_search.beta_values(beta_search.GRID)[: 2 * size : 2].tolist()
     start = time.perf_counter()
-    search = beta_search.search(profile, values=coarse, starts=0)
+    search = beta_search.search(profile, grid=coarse, starts=0)
     first = time.perf_counter() - start
     start = time.perf_counter()
-    beta_search.search(profile, values=coarse, starts=0)
+    beta_search.search(profile, grid=coarse, starts=0)
     again = time.perf_counter() - start
     pairs = search.landscape.size
     found: dict[str, Any] = {

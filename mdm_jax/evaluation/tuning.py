@@ -11,14 +11,14 @@ from mdm_jax.support.progress import bar
 from mdm_jax.support.statistics import standard_error
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan, beta_search
-from mdm_jax.theory.plans.beta_search import BetaSearch
+from mdm_jax.theory.plans.beta_search import GRID, BetaSearch
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.theory.schedules import text as schedule_text
 
 FORMAT = "mdm_jax tuning 1"
 ROLES = ("optimal", "best beta", "best hand-crafted")
-BETA_VALUES = beta_search.VALUES
-"""Of ``a`` and of ``b`` that are tried."""
+BETA_VALUES = tuple(beta_search.beta_values(GRID).tolist())
+"""Goes as soon as tests say ``grid=`` instead."""
 
 
 class Tuned(NamedTuple):
@@ -39,36 +39,43 @@ def tune(
     profile: Profile,
     budgets: Sequence[int],
     *,
+    grid: int | Sequence[float] = GRID,
+    steps: Sequence[int] | None = None,
     hand_crafted: Sequence[str] = schedule_text.HAND_CRAFTED,
     progress: bool = False,
 ) -> Tuned:
     """Score every schedule family at every budget by the profile alone: no model call, no sampling.
 
     The optimum is exact for every number of steps at once (:func:`mdm_jax.theory.plans.optimal_for_every_budget`);
-    256 x 256 Beta schedules are scored at each and refined by gradients (:mod:`mdm_jax.theory.plans.beta_search`).
+    ``grid x grid`` Beta schedules are scored at each, then refined by gradients
+    (:mod:`mdm_jax.theory.plans.beta_search`).
 
     Args:
         profile: the model's profile.
         budgets: numbers of steps for which plans are wanted.
+        grid: values of ``a`` and of ``b`` to try, as :func:`mdm_jax.theory.plans.search_beta` takes them.
+        steps: numbers of steps at which the families are compared besides; if left out
+            :func:`mdm_jax.theory.plans.beta_search.default_budgets`, that is every one up to a length of 128.
         hand_crafted: schedules to compare with, as text.
         progress: show a progress bar.
 
     Raises:
-        InputError: no budgets, or one that is not from 1 to the length.
+        InputError: no budgets, or numbers of steps that are not from 1 to the length.
     """
     length = profile.length
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
     budgets = [require_whole("budgets", budget, 1, length) for budget in budgets]
     require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")
-    steps = sorted({*beta_search.default_budgets(length), *budgets})
-    search = beta_search.search(profile, steps, values=BETA_VALUES, progress=progress)
-    optimal = plans.optimal_for_every_budget(profile, steps[-1])
+    steps = beta_search.default_budgets(length) if steps is None else steps
+    compared = sorted({*(require_whole("steps", one, 1, length) for one in steps), *budgets})
+    search = plans.search_beta(profile, compared, grid=BETA_VALUES if grid == GRID else grid, progress=progress)
+    optimal = plans.optimal_for_every_budget(profile, compared[-1])
     named = {text: schedule_text.parse(text) for text in hand_crafted}
     curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *named)}
     best_betas: list[str] = []
     chosen: dict[int, dict[str, Plan]] = {}
-    with bar(len(steps), "tune", "budget", progress) as advance:
-        for budget in steps:
+    with bar(len(compared), "tune", "budget", progress) as advance:
+        for budget in compared:
             beta = search.plan(budget)
             crafted = {text: plans.from_schedule(schedule, length, budget) for text, schedule in named.items()}
             candidates = {"optimal": optimal.plan(budget), "best beta": beta, **crafted}
@@ -84,7 +91,7 @@ def tune(
         "length": length,
         "profile_digest": profile.digest,
         "nelbo_nats": profile.nelbo(),
-        "steps": steps,
+        "steps": compared,
         "families": curves,
         "best_beta": best_betas,
         "searched": {"least": search.values[0], "most": search.values[-1], "values_per_axis": len(search.values)},

@@ -1,5 +1,7 @@
 """The compiled search over Beta schedules, against a double in NumPy and SciPy."""
 
+import doctest
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,13 @@ from known_profiles import markov, polya, random_falling
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import beta_search
-from mdm_jax.theory.plans.beta_search import VALUES
+from mdm_jax.theory.plans.beta_search import refining, scoring, searching
 from mdm_jax.theory.profiles import bounds
 from mdm_jax.theory.schedules import text as schedule_text
 
 LENGTH = 48
 BUDGETS = (1, 2, 5, 8, 31, 40, 47, 48)
+VALUES = beta_search.beta_values(256).tolist()
 SMALL = VALUES[8::12]  # 21 values, 0.5 and 1 among them
 
 
@@ -38,7 +41,7 @@ PROFILES = {"markov": lambda: markov(0.2, LENGTH), "urn": lambda: polya(0.5, LEN
 @pytest.fixture(scope="module")
 def found():
     with jax.numpy_rank_promotion("raise"):  # as in every test, which then share the executable
-        return {name: beta_search.search(make(), BUDGETS, values=SMALL, chunk=100) for name, make in PROFILES.items()}
+        return {name: beta_search.search(make(), BUDGETS, grid=SMALL, chunk=100) for name, make in PROFILES.items()}
 
 
 def test_the_grid_has_linear_and_sine_squared():
@@ -82,19 +85,19 @@ def test_the_best_is_no_worse_than_the_grid(found, name):
 
 
 def test_one_executable_for_all_profiles_and_any_number_of_chunks(found):
-    traced = beta_search._scores._cache_size(), beta_search._refined._cache_size()
+    traced = scoring.scores._cache_size(), refining.refined._cache_size()
     profile, coarse = markov(0.1, LENGTH), SMALL[1::3]  # another profile; 49 schedules in one chunk instead of five
-    first = beta_search.search(profile, BUDGETS, values=SMALL, chunk=100)
-    other = beta_search.search(profile, BUDGETS, values=(*coarse, *VALUES[-4:-1]), chunk=100)
-    assert beta_search._scores._cache_size() == traced[0]
-    assert beta_search._refined._cache_size() == traced[1]
+    first = beta_search.search(profile, BUDGETS, grid=SMALL, chunk=100)
+    other = beta_search.search(profile, BUDGETS, grid=(*coarse, *VALUES[-4:-1]), chunk=100)
+    assert scoring.scores._cache_size() == traced[0]
+    assert refining.refined._cache_size() == traced[1]
     np.testing.assert_array_equal(other.landscape[:, :7, :7], first.landscape[:, 1::3, 1::3])
 
 
 def test_gradients_improve_on_a_coarse_grid(found):
     profile, coarse = markov(0.2, LENGTH), (0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
-    bare = beta_search.search(profile, BUDGETS, values=coarse, chunk=100, starts=0)
-    refined = beta_search.search(profile, BUDGETS, values=coarse, chunk=100)
+    bare = beta_search.search(profile, BUDGETS, grid=coarse, chunk=100, starts=0)
+    refined = beta_search.search(profile, BUDGETS, grid=coarse, chunk=100)
     assert (refined.nelbo <= bare.nelbo).all()
     assert (refined.nelbo < bare.nelbo).sum() >= 4  # of the eight budgets, in two of which all schedules are equal
     assert bare.gradient_steps == 0
@@ -113,7 +116,7 @@ def test_long_sequences():
     length, steps = 10_000, 1500
     counts = np.array([0, 40, 400, length - 1])
     profile = profiles.Profile(length, counts, 1 / (1 + counts / 40), np.zeros((4, 4)))
-    search = beta_search.search(profile, [steps], values=(0.5, 0.8), starts=0)
+    search = beta_search.search(profile, [steps], grid=(0.5, 0.8), starts=0)
     np.testing.assert_allclose(search.landscape[0], excess(profile, search.values, steps), rtol=1e-3)
     assert search.nelbo[0] == profile.expected_nelbo(search.plan(steps).sizes)
     assert beta_search.default_budgets(length)[-3:] == (512, 768, 1024)
@@ -126,8 +129,8 @@ def test_slope_of_the_smooth_cost(double):
     heights = jnp.asarray(np.append(profile.values - profile.values[-1], 0.0))
     at = np.array([-0.4, -0.7])
     points = jnp.asarray(at + h * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0, 0]]))
-    knots = beta_search._knots(np.array([7, 7, 7, 7, 7, 9]))
-    cost, slope, alpha = jax.jit(beta_search._smooth, static_argnums=3)(points, knots, heights, LENGTH)
+    knots = refining.knots_of(np.array([7, 7, 7, 7, 7, 9]))
+    cost, slope, alpha = jax.jit(refining.smooth, static_argnums=3)(points, knots, heights, LENGTH)
     np.testing.assert_allclose(slope[0], (cost[1:5:2] - cost[2:5:2]) / (2 * h), rtol=1e-5)
     assert alpha.shape == (6, 10)
     assert (alpha[:5, 7:] == 1).all()
@@ -139,6 +142,9 @@ def test_slope_of_the_smooth_cost(double):
     assert cost[0] == pytest.approx(float(rounded), rel=0.02)
 
 
+GRIDS = r"^grid must be a number of values, 2 to 1024, or rising numbers from 0\.05 to 50; got "
+
+
 @pytest.mark.core
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -146,10 +152,22 @@ def test_slope_of_the_smooth_cost(double):
         ({"budgets": []}, r"^budgets must be at least one number of steps; got none\.$"),
         ({"budgets": [0]}, r"^steps must be a whole number from 1 to 8; got 0\.$"),
         ({"budgets": [3, 9]}, r"^steps must be a whole number from 1 to 8; got 9\.$"),
-        ({"values": [0.5, 0.5]}, r"^values must be rising numbers from 0\.05 to 50; got \[0\.5, 0\.5\]\.$"),
-        ({"values": [0.01, 0.5]}, r"^values must be rising numbers from 0\.05 to 50; got \[0\.01, 0\.5\]\.$"),
-        ({"values": [1.0, float("nan")]}, r"^values must be rising numbers from 0\.05 to 50; got \[1\.0, nan\]\.$"),
-        ({"values": []}, r"^values must be rising numbers from 0\.05 to 50; got \[\]\.$"),
+        (
+            {"grid": [0.5, 0.5]},
+            GRIDS + r"\[0\.5, 0\.5\]\.$",
+        ),
+        (
+            {"grid": [0.01, 0.5]},
+            GRIDS + r"\[0\.01, 0\.5\]\.$",
+        ),
+        (
+            {"grid": [1.0, float("nan")]},
+            GRIDS + r"\[1\.0, nan\]\.$",
+        ),
+        ({"grid": True}, GRIDS + r"True\.$"),
+        ({"grid": "0.5"}, GRIDS + r"'0\.5'\.$"),
+        ({"grid": 1}, r"^grid must be a whole number from 2 to 1024; got 1\.$"),
+        ({"grid": []}, GRIDS + r"\[\]\.$"),
         ({"starts": -1}, r"^starts must be a whole number, 0 or more; got -1\.$"),
         ({"gradient_steps": -1}, r"^gradient_steps must be a whole number, 0 or more; got -1\.$"),
         ({"chunk": 0}, r"^chunk must be a whole number, 1 or more; got 0\.$"),
@@ -164,3 +182,8 @@ def test_bad_input(arguments, message):
 def test_a_budget_that_was_not_searched(found):
     with pytest.raises(InputError, match=r"^steps must be a budget that was searched \(1, 2, 5, .*\); got 3\.$"):
         found["urn"].plan(3)
+
+
+def test_examples():
+    result = doctest.testmod(searching)
+    assert (result.failed, result.attempted) == (0, 1)
