@@ -5,6 +5,7 @@ The front door; everything is imported when it is first used, so that ``import m
 * what people do: ``fit``, ``load``, ``estimate_profile``, ``tune``, ``sample``, ``evaluate``, ``race``
 * what they do it with: ``schedules``, ``energies``, ``profiles``, ``plans``, ``grids``; ``models``, ``tasks``,
   ``oracles``; ``rules`` and ``presets`` of samplers
+* ``plot`` draws profiles, plans, landscapes and samples; ``key(seed)`` makes the random keys that all of these take
 * the rooms behind: ``theory``, ``training``, ``sampling``, ``evaluation``, ``footprint``, ``support``
 """
 
@@ -12,9 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mdm_jax import evaluation, footprint, models, oracles, sampling, support, tasks, theory, training
+    from mdm_jax import evaluation, footprint, models, oracles, plot, sampling, support, tasks, theory, training
     from mdm_jax.evaluation import estimate_profile, evaluate, race, tune
     from mdm_jax.sampling import presets, rules, sample
+    from mdm_jax.support.keys import key
     from mdm_jax.theory import energies, grids, plans, profiles, schedules
     from mdm_jax.training import fit, load
 
@@ -22,7 +24,7 @@ _MODULES = {
     **{
         room: room
         for room in (
-            "evaluation", "footprint", "models", "oracles", "sampling", "support", "tasks", "theory", "training"
+            "evaluation", "footprint", "models", "oracles", "plot", "sampling", "support", "tasks", "theory", "training"
         )
     },
     **{wing: f"theory.{wing}" for wing in ("energies", "plans", "profiles", "schedules")},
@@ -34,12 +36,13 @@ _FUNCTIONS = {
     **dict.fromkeys(("estimate_profile", "evaluate", "race", "tune"), "evaluation"),
     **dict.fromkeys(("fit", "load"), "training"),
     "sample": "sampling",
+    "key": "support.keys",
 }
 __version__: str
 __all__ = [
-    "energies", "estimate_profile", "evaluate", "evaluation", "fit", "footprint", "grids", "load", "models", "oracles",
-    "plans", "presets", "profiles", "race", "rules", "sample", "sampling", "schedules", "support", "tasks", "theory",
-    "training", "tune",
+    "energies", "estimate_profile", "evaluate", "evaluation", "fit", "footprint", "grids", "key", "load", "models",
+    "oracles", "plans", "plot", "presets", "profiles", "race", "rules", "sample", "sampling", "schedules", "support",
+    "tasks", "theory", "training", "tune",
 ]  # fmt: skip
 
 

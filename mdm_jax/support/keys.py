@@ -12,7 +12,7 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import loose
 
 IMPLEMENTATION = "threefry2x32"
@@ -23,6 +23,17 @@ def key_of(seed: int) -> PRNGKeyArray:
     # JAX adds the offset. Words of one's own would be a constant of a compiled program that its text does not show.
     offset = jax.config.jax_random_seed_offset  # pyright: ignore[reportAttributeAccessIssue]
     return jax.random.key(seed - offset, impl=IMPLEMENTATION)
+
+
+def key(seed: int) -> PRNGKeyArray:
+    """The random key of a seed, as everything here takes it: ``mdm.key(0)``; its parts by ``jax.random.split``.
+
+    It is ``jax.random.key(seed)`` of JAX's usual settings, whatever they are now.
+
+    Raises:
+        InputError: no whole number from 0 to 2^31 - 1.
+    """
+    return key_of(require_whole("seed", seed, 0, 2**31 - 1))
 
 
 def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:

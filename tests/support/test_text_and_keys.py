@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.keys import key_of, threefry
+from mdm_jax.support.keys import key, key_of, threefry
 from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import printable, printable_json
 
@@ -115,3 +115,10 @@ def test_standard_error_of_the_mean():
     assert standard_error(values) == pytest.approx((38 / 3) ** 0.5 / 2)
     assert np.isnan(standard_error([1.0]))
     assert standard_errors(np.array([values, values[::-1]]), axis=1) == pytest.approx([standard_error(values)] * 2)
+
+
+def test_a_key_of_a_seed():
+    assert (jax.random.key_data(key(7)) == jax.random.key_data(jax.random.key(7))).all()
+    for seed in (-1, 2**31):
+        with pytest.raises(InputError, match="^seed must be .*from 0"):
+            key(seed)
