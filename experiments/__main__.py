@@ -9,7 +9,7 @@ from pathlib import Path
 import experiments
 from experiments.common import Experiment
 
-NOT_EXPERIMENTS = {"__main__", "common", "judging", "peers", "readme_pictures", "torch_twin", "trained"}
+NOT_EXPERIMENTS = {"__main__", "common", "judging", "peers", "readme_pictures", "rooms", "torch_twin", "trained"}
 
 
 def main() -> int:
