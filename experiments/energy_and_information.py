@@ -64,9 +64,9 @@ def measured(
     denoiser: Denoiser, params: Params, ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray | None = None
 ) -> tuple[Profile, Profile]:
     """Two profiles of a model, on different sequences with different orders."""
-    passes = 4096 if counts is None else len(counts) * len(ours)
+    encodings = 4096 if counts is None else len(counts) * len(ours)
     one, two = (
-        estimate_profile(denoiser, params, rows, passes, key=jax.random.key(seed), counts=counts, progress=True)
+        estimate_profile(denoiser, params, rows, encodings, key=jax.random.key(seed), counts=counts, progress=True)
         for seed, rows in enumerate((ours, theirs))
     )
     return one, two

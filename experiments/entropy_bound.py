@@ -1,12 +1,12 @@
-"""The entropy bound (EB-Sampler, arXiv 2505.24857): how many passes does it save, and against whom?
+"""The entropy bound (EB-Sampler, arXiv 2505.24857): how many model calls does it save, and against whom?
 
 Each step of ``presets.eb(bound)`` reveals, least entropy first, as many positions as their entropies allow. Its rivals
-spend fixed numbers of passes: random order with the sizes that cost least (the dynamic programme on the law's own
+spend fixed numbers of model calls: random order with the sizes that cost least (the dynamic programme on the law's own
 profile), and what public code does, the least entropy or the largest probability first in equal sizes.
 
-* Small worlds, no noise: the divergence KL(target || law of the sampler), and the expected number of passes, exactly.
+* Small worlds, no noise: the divergence KL(target || law of the sampler), and the expected number of calls, exactly.
   The law by rules that are functions of the partial state is computed twice (:mod:`mdm_jax.evaluation.exact.laws`, and
-  with the number of passes here), and held against the rule's own promise, ``bound x E[steps that reveal two or
+  with the number of model calls here), and held against the rule's own promise, ``bound x E[steps that reveal two or
   more]``.
 * Oracles of length 64: the same divergence by exact samples, teacher-forced through the very rule, common to all
   samplers; the reverse divergence ``E_q[log q - log p]`` of the sampler's own samples; and their mean true
@@ -17,11 +17,11 @@ profile), and what public code does, the least entropy or the largest probabilit
 In random order the path's divergence is an upper bound of the law's (not in the small worlds, where the law itself is
 judged), so comparisons with it lean towards the bound's favour.
 
-Passes at equal quality: straight lines between the rivals' budgets. A saving is the rival's passes over the bound's;
-bounds that reveal hardly anything together (97 % of the length in passes, or more) are left out of it, and those better
+Model calls at equal quality: straight lines between the rivals' budgets. A saving is the rival's over the bound's;
+bounds that reveal hardly anything together (97 % of the length in calls, or more) are left out of it, and those better
 than any budget measured of the rival. Where the rival's smallest budget is better already, that budget counts.
 
-Claimed before measuring: at equal quality the entropy bound needs at most half the passes of either rival, random order
+Claimed before measuring: at equal quality the entropy bound needs at most half the calls of either rival, random order
 with optimal sizes and entropy order with equal sizes (medians over bounds, in more than half of all laws and models).
 Partly: at most 1 / 1.2 of them.
 """
@@ -35,7 +35,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.common import Experiment
-from experiments.judging import Summary, choice_of, clean, forced_path, in_batches, judged, model_of, passes_at, summary
+from experiments.judging import Summary, choice_of, clean, forced_path, in_batches, judged, model_of, nfe_at, summary
 from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile, path_nelbo
 from mdm_jax.evaluation.exact import laws
@@ -52,7 +52,7 @@ JUDGED = (RANDOM, ENTROPY)
 SHORT = {RANDOM: "random", ENTROPY: "least entropy"}
 HALF, SOME = 2.0, 1.2
 IDLE = 0.97
-"""Bounds that need more than this share of the length in passes save nothing worth a comparison: they are left out."""
+"""Bounds that need more than this share of the length in calls save nothing worth a comparison: they are left out."""
 BOUNDS_SMALL = (0.0, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6)
 BOUNDS_LONG = (0.1, 0.3, 1.0, 3.0, 8.0)
 BUDGETS_LONG = (2, 4, 8, 16, 32, 64)
@@ -120,7 +120,7 @@ def divergence(target: np.ndarray, law: np.ndarray) -> float:
 
 
 def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
-    """Curves of one small world: passes and divergence, exact."""
+    """Curves of one small world: model calls and divergence, exact."""
     length, vocab = oracle.length, oracle.vocab_size
     logits = laws.conditionals(oracle.denoiser, oracle.params, length)
     target = np.asarray(oracles.tabulate(oracle).probabilities).reshape(-1)
@@ -132,12 +132,12 @@ def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
     promise_kept, disagreement = True, 0.0
     for bound in bounds:
         chosen = np.asarray(choice_of(rules.entropy_bounded(bound), logits, jnp.asarray(open_, jnp.int32), open_))
-        mine, passes, several = walk(law, chosen)
+        mine, nfe, several = walk(law, chosen)
         theirs = np.asarray(laws.selective_law(logits, jnp.asarray(chosen)))
         disagreement = max(disagreement, float(np.abs(mine - theirs).sum()) / 2)
         cost = max(divergence(target, mine), 0.0)
         promise_kept &= cost <= bound * several + 1e-5
-        curves[EB].append({"bound": bound, "passes": passes, "cost": cost, "promised": bound * several})
+        curves[EB].append({"bound": bound, "nfe": nfe, "cost": cost, "promised": bound * several})
     for steps in range(1, length + 1):
         best, equal = plans.optimal(profile, steps).sizes, plans.uniform(length, steps).sizes
         sized = {
@@ -148,7 +148,7 @@ def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
         for name, values in sized.items():
             used = len(best) if name == RANDOM else steps
             cost = max(divergence(target, np.asarray(values, np.float64)), 0.0)
-            curves[name].append({"passes": used, "cost": cost if steps < length else 0.0})
+            curves[name].append({"nfe": used, "cost": cost if steps < length else 0.0})
     return {
         "length": length,
         "curves": curves,
@@ -168,12 +168,12 @@ def samplers(length: int, profile: Profile, bounds: tuple[float, ...], budgets: 
 
 
 def cost_of(denoiser: Denoiser, params: Params, sampler: Any, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``-log q`` of given rows along the sampler's path, nats, and the passes of each."""
+    """``-log q`` of given rows along the sampler's path, nats, and the model calls of each."""
     if isinstance(sampler, plans.Plan):
         cost = path_nelbo(denoiser, params, tokens, [sampler], key=jax.random.key(5), progress=False)
         return np.asarray(cost, np.float64)[0], np.full(len(tokens), sampler.steps)
-    log_q, passes = forced_path(denoiser, params, sampler, tokens)
-    return -log_q, passes
+    log_q, nfe = forced_path(denoiser, params, sampler, tokens)
+    return -log_q, nfe
 
 
 def long(oracle: Oracle, quick: bool) -> dict[str, Any]:
@@ -195,15 +195,15 @@ def long(oracle: Oracle, quick: bool) -> dict[str, Any]:
     for name, setting, sampler in samplers(oracle.length, profile, bounds, budgets):
         if quick and name not in (EB, RANDOM):
             continue
-        cost, passes = cost_of(oracle.denoiser, oracle.params, sampler, truth)
+        cost, nfe = cost_of(oracle.denoiser, oracle.params, sampler, truth)
         drawn = in_batches(oracle.denoiser, oracle.params, sampler, oracle.length, rows, jax.random.key(2), batch=rows)
         mine = oracle.log_prob(drawn.tokens)
         gap = summary(log_p + cost)
         curves[name].append(
             {
                 "setting": setting,
-                "passes": float(np.mean(passes)),
-                "passes_of_samples": float(np.mean(drawn.nfe)),
+                "nfe": float(np.mean(nfe)),
+                "nfe_of_samples": float(np.mean(drawn.nfe)),
                 "cost": gap.mean,
                 "cost_error": gap.error,
                 "reverse": summary(drawn.log_prob - mine),
@@ -219,9 +219,9 @@ def model(spec: str, quick: bool) -> dict[str, Any]:
     length = task.length
     rows = 4 if quick else ROWS_MODELS[spec]
     bounds, budgets = ((4.0,), (8,)) if quick else (BOUNDS_MODELS[spec], BUDGETS_MODELS)
-    passes_spent = len(task.validation) if quick else 768
+    encodings = len(task.validation) if quick else 768
     profile = estimate_profile(
-        denoiser, params, task.validation, passes_spent, key=jax.random.key(0), progress=False, estimator="increments"
+        denoiser, params, task.validation, encodings, key=jax.random.key(0), progress=False, estimator="increments"
     )
     test, bit = task.test[:rows], np.log(2) * length
     curves: dict[str, list[dict[str, Any]]] = {EB: [], **{name: [] for name in RIVALS}}
@@ -229,15 +229,15 @@ def model(spec: str, quick: bool) -> dict[str, Any]:
     for name, setting, sampler in samplers(length, profile, bounds, budgets):
         if quick and name not in (EB, ENTROPY):
             continue
-        cost, passes = cost_of(denoiser, params, sampler, test)
+        cost, nfe = cost_of(denoiser, params, sampler, test)
         base = cost if base is None else base
         drawn = in_batches(denoiser, params, sampler, length, rows, jax.random.key(3))
         values = judged(task, drawn.tokens)
         curves[name].append(
             {
                 "setting": setting,
-                "passes": float(np.mean(passes)),
-                "passes_of_samples": float(np.mean(drawn.nfe)),
+                "nfe": float(np.mean(nfe)),
+                "nfe_of_samples": float(np.mean(drawn.nfe)),
                 "cost": float(np.mean(cost)) / bit,
                 "cost_error": summary(cost / bit).error,
                 "above_the_first": summary((cost - base) / bit),
@@ -249,17 +249,17 @@ def model(spec: str, quick: bool) -> dict[str, Any]:
 
 
 def savings(world: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """For each rival: passes of the entropy bound, and the rival's passes at its quality over them."""
+    """For each rival: model calls of the entropy bound, and the rival's model calls at its quality over them."""
     found: dict[str, list[tuple[float, float]]] = {}
     for name in RIVALS:
-        line = sorted(world["curves"][name], key=lambda point: point["passes"])
+        line = sorted(world["curves"][name], key=lambda point: point["nfe"])
         # A budget that is worse than a smaller one would not be chosen.
         best = np.minimum.accumulate([point["cost"] for point in line]).tolist()
         found[name] = []
         for point in world["curves"][EB]:
-            rival = passes_at(point["cost"], [p["passes"] for p in line], best)
-            if not np.isnan(rival) and point["passes"] < IDLE * world["length"]:
-                found[name].append((point["passes"], rival / point["passes"]))
+            rival = nfe_at(point["cost"], [p["nfe"] for p in line], best)
+            if not np.isnan(rival) and point["nfe"] < IDLE * world["length"]:
+                found[name].append((point["nfe"], rival / point["nfe"]))
     return found
 
 
@@ -271,12 +271,12 @@ def medians_of(found: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
 def show(name: str, world: dict[str, Any]) -> None:
     """One law or model in the terminal."""
     unit = "bits per token" if "held_out" in world else "nats"
-    line = "  ".join(f"{p['passes']:5.1f}: {p['cost']:.3f}" for p in world["curves"][EB])
+    line = "  ".join(f"{p['nfe']:5.1f}: {p['cost']:.3f}" for p in world["curves"][EB])
     found = savings(world)
-    print(f"{name:33} {unit}, passes: cost  {line}")
+    print(f"{name:33} {unit}, nfe: cost  {line}")
     for rival, median in medians_of(found).items():
-        text = "  ".join(f"{saved:.2f} at {passes:.1f}" for passes, saved in found[rival])
-        print(f"{'':10}passes of {rival:22} over those of the bound: median {median:.2f} ({text})")
+        text = "  ".join(f"{saved:.2f} at {nfe:.1f}" for nfe, saved in found[rival])
+        print(f"{'':10}model calls of {rival:22} over those of the bound: median {median:.2f} ({text})")
 
 
 def conclude(experiment: Experiment, worlds: dict[str, dict[str, Any]]) -> None:
@@ -291,7 +291,7 @@ def conclude(experiment: Experiment, worlds: dict[str, dict[str, Any]]) -> None:
     print(f"median over laws and models of the saving over the better of two: {middle:.2f}; promise broken: {broken}")
     verdict = "holds" if middle >= HALF else "partly" if middle >= SOME else "does not"
     experiment.finish(
-        "at equal quality the entropy bound needs at most half the passes of random order with optimal sizes and of "
+        "at equal quality the entropy bound needs at most half the calls of random order with optimal sizes and of "
         "entropy order with equal sizes (the median over laws and models of the saving over the better of the two is "
         f"at least {HALF:g}; partly: {SOME:g})",
         "not tested" if experiment.quick else verdict,
@@ -327,29 +327,29 @@ def run(experiment: Experiment) -> None:
 
 
 def picture(worlds: dict[str, dict[str, Any]], medians: dict[str, dict[str, float]]) -> Figure:
-    """Cost against passes: oracles above, models below."""
+    """Cost against model calls: oracles above, models below."""
     above = [name for name, world in worlds.items() if "entropy" in world]
     below = [name for name, world in worlds.items() if "held_out" in world]
     figure = Figure(figsize=(3.3 * max(len(above), len(below)), 5.6), layout="constrained")
     rows = figure.subplots(2, max(len(above), len(below)), squeeze=False)
     for axes, name in zip(rows.reshape(-1), (*above, *below)):
         for sampler, (colour, marker, line) in STYLE.items():
-            points = sorted(worlds[name]["curves"][sampler], key=lambda point: point["passes"])
+            points = sorted(worlds[name]["curves"][sampler], key=lambda point: point["nfe"])
             points = [p for p in points if name in below or (p["cost"] > 3 * p["cost_error"] and p["cost"] > 1e-3)]
             axes.errorbar(
-                [p["passes"] for p in points],
+                [p["nfe"] for p in points],
                 [p["cost"] for p in points],
                 [0 if name in below else p["cost_error"] for p in points],
                 color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=sampler,
             )  # fmt: skip
         saved = " and ".join(f"{medians[name][rival]:.2f} ({short})" for rival, short in SHORT.items())
-        axes.set_title(f"{name}: rivals need, relative to it,\n{saved} of the passes", fontsize=8)
+        axes.set_title(f"{name}: rivals need, relative to it,\n{saved} of the model calls", fontsize=8)
         axes.set(xscale="log", yscale="log" if name in above else "linear")
         axes.set_xticks([4, 8, 16, 32, 64, 128], ["4", "8", "16", "32", "64", "128"])
         axes.minorticks_off()
         axes.tick_params(which="both", labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("passes per sequence", fontsize=8)
+        axes.set_xlabel("nfe per sequence", fontsize=8)
     rows[0][0].set_ylabel("KL(law || sampler), nats", fontsize=8)
     rows[1][0].set_ylabel("held-out cost, bits per token", fontsize=8)
     rows[0][0].legend(fontsize=7, frameon=False)

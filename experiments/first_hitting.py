@@ -2,12 +2,12 @@
 
 * Exact: the total variation between the output law of ancestral sampling on uniform grids of 2 to 1,024 steps and that
   of one token at a time in random order, where the two differ most: random conditional laws that no joint law has.
-* The demo recipe's ``text`` model: bits per character of samples under n-grams, the samples' own entropy, and passes.
+* The demo recipe's ``text`` model: bits per character of samples under n-grams, the samples' own entropy, and nfe.
   All samplers share keys: the number that places a token on a grid is the one that ranks it in the order, and a
   position's token comes from a number of its own. So rows whose tokens all fall into different steps are identical, and
   differences by row are paired.
 
-Empty steps cost no pass: a grid of K steps needs ``sum_k 1 - (1 - 1/K)^length`` passes, never more than the length. The
+Empty steps call no model: a grid of K steps needs ``sum_k 1 - (1 - 1/K)^length`` calls, never more than the length. The
 steps that a row does not use are left out before the loop, row by row (the model is not told the time, so nothing
 changes but the waiting: with several rows ``sample`` makes a pass wherever *any* of them reveals something).
 
@@ -59,7 +59,7 @@ def slope(values: list[float]) -> float:
 
 
 def drawn(denoiser: Denoiser, params: Params, length: int, steps: int | None, rows: int) -> dict[str, np.ndarray]:
-    """Samples on a grid, or one token at a time (``None``), with common keys; and the passes of each row."""
+    """Samples on a grid, or one token at a time (``None``), with common keys; and the model calls of each row."""
     tokens, nfe = [], []
     for start in range(0, rows, BATCH):
         count = min(BATCH, rows - start)
@@ -77,7 +77,7 @@ def drawn(denoiser: Denoiser, params: Params, length: int, steps: int | None, ro
 
 
 def of_samples(quick: bool) -> dict[str, Any]:
-    """Scores, entropies and passes of the text model's samples."""
+    """Scores, entropies and model calls of the text model's samples."""
     denoiser, params, task = model_of("text", quick)
     assert isinstance(task, TextTask)
     rows = 8 if quick else ROWS
@@ -88,16 +88,16 @@ def of_samples(quick: bool) -> dict[str, Any]:
         values = judged(task, mine["tokens"]) | {"5-gram": task.baselines(mine["tokens"])["5-gram"]}
         reference = judged(task, base["tokens"]) | {"5-gram": task.baselines(base["tokens"])["5-gram"]}
         found[HITTING if steps is None else str(steps)] = one = {
-            "passes": summary(mine["nfe"]),
-            "most_passes": int(mine["nfe"].max()),
-            "expected_passes": task.length if steps is None else grids.uniform(steps).expected_steps(task.length),
+            "nfe": summary(mine["nfe"]),
+            "most_nfe": int(mine["nfe"].max()),
+            "expected_nfe": task.length if steps is None else grids.uniform(steps).expected_steps(task.length),
             "identical_rows": float(np.mean(np.all(mine["tokens"] == base["tokens"], axis=1))),
             **{name: summary(x) for name, x in values.items()},
             "less_first_hitting": {name: summary(x - reference[name]) for name, x in values.items()},
         }
         gap = one["less_first_hitting"]["score"]
         print(
-            f"{steps or HITTING!s:>14}: passes {one['passes'].mean:6.1f} (expected {one['expected_passes']:.1f})  "
+            f"{steps or HITTING!s:>14}: nfe {one['nfe'].mean:6.1f} (expected {one['expected_nfe']:.1f})  "
             f"trigram {one['score'].mean:.3f} ± {one['score'].error:.3f}, less first hitting {gap.mean:+.3f} ± "
             f"{gap.error:.3f}  entropy {one['entropy'].mean:.3f} ± {one['entropy'].error:.3f}  identical rows "
             f"{one['identical_rows']:.0%}",
@@ -127,7 +127,7 @@ def run(experiment: Experiment) -> None:
 
 
 def picture(exact: list[list[float]], samples: dict[str, Any]) -> Figure:
-    """Total variation against steps; score and passes of samples against steps."""
+    """Total variation against steps; score and model calls of samples against steps."""
     figure = Figure(figsize=(9.5, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for values in exact:
@@ -151,10 +151,10 @@ def picture(exact: list[list[float]], samples: dict[str, Any]) -> Figure:
     middle.axhline(base["score"].mean, color="#111111", linewidth=1, label="one at a time")
     middle.set(xscale="log", title="trigram bits per character of samples")
     middle.legend(fontsize=8, frameon=False)
-    right.plot(steps, [found[str(k)]["expected_passes"] for k in steps], "-", color="#c2410c", linewidth=1)
-    right.plot(steps, [found[str(k)]["passes"].mean for k in steps], "o", color="#c2410c", markersize=4)
+    right.plot(steps, [found[str(k)]["expected_nfe"] for k in steps], "-", color="#c2410c", linewidth=1)
+    right.plot(steps, [found[str(k)]["nfe"].mean for k in steps], "o", color="#c2410c", markersize=4)
     right.axhline(samples["length"], color="#111111", linewidth=1)
-    right.set(xscale="log", title="passes per sequence (line: expected)", ylim=(0, samples["length"] * 1.08))
+    right.set(xscale="log", title="nfe per sequence (line: expected)", ylim=(0, samples["length"] * 1.08))
     for axes in (left, middle, right):
         axes.set_xlabel("steps K of the grid", fontsize=8)
         axes.title.set_fontsize(9)

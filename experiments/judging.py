@@ -41,7 +41,7 @@ def model_of(spec: str, quick: bool) -> tuple[Denoiser, Params, TextTask | Digit
 
 
 class Drawn(NamedTuple):
-    """Samples: tokens int[rows, length], passes of each row, log-probability along its path."""
+    """Samples: tokens int[rows, length], model calls of each row, log-probability along its path."""
 
     tokens: Int[np.ndarray, "rows length"]
     nfe: Int[np.ndarray, " rows"]
@@ -101,31 +101,31 @@ def _choice(rule: Rule, logits: Array, tokens: Array, open_: Array) -> Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _forced(denoiser: Denoiser, params: Params, rule: Rule, tokens: Array) -> tuple[Array, Array]:
     def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        canvas, log_q, passes = state
+        canvas, log_q, nfe = state
         masked = canvas == denoiser.mask_id
         logits = models.logits(denoiser, params, canvas)
         now = _choice(rule, logits, canvas, masked)
         law = jax.nn.log_softmax(jnp.where(masked[:, :, None], logits, 0.0), axis=-1)
         gain = jnp.take_along_axis(law, tokens[:, :, None], axis=-1)[:, :, 0]
         log_q = log_q + jnp.sum(jnp.where(now, gain, 0.0), axis=-1)
-        return jnp.where(now, tokens, canvas), log_q, passes + jnp.any(masked, axis=-1)
+        return jnp.where(now, tokens, canvas), log_q, nfe + jnp.any(masked, axis=-1)
 
     rows = tokens.shape[0]
     start = jnp.full_like(tokens, denoiser.mask_id), jnp.zeros(rows), jnp.zeros(rows, jnp.int32)
-    _, log_q, passes = jax.lax.while_loop(lambda s: jnp.any(s[0] == denoiser.mask_id), step, start)
-    return log_q, passes
+    _, log_q, nfe = jax.lax.while_loop(lambda s: jnp.any(s[0] == denoiser.mask_id), step, start)
+    return log_q, nfe
 
 
 def forced_path(
     denoiser: Denoiser, params: Params, rule: Rule, tokens: Int[Any, "rows length"], batch: int = BATCH
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
-    """``log q(tokens)`` in nats under a rule that is a function of what is revealed, and the passes it takes.
+    """``log q(tokens)`` in nats under a rule that is a function of what is revealed, and the model calls it takes.
 
     The path is a function of the sequence, so this is the log-probability of the sampler's law itself, not a bound.
     """
     rows = [jnp.asarray(tokens[start : start + batch], jnp.int32) for start in range(0, len(tokens), batch)]
-    log_q, passes = zip(*(_forced(denoiser, params, ready(rule), part) for part in rows))
-    return np.concatenate([np.asarray(x, np.float64) for x in log_q]), np.concatenate([np.asarray(x) for x in passes])
+    log_q, nfe = zip(*(_forced(denoiser, params, ready(rule), part) for part in rows))
+    return np.concatenate([np.asarray(x, np.float64) for x in log_q]), np.concatenate([np.asarray(x) for x in nfe])
 
 
 class Summary(NamedTuple):
@@ -166,15 +166,15 @@ def judged(
     return {"score": task.score(tokens), "entropy": own_entropy(tokens, task.vocab_size), "variety": variety}
 
 
-def passes_at(quality: float, passes: list[float], costs: list[float]) -> float:
+def nfe_at(quality: float, nfe: list[float], costs: list[float]) -> float:
     """Passes at which a rival's cost falls to ``quality``, straight lines between its budgets.
 
     A straight line is what tossing a coin between two budgets attains at least. Where even the smallest budget is good
     enough it is that one (an upper bound); NaN where none is.
     """
     if costs and quality >= costs[0]:
-        return passes[0]
-    for left, right, above, below in zip(passes, passes[1:], costs, costs[1:]):
+        return nfe[0]
+    for left, right, above, below in zip(nfe, nfe[1:], costs, costs[1:]):
         if above >= quality >= below:
             return left if above == below else left + (right - left) * (above - quality) / (above - below)
     return float("nan")

@@ -1,4 +1,4 @@
-"""Does it pay to mask again? Score against passes, and against what the samples' own entropy says of that score.
+"""Does it pay to mask again? Score against nfe, and against what the samples' own entropy says of that score.
 
 ReMDM (cap, rescale, confidence), P2 and self-correction beside ancestral sampling and the largest probability first, on
 the demo recipe's models of ``text`` and ``digits``, from a quarter of the length to twice the length in steps. Passes
@@ -6,7 +6,7 @@ are those that were made: ancestral sampling skips empty steps, so 2 x length st
 
 A better score may be had by drawing less: each stands beside the entropy of a sample's token given the one before it
 (pooled over rows), and ancestral sampling at temperatures below 1 serves as the yardstick: at equal entropy, is the
-score better than what a temperature attains with half the passes?
+score better than what a temperature attains with half the model calls?
 
 All samplers use common keys; where these mean the same draws, differences by row are paired. Entropies are plug-in
 estimates with jackknife errors, compared at equal numbers of rows.
@@ -70,12 +70,12 @@ def samplers(length: int, steps: int) -> dict[str, Sampler]:
     return (
         found
         if steps <= length
-        else {n: sampler for n, sampler in found.items() if n in (ANCESTRAL, *of_many_passes(found))}
+        else {n: sampler for n, sampler in found.items() if n in (ANCESTRAL, *of_many_steps(found))}
     )
 
 
-def of_many_passes(names: Any) -> list[str]:
-    """Those that can spend more passes than there are tokens."""
+def of_many_steps(names: Any) -> list[str]:
+    """Those that can spend more model calls than there are tokens."""
     return [name for name in names if name.startswith("ReMDM")]
 
 
@@ -90,13 +90,13 @@ def compare(spec: str, quick: bool) -> dict[str, Any]:
     def measure(name: str, steps: int, sampler: Sampler, temperature: float = 1.0) -> None:
         drawn = in_batches(denoiser, params, sampler, length, rows, key, temperature)
         values[name, steps] = mine = judged(task, drawn.tokens)
-        point = {"steps": steps, "temperature": temperature, "passes": float(np.mean(drawn.nfe))}
+        point = {"steps": steps, "temperature": temperature, "nfe": float(np.mean(drawn.nfe))}
         point |= {what: summary(x) for what, x in mine.items()}
         base = values[ANCESTRAL, steps]
         point["less_ancestral"] = {what: summary(x - base[what]) for what, x in mine.items()}
         points.setdefault(name, []).append(point)
         print(
-            f"{spec:7}{steps:4} {name:22} passes {point['passes']:6.1f}  score {show(point['score'])}  "
+            f"{spec:7}{steps:4} {name:22} nfe {point['nfe']:6.1f}  score {show(point['score'])}  "
             f"entropy {show(point['entropy'])}  variety {show(point['variety'])}",
             flush=True,
         )
@@ -169,7 +169,7 @@ def conclude(experiment: Experiment, measured: dict[str, dict[str, Any]]) -> Non
 
 
 def picture(measured: dict[str, dict[str, Any]]) -> Figure:
-    """Per task: score against passes, and score against the samples' own entropy."""
+    """Per task: score against model calls, and score against the samples' own entropy."""
     figure = Figure(figsize=(9, 3.6 * len(measured)), layout="constrained")
     grid = figure.subplots(len(measured), 2, squeeze=False)
     for (left, right), (spec, task) in zip(grid, measured.items()):
@@ -187,7 +187,7 @@ def picture(measured: dict[str, dict[str, Any]]) -> Figure:
                 continue
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2}
             score, error = [p["score"].mean for p in line], [p["score"].error for p in line]
-            left.errorbar([p["passes"] for p in line], score, error, **style, label=name, elinewidth=0.6)
+            left.errorbar([p["nfe"] for p in line], score, error, **style, label=name, elinewidth=0.6)
             if line[-1]["entropy"].mean < task["held_out"]["entropy"].mean / 2:
                 collapsed.append(name)
                 continue
@@ -207,7 +207,7 @@ def picture(measured: dict[str, dict[str, Any]]) -> Figure:
             held["entropy"].mean, held["score"].mean, held["score"].error, held["entropy"].error,
             color="#111111", marker="*", markersize=10, elinewidth=0.6, linestyle="none", label="held-out rows",
         )  # fmt: skip
-        left.set(xscale="log", xlabel="passes per sequence", ylabel=f"{spec}: {task['score_name']} (± 1 s.e.)")
+        left.set(xscale="log", xlabel="nfe per sequence", ylabel=f"{spec}: {task['score_name']} (± 1 s.e.)")
         ticks = [int(share * task["length"]) for share in SHARES[spec]]
         left.set_xticks(ticks, [str(tick) for tick in ticks])
         right.set_xlabel("samples' own entropy, bits per token given the one before")

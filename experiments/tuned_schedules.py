@@ -1,9 +1,9 @@
 """Does a tuned plan make better samples? The optimal sizes against those people use, by cost and by what comes out.
 
-The demo recipe's models of ``digits``, ``text`` and ``code``, budgets of 4, 8 and 16 passes. Plans: optimal (dynamic
+The demo recipe's models of ``digits``, ``text`` and ``code``, budgets of 4, 8 and 16 steps. Plans: optimal (dynamic
 programme on the validation half's profile), the best Beta schedule of the same profile, and four rivals that are not
 fitted to it: constant sizes; the "geometric" schedule (log-linear noise from 1e-4 to 20, which drops idle steps and so
-uses fewer passes); geometrically growing sizes (the DTC rule); cosine in MaskGIT's convention,
+uses fewer); geometrically growing sizes (the DTC rule); cosine in MaskGIT's convention,
 ``alpha(t) = 1 - cos(pi t / 2)`` (MDLM gives that name to its mirror image, which is ``sine`` here).
 
 Measured, in rising distance from what was optimised:
@@ -54,7 +54,7 @@ from mdm_jax.theory.plans import Plan, beta_search
 from mdm_jax.theory.profiles import Profile
 
 SPECS, BUDGETS = ("digits", "text", "code"), (4, 8, 16)
-PASSES, PATH_ROWS = 4096, 256
+ENCODINGS, PATH_ROWS = 4096, 256
 ROWS = {"digits": 512, "text": 256, "code": 256}
 UNFITTED = ("constant", "geometric", "DTC rule", "cosine")
 RIVALS = ("best Beta", *UNFITTED)
@@ -211,8 +211,8 @@ def compare(denoiser: Denoiser, params: Params, task: TextTask | DigitsTask, qui
     test = task.test[: 24 if quick else PATH_ROWS]
     bit = task.length * np.log(2)
 
-    passes = 192 if quick else PASSES
-    profile = estimate_profile(denoiser, params, task.validation, passes, key=jax.random.key(0), progress=not quick)
+    encodings = 192 if quick else ENCODINGS
+    profile = estimate_profile(denoiser, params, task.validation, encodings, key=jax.random.key(0), progress=not quick)
     search = beta_search.search(profile, budgets, grid=8 if quick else beta_search.GRID, starts=0 if quick else 4)
     made = {steps: plans_for(profile, steps, search) for steps in budgets}
     different = list({tuple(plan.sizes): plan for group in made.values() for plan in group.values()}.values())
@@ -244,7 +244,7 @@ def compare(denoiser: Denoiser, params: Params, task: TextTask | DigitsTask, qui
             entries[name] = {
                 "plan": plan.name,
                 "sizes": plan.sizes.tolist(),
-                "passes": plan.steps,
+                "nfe": plan.steps,
                 "expected": around(float(profile.expected_nelbo(plan.sizes)) / bit, error),
                 "path": interval(cost),
                 "samples": [interval(x) for x in values],
@@ -278,7 +278,7 @@ def table(spec: str, found: dict[str, Any]) -> None:
     )
     print("excess over the optimal plan in bits per token; ± is half a 95 % interval")
     heads = "".join(f"{metric.short:>15}" for metric in metrics)
-    print(f" K plan        passes   expected NELBO   predicted excess     on test, exact      on test, path{heads}")
+    print(f" K plan           nfe   expected NELBO   predicted excess     on test, exact      on test, path{heads}")
 
     def cell(value: Mapping[str, float], digits: int, sign: str = "") -> str:
         half = value["high"] - value["mean"]
@@ -290,7 +290,7 @@ def table(spec: str, found: dict[str, Any]) -> None:
             shown = ["" if name == "optimal" else cell(value, 4, "+") for value in excesses]
             judged = "".join(f"{cell(v, m.digits):>15}" for v, m in zip(entry["samples"], metrics, strict=True))
             print(
-                f"{steps:2d} {name:12}{entry['passes']:6d} {cell(entry['expected'], 3):>16}"
+                f"{steps:2d} {name:12}{entry['nfe']:6d} {cell(entry['expected'], 3):>16}"
                 f"{''.join(f'{text:>19}' for text in shown)}{judged}"
             )
     for name, kind in (("held-out rows", "held_out"), ("the same, shuffled", "shuffled")):

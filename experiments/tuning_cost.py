@@ -41,7 +41,7 @@ VALUES = (0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
 
 def run(experiment: Experiment) -> None:
     """Time both ways; compare their rankings."""
-    rows, passes, rounds = (32, 1024, 1) if experiment.quick else (1024, 8192, 3)
+    rows, encodings, rounds = (32, 1024, 1) if experiment.quick else (1024, 8192, 3)
     speed = scoring(experiment.quick)
 
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def run(experiment: Experiment) -> None:
     measured: list[profiles.Profile] = []
 
     def measuring() -> None:
-        measured[:] = [estimate_profile(chain.denoiser, chain.params, tokens, passes, key=jax.random.key(3))]
+        measured[:] = [estimate_profile(chain.denoiser, chain.params, tokens, encodings, key=jax.random.key(3))]
 
     seconds = alternate({"measuring": measuring, "sampling": by_sampling, "profile": by_profile}, rounds)
     means = {name: values.mean(axis=1) for name, values in scores.items()}
@@ -103,7 +103,7 @@ def run(experiment: Experiment) -> None:
         "rank_correlation": correlation,
         "sampling_over_profile": ratio,
         "sampling_over_measuring_and_profile": with_measuring,
-        "forward_passes": {"sampling": rows * sum(plan.steps for plan in made), "measuring": passes},
+        "forward_passes": {"sampling": rows * sum(plan.steps for plan in made), "measuring": encodings},
         "seconds_per_schedule_and_budget": per_schedule,
         "regret_nats": regret,
         "rows": rows,

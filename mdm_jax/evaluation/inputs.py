@@ -11,7 +11,7 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, l
 from mdm_jax.support.errors import InputError, require, verbatim
 
 LARGEST = 2**31 - 1
-"""Of what is counted in 32 bits: passes, repeats, rows."""
+"""Of what is counted in 32 bits: encodings, repeats, rows."""
 
 
 def sequences(

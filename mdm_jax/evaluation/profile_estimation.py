@@ -34,7 +34,7 @@ def estimate_profile(
     denoiser: Denoiser,
     params: Params,
     tokens: Int[np.ndarray, "rows length"],
-    passes: int = 4096,
+    encodings: int = 4096,
     *,
     key: PRNGKeyArray,
     counts: Int[np.ndarray, " m"] | None = None,
@@ -48,21 +48,21 @@ def estimate_profile(
 
     Each sequence gets a uniformly random order; its first ``i`` positions are revealed and the others predicted, at
     every measured count with the *same* nested order (common random numbers: differences of ``g`` are what schedules
-    depend on). If ``passes`` allows, each sequence gets several orders. Standard errors treat sequences as independent
+    depend on). If ``encodings`` allows, each sequence gets several orders. Standard errors treat sequences as independent
     and orders of one sequence as its repeats. Two estimators read the same predictions:
 
     * ``"loss"`` (E1): the mean cross-entropy of the hidden tokens. Unbiased for any model, learning error included:
       the one to predict costs with.
     * ``"increments"`` (E2): the fall from one measured count to the next is how far the predictions move,
       ``KL(p(. | more) || p(. | less))`` averaged over the positions still hidden. It never rises and is several times
-      sharper, which sizes profit from when passes are few; the level is set so that the NELBO is that of ``"loss"``.
+      sharper, which sizes profit from when encodings are few; the level is set so that the NELBO is that of ``"loss"``.
       Falls are exact for a calibrated model; for another they are what the model believes of itself.
 
     Args:
         denoiser: the model.
         params: its parameters.
         tokens: int32[rows, length], held-out sequences, at least two; real tokens of the denoiser's, no masks.
-        passes: number of sequences to encode in all (rows x orders x counts); rounded to whole orders. With too few
+        encodings: number of sequences to encode in all (rows x orders x counts); rounded to whole orders. With too few
             for every row, a random subset of the rows is used.
         key: a typed PRNG key; the order of row ``r`` depends on it and on ``r`` alone.
         counts: any numbers of revealed tokens at which to measure; both ends, 0 and the number of free positions less
@@ -76,7 +76,7 @@ def estimate_profile(
         provenance: JSON to store with the profile.
 
     Raises:
-        InputError: fewer than two rows, an id that is no token's, fewer passes than two orders need, counts outside the
+        InputError: fewer than two rows, an id that is no token's, fewer encodings than two orders need, counts outside the
             sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that are
             no numbers.
 
@@ -86,9 +86,9 @@ def estimate_profile(
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)
     require_choice("estimator", estimator, tuple(ESTIMATORS))
     known, free = _known(given, tokens)
-    counts = chosen_counts(passes, free, counts)
-    rows = min(len(tokens), passes // len(counts))
-    orders = max(1, passes // (len(counts) * rows))
+    counts = chosen_counts(encodings, free, counts)
+    rows = min(len(tokens), encodings // len(counts))
+    orders = max(1, encodings // (len(counts) * rows))
     rows_key, key = jax.random.split(key)
     chosen = np.sort(np.asarray(jax.random.permutation(rows_key, len(tokens)))[:rows])
     batch = min(BATCH, rows)
@@ -99,7 +99,7 @@ def estimate_profile(
     shared = shared_context(context, batch)
 
     losses, falls = np.zeros((2, padded.size, len(counts)))
-    with bar(total=padded.size * orders * len(counts), description="profile", unit="pass", show=progress) as advance:
+    with bar(total=padded.size * orders * len(counts), description="profile", unit="encoding", show=progress) as advance:
         for order in range(orders):
             order_key = jax.random.fold_in(key, order)
             for block, ids in enumerate(padded):
@@ -133,16 +133,16 @@ def estimate_profile(
     )
 
 
-def chosen_counts(passes: int, free: int, counts: Int[np.ndarray, " asked"] | None = None) -> Int[np.ndarray, " m"]:
-    """The counts at which to measure ``free`` positions with so many passes: those asked for and both ends, or enough.
+def chosen_counts(encodings: int, free: int, counts: Int[np.ndarray, " asked"] | None = None) -> Int[np.ndarray, " m"]:
+    """The counts at which to measure ``free`` positions with so many encodings: those asked for and both ends, or enough.
 
     Raises:
-        InputError: counts outside the sequence, or fewer passes than two at each.
+        InputError: counts outside the sequence, or fewer encodings than two at each.
     """
-    passes = require_whole("passes", passes, 1, LARGEST)
-    most = min(24, max(4, math.isqrt(passes)))
+    encodings = require_whole("encodings", encodings, 1, LARGEST)
+    most = min(24, max(4, math.isqrt(encodings)))
     chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
-    require(passes >= 2 * len(chosen), "passes", passes, f"at least {2 * len(chosen)}, two for each count measured")
+    require(encodings >= 2 * len(chosen), "encodings", encodings, f"at least {2 * len(chosen)}, two for each count measured")
     return chosen
 
 

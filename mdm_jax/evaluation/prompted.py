@@ -26,7 +26,7 @@ def estimate_prompted_profile(
     denoiser: Denoiser,
     params: Params,
     canvas: Int[np.ndarray, " length"],
-    passes: int = 4096,
+    encodings: int = 4096,
     *,
     key: PRNGKeyArray,
     completions: int = 64,
@@ -44,7 +44,7 @@ def estimate_prompted_profile(
         denoiser: the model.
         params: its parameters.
         canvas: int32[length], what is given, ``denoiser.mask_id`` where it is not (as ``sampling.sample`` takes it).
-        passes: of the measurement; writing the completions takes ``completions`` x free positions more.
+        encodings: of the measurement; writing the completions takes ``completions`` x free positions more.
         key: a typed PRNG key.
         completions: sequences to write, at least two.
         estimator: as for ``estimate_profile``.
@@ -66,7 +66,7 @@ def estimate_prompted_profile(
     require(free >= 1, "canvas", verbatim("no masked position"), "with at least one position to fill")
     completions = require_whole("completions", completions, 2, LARGEST // len(canvas))
     require_choice("estimator", estimator, tuple(ESTIMATORS))
-    chosen_counts(passes, free)  # refuses too few passes before anything is written
+    chosen_counts(encodings, free)  # refuses too few before anything is written
     write_key, measure_key = jax.random.split(key)
     plan = plans.uniform(free, free)
     written = []
@@ -82,7 +82,7 @@ def estimate_prompted_profile(
         denoiser,
         params,
         np.concatenate(written),
-        passes,
+        encodings,
         key=measure_key,
         estimator=estimator,
         given=canvas != denoiser.mask_id,

@@ -124,7 +124,7 @@ def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figu
     ticks = [2**i for i in range(20) if steps.min() <= 2**i <= steps.max()]
     axes.xaxis.set(major_locator=FixedLocator(ticks or [int(steps[0])]), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.set_xlabel("K: steps, that is forward passes of the model")
+    axes.set_xlabel("K: steps, that is model calls (nfe)")
     axes.set_ylabel("above the least cost, bits per token" if excess else "expected NELBO, bits per token")
     axes.legend(loc="lower left" if excess else "upper right")
     return figure

@@ -2,7 +2,7 @@
 
 What is read and what is chosen is a :class:`~mdm_jax.sampling.rule.Rule`'s to say. The positions to be read are
 gathered and read out in chunks of fixed shapes, so that a late step costs less than an early one. The loop ends when
-every row is done, and each row counts the passes that it needed.
+every row is done, and each row counts the model calls that it needed (``nfe``).
 """
 
 import functools
@@ -46,7 +46,7 @@ class _State(NamedTuple):
     log_prob: Array
     refused: Array  # whether any logits that the row read were no law
     nfe: Array
-    passes: Array
+    batch_nfe: Array
     block: Array  # each row's current block; _NEVER when it is done
     clock: Array
     memory: Any
@@ -245,7 +245,7 @@ def _adaptive_loop(
             log_prob=state.log_prob + jnp.sum(jnp.where(reveal, seen.log_prob, 0.0), axis=-1),
             refused=state.refused | jnp.any(lawless & read & view.open, axis=-1),
             nfe=state.nfe + denoiser.passes * row_read.astype(jnp.int32),
-            passes=state.passes + denoiser.passes * jnp.any(row_read).astype(jnp.int32),
+            batch_nfe=state.batch_nfe + denoiser.passes * jnp.any(row_read).astype(jnp.int32),
             block=block,
             clock=clock,
             memory=memory,
@@ -261,7 +261,7 @@ def _adaptive_loop(
         log_prob=jnp.zeros(rows, jnp.float32),
         refused=jnp.zeros(rows, bool),
         nfe=none,
-        passes=jnp.zeros((), jnp.int32),
+        batch_nfe=jnp.zeros((), jnp.int32),
         block=jnp.min(block_of, axis=-1),
         clock=none,
         memory=None if rule.begin is None else rule.begin(free),
@@ -276,7 +276,7 @@ def _adaptive_loop(
     sampled = Sampled(
         tokens=final.tokens,
         nfe=final.nfe,
-        passes=final.passes,
+        batch_nfe=final.batch_nfe,
         remaining=remaining,
         reveal_step=final.reveal_step,
         log_prob=jnp.where(never, np.float32(np.nan), final.log_prob),

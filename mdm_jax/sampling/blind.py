@@ -79,7 +79,7 @@ def blind_loop(
     return Sampled(
         tokens=final,
         nfe=denoiser.passes * jnp.max(reveal_step + 1, axis=-1, initial=0),
-        passes=denoiser.passes * steps,
+        batch_nfe=denoiser.passes * steps,
         remaining=jnp.sum((final == denoiser.mask_id) & (reveal_step >= 0), axis=-1, dtype=jnp.int32),
         reveal_step=reveal_step,
         log_prob=log_prob,
@@ -187,7 +187,7 @@ def _walk(
 def without_gaps(reveal_step: Int[Array, "rows length"]) -> Int[Array, "rows length"]:
     """Each row's steps renumbered 0, 1, 2, ...: steps that reveal nothing left out. Negative ones stay.
 
-    So rows whose empty steps differ do not pay for each other's: the batch takes as many passes as its slowest row.
+    So rows whose empty steps differ do not pay for each other's: the batch takes as many steps as its slowest row.
     """
     ordered = jnp.sort(reveal_step, axis=-1)
     fresh = jnp.concatenate([jnp.ones_like(ordered[:, :1], bool), ordered[:, 1:] != ordered[:, :-1]], axis=-1)

@@ -1,6 +1,6 @@
 """The usual samplers by name, each with its source.
 
-| preset        | what it is                                            | passes            | source           |
+| preset        | what it is                                            | nfe               | source           |
 |---------------|-------------------------------------------------------|-------------------|------------------|
 | :func:`mdlm`  | ancestral sampling, linear schedule                   | at most ``steps`` | arXiv 2406.07524 |
 | :func:`llada` | surest proposals first, equal shares, blocks          | ``steps``         | arXiv 2502.09992 |
@@ -28,7 +28,7 @@ MOST_STEPS = 2**20
 
 
 def mdlm(steps: int) -> Blind:
-    """MDLM's ``ddpm``: ancestral sampling on a uniform grid. Steps that reveal nothing cost no pass.
+    """MDLM's ``ddpm``: ancestral sampling on a uniform grid. Steps that reveal nothing call no model.
 
     Differences from the public code: whether a token is revealed and which one it is are two draws, in full range; no
     first time of 1e-5 is cut off, so nothing is left over to be filled by argmax.

@@ -15,9 +15,9 @@ class Sampled(NamedTuple):
 
     Attributes:
         tokens: int32[rows, length].
-        nfe: int32[rows], denoiser passes that each row needed: its steps in which anything was read, times the passes
-            that one encoding costs.
-        passes: int32[], denoiser passes of the whole batch: the largest of ``nfe`` in the blind loop; more in the
+        nfe: int32[rows], model calls that each row needed: its steps in which anything was read, times
+            ``denoiser.passes``, what one encoding costs (two with guidance).
+        batch_nfe: int32[], model calls that the whole batch took: the largest of ``nfe`` in the blind loop; more in the
             adaptive one where rows skip different steps.
         remaining: int32[rows], positions still masked (0 unless a rule stopped early or the denoiser returned a mask).
         reveal_step: int32[rows, length], the step of the loop at which each position was (last) revealed; in the blind
@@ -32,7 +32,7 @@ class Sampled(NamedTuple):
 
     tokens: Int[Array, "rows length"]
     nfe: Int[Array, " rows"]
-    passes: Int[Array, ""]
+    batch_nfe: Int[Array, ""]
     remaining: Int[Array, " rows"]
     reveal_step: Int[Array, "rows length"]
     log_prob: Float[Array, " rows"]

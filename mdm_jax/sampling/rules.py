@@ -159,7 +159,7 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
     (``experiments/remasking.py``).
 
     Args:
-        plan: how many are revealed after each step. Each of its steps costs a pass.
+        plan: how many are revealed after each step. Each of its steps calls the model.
         strength: ``eta``: at 0 nothing settled is masked again, above 1 it is masked more readily than at 1.
         score: of both kinds of positions.
 
@@ -178,10 +178,10 @@ def self_corrected(plan: Plans, most: Sequence[int] | ArrayLike = (16, 8, 4), sc
 
     The confidence of a settled position is the mean, over the steps since it was revealed, of the probability of its
     token with the token visible. After two fifths of the steps, all but the last, the least confident ones are masked
-    again, and as many more masked ones revealed, so that the number of passes is the plan's.
+    again, and as many more masked ones revealed, so that the number of steps is the plan's.
 
     Args:
-        plan: how many are revealed after each step. Each of its steps costs a pass.
+        plan: how many are revealed after each step. Each of its steps calls the model.
         most: positions masked again per step after .4, from .6 and from .8 of the steps on (the authors' numbers).
         score: decides what is revealed. The authors take ``proposal_probability``, which is the same at temperature 0
             and biased above it (see :func:`self_planned`).

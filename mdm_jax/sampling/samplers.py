@@ -182,7 +182,7 @@ def sample(
         frames: steps that the trajectory has room for; ``length`` if left out.
 
     Returns:
-        :class:`~mdm_jax.sampling.result.Sampled`: tokens, nfe, passes, remaining, reveal_step, log_prob, trajectory.
+        :class:`~mdm_jax.sampling.result.Sampled`: tokens, nfe, batch_nfe, remaining, reveal_step, log_prob, trajectory.
 
     Raises:
         InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for

@@ -118,7 +118,7 @@ _FLOATS, _FLOATS_BAD = (
 NEVER = ("whole",)
 """Options that legitimately take minutes."""
 ALWAYS: dict[str, Sequence[str]] = {
-    "footprint": ("--no-compile",), "profile": ("--passes", "64"), "evaluate": ("--samples", "2", "--budgets", "2"),
+    "footprint": ("--no-compile",), "profile": ("--encodings", "64"), "evaluate": ("--samples", "2", "--budgets", "2"),
     "race": ("--budgets", "2", "--grid", "2", "--samples", "2", "--final-samples", "2", "--finalists", "1"),
     "sample": ("--rows", "2"),
 }  # fmt: skip

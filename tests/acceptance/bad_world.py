@@ -107,7 +107,7 @@ def _furnish(bare: bool) -> None:
         _untrained(profile)
     else:
         assert main(["train", "run", "--task", "npy:rows.npy", *TINY]) == 0
-        assert main(["profile", "run", "--passes", "64"]) == 0
+        assert main(["profile", "run", "--encodings", "64"]) == 0
         assert main(["tune", "run", "--budgets", "2,4", "--check-rows", "2"]) == 0
         shutil.copy("run/profile.json", "profile.json")
     place = RunDirectory(Path("run"))

@@ -238,7 +238,7 @@ def test_a_picture_that_is_a_pipe_is_not_read(tmp_path):
         (["tune", "oracle:polya:0.5,8", "--output", "loop"], "--output must be a folder"),
         (["sample", "nowhere", "--rows", "1" + "0" * 30], "--rows must be at least 1, and at most 1048576"),
         (["tune", "oracle:polya:1e-320,8"], "b must be from 1e-30 to 1e"),
-        (["profile", "nowhere", "--passes", "1" + "0" * 30], "--passes must be at most 1099511627776"),
+        (["profile", "nowhere", "--encodings", "1" + "0" * 30], "--encodings must be at most 1099511627776"),
     ],
 )
 def test_places_that_cannot_be_written_are_refused_at_once(arguments, says, capsys, tmp_path, monkeypatch):

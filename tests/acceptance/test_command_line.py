@@ -47,7 +47,7 @@ def trained(story, tmp_path_factory):
     """A run directory with everything in it, made by the commands themselves."""
     directory = tmp_path_factory.mktemp("runs") / "story"
     assert main(["train", str(directory), "--task", f"text:{story}", "--steps", "60", *TINY]) == 0
-    assert main(["profile", str(directory), "--passes", "1024"]) == 0
+    assert main(["profile", str(directory), "--encodings", "1024"]) == 0
     assert main(["tune", str(directory), "--budgets", "2,4,8", "--check-rows", "32"]) == 0
     return directory
 
@@ -58,7 +58,7 @@ def trained_on_text(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "text"
     small = ["--steps", "60", "--width", "32", "--depth", "1", "--heads", "2"]
     assert main(["train", str(directory), *small]) == 0
-    assert main(["profile", str(directory), "--passes", "1200"]) == 0
+    assert main(["profile", str(directory), "--encodings", "1200"]) == 0
     assert main(["tune", str(directory), "--check-rows", "64"]) == 0
     return directory
 
@@ -102,7 +102,7 @@ def check_tuning(directory, length, budgets):
 def test_samples_come_from_the_run_s_own_plan_or_any_other(trained, capsys):
     own = printed_json(capsys, ["sample", trained, "--steps", "4", "--rows", "2"])
     assert own["plan"]["name"] == "optimal"
-    assert own["passes"] == own["plan"]["steps"] <= 4
+    assert own["batch_nfe"] == own["plan"]["steps"] <= 4
     assert [len(row["text"]) for row in own["samples"]] == [16, 16]
     again = printed_json(capsys, ["sample", trained, "--plan", trained / "plans" / "optimal-4.json", "--rows", "2"])
     assert [row["text"] for row in again["samples"]] == [row["text"] for row in own["samples"]]
@@ -166,10 +166,10 @@ def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
 def test_profiles_of_what_follows_something_given(trained, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
-    given = printed_json(capsys, ["profile", copy, "--given", "6", "--passes", "256"])
+    given = printed_json(capsys, ["profile", copy, "--given", "6", "--encodings", "256"])
     assert given["profile"]["length"] == 10
     assert given["profile"]["provenance"]["given_positions"] == 6
-    ask = ["profile", copy, "--prompt", "the cat ", "--passes", "256", "--output", tmp_path / "prompted.json"]
+    ask = ["profile", copy, "--prompt", "the cat ", "--encodings", "256", "--output", tmp_path / "prompted.json"]
     prompted = printed_json(capsys, ask)
     assert prompted["profile"]["length"] == 8
     assert prompted["profile"]["provenance"]["prompt"] == "the cat "
@@ -336,12 +336,12 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["tune", "--seed", "-1"], "--seed must be from 0 to 2^31 - 1; got -1"),
         (["tune", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (["tune", "--output", "."], "--output must be a folder that is not a run directory"),
-        (["profile", "--passes", "3"], "passes must be at least"),
+        (["profile", "--encodings", "3"], "encodings must be at least"),
         (["profile", "--output", "./config.json"], "--output must be a new file, or a profile to replace"),
         (["profile", "--output", "."], "--output must be a new file, or a profile to replace, not a folder"),
         (["profile", "--given", "3", "--output", "./profile.json"], "this is the run's own, which is given nothing"),
         (["profile", "--prompt", ""], "--prompt must be a text of at least one token; got ''"),
-        (["profile", "--prompt", "the", "--passes", "3"], "passes must be at least"),
+        (["profile", "--prompt", "the", "--encodings", "3"], "encodings must be at least"),
         (["profile", "--given", "16"], "--given must be from 1 to 15, the model's length less one; got 16"),
         (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 tokens of the model"),
         (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),

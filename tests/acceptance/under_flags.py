@@ -26,9 +26,9 @@ FLAGS = {
 TINY = ["--length", "12", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4", "--steps", "20"]
 COMMANDS = {
     "train": ["train", "run", "--task", "npy:rows.npy", *TINY],
-    "profile": ["profile", "run", "--passes", "128"],
-    "profile, increments": ["profile", "run", "--passes", "128", "--estimator", "increments", "--output", "e2.json"],
-    "profile of a prompt": ["profile", "run", "--prompt", "1 2 3", "--passes", "64"],
+    "profile": ["profile", "run", "--encodings", "128"],
+    "profile, increments": ["profile", "run", "--encodings", "128", "--estimator", "increments", "--output", "e2.json"],
+    "profile of a prompt": ["profile", "run", "--prompt", "1 2 3", "--encodings", "64"],
     "tune": ["tune", "run", "--budgets", "3", "--check-rows", "8"],
     "tune a law": ["tune", "oracle:toy_left", "--budgets", "3", "--by-law", "total_variation"],
     **{

@@ -42,7 +42,7 @@ def world(tmp_path_factory):
     story.write_text(f"the cat {BAD[:-1]} sat on the mat\t.\n" * 300, encoding="utf-8")
     run = place / f"run {NAME}"
     assert main(["train", str(run), "--task", f"text:{story}", *TINY]) == 0
-    assert main(["profile", str(run), "--passes", "64"]) == 0
+    assert main(["profile", str(run), "--encodings", "64"]) == 0
     assert main(["tune", str(run), "--budgets", "2", "--check-rows", "2"]) == 0
     plans.Plan(plans.uniform(16, 4).sizes, NAME, {"rule": BAD}).save(place / f"plan {NAME}.json")
     grid = grids.uniform(3).to_json() | {"name": NAME, "origin": {"rule": BAD}}
@@ -60,8 +60,8 @@ SINE = ["--schedule", "sine", "--steps", "2"]
 SMALL_RACE = ["--budgets", "2", "--grid", "2", "--samples", "2", "--final-samples", "2", "--finalists", "1"]
 WORK = [
     ["train", "RUN"],
-    ["profile", "RUN", "--passes", "64"],
-    ["profile", "RUN", "--passes", "64", "--prompt", TITLE, "--output", "NEW"],
+    ["profile", "RUN", "--encodings", "64"],
+    ["profile", "RUN", "--encodings", "64", "--prompt", TITLE, "--output", "NEW"],
     ["tune", "RUN", "--budgets", "2", "--check-rows", "0"],
     ["tune", "NEW", "--budgets", "2", "--output", "OUT"],
     [*SAMPLE, "--steps", "2"],
@@ -217,7 +217,7 @@ def test_suggested_lines_can_be_pasted(spaced, tmp_path, capfd):
     assert main(["train", str(spaced)]) == 0
     assert suggested(capfd.readouterr().out) == ["mdm-jax", "profile", str(spaced)]
     profile = spaced / "profile it's.json"
-    assert main(["profile", str(spaced), "--passes", "64", "--given", "4", "--output", str(profile)]) == 0
+    assert main(["profile", str(spaced), "--encodings", "64", "--given", "4", "--output", str(profile)]) == 0
     assert suggested(capfd.readouterr().out) == ["mdm-jax", "tune", str(profile)]
     stale = json.loads((spaced / "profile.json").read_text())
     stale["provenance"]["run_step"] = 3

@@ -41,7 +41,7 @@ def tuned(tmp_path_factory):
     story.write_text("the cat sat on the mat and the dog on the log. " * 200)
     directory = RunDirectory(place / "my run")
     assert main(["train", str(directory.path), "--task", f"text:{story}", *TINY]) == 0
-    assert main(["profile", str(directory.path), "--passes", "64"]) == 0
+    assert main(["profile", str(directory.path), "--encodings", "64"]) == 0
     measured = profiles.load(directory.profile)
     slope = profiles.from_values(np.linspace(3.0, 0.5, 16) ** 2, measured.provenance)
     slope.save(directory.profile)
@@ -216,7 +216,7 @@ def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, c
         assert main([*words[1:], *CHEAPLY[words[1]]]) == 0
 
 
-CHEAPLY = {"profile": ["--passes", "64"], "tune": ["--budgets", "3", "--check-rows", "0"], "sample": ["--rows", "1"]}
+CHEAPLY = {"profile": ["--encodings", "64"], "tune": ["--budgets", "3", "--check-rows", "0"], "sample": ["--rows", "1"]}
 
 
 def test_the_report_of_a_model_of_ones_own_names_no_command(copy):

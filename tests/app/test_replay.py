@@ -49,8 +49,8 @@ def test_frames_show_what_is_masked_what_came_and_what_was_masked_again():
     made = recording("a···", "ab··", "ab·c", "a··c", "abcc")
     assert [lines for _, lines in drawn(made, colour=False)] == [["a···"], ["ab··"], ["ab·c"], ["a◦·c"], ["abcc"]]
     statuses = [status for status, _ in drawn(made, width=80, title="sample 0 · ")]
-    assert statuses[0].startswith("sample 0 · step 0 of 4 · 0 passes · 0% revealed  ░░░")
-    assert statuses[1].startswith("sample 0 · step 1 of 4 · 1 pass · 33% revealed  █")
+    assert statuses[0].startswith("sample 0 · step 0 of 4 · nfe 0 · 0% revealed  ░░░")
+    assert statuses[1].startswith("sample 0 · step 1 of 4 · nfe 1 · 33% revealed  █")
     assert statuses[4].endswith("· 100% revealed  " + "█" * 24)
     coloured = [lines[0] for _, lines in drawn(made)]
     assert coloured[1] == "\x1b[4ma\x1b[0m\x1b[30;42mb\x1b[0m\x1b[2m··\x1b[0m"  # given, new, masked
@@ -63,7 +63,7 @@ def test_what_lies_behind_the_end_is_dim_and_what_is_given_is_never_new():
     made = recording("····", "bc··", "bcaa", filled=3)
     assert drawn(made)[-1][1] == ["bc\x1b[30;42ma\x1b[0m\x1b[2ma\x1b[0m"]
     nothing = recording("abab")
-    assert drawn(nothing)[0][0].startswith("step 0 of 0 · 0 passes · 100% revealed")
+    assert drawn(nothing)[0][0].startswith("step 0 of 0 · nfe 0 · 100% revealed")
 
 
 @pytest.mark.core
@@ -152,9 +152,9 @@ def test_recordings_are_what_each_row_went_through():
     guided = models.guided(models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, MASK)), MASK))
     one, two = replay.recordings(canvas, result, guided)
     assert one.tokens.tolist() == [[3, 8, 2], [8, 8, 2], [3, 4, 2]]
-    assert one.passes.tolist() == [2, 2, 4]
+    assert one.nfe.tolist() == [2, 2, 4]
     assert two.tokens.tolist() == [[3, 8, 2], [3, 3, 2]]
-    assert two.passes.tolist() == [2, 2]
+    assert two.nfe.tolist() == [2, 2]
     assert two.filled.tolist() == [False, True, False]
 
 

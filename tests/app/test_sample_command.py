@@ -163,7 +163,7 @@ def test_the_surest_first_in_blocks_up_to_an_end(sampled):
         assert row["text"] == "".join(pieces[:2]) + (after[: after.index("a") + 1] if "a" in after else after)
         ended += len(behind) > 0
     assert ended > 2
-    assert max(row["nfe"] for row in result["samples"]) <= result["passes"] <= 8
+    assert max(row["nfe"] for row in result["samples"]) <= result["batch_nfe"] <= 8
 
 
 @pytest.mark.core
@@ -172,7 +172,7 @@ def test_guidance_and_cuts_change_the_law(sampled):
     text = sampled(*asked, "--rows", 2)
     head, first, *_ = text.splitlines()
     assert head == "left to right order, plan linear, 16 steps, top-k 1, top-p 0.9, guidance 1.5"
-    assert first == "── sample 0: 28 passes, log-probability along its path 0.0 nats"  # two for each of 14 tokens
+    assert first == "── sample 0: nfe 28, log-probability along its path 0.0 nats"  # two for each of 14 tokens
     result = sampled(*asked, "--rows", 2, "--json")
     assert (result["top_k"], result["top_p"], result["guidance"], result["temperature"]) == (1, 0.9, 1.5, 1.0)
     assert result["sampler"] == {"name": "left_to_right", "plan": "linear", "steps": 16}
@@ -187,13 +187,13 @@ def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_
     *replayed, result = out.split("\n\n")
     assert len(replayed) == 2 * 6
     assert [block.splitlines()[0].split("  ")[0] for block in replayed[:6]] == [
-        f"sample 0 · step {k} of 5 · {k} pass{'' if k == 1 else 'es'} · {share}% revealed"
+        f"sample 0 · step {k} of 5 · nfe {k} · {share}% revealed"
         for k, share in enumerate((0, 12, 25, 50, 75, 100))
     ]
     assert replayed[0].splitlines()[1] == "bc·abcdeb·" + "·" * 6
     head, first, text, *_ = result.splitlines()
     assert head == "llada, 6 steps, block 8, temperature 0"
-    assert first == "── sample 0: 5 passes, log-probability along its path not defined"
+    assert first == "── sample 0: nfe 5, log-probability along its path not defined"
     assert replayed[5].splitlines()[1] == text
 
 
@@ -233,7 +233,7 @@ WAYS = [
 @pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
 def test_every_way_of_sampling_is_replayed_to_its_end(way, sampled):
-    """The trajectory has room for all steps: the last frame is the sample, and the passes are its passes."""
+    """The trajectory has room for all steps: the last frame is the sample, and its nfe is the sample's."""
     *replayed, result = sampled(*way, "--rows", 3, "--replay").split("\n\n")
     _, *lines = result.splitlines()
     for i, (head, text) in enumerate(zip(lines[::2], lines[1::2], strict=True)):
@@ -241,5 +241,5 @@ def test_every_way_of_sampling_is_replayed_to_its_end(way, sampled):
         assert " 100% revealed" in last[0]
         assert last[1].startswith(text)  # a text that has ended is cut there
         assert last[1] == text or "--end" in way
-        passes = last[0].split(" · ")[2]
-        assert head.startswith(f"── sample {i}: {passes}, ")
+        nfe = last[0].split(" · ")[2]
+        assert head.startswith(f"── sample {i}: {nfe}, ")

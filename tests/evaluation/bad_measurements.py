@@ -59,7 +59,7 @@ NO_TOKENS = {
 
 
 def profile(model, rows, **more):
-    return evaluation.estimate_profile(model, None, rows, **({"passes": 512, "key": KEY} | more))
+    return evaluation.estimate_profile(model, None, rows, **({"encodings": 512, "key": KEY} | more))
 
 
 def held_out(model, rows, key=KEY, **more):
@@ -89,7 +89,7 @@ def raced(**more):
 
 
 def prompted(canvas, **more):
-    return evaluation.estimate_prompted_profile(MODEL, None, canvas, **({"passes": 64, "key": KEY} | more))
+    return evaluation.estimate_prompted_profile(MODEL, None, canvas, **({"encodings": 64, "key": KEY} | more))
 
 
 class Test:
@@ -167,7 +167,7 @@ def calls():
             yield f"{name} by {bad!r}", lambda call=call, bad=bad: call(key=bad), "key must be one PRNG key"
     for bad in (2.0, True, "2", 0, -1, 2**70):
         for name, call in {
-            "passes": lambda bad: MEASURES["profile"](MODEL, ROWS, passes=bad),
+            "encodings": lambda bad: MEASURES["profile"](MODEL, ROWS, encodings=bad),
             "repeats": lambda bad: MEASURES["held-out"](MODEL, ROWS, repeats=bad),
             "completions": lambda bad: prompted(np.full(8, 4), completions=bad),
             "samples": lambda bad: evaluated(samples=bad),

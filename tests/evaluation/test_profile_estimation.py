@@ -129,8 +129,8 @@ def test_errors_of_increments_at_few_counts():
     assert nelbo.std(ddof=1) == pytest.approx(nelbo_error.mean(), rel=0.25)
 
 
-def test_few_passes_are_enough_for_increments():
-    """Polya urn, 128 tokens, 8 steps: by 256 passes the best sizes lose less than 20 % more than the optimum."""
+def test_few_encodings_are_enough_for_increments():
+    """Polya urn, 128 tokens, 8 steps: by 256 encodings the best sizes lose less than 20 % more than the optimum."""
     urn = oracles.polya(128, 0.5)
     exact = from_values(urn.entropies())
     least = float(plans.optimal(exact, 8).origin["expected_nelbo_nats"]) - exact.nelbo()
@@ -202,7 +202,7 @@ def test_batches_do_not_change_a_row(world, monkeypatch):
     )
 
 
-def test_passes_choose_rows_and_orders(world):
+def test_encodings_choose_rows_and_orders(world):
     _, denoiser, params, _ = world
     rows = draw_rows(world[0], 10, 0)
     few = estimate_profile(denoiser, params, rows, 5 * 4, key=jax.random.key(0))
@@ -222,15 +222,15 @@ def test_default_counts_cover_both_ends(length):
 
 
 @pytest.mark.parametrize(
-    ("rows", "passes", "says"),
+    ("rows", "encodings", "says"),
     [
         (np.zeros((1, 4), int), 100, "tokens must be of shape [rows, length] with at least 2 rows; got shape (1, 4)"),
-        (np.zeros((9, 4), int), 7, "passes must be at least 8, two for each count measured; got 7"),
+        (np.zeros((9, 4), int), 7, "encodings must be at least 8, two for each count measured; got 7"),
     ],
 )
-def test_too_little_is_refused(world, rows, passes, says):
+def test_too_little_is_refused(world, rows, encodings, says):
     with pytest.raises(InputError) as caught:
-        estimate_profile(world[1], world[2], rows, passes, key=jax.random.key(0))
+        estimate_profile(world[1], world[2], rows, encodings, key=jax.random.key(0))
     assert says in str(caught.value)
 
 

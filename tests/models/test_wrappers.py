@@ -329,7 +329,7 @@ def test_samplers_take_guidance_and_do_not_compile_for_a_new_weight_or_prompt():
     assert set(traces) == {(6, 7)}
     assert np.asarray(plain.tokens).tolist() == [[2] + [0] * 6] * 3
     assert np.asarray(plain.nfe).tolist() == [8, 8, 8]
-    assert int(plain.passes) == 8
+    assert int(plain.batch_nfe) == 8
     mixed = draw(np.array([0.0, 1.0, -1.0], np.float32), prompt)
     assert np.asarray(mixed.tokens)[:, 1:].tolist() == [[0] * 6, [1] * 6, [0] * 6]
     assert np.asarray(draw(1, [3, 4, 4, 4, 4, 4, 0]).tokens).tolist() == [[3, 1, 1, 1, 1, 1, 0]] * 3

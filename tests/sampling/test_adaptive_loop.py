@@ -50,7 +50,7 @@ def surest(**more):
 def test_rows_with_plans_of_their_own_count_their_own_passes(params):
     out = run(params, surest())
     assert out.nfe.tolist() == list(range(1, ROWS + 1))
-    assert int(out.passes) == ROWS
+    assert int(out.batch_nfe) == ROWS
     assert np.all(out.remaining == 0)
     for row, plan in enumerate(PLANS):
         assert np.bincount(out.reveal_step[row]).tolist() == plan.sizes.tolist()
@@ -121,7 +121,7 @@ def test_the_trajectory_is_what_happened(params):
     canvas = ragged("holes")
     out = run(params, surest(block=6), canvas)
     before = canvas
-    for step in range(int(out.passes)):
+    for step in range(int(out.batch_nfe)):
         tokens, score = out.trajectory["tokens"][step], out.trajectory["score"][step]
         shown = (canvas != MASK) | (out.reveal_step <= step)
         assert np.all(tokens == np.where(shown, out.tokens, MASK))
@@ -130,7 +130,7 @@ def test_the_trajectory_is_what_happened(params):
         assert np.all(np.isneginf(score[before != MASK]))
         assert np.all(score <= 0)
         before = tokens
-    assert np.all(out.trajectory["tokens"][int(out.passes) :] == 0)
+    assert np.all(out.trajectory["tokens"][int(out.batch_nfe) :] == 0)
     plan = [plans.uniform(LENGTH, 4)] * ROWS
     blind = sampling.sample(DENOISER, params, plan, key=KEY, record=sampling.tokens_of, frames=3)
     frames = np.asarray(blind.trajectory)
@@ -237,7 +237,7 @@ def test_a_rule_that_never_reveals_ends_and_says_so():
     assert np.all(np.asarray(out.remaining) == 3)
     assert np.all(np.asarray(out.tokens) == 3)
     assert np.all(np.asarray(out.reveal_step) == GIVEN)
-    assert int(out.passes) <= 3 + 1
+    assert int(out.batch_nfe) <= 3 + 1
 
 
 def nothing_left(view):
@@ -393,5 +393,5 @@ def test_passes_of_a_denoiser_that_costs_two(params):
     two = sampling.sample(costly, params, rules.surest(Plan(np.array([6, 10]), "t")), 3, key=KEY, length=LENGTH)
     assert np.asarray(one.nfe).tolist() == [2] * 3
     assert np.asarray(two.nfe).tolist() == [4] * 3
-    assert int(two.passes) == 4
+    assert int(two.batch_nfe) == 4
     assert np.all(np.asarray(one.tokens) == np.asarray(two.tokens))

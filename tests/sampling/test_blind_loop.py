@@ -49,7 +49,7 @@ def test_samples_follow_the_exact_law(sizes):
     expected = rows * law_by_enumeration(table, sizes)
     assert ((counts - expected) ** 2 / expected).sum() < 26 + 4 * np.sqrt(52)
     assert np.all(np.asarray(out.nfe) == len(sizes))
-    assert int(out.passes) == len(sizes)
+    assert int(out.batch_nfe) == len(sizes)
     assert np.all(np.asarray(out.remaining) == 0)
 
 
@@ -96,7 +96,7 @@ def test_a_row_does_not_depend_on_the_rows_around_it():
         np.testing.assert_array_equal(alone.tokens[k], together.tokens[k])
         np.testing.assert_array_equal(alone.reveal_step[k], together.reveal_step[k])
     assert np.asarray(together.nfe).tolist() == [1, 2, 3, 4]
-    assert int(together.passes) == 4
+    assert int(together.batch_nfe) == 4
 
 
 def test_row_ids_name_the_draws_whatever_the_place():

@@ -155,7 +155,7 @@ def test_rows_can_be_drawn_in_several_calls():
 def test_rows_do_not_pay_for_each_other_s_empty_steps():
     denoiser, params = wrong_world(4, 3)
     out = sample(denoiser, params, grids.uniform(64), 20, key=KEY, length=4)
-    assert int(out.passes) == int(np.max(out.nfe)) <= 4
+    assert int(out.batch_nfe) == int(np.max(out.nfe)) <= 4
     assert np.array_equal(np.max(out.reveal_step, axis=1) + 1, out.nfe)
 
 

@@ -42,7 +42,7 @@ def assert_follows(rule, canvas, params, double):
         np.testing.assert_array_equal(np.asarray(out.reveal_step)[row], when)
         assert int(out.nfe[row]) == len(frames)
         np.testing.assert_array_equal(np.asarray(out.tokens)[row], frames[-1])
-    assert int(out.passes) == int(out.nfe.max())
+    assert int(out.batch_nfe) == int(out.nfe.max())
     assert np.all(np.asarray(out.remaining) == 0)
     return out
 

@@ -70,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=float,
         metavar="W",
-        help="follow what is given more closely, at twice the passes; 0: as it is",
+        help="follow what is given more closely, at twice the model calls; 0: as it is",
     )
     group.add_argument("--seed", type=int, default=0, help="of the draws")
 

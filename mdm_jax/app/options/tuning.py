@@ -18,11 +18,11 @@ DIVERGENCES: Mapping[str, str] = {
 def profile_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``profile``."""
     run_options.arguments(parser)
-    parser.add_argument("--passes", type=int, default=4096, help="sequences to encode in all")
+    parser.add_argument("--encodings", type=int, default=4096, help="sequences to encode in all")
     parser.add_argument(
         "--estimator",
         choices=ESTIMATORS,
-        help="loss predicts costs, increments finds sizes with few passes (default: loss; with --prompt increments)",
+        help="loss predicts costs, increments finds sizes with few encodings (default: loss; with --prompt increments)",
     )
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--given", type=int, metavar="TOKENS", help="profile of what follows so many held-out tokens")

@@ -260,7 +260,7 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFi
     for i, row in enumerate(panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]):
         score = "no score" if row["score"] is None else f"{drawn['score_name']}: {row['score']:.2f}{beside}"
         parts.append(_sample(row, panel["steps"], most, notation, None if i else pace))
-        parts.append(f"<p>{escape(score)} · {row['nfe']:,} forward passes</p>")
+        parts.append(f"<p>{escape(score)} · {row['nfe']:,} model calls</p>")
     return "".join(parts) + "</div>"
 
 

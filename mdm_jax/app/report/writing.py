@@ -153,7 +153,7 @@ def _next(files: RunFiles) -> str:
     steps = min(16, files.config["task"]["length"])
     commands = [
         (files.command("sample", "--steps", str(steps)), f"write with the best plan for {steps} steps"),
-        (files.command("profile", "--passes", "16384"), "measure again, with four times the passes"),
+        (files.command("profile", "--encodings", "16384"), "measure again, with four times the encodings"),
         (files.command("tune"), "compare schedules again, or for other budgets"),
     ]
     if files.profile is None:

@@ -42,14 +42,14 @@ class Recording:
     Attributes:
         canvas: int32[length], before the first step; ``mask_id`` where tokens were to be drawn.
         tokens: int32[steps, length], after each step that changed something.
-        passes: int[steps], denoiser passes up to each.
+        nfe: int[steps], model calls up to each.
         filled: bool[length], positions behind the end of the sequence, which were not drawn.
         mask_id: the mask.
     """
 
     canvas: Int32[np.ndarray, " length"]
     tokens: Int32[np.ndarray, "steps length"]
-    passes: Int[np.ndarray, " steps"]
+    nfe: Int[np.ndarray, " steps"]
     filled: Bool[np.ndarray, " length"]
     mask_id: int
 
@@ -63,9 +63,9 @@ def recordings(canvas: Int32[np.ndarray, " length"], drawn: Sampled, denoiser: D
         before = np.concatenate([canvas[None], after])[:-1]
         filled = steps == FILLED
         drew = ((before == denoiser.mask_id) & (after != denoiser.mask_id) & ~filled).any(axis=-1)
-        passes = denoiser.passes * np.cumsum(drew)
+        nfe = denoiser.passes * np.cumsum(drew)
         changed = (before != after).any(axis=-1)
-        made.append(Recording(canvas, after[changed], passes[changed], filled, denoiser.mask_id))
+        made.append(Recording(canvas, after[changed], nfe[changed], filled, denoiser.mask_id))
     return made
 
 
@@ -166,12 +166,12 @@ def frames(
         states[recording.filled & (now != mask)] = _FILLED
         states[~free] = _GIVEN
         share = (now[free] != mask).mean() if free.any() else 1.0
-        passes = 0 if step == 0 else int(recording.passes[step - 1])
+        nfe = 0 if step == 0 else int(recording.nfe[step - 1])
         width, height = size()
         lines = _lines(look, width)
         room = max(height - 2, 1)
         top = _scrolled(lines, np.isin(states, (_NEW, _NOW_AGAIN)), top, room)
-        status = f"{title}step {step} of {steps} · {passes} pass{'' if passes == 1 else 'es'} · {share:.0%} revealed"
+        status = f"{title}step {step} of {steps} · nfe {nfe} · {share:.0%} revealed"
         bar = max(min(width - len(status) - 3, 24), 0)
         done = round(bar * share)
         drawn = [_line(line, now, states, look, mask, colour) for line in lines[top : top + room]]

@@ -175,7 +175,7 @@ def describe(found: Evaluation, task: Task, options: argparse.Namespace) -> str:
 def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], task: Task) -> Figure:
     """The score of each schedule against its steps, with 95 % intervals of the means; plans as single points."""
     figure, axes = drawing.wide(2.9)
-    means, errors, passes = found.means(), found.standard_errors(), found.means("nfe")
+    means, errors, nfe = found.means(), found.standard_errors(), found.means("nfe")
     colours = [name for name in drawing.COLOURS if name not in ("ink", "muted", "line")]
     lines = {text: [title(text, budget) for budget in budgets] for text in texts}
     lines |= {name: [name] for name in found.names if name not in {one for names in lines.values() for one in names}}
@@ -183,12 +183,12 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
         at = [found.index(name) for name in names]
         apart = 1.012 ** (i - (len(lines) - 1) / 2)  # side by side, not on top of each other
         axes.errorbar(
-            passes[at] * apart, means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]),
+            nfe[at] * apart, means[at], 1.96 * errors[at], color=drawing.light(colours[i % len(colours)]),
             marker="o", markersize=3, linewidth=1, capsize=2, label=drawing.label(text),
             linestyle="-" if i < len(colours) else "--",
         )  # fmt: skip
-    axes.set(xscale="log", xlabel="passes", ylabel=task.score_name)
-    ticks = sorted({round(float(x)) for x in passes})
+    axes.set(xscale="log", xlabel="nfe (model calls)", ylabel=task.score_name)
+    ticks = sorted({round(float(x)) for x in nfe})
     axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.legend(ncols=2)

@@ -21,20 +21,20 @@ from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
 
-MOST_PASSES = 2**40
+MOST_ENCODINGS = 2**40
 """More are taken for a slip of the hand."""
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print; the profile of what follows something given goes to a file of its own."""
     require_seed("--seed", options.seed)
-    require(options.passes <= MOST_PASSES, "--passes", options.passes, f"at most {MOST_PASSES}")
+    require(options.encodings <= MOST_ENCODINGS, "--encodings", options.encodings, f"at most {MOST_ENCODINGS}")
     trained = load(options.directory, checkpoint=options.checkpoint)
     given = options.given is not None or options.prompt is not None
     if options.output is not None:
         check_output(Path(options.output), trained.place, given)
     if not given and options.output is None:
-        profile, held_out = measure(trained, options.passes, options.seed, options.estimator or "loss")
+        profile, held_out = measure(trained, options.encodings, options.seed, options.estimator or "loss")
         result = {"profile": profile.to_json(), "held_out": held_out}
         show(result, describe(profile, held_out), options.json)
         return
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         profile = measure_given(trained, options)
     else:
         profile = held_out_profile(
-            trained, options.passes, key_of(options.seed), options.seed, options.estimator or "loss"
+            trained, options.encodings, key_of(options.seed), options.seed, options.estimator or "loss"
         )
     path = Path(options.output or trained.place.profile_given)
     profile.save(path)
@@ -67,11 +67,11 @@ def check_output(path: Path, place: RunDirectory, given: bool) -> None:
             raise InputError(f"--output must be {wanted}; got {str(path)!r}, which holds something else.") from None
 
 
-def measure(trained: Run, passes: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
+def measure(trained: Run, encodings: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
     """The profile on the validation half and the loss on the test half; both are written to the run directory."""
     place = trained.place
     profile_key, test_key = jax.random.split(key_of(seed))
-    profile = held_out_profile(trained, passes, profile_key, seed, estimator)
+    profile = held_out_profile(trained, encodings, profile_key, seed, estimator)
     held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
     held_out["parameters"] = parameter_count(trained)
     profile.save(place.profile)
@@ -79,13 +79,13 @@ def measure(trained: Run, passes: int, seed: int, estimator: str = "loss") -> tu
     return profile, held_out
 
 
-def held_out_profile(trained: Run, passes: int, key: PRNGKeyArray, seed: int, estimator: str) -> Profile:
+def held_out_profile(trained: Run, encodings: int, key: PRNGKeyArray, seed: int, estimator: str) -> Profile:
     """The profile on the validation half; ``seed`` is what its provenance says."""
     return estimate_profile(
         trained.denoiser,
         trained.params,
         trained.task.validation,
-        passes,
+        encodings,
         key=key,
         estimator=estimator,
         progress=True,
@@ -105,7 +105,7 @@ def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
             trained.denoiser,
             trained.params,
             canvas,
-            options.passes,
+            options.encodings,
             key=key,
             estimator=options.estimator or "increments",
             progress=True,
@@ -117,7 +117,7 @@ def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
         trained.denoiser,
         trained.params,
         trained.task.validation,
-        options.passes,
+        options.encodings,
         key=key,
         estimator=options.estimator or "loss",
         given=np.arange(length) < given,

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         "plan": None if chosen.plan is None else chosen.plan.to_json(),
         **law,
         "seed": options.seed,
-        "passes": int(drawn.passes),
+        "batch_nfe": int(drawn.batch_nfe),
         "samples": as_rows(trained, drawn, chosen.end),
     }
     unsaid = {("temperature", 1.0)}
@@ -121,7 +121,7 @@ def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
 
 
 def as_rows(trained: Run, drawn: Sampled, end: int | None = None) -> list[dict[str, Any]]:
-    """Samples as JSON: text, the piece at each position, its step, passes, what is still masked, log-probability
+    """Samples as JSON: text, the piece at each position, its step, nfe, what is still masked, log-probability
     (``None`` where it is not defined).
 
     The text stops at the first ``end`` that was drawn; the pieces do not.
@@ -149,5 +149,4 @@ def _shown(i: int, row: dict[str, Any]) -> str:
     """One sample for a person."""
     path = "not defined" if row["log_prob"] is None else f"{figure(row['log_prob'], '.1f')} nats"
     left = f", {row['remaining']} still masked" if row["remaining"] else ""
-    passes = "1 pass" if row["nfe"] == 1 else f"{row['nfe']} passes"
-    return f"── sample {i}: {passes}, log-probability along its path {path}{left}\n{row['text']}"
+    return f"── sample {i}: nfe {row['nfe']}, log-probability along its path {path}{left}\n{row['text']}"

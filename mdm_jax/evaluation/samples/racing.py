@@ -78,14 +78,14 @@ def race(
     name: str | None = None,
     progress: bool = False,
 ) -> Raced:
-    """The best schedule for ``steps`` passes in some order, by a score of samples.
+    """The best schedule of ``steps`` steps in some order, by a score of samples.
 
     Args:
         denoiser: the model.
         params: its parameters.
         score: as in :func:`~mdm_jax.evaluation.evaluate`; the first decides.
         length: of the sequences.
-        steps: passes that each schedule may take.
+        steps: that each schedule may take.
         key: of all draws; search, validation and test use streams of their own.
         lower_is_better: the direction of the score.
         order: from a plan to a sampler that follows it (:func:`mdm_jax.sampling.rules.surest`, ``Blind``).

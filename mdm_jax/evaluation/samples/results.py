@@ -54,7 +54,7 @@ class Evaluation:
         names: of the schedules.
         scores: what :func:`~mdm_jax.evaluation.evaluate` was asked to score, by name, float64[schedules, samples]; the
             first is the one that matters.
-        nfe: int32[schedules, samples], denoiser passes.
+        nfe: int32[schedules, samples], model calls.
         remaining: int32[schedules, samples], masks left.
         log_prob: float32[schedules, samples], log-probability along the path, nats; NaN where that is not defined.
         tokens: int32[schedules, samples, length].
@@ -155,8 +155,8 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """Of each schedule passes, scores and paired differences, each with its standard error, as aligned text."""
-        heading = ["schedule", "passes", *map(printable, self.scores)]
+        """Of each schedule model calls (nfe), scores and paired differences, each with its standard error, as aligned text."""
+        heading = ["schedule", "nfe", *map(printable, self.scores)]
         columns = [list(map(printable, self.names)), [f"{mean:.1f}" for mean in self.means("nfe")]]
         for score in self.scores:
             columns.append(with_errors(self.means(score), self.standard_errors(score)))
