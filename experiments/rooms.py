@@ -1,7 +1,7 @@
 """The house in numbers: modules of every room, its longest, its arrows, and the names that its face offers.
 
-``python -m experiments.rooms``; ``--root PATH`` counts another checkout, so that a change of the house can be seen beside
-what was before.
+``python -m experiments.rooms``; ``--root PATH`` counts another checkout, so that a change of the house can be seen
+beside what was before.
 """
 
 import argparse
@@ -14,7 +14,7 @@ HERE = Path(__file__).parents[1]
 
 
 def rooms(root: Path) -> list[dict]:
-    """Every folder of the package: files, lines, longest file, arrows to other folders and within, names of its face."""
+    """Every folder of the package: files, lines, longest file, arrows within and to other folders, names of its face."""
     modules = {_name(path, root): path for path in sorted((root / "mdm_jax").rglob("*.py"))}
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
     found = []
