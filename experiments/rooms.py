@@ -14,7 +14,7 @@ HERE = Path(__file__).parents[1]
 
 
 def rooms(root: Path) -> list[dict]:
-    """Every folder of the package: files, lines, longest file, arrows within and to other folders, names of its face."""
+    """Every folder of the package: files, lines, longest file, arrows within and to others, names of its face."""
     modules = {_name(path, root): path for path in sorted((root / "mdm_jax").rglob("*.py"))}
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
     found = []
