@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 import mdm_jax
 from mdm_jax.app.cli import main
-from mdm_jax.app.work.tuning import fitting
+from mdm_jax.app.options.budgets import fitting
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.schedules import text as schedule_text
 from mdm_jax.training import RunDirectory
@@ -150,8 +151,8 @@ def test_a_profile_and_an_oracle_are_tuned_without_a_run(trained, tmp_path, caps
 
 def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mdm_jax.app.work.tuning_by_law.POINTS", 16)
-    result = printed_json(capsys, ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation"])
+    ask = ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation", "--grid", "16"]
+    result = printed_json(capsys, ask)
     (budget,) = result["budgets"]
     assert budget["hand_crafted"]["linear"] == pytest.approx(0.1169, abs=5e-5)
     assert budget["optimal"]["value"] == pytest.approx(0.1013, abs=5e-5)
@@ -588,22 +589,24 @@ def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
     assert f"stopped at step {newest_checkpoint(directory)} of 200000" in errors
 
 
-def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mdm_jax.app.work.demo.BUDGETS", [2, 4])
-    monkeypatch.setattr("mdm_jax.app.work.demo.PASSES", 256)
-    monkeypatch.setattr("mdm_jax.app.work.demo.CHECK_ROWS", 8)
-    monkeypatch.setitem(
-        __import__("mdm_jax.app.options.recipes", fromlist=["RECIPES"]).RECIPES,
-        "demo",
-        {"steps": 20, "batch": 4, "width": 16, "depth": 1, "heads": 2},
-    )
+def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, capsys):
     directory = tmp_path / "demo"
-    assert main(["demo", "--directory", str(directory), "--task", f"text:{story}"]) == 0
-    assert "report.html in a browser" in capsys.readouterr().out
+    cheaply = ["--budgets", "2,4", "--encodings", "256", "--check-rows", "8", "--grid", "21"]
+    words = ["demo", "--directory", directory, "--task", f"text:{story}", "--steps", "20", *TINY, *cheaply]
+    assert main([*map(str, words)]) == 0
+    said = capsys.readouterr()
+    assert "report.html in a browser" in said.out
+    assert re.findall(r"^\[\d/5\]", said.err, flags=re.MULTILINE) == [f"[{i}/5]" for i in range(1, 6)]
     (directory / "log.jsonl").unlink()
-    result = printed_json(capsys, ["demo", "--directory", directory, "--task", f"text:{story}"])
+    result = printed_json(capsys, words)
     assert result["training"]["step"] == 20
     assert result["training"]["seconds"] is None
+    assert list(result["stages"]) == ["training", "profile", "tuning", "samples", "report"]
+    for took in result["stages"].values():
+        assert took["seconds"] > 0
+        assert took["processor_seconds"] > 0
+    assert [budget["steps"] for budget in result["tuning"]["budgets"]] == [2, 4]
+    assert result["tuning"]["searched"]["values_per_axis"] == 21
     made = {path.name for path in directory.iterdir()}
     assert made >= {"config.json", "log.jsonl", "checkpoints", "profile.json", "held_out.json", "tuning.json", "plans"}
     assert made >= {"samples.json", "report.html"}

@@ -6,15 +6,16 @@ import json
 
 import pytest
 
-from mdm_jax.app.options.footprint import arguments
-from mdm_jax.app.work import footprints as command
+from mdm_jax.app.commands import footprint
+from mdm_jax.app.options import common
 from mdm_jax.support.errors import InputError
 
 
 def run(*words):
     parser = argparse.ArgumentParser()
-    arguments(parser)
-    command.run(parser.parse_args(words))
+    footprint.arguments(parser)
+    common.everywhere(parser)
+    footprint.run(parser.parse_args(words))
 
 
 def test_text_leads_every_byte_to_its_sum(capsys):

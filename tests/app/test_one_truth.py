@@ -18,10 +18,10 @@ import mdm_jax
 from mdm_jax.app import cli
 from mdm_jax.app.cli import main, make_parser
 from mdm_jax.app.options import canvas, samplers
-from mdm_jax.app.options import tuning as tuning_options
 from mdm_jax.app.options.recipes import RECIPES
 from mdm_jax.app.report import writing as report
 from mdm_jax.app.work import sampling as sample
+from mdm_jax.app.work import tuning_by_law
 from mdm_jax.evaluation import profile_estimation
 from mdm_jax.evaluation.exact import tuning as law_tuning
 from mdm_jax.sampling import Sampled
@@ -251,8 +251,8 @@ def test_what_the_parser_offers_is_what_the_library_has():
         if action.choices is not None
     }
     assert choices["profile", "estimator"] == set(profile_estimation.ESTIMATORS)
-    assert choices["tune", "by_law"] == set(tuning_options.DIVERGENCES)
-    assert set(tuning_options.DIVERGENCES.values()) == set(law_tuning.DIVERGENCES)
+    assert choices["tune", "by_law"] == set(tuning_by_law.DIVERGENCES)
+    assert set(tuning_by_law.DIVERGENCES.values()) == set(law_tuning.DIVERGENCES)
     assert choices["train", "recipe"] == set(RECIPES)
     for name in ("sample", "evaluate", "race"):
         assert choices[name, "order"] == {*samplers.MEASURES, *samplers._BLIND}
@@ -294,7 +294,7 @@ def test_other_errors_of_xla_are_not_taken_for_that(monkeypatch):
 def test_xla_itself_without_memory_is_one_sentence(tuned):
     """A million rows, and no more memory than the program needs: what XLA raises is recognised."""
     limited = (
-        "import resource, sys; from mdm_jax.app import sample; from mdm_jax.app.cli import main\n"
+        "import resource, sys; from mdm_jax.app.work import sampling; from mdm_jax.app.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
         f"sys.exit(main(['sample', {str(tuned.path)!r}, '--steps', '3', '--rows', '1000000', '--json']))"
     )

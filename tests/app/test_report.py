@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.app.report import page, run_files, sections
+from mdm_jax.app.report import page, run_files, sections, style
 from mdm_jax.app.report import writing as report
 from mdm_jax.plot import charts as pictures
 from mdm_jax.plot import drawing, landscapes
@@ -501,7 +501,7 @@ def test_the_first_sample_of_each_plan_is_written_step_by_step(brief):
     assert {(int(s) + 1, int(step)) for s, step in timed} == {(step, step) for step in range(1, 9)}
     assert moving.count("<i ") == len(timed)
     assert "--s" not in standing
-    before, _, rest = page._STYLE.partition("@media screen and (prefers-reduced-motion: no-preference) {")
+    before, _, rest = style.sheet().partition("@media screen and (prefers-reduced-motion: no-preference) {")
     inside = rest.partition("@keyframes")[0]
     assert "animation" not in before
     assert ".again { display: none }" in before
@@ -541,7 +541,7 @@ def test_many_long_samples_stay_below_two_megabytes(copy):
 @pytest.mark.core
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_is_readable_on_every_colour_of_a_sample(dark):
-    theme = dict(re.findall(r"--([\w-]+): (#\w{6})", page._theme(dark)))
+    theme = dict(re.findall(r"--([\w-]+): (#\w{6})", style.theme(dark)))
 
     def luminance(colour):
         parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
@@ -552,7 +552,7 @@ def test_text_is_readable_on_every_colour_of_a_sample(dark):
         low, high = sorted((luminance(one), luminance(two)))
         return (high + 0.05) / (low + 0.05)
 
-    assert all(contrast(theme["on"], theme[f"r{level}"]) >= 4.5 for level in range(page.LEVELS))
+    assert all(contrast(theme["on"], theme[f"r{level}"]) >= 4.5 for level in range(style.LEVELS))
     assert all(contrast(theme[name], theme["page"]) >= 4.5 for name in ("ink", "muted", "optimal", "beta", "hand"))
 
 

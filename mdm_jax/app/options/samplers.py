@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from mdm_jax.app.work.own_plan import OwnPlan, own_plan
+from mdm_jax.app.options.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
 from mdm_jax.models.wrappers import STRONGEST
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules

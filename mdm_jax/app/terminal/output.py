@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from mdm_jax.support.files import to_json
+from mdm_jax.support.progress import remark
 from mdm_jax.support.text import printable, printable_json
 
 
@@ -12,9 +13,14 @@ def show(result: dict[str, Any], text: str, as_json: bool) -> None:
     print(printable_json(to_json(result)) if as_json else printable(text, lines=True))
 
 
-def note(text: str) -> None:
-    """Say on standard error what a reader of the result should know."""
+def complain(text: str) -> None:
+    """Say on standard error what is wrong, or may be."""
     print(f"mdm-jax: {printable(text)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Say on standard error what helps to read the result, unless silence is asked for (``--quiet``)."""
+    remark(f"mdm-jax: {text}")
 
 
 def finite(value: Any) -> float | int | None:

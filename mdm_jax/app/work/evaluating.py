@@ -11,11 +11,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from mdm_jax.app.options.comparing import SCHEDULES
+from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.places import places
 from mdm_jax.app.options.samplers import MEASURES, check_temperature
 from mdm_jax.app.terminal.output import show
-from mdm_jax.app.work.tuning import BUDGETS, fitting, parse_budgets
 from mdm_jax.evaluation import Evaluation, evaluate, own_entropy
 from mdm_jax.plot import drawing
 from mdm_jax.sampling import Blind, Rule, rules
@@ -43,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
     where = places(options)
     trained = load(options.directory, checkpoint=options.checkpoint)
     length = trained.settings.length
-    budgets = fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
-    texts = list(dict.fromkeys(options.schedules)) or ([] if options.plan else list(SCHEDULES))
+    budgets = budgets_of(options.budgets, length)
+    texts = list(dict.fromkeys(options.schedules))
     samplers, baselines = competitors(options, texts, budgets, length)
     found = evaluate(
         trained.denoiser,

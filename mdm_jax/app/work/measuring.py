@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jaxtyping import PRNGKeyArray
 
 from mdm_jax.app.options.canvas import make_canvas
@@ -73,7 +74,7 @@ def measure(trained: Run, encodings: int, seed: int, estimator: str = "loss") ->
     profile_key, test_key = jax.random.split(key_of(seed))
     profile = held_out_profile(trained, encodings, profile_key, seed, estimator)
     held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
-    held_out["parameters"] = parameter_count(trained)
+    held_out["parameters"] = optax.tree.size(trained.params)
     profile.save(place.profile)
     write_json(place.held_out, held_out)
     return profile, held_out
@@ -129,11 +130,6 @@ def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
 def _provenance(trained: Run, seed: int) -> dict[str, Any]:
     digest = trained.description.get("digest")
     return {"run": trained.identity, "run_step": trained.step, "data_digest": digest, "seed": seed}
-
-
-def parameter_count(trained: Run) -> int:
-    """Numbers in the model."""
-    return sum(leaf.size for leaf in jax.tree.leaves(trained.params))
 
 
 def describe(profile: Profile, held_out: dict[str, Any]) -> str:

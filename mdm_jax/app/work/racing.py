@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Int32
 from matplotlib.figure import Figure
 
+from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.places import places
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.evaluating import MOST, check, drawing_options, ordered, prompts, scores_of, store_of
-from mdm_jax.app.work.tuning import fitting, parse_budgets
 from mdm_jax.evaluation import Prompts, Raced, race
 from mdm_jax.evaluation.samples.racing import search_samples
 from mdm_jax.plot import drawing, landscapes
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     where = places(options)
     trained = load(options.directory, checkpoint=options.checkpoint)
     length, task = trained.settings.length, trained.task
-    budgets = fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
+    budgets = budgets_of(options.budgets, length, BUDGETS)
     given = None if options.given is None else prompts_of(trained, options.given)
     numbers = {name: getattr(options, name) for name in (*_NUMBERS, "samples")}
     if given is not None:

@@ -8,8 +8,9 @@ import numpy as np
 from mdm_jax.app.options.canvas import make_canvas
 from mdm_jax.app.options.samplers import check, check_temperature, choose, choose_denoiser
 from mdm_jax.app.terminal import replay
-from mdm_jax.app.terminal.output import figure, finite, note, show
-from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
+from mdm_jax.app.terminal.output import figure, note, show
+from mdm_jax.app.work.rows import as_rows
+from mdm_jax.sampling import Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.keys import key_of
 from mdm_jax.training import Run, load
@@ -118,31 +119,6 @@ def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
         blank = BLANK if options.blank is None else options.blank
         return make_canvas(trained, "--infill", options.infill, blank)
     return make_canvas(trained, "--prompt", options.prompt)
-
-
-def as_rows(trained: Run, drawn: Sampled, end: int | None = None) -> list[dict[str, Any]]:
-    """Samples as JSON: text, the piece at each position, its step, nfe, what is still masked, log-probability
-    (``None`` where it is not defined).
-
-    The text stops at the first ``end`` that was drawn; the pieces do not.
-    """
-    rows = []
-    for tokens, step, nfe, remaining, log_prob in zip(
-        *map(np.asarray, (drawn.tokens, drawn.reveal_step, drawn.nfe, drawn.remaining, drawn.log_prob))
-    ):
-        ends = np.flatnonzero((tokens == end) & (step != GIVEN))
-        written = 1 + ends[0] if len(ends) else len(tokens)
-        rows.append(
-            {
-                "text": trained.vocabulary.decode(tokens[:written]),
-                "pieces": trained.vocabulary.pieces(tokens),
-                "reveal_step": step.tolist(),
-                "nfe": int(nfe),
-                "remaining": int(remaining),
-                "log_prob": finite(float(log_prob)),
-            }
-        )
-    return rows
 
 
 def _shown(i: int, row: dict[str, Any]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optax
 from jax.sharding import Mesh
 
 from mdm_jax import models, tasks
 from mdm_jax.app.options.places import places
 from mdm_jax.app.options.recipes import MODEL, NAMES, settings_and_model
 from mdm_jax.app.terminal.output import figure, finite, show
-from mdm_jax.app.work.measuring import parameter_count
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable
@@ -23,9 +23,9 @@ def run(options: argparse.Namespace) -> None:
     """Train, then print what came out."""
     every = options.checkpoint_every
     require(every is None or every >= 1, "--checkpoint-every", every, "at least 1")
-    overrides = {name: value for name in NAMES if (value := getattr(options, name, None)) is not None}
+    given = overrides_of(options)
     result = summary(
-        start(options.directory, options.task, options.recipe, overrides, every, options.checkpoint, **places(options))
+        start(options.directory, options.task, options.recipe, given, every, options.checkpoint, **places(options))
     )
     if not ways.is_writer():
         return
@@ -36,6 +36,11 @@ def run(options: argparse.Namespace) -> None:
         f"{figure(result['seconds'], '.0f')} s of training.\nNext: {command('profile', directory)}"
     )
     show(result, text, options.json)
+
+
+def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings, by name, that options give."""
+    return {name: value for name in NAMES if (value := getattr(options, name, None)) is not None}
 
 
 def start(
@@ -106,6 +111,6 @@ def summary(trained: Run) -> dict[str, Any]:
     return {
         "directory": str(trained.place.path),
         "step": trained.step,
-        "parameters": parameter_count(trained),
+        "parameters": optax.tree.size(trained.params),
         **{name: finite(last.get(name)) for name in figures},
     }

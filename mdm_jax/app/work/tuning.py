@@ -1,8 +1,7 @@
-"""``mdm-jax tune``: the best schedules for several step budgets, from a profile alone or from an exact law."""
+"""``mdm-jax tune``: the best schedules for several step budgets, from a profile alone."""
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mdm_jax import oracles
+from mdm_jax.app.options.budgets import budgets_of
+from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
-from mdm_jax.app.work import tuning_by_law as tune_by_law
 from mdm_jax.evaluation import Tuned, check, path_nelbo, tune
 from mdm_jax.plot import drawing, landscapes
 from mdm_jax.support.commands import command
@@ -21,13 +20,11 @@ from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.text import printable, table
 from mdm_jax.theory import profiles
+from mdm_jax.theory.plans.beta_search import GRID
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
 
-BUDGETS: Sequence[int] = (4, 8, 16, 32)
-"""Unless others are asked for."""
 CHECK_ROWS = 64
-ORACLE = "oracle:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,24 +45,15 @@ class Subject:
 def run(options: argparse.Namespace) -> None:
     """Tune, check, draw, print a table."""
     require_seed("--seed", options.seed)
-    if options.by_law is not None:
-        if not options.source.startswith(ORACLE):
-            raise InputError(f"--by-law needs a law that is known, as in oracle:toy_left; got {options.source!r}.")
-        require(options.check_rows is None, "--check-rows", options.check_rows, "left out: a law needs no check")
-        oracle = oracles.from_spec(options.source.removeprefix(ORACLE))
-        budgets = list(tune_by_law.BUDGETS)
-        if options.budgets is not None:
-            budgets = parse_budgets(options.budgets, tune_by_law.MOST_STEPS)
-        tune_by_law.run(oracle, options, budgets, oracle_folder(options))
-        return
+    check_grid(options.grid)
     subject = find(options)
-    budgets = budgets_of(options, subject.profile.length)
+    budgets = budgets_of(options.budgets, subject.profile.length)
     rows = 0 if subject.trained is None else CHECK_ROWS
     rows = rows if options.check_rows is None else options.check_rows
     require(rows == 0 or rows >= 2, "--check-rows", rows, "0 (no check), or 2 or more")
     if rows and subject.trained is None:
         raise InputError("--check-rows needs a run: a profile alone has no sequences to check on.")
-    result = make_plans(subject, budgets, rows, options.seed)
+    result = make_plans(subject, budgets, rows, options.seed, options.grid)
     place = subject.place
     text = f"{describe(result)}\nPlans are in {place.plans}, the landscape of Beta schedules in {place.landscape}."
     show(result, text, options.json)
@@ -74,9 +62,9 @@ def run(options: argparse.Namespace) -> None:
 def find(options: argparse.Namespace) -> Subject:
     """The run, profile file or oracle that ``options`` name."""
     source, output = options.source, options.output
-    if source.startswith(ORACLE):
-        profile = profiles.from_values(oracles.from_spec(source.removeprefix(ORACLE)).entropies(), {"oracle": source})
-        return Subject(profile, oracle_folder(options))
+    oracle = oracle_of(source)
+    if oracle is not None:
+        return Subject(profiles.from_values(oracle.entropies(), {"oracle": source}), oracle_folder(source, output))
     path = Path(source)
     if path.is_file():
         if output is None and path.suffix == "":
@@ -91,46 +79,14 @@ def find(options: argparse.Namespace) -> Subject:
     return Subject(trained.profile, trained.place if output is None else folder(output), trained)
 
 
-def folder(path: str | Path) -> RunDirectory:
-    """A folder for results, which must not be a run: its plans are its own."""
-    place = RunDirectory(Path(path))
-    require(not place.config.exists(), "--output", str(path), "a folder that is not a run directory")
-    there = os.path.lexists(place.path) and not place.path.is_dir()
-    require(not there, "--output", str(path), "a folder; this is a file")
-    return place
-
-
-def oracle_folder(options: argparse.Namespace) -> RunDirectory:
-    """Where results about an oracle go: ``--output``, or a folder of its name in ``runs``."""
-    name = "".join(options.source.removeprefix(ORACLE).split()).replace(":", "-").replace(",", "-")
-    return folder(options.output or f"runs/{name}")
-
-
-def budgets_of(options: argparse.Namespace, length: int) -> list[int]:
-    """The budgets asked for, or the usual ones that fit."""
-    return fitting(BUDGETS, length) if options.budgets is None else parse_budgets(options.budgets, length)
-
-
-def fitting(budgets: Sequence[int], length: int) -> list[int]:
-    """Those of ``budgets`` that are no longer than ``length``, or else ``length`` itself."""
-    return [budget for budget in budgets if budget <= length] or [length]
-
-
-def parse_budgets(text: str, length: int) -> list[int]:
-    """``"4,8,16"`` as sorted numbers from 1 to ``length``."""
-    try:
-        budgets = sorted({int(word) for word in text.split(",")})
-    except ValueError:
-        raise InputError(f"--budgets must be whole numbers separated by commas, as in 4,8,16; got {text!r}.") from None
-    require(budgets[0] >= 1 and budgets[-1] <= length, "--budgets", text, f"numbers of steps from 1 to {length}")
-    return budgets
-
-
-def make_plans(subject: Subject, budgets: list[int], check_rows: int, seed: int) -> dict[str, Any]:
+def make_plans(
+    subject: Subject, budgets: list[int], check_rows: int, seed: int, grid: int | None = None
+) -> dict[str, Any]:
     """Write ``tuning.json``, one plan file per budget and role, and the landscape; returns the first.
 
-    The check compares each plan's predicted cost with the teacher-forced ``-log q`` of ``check_rows`` sequences of
-    the test half, which the profile has not seen.
+    ``grid x grid`` Beta schedules are tried; as many as :func:`mdm_jax.evaluation.tune` tries if left out. The check
+    compares each plan's predicted cost with the teacher-forced ``-log q`` of ``check_rows`` sequences of the test half,
+    which the profile has not seen.
     """
     place, trained = subject.place, subject.trained
     rows = np.zeros((0, 0), np.int32)
@@ -138,7 +94,7 @@ def make_plans(subject: Subject, budgets: list[int], check_rows: int, seed: int)
         rows = trained.task.test[:check_rows]
         wanted = f"0 (no check): the data has {len(rows)} held-out sequences to check on"
         require(len(rows) >= 2, "--check-rows", check_rows, wanted)
-    tuned = tune(subject.profile, budgets, progress=True)
+    tuned = tune(subject.profile, budgets, grid=GRID if grid is None else grid, progress=True)
     result = tuned.result
     if trained is not None and check_rows:
         plans = [plan for budget in budgets for plan in tuned.plans[budget].values()]

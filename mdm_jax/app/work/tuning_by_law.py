@@ -2,36 +2,48 @@
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.options.tuning import DIVERGENCES
+from mdm_jax.app.options.budgets import budgets_of
+from mdm_jax.app.options.results import check_grid, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
 from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.evaluation.exact.tuning import BetaByLaw
-from mdm_jax.oracles import Oracle
 from mdm_jax.plot import drawing, landscapes
+from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.text import table
 from mdm_jax.theory.plans import grids
 from mdm_jax.theory.plans.grids import Grid
 from mdm_jax.theory.schedules import text as schedule_text
-from mdm_jax.training import RunDirectory
 
 FORMAT = "mdm_jax tuning by law 1"
 BUDGETS = (2, 3, 4)
 """Unless others are asked for."""
 MOST_STEPS = 64
-POINTS: int | None = None
-"""Values of ``a`` and of ``b``; as many as there is time for, at most 256."""
+DIVERGENCES: Mapping[str, str] = {
+    "total_variation": "total variation",
+    "kl": "KL",
+    "jensen_shannon": "Jensen-Shannon",
+}
+"""As the command line and file names have them, and as :func:`mdm_jax.evaluation.search_beta_by_law` does."""
 
 
-def run(oracle: Oracle, options: argparse.Namespace, budgets: Sequence[int], place: RunDirectory) -> None:
+def run(options: argparse.Namespace) -> None:
     """Score, refine, draw and print; everything is ancestral sampling by the exact denoiser."""
+    require_seed("--seed", options.seed)
+    check_grid(options.grid)
+    oracle = oracle_of(options.source)
+    if oracle is None:
+        raise InputError(f"--by-law needs a law that is known, as in oracle:toy_left; got {options.source!r}.")
+    require(options.check_rows is None, "--check-rows", options.check_rows, "left out: a law needs no check")
+    budgets = budgets_of(options.budgets, MOST_STEPS, BUDGETS)
+    place = oracle_folder(options.source, options.output)
     divergence = DIVERGENCES[options.by_law]
     logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
     sequences = np.array(list(itertools.product(range(oracle.vocab_size), repeat=oracle.length)))
@@ -39,7 +51,7 @@ def run(oracle: Oracle, options: argparse.Namespace, budgets: Sequence[int], pla
     named = {name: schedule_text.parse(name) for name in schedule_text.HAND_CRAFTED}
     entries, panels, found_grids = [], [], dict[str, Grid]()
     for steps in budgets:
-        found = search_beta_by_law(logits, target, steps, divergence, POINTS, progress=True)
+        found = search_beta_by_law(logits, target, steps, divergence, options.grid, progress=True)
         free = optimal_grid_by_law(logits, target, steps, divergence, key=key_of(options.seed), progress=True)
         hand_crafted = {
             name: law_divergence(logits, target, grids.from_schedule(schedule, steps).fractions, divergence)

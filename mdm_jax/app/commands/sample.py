@@ -1,13 +1,16 @@
-"""The options of ``mdm-jax sample``, without JAX; :mod:`mdm_jax.app.options.samplers` says which go together."""
+"""``mdm-jax sample``: draw sequences from a run. Which options go together, ``app/options/samplers.py`` says."""
 
 import argparse
 
-from mdm_jax.app.options import common as run_options
+from mdm_jax.app.options import common
+
+ABOUT = "draw samples from a run"
+DETAILS = "By default in random order by the run's own optimal plan, which needs a profile."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add them."""
-    run_options.arguments(parser)
+    """Add the options."""
+    common.run_directory(parser)
     group = parser.add_argument_group("how tokens are revealed")
     group.add_argument(
         "--preset",
@@ -17,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--order",
-        choices=run_options.ORDERS,
+        choices=common.ORDERS,
         help="what comes first; the last three are the model's surest positions (default: random)",
     )
     plan = group.add_mutually_exclusive_group()
@@ -78,4 +81,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rows", type=int, default=4, help="number of samples")
     group.add_argument("--replay", action="store_true", help="show step by step how each sample came about")
     group.add_argument("--replay-seconds", type=float, metavar="S", help="for each sample (default: 6)")
-    run_options.as_json(group)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw, perhaps replay, and print samples."""
+    from mdm_jax.app.work import sampling
+
+    sampling.run(options)

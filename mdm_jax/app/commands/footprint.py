@@ -1,8 +1,6 @@
-"""The options of ``mdm-jax footprint``; no JAX, so that ``--help`` is instant."""
+"""``mdm-jax footprint``: what training a model would take, line by line, before anyone pays for it."""
 
 import argparse
-
-from mdm_jax.app.options import common as run_options
 
 ABOUT = "say what training a model would take on many devices, without having them"
 DETAILS = (
@@ -13,7 +11,7 @@ DETAILS = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add them."""
+    """Add the options."""
     parser.add_argument("--model", required=True, metavar="NAME", help="10m, 100m, 1b, llada-8b, or a run directory")
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--mesh", metavar="SHAPE", help="sharded over a mesh, as in data=16,model=16 (--mesh of train)")
@@ -28,4 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--whole", action="store_true", help="compile the model at its full depth, which takes minutes "
                      "(default: 2 and 4 blocks of it, and a straight line through both)")  # fmt: skip
     parser.add_argument("--time-limit", type=float, default=900.0, metavar="S", help="seconds for each compilation")
-    run_options.as_json(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Count, ask the compiler unless told not to, print."""
+    from mdm_jax.app.work import footprints
+
+    footprints.run(options)
