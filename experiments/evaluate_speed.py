@@ -115,7 +115,7 @@ def measured(experiment: Experiment, order: str) -> dict[str, Any]:
     samplers = dict(pair for i in range(0, len(chosen), apart) for pair in chosen[i : i + len(BUDGETS)])
 
     def rows(samplers: dict[str, Any] = samplers) -> None:
-        evaluate(denoiser, params, samplers, samples, lambda tokens: np.zeros(len(tokens)), key, length=length)
+        evaluate(denoiser, params, samplers, samples, lambda tokens: np.zeros(len(tokens)), key=key, length=length)
 
     def loop() -> None:
         for sampler in samplers.values():

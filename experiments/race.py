@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from experiments.common import Experiment
 from experiments.judging import clean, model_of
-from mdm_jax.evaluation import Evaluation, Raced, evaluate, own_entropy, race
+from mdm_jax.evaluation import Evaluation, Execution, Halving, Raced, evaluate, own_entropy, race
 from mdm_jax.evaluation.samples.racing import JUDGED
 from mdm_jax.sampling import rules
 from mdm_jax.tasks.text_files import TextTask
@@ -39,29 +39,32 @@ def races(experiment: Experiment) -> dict[int, Raced]:
     """One race for each number of steps."""
     denoiser, params, task = model_of("text", experiment.quick)
     assert isinstance(task, TextTask)
-    quick = experiment.quick
+    search = Halving(grid=GRID, free=FREE, samples=SAMPLES, final_samples=FINAL)
+    if experiment.quick:
+        search = Halving(grid=3, free=2, samples=2, final_samples=4)
     found = {}
-    for steps in STEPS[:1] if quick else STEPS:
+    for steps in STEPS[:1] if experiment.quick else STEPS:
         found[steps] = race(
             denoiser,
             params,
             {SCORE: task.score, ENTROPY: lambda tokens: own_entropy(tokens, task.vocab_size)},
             task.length,
             steps,
-            jax.random.key(0),
+            key=jax.random.key(0),
             lower_is_better=True,
-            grid=3 if quick else GRID,
-            free=2 if quick else FREE,
-            samples=2 if quick else SAMPLES,
-            final_samples=4 if quick else FINAL,
-            store=None if quick else experiment.folder / "rows.jsonl",
-            progress=True,
+            search=search,
+            execution=execution_of(experiment),
         )
         print(f"{steps} steps: winner {found[steps].winner}, sizes {found[steps].plan.sizes.tolist()}", flush=True)
         print(found[steps].test.table(), flush=True)
         for said in found[steps].conclusions():
             print(f"  {said}", flush=True)
     return found
+
+
+def execution_of(experiment: Experiment) -> Execution:
+    """Rows are kept, so that what was cut off goes on."""
+    return Execution(store=None if experiment.quick else experiment.folder / "rows.jsonl", progress=True)
 
 
 def confirmed(experiment: Experiment, found: dict[int, Raced]) -> dict[int, Evaluation]:
@@ -77,10 +80,9 @@ def confirmed(experiment: Experiment, found: dict[int, Raced]) -> dict[int, Eval
             {name: rules.surest(plan) for name, plan in ({WINNER: raced.plan} | crafted).items()},
             4 if experiment.quick else CONFIRMED,
             {SCORE: task.score, ENTROPY: lambda tokens: own_entropy(tokens, task.vocab_size)},
-            jax.random.key(1),
+            key=jax.random.key(1),
             length=task.length,
-            store=None if experiment.quick else experiment.folder / "rows.jsonl",
-            progress=True,
+            execution=execution_of(experiment),
         )
         print(f"{steps} steps, {raced.winner}, confirmation:\n{again[steps].table()}", flush=True)
     return again

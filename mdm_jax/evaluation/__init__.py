@@ -11,6 +11,8 @@ from mdm_jax.evaluation.paths import path_nelbo
 from mdm_jax.evaluation.profile_estimation import default_counts, estimate_profile
 from mdm_jax.evaluation.prompted import estimate_prompted_profile
 from mdm_jax.evaluation.samples.evaluating import evaluate
+from mdm_jax.evaluation.samples.execution import Execution
+from mdm_jax.evaluation.samples.halving import Halving
 from mdm_jax.evaluation.samples.race_results import Raced
 from mdm_jax.evaluation.samples.racing import Prompts, race
 from mdm_jax.evaluation.samples.results import Difference, Evaluation, own_entropy
@@ -24,6 +26,8 @@ _LAW_TUNING = ("law_divergence", "optimal_grid_by_law", "search_beta_by_law")
 __all__ = [
     "Difference",
     "Evaluation",
+    "Execution",
+    "Halving",
     "Prompts",
     "Raced",
     "Tuned",

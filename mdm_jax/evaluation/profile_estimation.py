@@ -48,8 +48,8 @@ def estimate_profile(
 
     Each sequence gets a uniformly random order; its first ``i`` positions are revealed and the others predicted, at
     every measured count with the *same* nested order (common random numbers: differences of ``g`` are what schedules
-    depend on). If ``encodings`` allows, each sequence gets several orders. Standard errors treat sequences as independent
-    and orders of one sequence as its repeats. Two estimators read the same predictions:
+    depend on). If ``encodings`` allows, each sequence gets several orders. Standard errors treat sequences as
+    independent and orders of one sequence as its repeats. Two estimators read the same predictions:
 
     * ``"loss"`` (E1): the mean cross-entropy of the hidden tokens. Unbiased for any model, learning error included:
       the one to predict costs with.
@@ -76,9 +76,9 @@ def estimate_profile(
         provenance: JSON to store with the profile.
 
     Raises:
-        InputError: fewer than two rows, an id that is no token's, fewer encodings than two orders need, counts outside the
-            sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that are
-            no numbers.
+        InputError: fewer than two rows, an id that is no token's, fewer encodings than two orders need, counts outside
+            the sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that
+            are no numbers.
 
     Source: arXiv 2510.25544; E1's unbiasedness and E2's identity derived and tested.
     """
@@ -99,7 +99,7 @@ def estimate_profile(
     shared = shared_context(context, batch)
 
     losses, falls = np.zeros((2, padded.size, len(counts)))
-    with bar(total=padded.size * orders * len(counts), description="profile", unit="encoding", show=progress) as advance:
+    with bar(padded.size * orders * len(counts), "profile", "encoding", progress) as advance:
         for order in range(orders):
             order_key = jax.random.fold_in(key, order)
             for block, ids in enumerate(padded):
@@ -134,7 +134,7 @@ def estimate_profile(
 
 
 def chosen_counts(encodings: int, free: int, counts: Int[np.ndarray, " asked"] | None = None) -> Int[np.ndarray, " m"]:
-    """The counts at which to measure ``free`` positions with so many encodings: those asked for and both ends, or enough.
+    """The counts at which to measure ``free`` positions: those asked for and both ends, or as ``encodings`` allows.
 
     Raises:
         InputError: counts outside the sequence, or fewer encodings than two at each.
@@ -142,7 +142,8 @@ def chosen_counts(encodings: int, free: int, counts: Int[np.ndarray, " asked"] |
     encodings = require_whole("encodings", encodings, 1, LARGEST)
     most = min(24, max(4, math.isqrt(encodings)))
     chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
-    require(encodings >= 2 * len(chosen), "encodings", encodings, f"at least {2 * len(chosen)}, two for each count measured")
+    least = 2 * len(chosen)
+    require(encodings >= least, "encodings", encodings, f"at least {least}, two for each count measured")
     return chosen
 
 

@@ -187,8 +187,7 @@ def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_
     *replayed, result = out.split("\n\n")
     assert len(replayed) == 2 * 6
     assert [block.splitlines()[0].split("  ")[0] for block in replayed[:6]] == [
-        f"sample 0 · step {k} of 5 · nfe {k} · {share}% revealed"
-        for k, share in enumerate((0, 12, 25, 50, 75, 100))
+        f"sample 0 · step {k} of 5 · nfe {k} · {share}% revealed" for k, share in enumerate((0, 12, 25, 50, 75, 100))
     ]
     assert replayed[0].splitlines()[1] == "bc·abcdeb·" + "·" * 6
     head, first, text, *_ = result.splitlines()

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import models
-from mdm_jax.evaluation import estimate_profile, evaluate, held_out_nelbo, path_nelbo, race
+from mdm_jax.evaluation import Execution, Halving, estimate_profile, evaluate, held_out_nelbo, path_nelbo, race
 from mdm_jax.sampling import presets
+from mdm_jax.support.devices import make_mesh
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 
@@ -28,19 +29,23 @@ def no_row_for_the_mask(params, tokens):
 MODEL = models.from_function(flat, 5)
 NAN, TABLE = models.from_function(no_row_for_the_mask, 5), jnp.zeros((5, 5), jnp.float32)
 PLAN, KEY, ROWS = plans.uniform(6, 2), jax.random.key(0), np.zeros((4, 6), np.int32)
+MESH = make_mesh({"data": 1})
 
 
 def total(tokens):
     return tokens.sum(axis=1)
 
 
-def draw(samplers=PLAN, model=MODEL, params=None, score=total, samples=4, **more):
-    return evaluate(model, params, samplers, samples, score, KEY, **{"batch": 4} | more)
+def draw(samplers=PLAN, model=MODEL, params=None, score=total, samples=4, *, where=None, **more):
+    execution = Execution(**{"batch": 4} | (where or {}))
+    return evaluate(model, params, samplers, samples, score, key=KEY, execution=execution, **more)
 
 
 def run(model=MODEL, params=None, score=total, **more):
-    few = {"lower_is_better": True, "grid": 1, "named": ("linear",), "samples": 2, "final_samples": 2, "batch": 4}
-    return race(model, params, score, 6, 2, KEY, **few | more)
+    search = {"grid": 1, "named": ("linear",), "samples": 2, "final_samples": 2}
+    search |= {name: more.pop(name) for name in search if name in more}
+    asked = {"lower_is_better": True, "search": Halving(**search), "execution": Execution(batch=4)} | more
+    return race(model, params, score, 6, 2, key=KEY, **asked)
 
 
 NO_MODEL, NO_PARAMS = "denoiser must be a denoiser, as models.from_function", "params must be a pytree of arrays"
@@ -55,8 +60,18 @@ CASES = {
     "samplers {'a': 3}": (lambda: draw({"a": 3}), f"samplers['a'] {ONE}3"),
     "samplers {3: plan}": (lambda: draw({3: PLAN}), "samplers must be named by text; got 3"),
     "no samplers": (lambda: draw([]), "samplers must be at least one plan, grid, blind order or rule; got []"),
-    "store": (lambda: draw(store=3), "store must be the path of a .jsonl file; got 3"),
-    "mesh": (lambda: draw(mesh=3), "mesh must be a mesh"),
+    "store": (lambda: draw(where={"store": 3}), "store must be the path of a .jsonl file; got 3"),
+    "mesh": (lambda: draw(where={"mesh": 3}), "mesh must be a mesh"),
+    "execution": (
+        lambda: evaluate(MODEL, None, PLAN, 4, total, key=KEY, execution=4),
+        "execution must be an Execution",
+    ),
+    "race's execution": (lambda: run(execution="rows.jsonl"), "execution must be an Execution, as in"),
+    "race's search": (lambda: run(search=7), "search must be a Halving, as in"),
+    "devices and mesh": (
+        lambda: draw(where={"devices": 1, "mesh": MESH}),
+        "mesh must be left out where devices is given",
+    ),
     "baseline": (lambda: draw(baseline=3), "baseline must be the name of a schedule, or a mapping"),
     "context": (lambda: draw(context=3), "context must be a pytree of arrays whose leading axis is samples, 4"),
     "length": (lambda: draw(length=np.array([6])), "length must be a whole number from 1"),

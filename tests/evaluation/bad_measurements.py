@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import evaluation, models
-from mdm_jax.evaluation import tuning
+from mdm_jax.evaluation import Execution, Halving, tuning
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.evaluation.exact import tuning as law_tuning
 from mdm_jax.support.errors import InputError
@@ -80,12 +80,14 @@ MEASURES = {
 
 def evaluated(**more):
     asked = {"samplers": [plans.uniform(8, 2)], "samples": 2, "score": lambda tokens: tokens.sum(axis=1), "key": KEY}
-    return evaluation.evaluate(MODEL, None, **(asked | {"length": 8, "batch": 2} | more))
+    where = {"batch": 2} | {name: more.pop(name) for name in ("batch", "devices", "name") if name in more}
+    return evaluation.evaluate(MODEL, None, **(asked | {"length": 8, "execution": Execution(**where)} | more))
 
 
 def raced(**more):
-    few = {"lower_is_better": True, "grid": 1, "samples": 1, "final_samples": 2, "named": ("linear",)}
-    return evaluation.race(MODEL, None, lambda tokens: tokens.sum(axis=1), 8, 2, KEY, **(few | more))
+    search = Halving(**({"grid": 1, "samples": 1, "final_samples": 2, "named": ("linear",)} | more))
+    score = lambda tokens: tokens.sum(axis=1)  # noqa: E731
+    return evaluation.race(MODEL, None, score, 8, 2, key=KEY, lower_is_better=True, search=search)
 
 
 def prompted(canvas, **more):

@@ -15,7 +15,15 @@ from jax.sharding import AxisType
 from worlds import draw_rows, exact_world, wrong_world
 
 from mdm_jax import models, oracles
-from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, evaluate, held_out_nelbo, path_nelbo, tuning
+from mdm_jax.evaluation import (
+    Execution,
+    estimate_profile,
+    estimate_prompted_profile,
+    evaluate,
+    held_out_nelbo,
+    path_nelbo,
+    tuning,
+)
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.sampling import rules
 from mdm_jax.theory import plans
@@ -23,7 +31,7 @@ from mdm_jax.theory.plans import grids
 
 LENGTH = 3
 KEY = jax.random.key(3)
-HOWS = {
+SAMPLERS = {
     "two steps": plans.uniform(LENGTH, 2),
     "grid": grids.uniform(2),
     "surest": rules.surest(plans.uniform(LENGTH, 3)),
@@ -83,13 +91,12 @@ def measured(key=KEY):
     rows = draw_rows(table, 24, 0)
     canvas = np.full(LENGTH, denoiser.mask_id, np.int32)
     canvas[0] = 1
-    asked = {"length": LENGTH, "batch": 5}
-    found = evaluate(denoiser, params, HOWS, 5, total, key, **asked)
+    found = evaluate(denoiser, params, SAMPLERS, 5, total, key=key, length=LENGTH, execution=Execution(batch=5))
     return {
         "profile": estimate_profile(denoiser, params, rows, 96, key=key).means,
         "increments": estimate_profile(denoiser, params, rows, 96, key=key, estimator="increments").means,
         "held-out": held_out_nelbo(denoiser, params, rows, key=key),
-        "paths": path_nelbo(denoiser, params, rows, [HOWS["two steps"]], key=key),
+        "paths": path_nelbo(denoiser, params, rows, [SAMPLERS["two steps"]], key=key),
         "prompted": estimate_prompted_profile(denoiser, params, canvas, 64, key=key, completions=6).means,
         "tokens": found.tokens,
         "nfe": found.nfe,
@@ -140,7 +147,8 @@ def test_under_other_flags_the_same_numbers(usual, flag):
             denoiser, params = wrong_world(LENGTH)
             rows = np.zeros((4, LENGTH), np.int32)
             estimate_profile(denoiser, params, rows, 12, key=next(keys))
-            evaluate(denoiser, params, HOWS, 5, total, next(keys), length=LENGTH, batch=5)
+            where = Execution(batch=5)
+            evaluate(denoiser, params, SAMPLERS, 5, total, key=next(keys), length=LENGTH, execution=where)
         else:
             check(measured(), usual)
 
@@ -150,7 +158,8 @@ def test_a_mesh_around_them_changes_nothing(usual, kind):
     """One device in a mesh of its own; on some devices, by ``pmap``, the active mesh would be taken for another."""
     _, denoiser, params = exact_world(LENGTH)
     with jax.set_mesh(jax.make_mesh((1,), ("data",), (kind,))):
-        found = evaluate(denoiser, params, HOWS, 5, total, KEY, length=LENGTH, batch=5, devices=1)
+        where = Execution(batch=5, devices=1)
+        found = evaluate(denoiser, params, SAMPLERS, 5, total, key=KEY, length=LENGTH, execution=where)
         np.testing.assert_array_equal(found.tokens, usual["tokens"])
         check(measured(), usual)
 

@@ -8,13 +8,13 @@ import numpy as np
 from jax.sharding import AxisType
 from worlds import draw_rows, exact_world
 
-from mdm_jax.evaluation import estimate_profile, evaluate, held_out_nelbo, path_nelbo
+from mdm_jax.evaluation import Execution, estimate_profile, evaluate, held_out_nelbo, path_nelbo
 from mdm_jax.sampling import rules, sample
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.theory import plans
 
 KEY = jax.random.key(3)
-HOWS = {"two steps": plans.uniform(3, 2), "surest": rules.surest(plans.uniform(3, 2))}
+SAMPLERS = {"two steps": plans.uniform(3, 2), "surest": rules.surest(plans.uniform(3, 2))}
 
 
 def found(params):
@@ -25,13 +25,15 @@ def found(params):
     surest = rules.surest(plans.uniform(3, 2))
 
     def tokens(**ways):
-        return evaluate(denoiser, params, HOWS, 4, lambda x: x.sum(axis=1), within, length=3, batch=2, **ways).tokens
+        where = Execution(batch=2, **ways)
+        score = lambda x: x.sum(axis=1)  # noqa: E731
+        return evaluate(denoiser, params, SAMPLERS, 4, score, key=within, length=3, execution=where).tokens
 
     return {
         "profile": estimate_profile(denoiser, params, rows, 96, key=KEY, estimator="increments").means.tolist(),
         "held-out": held_out_nelbo(denoiser, params, rows, key=KEY).tolist(),
-        "paths": path_nelbo(denoiser, params, rows, [HOWS["two steps"]], key=KEY).tolist(),
-        "blind": sample(denoiser, params, HOWS["two steps"], 4, key=within).tokens.tolist(),
+        "paths": path_nelbo(denoiser, params, rows, [SAMPLERS["two steps"]], key=KEY).tolist(),
+        "blind": sample(denoiser, params, SAMPLERS["two steps"], 4, key=within).tokens.tolist(),
         "adaptive": sample(denoiser, params, surest, 4, key=within, length=3).tokens.tolist(),
         "plain": tokens().tolist(),
         "pmap": tokens(devices=4).tolist(),

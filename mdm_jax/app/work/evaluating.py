@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 from matplotlib import rc_context
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.places import places
 from mdm_jax.app.options.samplers import MEASURES, check_temperature
 from mdm_jax.app.terminal.output import show
-from mdm_jax.evaluation import Evaluation, evaluate, own_entropy
+from mdm_jax.evaluation import Evaluation, Execution, evaluate, own_entropy
 from mdm_jax.plot import drawing
 from mdm_jax.sampling import Blind, Rule, rules
 from mdm_jax.support.errors import InputError, require, require_seed
@@ -51,13 +51,12 @@ def run(options: argparse.Namespace) -> None:
         samplers,
         options.samples,
         scores_of(trained.task),
-        key_of(options.seed),
+        key=key_of(options.seed),
+        temperature=options.temperature,
         canvas=prompts(trained, trained.task.test, options.given, options.samples),
         length=length,
         baseline=baselines,
-        store=store_of(trained, options),
-        **drawing_options(options),
-        **where,
+        execution=execution_of(trained, options, where),
     )
     if not ways.is_writer():
         return
@@ -85,14 +84,10 @@ def check(options: argparse.Namespace) -> None:
     require_seed("--seed", options.seed)
 
 
-def drawing_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`mdm_jax.evaluation.evaluate` takes of them."""
-    return {name: getattr(options, name) for name in ("temperature", "batch")} | {"progress": True}
-
-
-def store_of(trained: Run, options: argparse.Namespace) -> Path:
-    """Where rows are kept: what is drawn at another step of training is another model's, and has a file of its own."""
-    return Path(options.store or trained.place.path / "evaluations" / f"step-{trained.step}.jsonl")
+def execution_of(trained: Run, options: argparse.Namespace, where: Mapping[str, Any]) -> Execution:
+    """Where and how rows are drawn; those of another step of training are another model's, and have their own file."""
+    store = options.store or trained.place.path / "evaluations" / f"step-{trained.step}.jsonl"
+    return Execution(batch=options.batch, store=store, progress=True, **where)
 
 
 def scores_of(task: Task) -> dict[str, Callable[..., Any]]:
@@ -171,9 +166,9 @@ def describe(found: Evaluation, task: Task, options: argparse.Namespace) -> str:
 
 
 @rc_context(drawing.STYLE)
-def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], task: Task) -> Figure:
+def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], task: Task) -> Axes:
     """The score of each schedule against its steps, with 95 % intervals of the means; plans as single points."""
-    figure, axes = drawing.wide(2.9)
+    axes = drawing.wide(2.9)
     means, errors, nfe = found.means(), found.standard_errors(), found.means("nfe")
     colours = [name for name in drawing.COLOURS if name not in ("ink", "muted", "line")]
     lines = {text: [title(text, budget) for budget in budgets] for text in texts}
@@ -191,4 +186,4 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
     axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.legend(ncols=2)
-    return figure
+    return axes

@@ -1,9 +1,7 @@
 """``mdm-jax race``: the best schedule for several budgets by racing samples, for orders that no profile covers."""
 
 import argparse
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -12,10 +10,9 @@ from matplotlib.figure import Figure
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.places import places
 from mdm_jax.app.terminal.output import show
-from mdm_jax.app.work.evaluating import MOST, check, drawing_options, ordered, prompts, scores_of, store_of
-from mdm_jax.evaluation import Prompts, Raced, race
-from mdm_jax.evaluation.samples.racing import search_samples
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.app.work.evaluating import MOST, check, execution_of, ordered, prompts, scores_of
+from mdm_jax.evaluation import Halving, Prompts, Raced, race
+from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
@@ -47,8 +44,9 @@ def run(options: argparse.Namespace) -> None:
     budgets = budgets_of(options.budgets, length, BUDGETS)
     given = None if options.given is None else prompts_of(trained, options.given)
     numbers = {name: getattr(options, name) for name in (*_NUMBERS, "samples")}
+    search = Halving(**numbers)
     if given is not None:
-        _check_prompts(given, length, budgets, numbers)
+        _check_prompts(given, length, budgets, search)
     place = trained.place.path / "races" / _name(options, trained.step)
     found = {
         budget: race(
@@ -57,20 +55,19 @@ def run(options: argparse.Namespace) -> None:
             scores_of(task),
             length,
             budget,
-            key_of(options.seed),
+            key=key_of(options.seed),
             lower_is_better=task.lower_is_better,
             order=ordered(options.order),
+            search=search,
             prompts=given,
-            store=store_of(trained, options),
-            **numbers,
-            **drawing_options(options),
-            **where,
+            temperature=options.temperature,
+            execution=execution_of(trained, options, where),
         )
         for budget in budgets
     }
     if not ways.is_writer():
         return
-    pictures = {budget: landscape(budget, raced, task) for budget, raced in found.items()}
+    pictures = {budget: landscape(raced, task) for budget, raced in found.items()}
     about = {
         "format": FORMAT,
         "task": task.spec,
@@ -93,19 +90,18 @@ def run(options: argparse.Namespace) -> None:
     show(about | {"races": list(races.values())}, told, options.json)
 
 
-def _check_prompts(given: Prompts, length: int, budgets: Sequence[int], numbers: dict[str, int]) -> None:
+def _check_prompts(given: Prompts, length: int, budgets: Sequence[int], search: Halving) -> None:
     """Refuse races that need more prompts than there are before the first of them draws."""
-    search: dict[str, Any] = {name: value for name, value in numbers.items() if name != "final_samples"}
     for budget in budgets:
-        needed = search_samples(length, budget, **search)
+        needed = search.search_samples(length, budget)
         least = (
             f"so few that the last round of the search, at {budget} steps, has no more than the {len(given.search)} "
         )
-        asked = verbatim(f"{numbers['samples']}, which makes {needed}")
+        asked = verbatim(f"{search.samples}, which makes {needed}")
         require(needed <= len(given.search), "--samples", asked, least + "sequences that --given goes on from")
     held_out = min(len(given.validation), len(given.test))
     wanted = f"at most {held_out} beside --given: so many held-out sequences there are"
-    require(numbers["final_samples"] <= held_out, "--final-samples", numbers["final_samples"], wanted)
+    require(search.final_samples <= held_out, "--final-samples", search.final_samples, wanted)
 
 
 def prompts_of(trained: Run, given: int) -> Prompts:
@@ -135,28 +131,10 @@ def describe(budget: int, raced: Raced, task: Task) -> str:
     return "\n".join(lines)
 
 
-def landscape(budget: int, raced: Raced, task: Task) -> Figure:
-    """How far each Beta(a, b) schedule was behind in its last round, and with how many samples.
-
-    Behind the best of those that came furthest: the best of all cells may be one that was lucky with few samples.
-    """
-    score = raced.landscape if raced.lower_is_better else -raced.landscape
-    score = np.where(np.isnan(score), np.inf, score)
-    best = np.unravel_index(np.argmin(np.where(raced.counts == raced.counts.max(), score, np.inf)), score.shape)
-    behind = score - score[best]
-    worst = float(behind[np.isfinite(behind)].max(initial=0.0))
-    cells = np.clip(behind, 0.01 * worst, worst)  # differences finer than that are noise
-    star = (float(raced.a[best[0]]), float(raced.b[best[1]]), float(raced.landscape[best]))
-    panel = landscapes.CostLandscape(f"{budget} steps", raced.a, raced.b, cells, star)
-    figure = landscapes.costs([panel], f"{task.score_name} in the search: behind the best; numbers: samples")
-    axes, half = figure.axes[0], float(np.sqrt(panel.a[1] / panel.a[0]))
-    axes.set(xlim=(panel.a[0] / half, panel.a[-1] * half), ylim=(panel.b[0] / half, panel.b[-1] * half))
-    for i, j in np.ndindex(panel.costs.shape):
-        axes.text(
-            float(panel.a[i]), float(panel.b[j]), str(raced.counts[i, j]), fontsize=5, ha="center",
-            va="top", color=drawing.light("muted"), zorder=4,
-        )  # fmt: skip
-    return figure
+def landscape(raced: Raced, task: Task) -> Figure:
+    """How far each Beta(a, b) schedule was behind in its last round, and with how many samples."""
+    panel, _ = cost_landscapes.panel_of(raced)
+    return cost_landscapes.side_by_side([panel], f"{task.score_name} in the search: behind the best; numbers: samples")
 
 
 def _name(options: argparse.Namespace, step: int) -> str:
@@ -165,8 +143,8 @@ def _name(options: argparse.Namespace, step: int) -> str:
     parts += [] if options.temperature == 1 else [f"temperature-{options.temperature!r}"]
     parts += [] if options.given is None else [f"given-{options.given}"]
     parts += [f"step-{step}", f"seed-{options.seed}"]
-    usual = inspect.signature(race).parameters
+    usual = Halving()
     for name in (*_NUMBERS, "samples"):
-        if getattr(options, name) != usual[name].default:
+        if getattr(options, name) != getattr(usual, name):
             parts.append(f"{name.replace('_', '-')}-{getattr(options, name)}")
     return "-".join(parts)

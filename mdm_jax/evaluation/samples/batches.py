@@ -21,7 +21,6 @@ from mdm_jax.sampling import Blind, Rule, blind_loop
 from mdm_jax.sampling.adaptive import unmarked
 from mdm_jax.sampling.rule import alike, joined, ready, require_fit
 from mdm_jax.support.devices import DATA, local_devices
-from mdm_jax.support.errors import require, verbatim
 from mdm_jax.theory.plans import Plan
 
 
@@ -174,13 +173,11 @@ def runner(
     """How batches are drawn: on the default device, by ``pmap`` on some local ones, or by ``shard_map`` over a mesh.
 
     Raises:
-        InputError: both ``devices`` and ``mesh``, more devices than there are, or a mesh without the axis "data".
+        InputError: more devices than there are.
     """
-    require(devices is None or mesh is None, "mesh", mesh, "left out where devices is given")
     law = np.asarray(jax.random.key_data(key)), np.float32(temperature)
     name = str(jax.random.key_impl(key))
     if mesh is not None:
-        require(DATA in mesh.axis_names, "mesh", verbatim(f"axes {mesh.axis_names}"), "one with an axis 'data'")
         compiled, count = _on_mesh(denoiser, name, mesh), mesh.shape[DATA]
         spread = jax.tree.map(functools.partial(_placed, mesh), params)
         place = functools.partial(_divided, NamedSharding(mesh, PartitionSpec(DATA)))

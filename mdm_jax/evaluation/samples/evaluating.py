@@ -1,21 +1,18 @@
 """Hundreds of schedules, budgets and samplers on common random numbers: rows of one array program."""
 
-import contextlib
-import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.samples import batches
-from mdm_jax.evaluation.samples.fingerprints import Owner, fingerprint, host
+from mdm_jax.evaluation.samples.execution import USUAL, Execution, require_execution
+from mdm_jax.evaluation.samples.keeping import keep, opened, row_ids
 from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.evaluation.samples.store import Row, RowId, Store
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
@@ -26,10 +23,8 @@ from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
-from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
-from mdm_jax.support.version import VERSION
 from mdm_jax.theory.plans import Plan
 
 Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
@@ -45,69 +40,51 @@ def evaluate(
     samplers: Sampler | Iterable[Sampler] | Mapping[str, Sampler],
     samples: int,
     score: Score | Mapping[str, Score],
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     temperature: float | int = 1.0,
     canvas: ArrayLike | None = None,
     length: int | None = None,
     context: Context = None,
-    batch: int | None = None,
-    devices: int | None = None,
-    mesh: Mesh | None = None,
-    store: str | Path | None = None,
-    name: str | None = None,
     baseline: str | Mapping[str, str] | None = None,
-    progress: bool = False,
+    execution: Execution = USUAL,
 ) -> Evaluation:
-    """Draw samples under every schedule and score them.
+    """Draw samples with every sampler and score them.
 
-    Sample ``s`` of every schedule has the random numbers of row ``s`` (``sample(..., row_ids=[s], key=key)`` draws the
-    same), so differences between schedules are sharper than scores. All pairs of schedule and sample are rows of
+    Sample ``s`` of every sampler has the random numbers of row ``s`` (``sample(..., row_ids=[s], key=key)`` draws the
+    same), so differences between samplers are sharper than scores. All pairs of sampler and sample are rows of
     batches of one shape: any number of plans, grids and blind orders runs one executable, and rules one for each set of
     functions. A row depends neither on the rows beside it nor on the devices along the axis "data", bit for bit; with
-    another ``batch``, or with parameters divided along other axes, it is the same but for the rounding of the network
+    another batch size, or with parameters divided along other axes, it is the same but for the rounding of the network
     (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a token. ``log_prob`` may differ in its last
     digits, since a batch adds its terms in an order of its own.
 
     Args:
         denoiser: the model.
-        params: its parameters; with ``mesh`` they may lie divided over it.
+        params: its parameters; with a mesh they may lie divided over it.
         samplers: plans, grids, blind orders or rules, by name or in a row (then named after themselves), or one of
             them.
-        samples: of each schedule.
+        samples: of each sampler.
         score: what to judge by, or several by name, the first the one that matters. Each is called once for every
-            schedule, with its samples without masks, int32[rows, length].
+            sampler, with its samples without masks, int32[rows, length].
         key: of all draws.
         temperature: divides the logits of the draws; 0 is the argmax.
         canvas: int32[length], what is given, ``denoiser.mask_id`` elsewhere; or int32[samples, length], for each sample
             its own.
         length: where neither a canvas nor plans tell it.
         context: passed to the denoiser, leading axis ``samples``.
-        batch: rows that each device draws together; from length, width and memory if left out
-            (:func:`mdm_jax.evaluation.samples.batches.default_batch`).
-        devices: draw on so many local devices at once, by ``pmap``.
-        mesh: or on a mesh with an axis "data" (:func:`mdm_jax.support.devices.make_mesh`), of several processes too:
-            each must call this alike, and each gets all results.
-        store: a ``.jsonl`` file that keeps every finished batch: rows that are there are not drawn again. One file
-            serves any schedules, keys and temperatures of one model.
-        name: beside ``store``, what you call your own model and rules, in one word: "my model 3". What this library,
-            Flax, Optax, JAX and NumPy define is known to a store. A class or a function of yours is not, as its code is
-            not all that it does: give it another name whenever what it does changes. Parameters are always compared.
-        baseline: the schedule that the others are compared with, or one for each.
-        progress: show a progress bar.
+        baseline: the sampler that the others are compared with, or one for each.
+        execution: on which devices, in what batches, what is kept in which file, and whether a bar shows it.
 
     Raises:
-        InputError: no schedules, a baseline that is none of them, a canvas of a wrong shape or with an id that is no
+        InputError: no samplers, a baseline that is none of them, a canvas of a wrong shape or with an id that is no
             token's, a store of another model, one that somebody else is using, or one of a model without a ``name``
             that cannot be told from others.
     """
     samples = require_whole("samples", samples, 1, _MOST_TOKENS - 1)
-    batch = None if batch is None else require_whole("batch", batch, 1)
-    devices = None if devices is None else require_whole("devices", devices, 1)
-    wanted = "some text, as in 'my model 3'"
-    require(name is None or (isinstance(name, str) and name != ""), "name", name, wanted)
+    require_execution(execution)
+    batch = execution.batch
     require_model(denoiser, params)
-    _check_places(store, mesh)
     named = _named(samplers)
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
     callable_ = len(scores) > 0 and all(map(callable, scores.values()))
@@ -135,24 +112,25 @@ def evaluate(
         (batch or 1) * given.shape[1] < _MOST_TOKENS, "batch", batch, "so small that its tokens are fewer than 2^31"
     )
     samplers = [batches.normal(sampler, denoiser, given == denoiser.mask_id) for sampler in named.values()]
-    runner = batches.runner(denoiser, params, token_key, temperature, devices, mesh)
+    runner = batches.runner(denoiser, params, token_key, temperature, execution.devices, execution.mesh)
     size = batches.default_batch(denoiser, params, given.shape[1], context) if batch is None else batch
     table = _Table(len(samplers), samples, given.shape[1])
-    with _opened(store, denoiser, params, given.shape[1], name) as kept:
-        known = [] if store is None else _row_ids(dict(zip(names, samplers)), key, temperature, given, context, name)
-        if store is not None:
+    with opened(execution, denoiser, params, given.shape[1]) as kept:
+        known: list[list[RowId]] = []
+        if execution.store is not None:
+            named = dict(zip(names, samplers))
+            known = row_ids(named, key, temperature, given, context, execution.name)
             table.fill(kept, known)
         work = batches.launches(batches.cut(samplers, ~table.done, size), runner.at_once)
         missing = int((~table.done).sum())
-        shown = progress and jax.process_index() == 0
+        shown = execution.progress and jax.process_index() == 0
         with bar(table.done.size, "evaluate", "row", shown, start=table.done.size - missing) as advance:
             for launch in work:
                 arrays = [batches.rows_of(one, samplers, given, context, order_key, denoiser.mask_id) for one in launch]
                 drawn = runner.run(runner.params, arrays)
                 rows = table.put(launch, drawn)
-                if store is not None:
-                    finished = {known[i][s]: table.row(i, s) for i, s in rows}
-                    together(functools.partial(kept.add, finished) if kept is not None else _nothing)
+                if execution.store is not None:
+                    keep(kept, {known[i][s]: table.row(i, s) for i, s in rows})
                 advance(len(rows))
     _warn_of_masks(denoiser, params, table)
     return Evaluation(
@@ -220,71 +198,6 @@ def _warn_of_masks(denoiser: Denoiser, params: Params, table: _Table) -> None:
         cause = nan_for_masks(denoiser, params, table.tokens.shape[2])
         cause = cause or "the model's logits are no law there (NaN, or -inf for every token)."
         warnings.warn(f"{int(lawless.sum())} of {lawless.size} rows have masks left: {cause}", stacklevel=4)
-
-
-@contextlib.contextmanager
-def _opened(
-    store: str | Path | None, denoiser: Denoiser, params: Params, length: int, name: str | None
-) -> Iterator[Store | None]:
-    """The store, locked; ``None`` if there is none, or in other processes than the first."""
-    if store is None:
-        yield None
-        return
-    path = Path(store)
-    together(lambda: require(path.suffix == ".jsonl" and not path.is_dir(), "store", str(store), "a .jsonl file"))
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    model = {
-        "mdm_jax": VERSION,
-        "denoiser": fingerprint(denoiser, owner=None if name is None else (name,)),
-        "parameters": fingerprint({jax.tree_util.keystr(place): host(leaf) for place, leaf in leaves}),
-    }
-    if name is not None:
-        model = {"name": name, **model}
-    with contextlib.ExitStack() as stack:
-
-        def opened() -> Store | None:
-            if jax.process_index() > 0:
-                return None
-            stack.enter_context(exclusive(path.with_name(f".{path.name}.lock"), f"the store {path}"))
-            return Store(path, model, length, max(denoiser.vocab_size - 1, denoiser.mask_id))
-
-        yield together(opened)
-
-
-def _nothing() -> None:
-    """What a process does while the first one writes."""
-
-
-def _row_ids(
-    samplers: Mapping[str, Blind | Rule],
-    key: PRNGKeyArray,
-    temperature: float,
-    canvas: np.ndarray,
-    context: Context,
-    name: str | None,
-) -> list[list[RowId]]:
-    """What identifies each row, by schedule and sample."""
-    owner = None if name is None else (name,)
-    law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
-    told, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
-    rows = [fingerprint(law, row, tree, [leaf[s] for leaf in told], owner=owner) for s, row in enumerate(canvas)]
-    found = [_identity(sampler, owner and (*owner, label)) for label, sampler in samplers.items()]
-    return [[(fingerprint(one, row), s) for s, row in enumerate(rows)] for one in found]
-
-
-def _identity(sampler: Blind | Rule, owner: Owner = None) -> str:
-    """What a sampler does: neither what it is called nor where it came from, but for functions of its owner's."""
-    if isinstance(sampler, Rule):
-        return fingerprint(sampler.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
-    plan = sampler.plans[0]
-    numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
-    order = sampler.order if isinstance(sampler.order, str) else np.atleast_2d(np.asarray(sampler.order, np.int64))[0]
-    return fingerprint(type(plan), numbers, order, sampler.block, owner=owner)
-
-
-def _check_places(store: Any, mesh: Any) -> None:
-    require(store is None or isinstance(store, str | Path), "store", store, "the path of a .jsonl file")
-    require(mesh is None or isinstance(mesh, Mesh), "mesh", mesh, "a mesh (support.devices.make_mesh makes one)")
 
 
 def _named(samplers: Sampler | Iterable[Sampler] | Mapping[str, Sampler]) -> dict[str, Blind | Rule]:

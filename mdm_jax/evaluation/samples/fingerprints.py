@@ -27,7 +27,7 @@ KNOWN = ("mdm_jax", "jax", "jaxlib", "flax", "optax", "numpy", *_PYTHON)
 """Packages whose functions and classes are known by their names."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes without it are written in C
-_NAME = "give evaluate(..., name=...) a name for your own model and samplers, another one whenever their code changes"
+_NAME = "give Execution(..., name=...) a name for your own model and samplers, another one whenever their code changes"
 
 _UNSAID = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 

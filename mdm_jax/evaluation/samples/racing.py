@@ -8,27 +8,29 @@ prompts of their own where there are prompts.
 """
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Float, Int32, PRNGKeyArray
+from jaxtyping import Int32, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import LARGEST
 from mdm_jax.evaluation.samples.evaluating import Score, evaluate
+from mdm_jax.evaluation.samples.execution import USUAL, Execution, require_execution
+from mdm_jax.evaluation.samples.halving import USUAL as USUAL_SEARCH
+from mdm_jax.evaluation.samples.halving import Halving, plans_of, representatives
 from mdm_jax.evaluation.samples.race_results import Raced, Rung
 from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import Sampler, rules
-from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
-from mdm_jax.theory import plans, schedules
+from mdm_jax.theory import schedules
 from mdm_jax.theory.numerics.given import check_budget
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.schedules import Schedule
@@ -36,8 +38,6 @@ from mdm_jax.theory.schedules import text as schedule_text
 
 JUDGED = ("linear", "sine", "sine_squared")
 """Hand-crafted schedules that the winner is compared with."""
-LEAST, MOST = 0.25, 2.0
-"""The range of ``a`` and ``b``: with 4, 7, 10, ... values, linear (.5, .5) and sine squared (1, 1) are among them."""
 SPREAD = 0.3
 """Standard deviation of what free schedules add to the logarithms of the winner's steps in angle."""
 _SEARCH, _VALIDATION, _TEST, _CHANGES = range(4)
@@ -58,25 +58,14 @@ def race(
     score: Score | Mapping[str, Score],
     length: int,
     steps: int,
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     lower_is_better: bool,
     order: Callable[[Plan], Sampler] = rules.surest,
-    grid: int = 7,
-    named: Sequence[str] = schedule_text.HAND_CRAFTED,
-    free: int = 0,
-    samples: int = 4,
-    eta: int = 3,
-    finalists: int = 4,
-    final_samples: int = 128,
+    search: Halving = USUAL_SEARCH,
     prompts: Prompts | None = None,
     temperature: float | int = 1.0,
-    batch: int | None = None,
-    devices: int | None = None,
-    mesh: Mesh | None = None,
-    store: str | Path | None = None,
-    name: str | None = None,
-    progress: bool = False,
+    execution: Execution = USUAL,
 ) -> Raced:
     """The best schedule of ``steps`` steps in some order, by a score of samples.
 
@@ -89,53 +78,37 @@ def race(
         key: of all draws; search, validation and test use streams of their own.
         lower_is_better: the direction of the score.
         order: from a plan to a sampler that follows it (:func:`mdm_jax.sampling.rules.surest`, ``Blind``).
-        grid: ``grid`` x ``grid`` Beta(a, b) schedules start.
-        named: and these.
-        free: after the search, so many random changes of its winner (its steps in angle, each times ``exp`` of a normal
-            number) race each other likewise, and those that come through are finalists too.
-        samples: of each schedule in the first round.
-        eta: each round has so many times the samples of the one before, and ``1/eta`` of the schedules (rounded up).
-        finalists: so many come through each search.
-        final_samples: of each finalist on validation seeds, and of the winner and :data:`JUDGED` on test seeds.
+        search: which schedules race, and with how many samples (those of :data:`JUDGED` are compared with the winner).
         prompts: what samples go on from, apart for search, validation and test; all is masked if left out.
-        temperature: as in :func:`~mdm_jax.evaluation.evaluate`; also the rest.
-        batch: rows drawn together.
-        devices: draw on so many devices.
-        mesh: or on a mesh.
-        store: keeps what was drawn, so that a race that was cut off goes on where it was; a temporary file if left out.
-        name: beside ``store``, as in :func:`~mdm_jax.evaluation.evaluate`: of a model or an order of your own.
-        progress: show a progress bar for each round.
+        temperature: as in :func:`~mdm_jax.evaluation.evaluate`.
+        execution: likewise. A ``store`` lets a race that was cut off go on where it was (a temporary file if left out);
+            ``name`` goes with a model or an order of your own; ``progress`` shows a bar for each round.
 
     Raises:
-        InputError: numbers that cannot be, prompts that are none of the model's, or fewer of them than samples; before
+        InputError: a budget that cannot be, prompts that are none of the model's, or fewer of them than samples; before
             anything is drawn.
     """
     require_model(denoiser, params)
     wanted = "True or False (which way the first score goes)"
     require(isinstance(lower_is_better, bool | np.bool_), "lower_is_better", lower_is_better, wanted)
-    texts = isinstance(named, Sequence) and not isinstance(named, str) and all(isinstance(one, str) for one in named)
-    require(texts, "named", named, "a sequence of the texts of schedules")
     require(callable(order), "order", order, "a function from a plan to a sampler")
     check_budget(length, steps)
-    for argument, value, least in (
-        ("grid", grid, 0), ("free", free, 0), ("samples", samples, 1), ("eta", eta, 2), ("finalists", finalists, 1),
-        ("final_samples", final_samples, 2),
-    ):  # fmt: skip
-        require_whole(argument, value, least, LARGEST)
+    require_execution(execution)
+    require(isinstance(search, Halving), "search", search, "a Halving, as in evaluation.Halving(grid=4)")
     key = threefry(key)
-    require(grid > 0 or len(named) > 0, "grid", grid, "at least 1 where no schedules are named")
-    values, cells = _cells(grid)
-    starting = {text: schedule_text.parse(text) for text in dict.fromkeys([*named, *cells.values()])}
-    everyone = {name: _plan(schedule, length, steps, name) for name, schedule in starting.items()}
-    same = _representatives(everyone)
-    searched = _most(len(set(same.values())), free, samples, eta, finalists)
+    starting, cells, values = search.starting(), search.cells, search.values
+    everyone = plans_of(starting, length, steps)
+    same = representatives(everyone)
     canvases: list[np.ndarray | None] = [None] * 3
     if prompts is not None:
-        needed = searched, final_samples, final_samples
+        needed = search.search_samples(length, steps), search.final_samples, search.final_samples
         canvases = [_prompts(denoiser, prompts, part, count, length) for part, count in enumerate(needed)]
 
     with contextlib.ExitStack() as stack:
-        kept = store if store is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "rows.jsonl"
+        where = execution
+        if execution.store is None:  # a file of this race's own, so that nothing is drawn twice
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            where = dataclasses.replace(execution, store=folder / "rows.jsonl", name="one race")
 
         def drawn(taking_part: Mapping[str, Plan], count: int, part: int) -> Evaluation:
             canvas = canvases[part]
@@ -145,22 +118,17 @@ def race(
                 {name: order(plan) for name, plan in taking_part.items()},
                 count,
                 score,
-                jax.random.fold_in(key, part),
+                key=jax.random.fold_in(key, part),
                 temperature=temperature,
                 canvas=None if canvas is None else canvas[:count],
                 length=length,
-                batch=batch,
-                devices=devices,
-                mesh=mesh,
-                store=kept,
-                name=name if store is not None else "one race",  # the file is this race's own
-                progress=progress,
+                execution=where,
             )
 
-        def search(names: Sequence[str]) -> list[str]:
+        def halve(names: Sequence[str]) -> list[str]:
             """Successive halving; the names that are left, the best first."""
             ahead = list(names)
-            for rung in halving(ahead, samples, eta, finalists):
+            for rung in search.rounds(len(ahead)):
                 found = drawn({name: everyone[name] for name in ahead}, rung.samples, _SEARCH)
                 means = found.means()
                 _require_some(means)
@@ -169,23 +137,23 @@ def race(
             return ahead
 
         rungs: list[Rung] = []
-        ahead = search(list(dict.fromkeys(same.values())))
-        if free:
-            changed = _changed(starting[ahead[0]], steps, free, jax.random.fold_in(key, _CHANGES))
-            more = {name: _plan(schedule, length, steps, name) for name, schedule in changed.items()}
+        ahead = halve(list(dict.fromkeys(same.values())))
+        if search.free:
+            changed = _changed(starting[ahead[0]], steps, search.free, jax.random.fold_in(key, _CHANGES))
+            more = plans_of(changed, length, steps)
             everyone |= more
-            same = _representatives(everyone)
+            same = representatives(everyone)
             new = [name for name in more if same[name] == name]
-            ahead += search(new) if new else []
+            ahead += halve(new) if new else []
 
-        validation = drawn({name: everyone[name] for name in ahead}, final_samples, _VALIDATION)
+        validation = drawn({name: everyone[name] for name in ahead}, search.final_samples, _VALIDATION)
         _require_some(validation.means())
         winner = ahead[_best_first(validation.means(), lower_is_better)[0]]
-        everyone |= {name: _plan(schedule_text.parse(name), length, steps, name) for name in JUDGED}
+        everyone |= plans_of({name: schedule_text.parse(name) for name in JUDGED}, length, steps)
         judged = dict.fromkeys((winner, *JUDGED))
-        test = drawn({name: everyone[name] for name in judged}, final_samples, _TEST)
+        test = drawn({name: everyone[name] for name in judged}, search.final_samples, _TEST)
 
-    landscape, counts = np.full((grid, grid), np.nan), np.zeros((grid, grid), np.int64)
+    landscape, counts = np.full((len(values),) * 2, np.nan), np.zeros((len(values),) * 2, np.int64)
     for rung in rungs:
         for cell, name in cells.items():
             if same[name] in rung.names and rung.samples > counts[cell]:
@@ -212,65 +180,6 @@ def _prompts(denoiser: Denoiser, prompts: Prompts, part: int, count: int, length
     shape = verbatim(f"shape {rows.shape}")
     require(good, argument, shape, f"of shape [rows, {length}] with at least {count} rows, as many as samples")
     return rows
-
-
-class Round(NamedTuple):
-    """So many samples of each schedule, after which so many are left."""
-
-    samples: int
-    left: int
-
-
-def halving(schedules_: Sequence[str], samples: int, eta: int, finalists: int) -> Iterator[Round]:
-    """The rounds of successive halving; one of as many samples if there are no more schedules than finalists."""
-    count = len(schedules_)
-    while True:
-        left = max(-(-count // eta), min(finalists, count))
-        yield Round(samples, left)
-        if left <= finalists:
-            return
-        count, samples = left, samples * eta
-
-
-def search_samples(
-    length: int,
-    steps: int,
-    *,
-    grid: int = 7,
-    named: Sequence[str] = schedule_text.HAND_CRAFTED,
-    free: int = 0,
-    samples: int = 4,
-    eta: int = 3,
-    finalists: int = 4,
-) -> int:
-    """How many samples of a schedule the last round of a search draws, and so how many prompts it needs.
-
-    Arguments as in :func:`race`. With ``free`` schedules it is the number if no two of them have equal sizes.
-    """
-    texts = dict.fromkeys([*named, *_cells(grid)[1].values()])
-    everyone = {text: _plan(schedule_text.parse(text), length, steps, text) for text in texts}
-    return _most(len(set(_representatives(everyone).values())), free, samples, eta, finalists)
-
-
-def _most(started: int, free: int, samples: int, eta: int, finalists: int) -> int:
-    """Samples of the last round, of ``started`` schedules or of ``free`` ones: the more start, the more rounds."""
-    return [one.samples for one in halving([""] * max(started, free), samples, eta, finalists)][-1]
-
-
-def _cells(grid: int) -> tuple[Float[np.ndarray, " grid"], dict[tuple[int, int], str]]:
-    """The values of ``a`` and ``b``, and the Beta schedule of each cell."""
-    values = np.geomspace(LEAST, MOST, grid) if grid > 1 else np.ones(grid)
-    return values, {(i, j): f"beta:{a:.4g},{b:.4g}" for i, a in enumerate(values) for j, b in enumerate(values)}
-
-
-def _plan(schedule: Schedule, length: int, steps: int, name: str) -> Plan:
-    return plans.from_schedule(schedule, length, steps, name=name)
-
-
-def _representatives(everyone: Mapping[str, Plan]) -> dict[str, str]:
-    """For each name the first one whose plan has the same sizes: what is the same is drawn once."""
-    first: dict[bytes, str] = {}
-    return {name: first.setdefault(plan.sizes.tobytes(), name) for name, plan in everyone.items()}
 
 
 def _require_some(means: np.ndarray) -> None:

@@ -155,7 +155,7 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """Of each schedule model calls (nfe), scores and paired differences, each with its standard error, as aligned text."""
+        """Of each schedule nfe, scores and paired differences, each with its standard error, as aligned text."""
         heading = ["schedule", "nfe", *map(printable, self.scores)]
         columns = [list(map(printable, self.names)), [f"{mean:.1f}" for mean in self.means("nfe")]]
         for score in self.scores:

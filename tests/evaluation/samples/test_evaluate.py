@@ -18,7 +18,7 @@ from worlds import exact_world
 
 import mdm_jax
 from mdm_jax import models
-from mdm_jax.evaluation import evaluate, own_entropy
+from mdm_jax.evaluation import Execution, evaluate, own_entropy
 from mdm_jax.evaluation.samples import store as stores
 from mdm_jax.evaluation.samples.fingerprints import fingerprint
 from mdm_jax.sampling import Blind, adaptive_loop, blind_loop, plan_knots, random_order, rules, sample
@@ -58,8 +58,9 @@ def world():
     return exact_world(LENGTH)[1:]
 
 
-def run(samplers=ALL, samples=SAMPLES, score=total, batch=BATCH, name="an exact world", **more):
-    return evaluate(*world(), samplers, samples, score, KEY, length=LENGTH, batch=batch, name=name, **more)
+def run(samplers=ALL, samples=SAMPLES, score=total, *, devices=None, mesh=None, batch=BATCH, store=None, **more):
+    where = Execution(devices, mesh, batch, store, "an exact world")
+    return evaluate(*world(), samplers, samples, score, key=KEY, length=LENGTH, execution=where, **more)
 
 
 @functools.cache
@@ -163,7 +164,7 @@ def no_law(params, tokens):
 @pytest.mark.thorough
 def test_masks_that_are_left_are_not_scored():
     denoiser = models.from_function(no_law, 2)
-    found = evaluate(denoiser, jnp.float32(0), [plans.uniform(3, 2)], 4, total, KEY, batch=4)
+    found = evaluate(denoiser, jnp.float32(0), [plans.uniform(3, 2)], 4, total, key=KEY, execution=Execution(batch=4))
     assert (found.remaining == 3).all()
     assert np.isnan(found.values()).all()
     assert "4 of 4" in found.table()
@@ -173,7 +174,8 @@ def test_prompts_by_sample_and_context():
     mask = world()[0].mask_id
     canvas = np.full((SAMPLES, LENGTH), mask, np.int32)
     canvas[:, 0] = np.arange(SAMPLES) % 3
-    found = evaluate(*world(), {"surest": ALL["surest"]}, SAMPLES, total, KEY, canvas=canvas, batch=BATCH)
+    where = Execution(batch=BATCH)
+    found = evaluate(*world(), {"surest": ALL["surest"]}, SAMPLES, total, key=KEY, canvas=canvas, execution=where)
     sampler = rules.surest([plans.uniform(LENGTH, 3)] * SAMPLES)
     drawn = sample(*world(), sampler, SAMPLES, key=KEY, canvas=canvas, row_ids=range(SAMPLES))
     np.testing.assert_array_equal(found.tokens[0], drawn.tokens)
@@ -226,8 +228,9 @@ def test_stores_of_others_and_damaged_ones_are_refused(tmp_path):
     plan = {"one step": ALL["one step"]}
     run(plan, store=path, batch=BATCH)
     denoiser, params = world()
+    where = Execution(batch=BATCH, store=path, name="an exact world")
     with pytest.raises(InputError, match="another model: its parameters is"):
-        evaluate(denoiser, params + 1, plan, 2, total, KEY, batch=BATCH, store=path, name="an exact world")
+        evaluate(denoiser, params + 1, plan, 2, total, key=KEY, execution=where)
     with (
         exclusive(path.with_name(f".{path.name}.lock"), "it"),
         pytest.raises(InputError, match=r"the store .* is in use"),
@@ -265,7 +268,7 @@ def test_stores_of_others_and_damaged_ones_are_refused(tmp_path):
     with pytest.raises(InputError, match="first line must have the format"):
         run(plan, store=path)
     assert path.read_text() == '{"format": "mine"}\n{}\n'
-    with pytest.raises(InputError, match=r"store must be a \.jsonl file"):
+    with pytest.raises(InputError, match=r"store must be the path of a \.jsonl file"):
         run(plan, store=tmp_path / "rows.txt")
 
 
@@ -309,9 +312,9 @@ def test_bad_input_is_one_sentence(arguments, message):
 
 def test_a_length_that_nothing_tells():
     with pytest.raises(InputError, match="length must be given"):
-        evaluate(*world(), [ALL["surest"]], 1, total, KEY)
+        evaluate(*world(), [ALL["surest"]], 1, total, key=KEY)
     with pytest.raises(InputError, match="plans of one length"):
-        evaluate(*world(), [plans.uniform(2, 1), plans.uniform(3, 1)], 1, total, KEY)
+        evaluate(*world(), [plans.uniform(2, 1), plans.uniform(3, 1)], 1, total, key=KEY)
 
 
 def test_joined_rules_must_be_alike():
@@ -434,7 +437,7 @@ DIVIDED = """
 import json
 import jax, numpy as np
 from mdm_jax import models
-from mdm_jax.evaluation import evaluate
+from mdm_jax.evaluation import Execution, evaluate
 from mdm_jax.sampling import rules
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.theory import plans
@@ -448,8 +451,8 @@ divided = jax.device_put(params, shardings(mesh, params))
 samplers = {"random": plans.uniform(8, 3), "surest": rules.surest(plans.uniform(8, 4))}
 found = {"parts": sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(divided))}
 for name, of, more in (("plain", params, {}), ("mesh", divided, {"mesh": mesh})):
-    more |= {"length": 8, "batch": 2}
-    e = evaluate(model, of, samplers, 6, lambda tokens: tokens.sum(axis=1), jax.random.key(0), **more)
+    where = Execution(batch=2, **more)
+    e = evaluate(model, of, samplers, 6, lambda x: x.sum(axis=1), key=jax.random.key(0), length=8, execution=where)
     found[name] = e.tokens.tolist()
 print(json.dumps(found))
 """

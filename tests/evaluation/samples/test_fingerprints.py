@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from worlds import exact_world, lookup_logits
 
 from mdm_jax import models
-from mdm_jax.evaluation import estimate_profile, evaluate, held_out_nelbo, race
+from mdm_jax.evaluation import Execution, Halving, estimate_profile, evaluate, held_out_nelbo, race
 from mdm_jax.evaluation.samples.fingerprints import fingerprint
 from mdm_jax.sampling import rules, sample
 from mdm_jax.sampling.rule import Rule
@@ -36,7 +36,8 @@ def total(tokens):
 
 
 def draw(denoiser, params, store=None, name=None, samplers=PLAN):
-    return evaluate(denoiser, params, samplers, SAMPLES, total, KEY, length=3, batch=SAMPLES, store=store, name=name)
+    where = Execution(batch=SAMPLES, store=store, name=name)
+    return evaluate(denoiser, params, samplers, SAMPLES, total, key=KEY, length=3, execution=where)
 
 
 def of_sign(sign):
@@ -408,13 +409,16 @@ def test_a_rule_of_ones_own_needs_a_name_and_keeps_its_own_rows(tmp_path):
 @pytest.mark.thorough
 def test_a_race_needs_a_name_only_for_a_store_that_stays(tmp_path):
     chain, params = models.from_function(lookup_logits, 3), exact_world(3)[2]
-    few = {"lower_is_better": True, "grid": 1, "named": ("linear",), "samples": 2, "final_samples": 2, "batch": 4}
-    plain = race(chain, params, lambda tokens: total(tokens) + 0.0, 3, 2, KEY, **few)
+
+    def raced(**where):
+        search = Halving(grid=1, named=("linear",), samples=2, final_samples=2)
+        more = {"lower_is_better": True, "search": search, "execution": Execution(batch=4, **where)}
+        return race(chain, params, lambda tokens: total(tokens) + 0.0, 3, 2, key=KEY, **more)
+
+    plain = raced()
     with pytest.raises(InputError, match="cannot be told from others"):
-        race(chain, params, total, 3, 2, KEY, store=tmp_path / "rows.jsonl", **few)
-    kept = race(
-        chain, params, lambda tokens: total(tokens) + 0.0, 3, 2, KEY, store=tmp_path / "r.jsonl", name="a", **few
-    )
+        raced(store=tmp_path / "rows.jsonl")
+    kept = raced(store=tmp_path / "r.jsonl", name="a")
     assert kept.winner == plain.winner
     np.testing.assert_array_equal(kept.test.tokens, plain.test.tokens)
 
@@ -424,7 +428,7 @@ def test_stores_of_before_are_read():
     model = models.transformer(6, length=8, width=32, depth=1, heads=2)
     assert fingerprint(model) == "991264f52656a0a7336aa7910785bc0c"
     assert fingerprint(models.banned(model, (1,))) == "99b3f131b6b85d1d6e9ac65412de25a9"
-    from mdm_jax.evaluation.samples.evaluating import _identity
+    from mdm_jax.evaluation.samples.keeping import _identity
     from mdm_jax.sampling import Blind
 
     assert _identity(Blind(plans.uniform(5, 2))) == "e2803ded9ca6cbc06777461b72d7c9b4"
@@ -434,7 +438,7 @@ SCRIPT = """
 import jax, jax.numpy as jnp
 import flax.linen as nn
 from mdm_jax import models
-from mdm_jax.evaluation import evaluate
+from mdm_jax.evaluation import Execution, evaluate
 from mdm_jax.theory import plans
 
 class Net(nn.Module):
@@ -445,8 +449,8 @@ class Net(nn.Module):
 model = models.from_linen(Net(), 3)
 params = model.init(jax.random.key(0), 3)
 try:
-    found = evaluate(model, params, [plans.uniform(3, 2)], 4, lambda x: x.sum(axis=1), jax.random.key(0), length=3,
-                     batch=4, store={store!r}, name={name!r})
+    found = evaluate(model, params, [plans.uniform(3, 2)], 4, lambda x: x.sum(axis=1), key=jax.random.key(0), length=3,
+                     execution=Execution(batch=4, store={store!r}, name={name!r}))
     print(found.drawn)
 except ValueError as error:
     print(error)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from mdm_jax import models
-from mdm_jax.evaluation import evaluate
+from mdm_jax.evaluation import Execution, evaluate
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 
@@ -19,9 +19,10 @@ def flat(params, tokens):
     return jnp.zeros((*tokens.shape, 5), jnp.float32)
 
 
-def run(samplers, score, **more):
+def run(samplers, score, store=None, name=None, **more):
     model = models.from_function(flat, 5)
-    return evaluate(model, None, samplers, 4, score, KEY, batch=4, **more)
+    where = Execution(batch=4, store=store, name=name)
+    return evaluate(model, None, samplers, 4, score, key=KEY, execution=where, **more)
 
 
 def total(tokens):

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -7,7 +8,9 @@ import pytest
 
 from mdm_jax import models
 from mdm_jax.evaluation.samples import racing
-from mdm_jax.evaluation.samples.racing import JUDGED, Prompts, halving, race
+from mdm_jax.evaluation.samples.execution import Execution
+from mdm_jax.evaluation.samples.halving import Halving
+from mdm_jax.evaluation.samples.racing import JUDGED, Prompts, race
 from mdm_jax.sampling import Blind
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
@@ -39,17 +42,12 @@ def score(tokens):
 
 
 def run(**more):
-    settings = {
-        "order": Blind,
-        "grid": 4,
-        "named": NAMED,
-        "samples": 1,
-        "final_samples": 2,
-        "temperature": 0,
-        "batch": 8,
-    }
-    settings |= {"lower_is_better": True} | more
-    return race(*MODEL, settings.pop("score", score), LENGTH, STEPS, jax.random.key(5), **settings)
+    search = {"grid": 4, "named": NAMED, "samples": 1, "final_samples": 2}
+    search |= {field.name: more.pop(field.name) for field in dataclasses.fields(Halving) if field.name in more}
+    where = Execution(batch=8, store=more.pop("store", None), name=more.pop("name", None))
+    settings = {"order": Blind, "temperature": 0, "lower_is_better": True} | more
+    settings |= {"search": Halving(**search), "execution": where}
+    return race(*MODEL, settings.pop("score", score), LENGTH, STEPS, key=jax.random.key(5), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +88,9 @@ def test_the_other_direction(raced):
 
 
 def test_halving_grows_samples_as_schedules_fall():
-    assert list(halving(["x"] * 50, 4, 3, 4)) == [(4, 17), (12, 6), (36, 4)]
-    assert list(halving(["x"] * 3, 4, 3, 4)) == [(4, 3)]
-    assert list(halving(["x"] * 9, 1, 2, 1)) == [(1, 5), (2, 3), (4, 2), (8, 1)]
+    assert list(Halving().rounds(50)) == [(4, 17), (12, 6), (36, 4)]
+    assert list(Halving().rounds(3)) == [(4, 3)]
+    assert list(Halving(samples=1, eta=2, finalists=1).rounds(9)) == [(1, 5), (2, 3), (4, 2), (8, 1)]
 
 
 @pytest.mark.thorough
@@ -115,8 +113,8 @@ def without_drawn(raced):
 def test_search_validation_and_test_draw_apart_and_a_store_is_not_drawn_twice(tmp_path, monkeypatch):
     calls = []
 
-    def recorded(denoiser, params, samplers, samples, score, key, **more):
-        found = evaluate(denoiser, params, samplers, samples, score, key, **more)
+    def recorded(denoiser, params, samplers, samples, score, *, key, **more):
+        found = evaluate(denoiser, params, samplers, samples, score, key=key, **more)
         calls.append((jax.random.key_data(key).tolist(), more["canvas"].tolist(), samples, found.drawn))
         return found
 
