@@ -33,7 +33,7 @@ from mdm_jax.training.step import BLOCK, train_steps
 LENGTH = 32
 TRAINING_ROWS, ROWS = 50_000, 1024
 BUDGETS = (4, 8)
-SETTINGS = Settings(steps=1600, batch=32, length=LENGTH, average=0.98)
+SETTINGS = Settings(steps=1600, batch=32, length=LENGTH, ema_decay=0.98)
 
 
 def laws() -> dict[str, Oracle]:
@@ -135,7 +135,7 @@ def history(oracle: Oracle, settings: Settings, pauses: tuple[int, ...], rows: i
             count = min(BLOCK, pause - done)
             state, _ = step(denoiser, settings, state, train, jnp.int32(count))
             done += count
-        loss = estimate_profile(denoiser, state.average, np.asarray(fresh), rows * LENGTH, **asked)
+        loss = estimate_profile(denoiser, state.ema_params, np.asarray(fresh), rows * LENGTH, **asked)
         free = tally.to_profile(jax.device_get(state.tally))
         gap = loss.means - base.means
         moments.append(
@@ -148,11 +148,13 @@ def history(oracle: Oracle, settings: Settings, pauses: tuple[int, ...], rows: i
                 # Too large, if anything: the two share sequences and orders.
                 "gap_error": loss.standard_error_of(np.full(LENGTH, 1 / LENGTH)),
                 "plans": {
-                    name: three_errors(oracle, denoiser, state.average, plan, fresh) for name, plan in chosen.items()
+                    name: three_errors(oracle, denoiser, state.ema_params, plan, fresh) for name, plan in chosen.items()
                 },
             }
         )
-    moved = estimate_profile(denoiser, state.average, np.asarray(fresh), rows * LENGTH, estimator="increments", **asked)
+    moved = estimate_profile(
+        denoiser, state.ema_params, np.asarray(fresh), rows * LENGTH, estimator="increments", **asked
+    )
     moments[-1]["increments"] = moved.means.tolist()
     return moments
 

@@ -102,6 +102,6 @@ def torch_variant(denoiser, settings, train):
             torch.nn.utils.clip_grad_norm_(twin.parameters(), settings.clip)
             optimizer.step()
             with torch.no_grad():
-                torch._foreach_lerp_(average, list(twin.parameters()), 1 - settings.average)
+                torch._foreach_lerp_(average, list(twin.parameters()), 1 - settings.ema_decay)
 
     return steps, difference

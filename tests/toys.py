@@ -6,7 +6,7 @@ from mdm_jax import models
 from mdm_jax.training import Settings
 
 VOCAB, LENGTH = 6, 8
-SETTINGS = Settings(steps=160, batch=16, length=LENGTH, average=0.8, weight_decay=0.01)
+SETTINGS = Settings(steps=160, batch=16, length=LENGTH, ema_decay=0.8, weight_decay=0.01)
 
 
 class PatternTask:

@@ -48,7 +48,7 @@ class Line:
     """Arrays of one name, shape and division; blocks are counted together.
 
     Attributes:
-        section: "params", "average", "optimizer/mu" and the like.
+        section: "params", "ema_params", "optimizer/mu" and the like.
         name: inside the section; ``*`` stands for the number of a block.
         count: how many arrays.
         shape: of each, whole.

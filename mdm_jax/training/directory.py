@@ -25,6 +25,7 @@ from mdm_jax.training.settings import Settings
 
 FORMAT = "mdm_jax run 1"
 _LONGEST = 1e12  # seconds of training
+_FORMER = {"average": "ema_decay"}  # what settings were called, and are called now
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class RunDirectory:
     def settings(self, config: dict[str, Any]) -> Settings:
         """The settings in ``config``, the content of ``config.json``."""
         try:
-            return Settings(**config["settings"])
+            return Settings(**of_today(config["settings"]))
         except TypeError as error:
             raise InputError(f"{self.config} has settings of another version or type: {error}.") from None
         except InputError as error:
@@ -164,6 +165,15 @@ class RunDirectory:
     def open_checkpoints(self) -> Checkpoints:
         """The run's checkpoints, which its configuration must fit; a context manager."""
         return Checkpoints(self.checkpoints, identity(self), manifests=self.read_config().get("manifests") is True)
+
+
+def of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a ``config.json`` under their present names; one that is there under both is left to be refused.
+
+    The file is left as it is: its digest is the run's identity.
+    """
+    taken = {old: new for old, new in _FORMER.items() if new not in settings}
+    return {taken.get(name, name): value for name, value in settings.items()}
 
 
 def identity(directory: RunDirectory) -> str:

@@ -129,7 +129,7 @@ def fit(
         training = _Training(denoiser, settings, way, way.put(train), reporter, checkpoints)
         state = _loop(training, state, report_every, checkpoint_every, progress)
         seen = ways.fetch(state.tally)
-    return Run(denoiser, way.released(state.average), place, settings, int(state.step), config["task"], seen)
+    return Run(denoiser, way.released(state.ema_params), place, settings, int(state.step), config["task"], seen)
 
 
 def _occupy(place: RunDirectory, config: dict[str, Any], stack: ExitStack) -> None:

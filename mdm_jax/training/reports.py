@@ -77,7 +77,7 @@ class Reporter:
     def measure(self, state: TrainState) -> HeldOut:
         """Score the held-out sequences."""
         start = time.perf_counter()
-        nelbo = ways.fetch(stratified_nelbo(self._denoiser, state.average, self._rows, key_of(0)))
+        nelbo = ways.fetch(stratified_nelbo(self._denoiser, state.ema_params, self._rows, key_of(0)))
         bits = nelbo.astype(np.float64) / (np.log(2) * self._rows.shape[1])
         self._measuring += time.perf_counter() - start
         return HeldOut(float(bits.mean()), standard_error(bits))

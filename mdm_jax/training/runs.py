@@ -22,7 +22,7 @@ from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import tally
 from mdm_jax.training.checkpoints.catalogue import NEWEST
-from mdm_jax.training.directory import FORMAT, RunDirectory, identity
+from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import initial_state
 from mdm_jax.training.tally import Tally
@@ -69,7 +69,7 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
         return
     present = directory.read_config()
     # Settings that did not exist when the run began are what they are by default.
-    present = {**present, "settings": {**dataclasses.asdict(Settings()), **present["settings"]}}
+    present = {**present, "settings": {**dataclasses.asdict(Settings()), **of_today(present["settings"])}}
     differences = _differences(config, present)
     if differences:
         raise InputError(
@@ -226,8 +226,8 @@ def load(
             raise InputError(f"{directory} has no checkpoint yet; train it with: {command('train', directory)}")
         step = checkpoints.choose(checkpoint)
         assert step is not None  # there is one
-        average = checkpoints.restore_average(like.average, step)
-    return Run(denoiser, average, place, settings, step, config["task"])
+        params = checkpoints.restore_ema_params(like.ema_params, step)
+    return Run(denoiser, params, place, settings, step, config["task"])
 
 
 def _version(package: str) -> str | None:

@@ -27,7 +27,7 @@ class Settings:
         weight_decay: decoupled; under Muon on the matrices between hidden layers, under AdamW on every parameter of
             two axes or more.
         clip: global gradient norm.
-        average: decay of the exponential moving average of the parameters, which is what is evaluated and sampled;
+        ema_decay: of the exponential moving average of the parameters, which is what is evaluated and sampled;
             at step ``n`` no more than ``(1 + n) / (10 + n)``, so that the start is soon forgotten.
         seed: of the parameters, the data order and the masks.
         accumulate: parts that the batch is worked on one after the other, their gradients added up: the same step in
@@ -45,7 +45,7 @@ class Settings:
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip: float = 1.0
-    average: float = 0.99
+    ema_decay: float = 0.99
     seed: int = 0
     accumulate: int = 1
     compute: str = "float32"
@@ -70,7 +70,7 @@ class Settings:
         require_choice("optimizer", self.optimizer, ("adamw", "muon"))
         good = self.weight_decay == 0 or _is_held(self.weight_decay)
         require(good, "weight_decay", self.weight_decay, f"0 or more, and finite, {_HELD}")
-        require(0 <= self.average < 1, "average", self.average, "from 0 to below 1")
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 to below 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2^31 - 1")
         parts = 1 <= self.accumulate <= self.batch and self.batch % self.accumulate == 0
         require(parts, "accumulate", self.accumulate, f"a divisor of the batch, {self.batch}")

@@ -31,14 +31,14 @@ class TrainState:
     Attributes:
         step: int32[], steps done.
         params: the model's arrays: its parameters, and what is held beside them (:mod:`mdm_jax.models.parameters`).
-        average: their exponential moving average, which is evaluated and sampled.
+        ema_params: their exponential moving average, which is evaluated and sampled.
         optimizer: the state of the optimiser.
         tally: losses by number of revealed tokens: the profile that training measures as it goes.
     """
 
     step: Any  # abstract (shapes only) as often as not
     params: Params
-    average: Params
+    ema_params: Params
     optimizer: Any
     tally: Tally
 
@@ -70,9 +70,9 @@ def initial_state(denoiser: Denoiser, settings: Settings, params: Params = None)
         able = hasattr(denoiser, "init")
         require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
         params = cast(Initialisable, denoiser).init(key_of(settings.seed), settings.length)
-    average = jax.tree.map(jnp.copy, params)
+    ema_params = jax.tree.map(jnp.copy, params)
     optimizer = optimizer_of(settings, denoiser.vocab_size).init(parted(denoiser, params)[0])
-    return TrainState(jnp.zeros((), jnp.int32), params, average, optimizer, tally.empty(settings.length))
+    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer, tally.empty(settings.length))
 
 
 def batch_of(
@@ -114,21 +114,21 @@ def train_step(
     """
     tokens, corrupted = batch_of(denoiser, settings, state.step, train)
     revealed = settings.length - jnp.sum(corrupted.masked, axis=-1)
-    value, losses, gradient = _gradient(denoiser, settings, state.params, rows, *rows.mine((tokens, corrupted)))
-    value, gradient = rows.mean((value, gradient))
+    value, losses, gradient = _gradient(denoiser, settings, state.params, rows, *rows.take_share((tokens, corrupted)))
+    value, gradient = rows.mean_over_shares((value, gradient))
     trained, held = parted(denoiser, state.params)
     updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, trained)
     moved = optax.apply_updates(trained, updates)
     # The average forgets the first steps faster than its final decay would.
     steps = state.step.astype(jnp.float32)
-    decay = jnp.minimum(settings.average, (1 + steps) / (10 + steps))
-    average = optax.incremental_update(moved, parted(denoiser, state.average)[0], step_size=1 - decay)
-    params, average = joined(moved, held), joined(average, held)
+    decay = jnp.minimum(settings.ema_decay, (1 + steps) / (10 + steps))
+    ema = optax.incremental_update(moved, parted(denoiser, state.ema_params)[0], step_size=1 - decay)
+    params, ema_params = joined(moved, held), joined(ema, held)
     # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
-    tallied = tally.add(state.tally, revealed, rows.every(losses), settings.steps)
+    tallied = tally.add(state.tally, revealed, rows.gather_rows(losses), settings.steps)
     metrics = Metrics(value, optax.tree.norm(gradient))
     good = jnp.isfinite(value) & jnp.isfinite(metrics.gradient_norm) & jnp.isfinite(optax.tree.norm(updates))
-    taken = TrainState(state.step + 1, params, average, optimizer, tallied)
+    taken = TrainState(state.step + 1, params, ema_params, optimizer, tallied)
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state), metrics
 
 
@@ -139,7 +139,7 @@ def _gradient(
     trained, held = parted(denoiser, params)
 
     def objective(trained: Params, tokens: Array, corrupted: Corrupted) -> tuple[Array, Array]:
-        whole = rows.used(cast_params(joined(trained, held), settings.compute))
+        whole = rows.gather_params(cast_params(joined(trained, held), settings.compute))
         losses = nelbo(denoiser, whole, tokens, corrupted) / settings.length
         return jnp.mean(losses), losses
 
@@ -154,7 +154,7 @@ def _gradient(
         return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 
     def add(total: tuple[Array, Params], part: tuple[Array, Corrupted]) -> tuple[tuple[Array, Params], Array]:
-        (value, losses), gradient = slope(trained, *rows.again(part))
+        (value, losses), gradient = slope(trained, *rows.pin_rows(part))
         return jax.tree.map(lambda whole, one: whole + one / parts, total, (value, gradient)), losses
 
     zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained))

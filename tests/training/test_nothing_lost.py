@@ -15,6 +15,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 from toys import SETTINGS, PatternTask, tiny_transformer
@@ -130,7 +131,7 @@ def test_every_checkpoint_is_measured_whether_it_is_reported_or_not(tmp_path):
 
 
 def _flip(folder):
-    path = max((folder / "average").rglob("d/*"), key=lambda path: path.stat().st_size)
+    path = max((folder / "ema_params").rglob("d/*"), key=lambda path: path.stat().st_size)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
@@ -149,15 +150,15 @@ def _lose(folder):
 
 
 def _add(folder):
-    (folder / "average" / "more").write_text("")
-    return "average/more was not there when it was written"
+    (folder / "ema_params" / "more").write_text("")
+    return "ema_params/more was not there when it was written"
 
 
 def _link(folder):
-    path = folder / "average" / "_METADATA"
+    path = folder / "ema_params" / "_METADATA"
     path.rename(folder.parents[1] / "elsewhere")
     path.symlink_to(folder.parents[1] / "elsewhere")
-    return "average/_METADATA is neither a file nor a folder"
+    return "ema_params/_METADATA is neither a file nor a folder"
 
 
 def _edit(folder):
@@ -328,6 +329,37 @@ def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):
     assert manifest.present(copy / "checkpoints" / "160")
     with pytest.raises(InputError, match=r"another accumulate \(1, not 2\)"):
         train(copy, settings=dataclasses.replace(SETTINGS, accumulate=2))
+
+
+@pytest.mark.parametrize("manifests", [True, False])
+def test_runs_that_call_averaged_parameters_by_their_former_name_are_read_and_go_on_bitwise(finished, copy, manifests):
+    """``average`` in config.json, an item ``average`` in checkpoints, and ``None`` in its former place."""
+    path, place = copy / "config.json", RunDirectory(copy)
+    config = json.loads(path.read_text())
+    config["settings"] = {{"ema_decay": "average"}.get(name, name): value for name, value in config["settings"].items()}
+    config["manifests"] = manifests
+    state, folder = vars(state_of(copy, 120)), copy / "checkpoints" / "120"
+    path.write_text(json.dumps(config))
+    shutil.rmtree(copy / "checkpoints")
+    training = {"step": state["step"], "params": state["params"], "average": None, "optimizer": state["optimizer"]}
+    items = {"average": state["ema_params"], "tally": vars(state["tally"]), "training": training}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        orbax.save(folder, ocp.args.Composite(**{name: ocp.args.StandardSave(item) for name, item in items.items()}))
+    if manifests:
+        manifest.write(folder, 120, identity(place), 2.5)
+    before = identity(place)
+    assert place.settings(place.read_config()) == SETTINGS
+    assert same(mdm_jax.load(copy).params, state["ema_params"])
+    run = train(copy)
+    assert same(run.params, finished[1].params)
+    assert same(state_of(copy), state_of(finished[0]))
+    assert identity(place) == before
+    assert not (copy / "checkpoints" / "160" / "average").exists()
+    with pytest.raises(InputError, match=r"another ema_decay \(0.8, not 0.9\)"):
+        train(copy, settings=dataclasses.replace(SETTINGS, ema_decay=0.9))
+    path.write_text(json.dumps(config | {"settings": config["settings"] | {"ema_decay": 0.8}}))
+    with pytest.raises(InputError, match="settings of another version"):
+        mdm_jax.load(copy)
 
 
 @pytest.mark.core

@@ -123,7 +123,7 @@ def by_hand(denoiser, params, steps):
         loss, gradient = jax.value_and_grad(loss_of)(moving, jnp.int32(step))
         updates, state = optimizer.update(gradient, state, moving)
         moving = optax.apply_updates(moving, updates)
-        decay = min(SHORT.average, (1 + step) / (10 + step))
+        decay = min(SHORT.ema_decay, (1 + step) / (10 + step))
         average = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, average, moving)
         losses.append(float(loss))
     return moving, average, losses

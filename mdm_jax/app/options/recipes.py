@@ -10,12 +10,12 @@ from mdm_jax.training import Settings
 
 RECIPES: dict[str, dict[str, Any]] = {
     # Two to four minutes on two CPU cores.
-    "demo": {"steps": 1600, "batch": 8, "average": 0.99, "width": 128, "depth": 3, "heads": 4},
+    "demo": {"steps": 1600, "batch": 8, "ema_decay": 0.99, "width": 128, "depth": 3, "heads": 4},
     # Under an hour on two CPU cores.
     "long": {
         "steps": 5000,
         "batch": 8,
-        "average": 0.998,
+        "ema_decay": 0.998,
         "weight_decay": 0.05,
         "width": 128,
         "depth": 4,

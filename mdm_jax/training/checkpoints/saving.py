@@ -22,6 +22,8 @@ from mdm_jax.training.step import TrainState
 from mdm_jax.training.tally import Tally
 
 _LOG = logging.getLogger(__name__)
+_FORMERLY = "average"
+"""What earlier versions called the averaged parameters' item."""
 _TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
 
 
@@ -158,20 +160,26 @@ class Checkpoints:
         agreed(lambda: self._catalogue.verify(step))
         if not agreed((self._catalogue.folder(step) / "tally").exists):
             del items["tally"]  # written before tallies were kept: it starts anew
+        ema_params = self._name_of_ema_params(step)
+        if ema_params == _FORMERLY:
+            items[_FORMERLY] = items.pop("ema_params")
+            items["training"][_FORMERLY] = None  # stood where the average had been
         found = self._read(step, **items)
+        training = {name: value for name, value in found["training"].items() if name != _FORMERLY}
         seen = Tally(**found["tally"]) if "tally" in items else _no_tally(like.tally)
         self._here = step
-        return TrainState(**{**found["training"], "average": found["average"], "tally": seen})
+        return TrainState(**training, ema_params=found[ema_params], tally=seen)
 
-    def restore_average(self, like: Params, step: int | None = None) -> Params:
+    def restore_ema_params(self, like: Params, step: int | None = None) -> Params:
         """The averaged parameters alone; arguments and errors as for :meth:`restore`.
 
         Of the contents only theirs are verified, since only they are read: a model can be sampled at the cost of
         reading it, and when its optimiser is damaged too. Sizes are checked of all files.
         """
         step = self._found(step)
-        agreed(lambda: self._catalogue.verify(step, "average"))
-        return self._read(step, average=like)["average"]
+        name = self._name_of_ema_params(step)
+        agreed(lambda: self._catalogue.verify(step, name))
+        return self._read(step, **{name: like})[name]
 
     def set_aside(self, step: int) -> list[Path]:
         """Move the checkpoints after ``step`` out of the way, and delete nothing.
@@ -245,6 +253,11 @@ class Checkpoints:
             raise InputError(f"{self._directory} has no checkpoint yet.")
         return step
 
+    def _name_of_ema_params(self, step: int) -> str:
+        """What the item of the averaged parameters is called in a checkpoint."""
+        former = agreed((self._catalogue.folder(step) / _FORMERLY).exists)
+        return _FORMERLY if former else "ema_params"
+
     def _read(self, step: int, **items: Any) -> Any:
         """Items of a checkpoint, by name, each like the value given."""
         wanted = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, like)) for name, like in items.items()}
@@ -263,9 +276,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _items(state: TrainState) -> dict[str, Any]:
     """What is kept, each by itself: the averaged parameters, the tally, all that training needs besides."""
-    # None stays where the average was: files of earlier versions hold it there.
-    rest = {name: value for name, value in vars(state).items() if name != "tally"} | {"average": None}
-    return {"average": state.average, "tally": vars(state.tally), "training": rest}
+    rest = {name: value for name, value in vars(state).items() if name not in ("ema_params", "tally")}
+    return {"ema_params": state.ema_params, "tally": vars(state.tally), "training": rest}
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -21,23 +21,23 @@ class Rows(Protocol):
         """How many parts there are; the batch must be a multiple of it."""
         ...
 
-    def mine(self, batch: Any) -> Any:
+    def take_share(self, batch: Any) -> Any:
         """Of arrays whose leading axis is the batch, the rows that are this program's to work on."""
         ...
 
-    def again(self, batch: Any) -> Any:
+    def pin_rows(self, batch: Any) -> Any:
         """Some of this program's rows, told once more where they lie: inside a loop a compiler forgets."""
         ...
 
-    def mean(self, tree: Any) -> Any:
+    def mean_over_shares(self, tree: Any) -> Any:
         """The mean over all rows, of means over this program's rows."""
         ...
 
-    def used(self, params: Any) -> Any:
+    def gather_params(self, params: Any) -> Any:
         """Parameters, told how they lie where they are used: whole along "data"."""
         ...
 
-    def every(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
         """The values of all rows, in the batch's order, of those of this program's rows."""
         ...
 
@@ -48,19 +48,19 @@ class Together:
 
     parts: int = 1
 
-    def mine(self, batch: Any) -> Any:
+    def take_share(self, batch: Any) -> Any:
         return batch
 
-    def again(self, batch: Any) -> Any:
+    def pin_rows(self, batch: Any) -> Any:
         return batch
 
-    def mean(self, tree: Any) -> Any:
+    def mean_over_shares(self, tree: Any) -> Any:
         return tree
 
-    def used(self, params: Any) -> Any:
+    def gather_params(self, params: Any) -> Any:
         return params
 
-    def every(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
         return values
 
 
@@ -74,23 +74,23 @@ class AlongAxis:
     axis: str
     parts: int
 
-    def mine(self, batch: Any) -> Any:
+    def take_share(self, batch: Any) -> Any:
         def part(leaf: Array) -> Array:
             rows = leaf.shape[0] // self.parts
             return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(self.axis) * rows, rows)
 
         return jax.tree.map(part, batch)
 
-    def again(self, batch: Any) -> Any:
+    def pin_rows(self, batch: Any) -> Any:
         return batch
 
-    def mean(self, tree: Any) -> Any:
+    def mean_over_shares(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.lax.psum(leaf, self.axis) / self.parts, tree)
 
-    def used(self, params: Any) -> Any:
+    def gather_params(self, params: Any) -> Any:
         return params
 
-    def every(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
         # A sum of parts and zeros, not a gather: so the compiler knows that it is the same everywhere.
         rows = values.shape[0]
         whole = jnp.zeros((rows * self.parts, *values.shape[1:]), values.dtype)
@@ -108,18 +108,18 @@ class OnMesh:
     def parts(self) -> int:
         return self.mesh.shape.get(DATA, 1)
 
-    def mine(self, batch: Any) -> Any:
+    def take_share(self, batch: Any) -> Any:
         spec = PartitionSpec(DATA) if DATA in self.mesh.axis_names else PartitionSpec()
         return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, NamedSharding(self.mesh, spec)), batch)
 
-    def again(self, batch: Any) -> Any:
-        return self.mine(batch)
+    def pin_rows(self, batch: Any) -> Any:
+        return self.take_share(batch)
 
-    def mean(self, tree: Any) -> Any:
+    def mean_over_shares(self, tree: Any) -> Any:
         return tree
 
-    def used(self, params: Any) -> Any:
+    def gather_params(self, params: Any) -> Any:
         return jax.lax.with_sharding_constraint(params, gathered(self.mesh, params))
 
-    def every(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
         return jax.lax.with_sharding_constraint(values, NamedSharding(self.mesh, PartitionSpec()))

@@ -60,7 +60,7 @@ def compare(optimizer, names):
         found[name] = {
             "loss": float(np.max(np.abs(np.array(losses) - first))),
             "params": largest(state.params, reference.params),
-            "average": largest(state.average, reference.average),
+            "ema_params": largest(state.ema_params, reference.ema_params),
             "tally": largest(state.tally, reference.tally),
             "step": int(state.step),
             "rows": rows_of(way, denoiser, settings, train),
@@ -71,16 +71,17 @@ def compare(optimizer, names):
 def rows_of(way, denoiser, settings, train):
     """Which rows of the first batch each device works on; ``None`` if it is not divided.
 
-    It asks ``rows.mine`` alone. That the step works on no other rows is what its equal states say (:func:`compare`).
+    It asks ``rows.take_share`` alone. That the step works on no other rows is what its equal states say
+    (:func:`compare`).
     """
     tokens = batch_of(denoiser, settings, 0, train)[0]
     numbers = jax.numpy.arange(len(tokens))
     if isinstance(way, ways.OnDevices):
         zeros = np.zeros(way.rows.parts, np.int32)
-        shared = jax.pmap(lambda _: way.rows.mine(numbers), way.rows.axis, devices=way._devices)(zeros)
+        shared = jax.pmap(lambda _: way.rows.take_share(numbers), way.rows.axis, devices=way._devices)(zeros)
         return np.asarray(shared).tolist()
     if isinstance(way, ways.OnAMesh):
-        shared = jax.jit(way.rows.mine)(numbers)
+        shared = jax.jit(way.rows.take_share)(numbers)
         return sorted({tuple(np.asarray(shard.data).tolist()) for shard in shared.addressable_shards})
     return None
 

@@ -53,7 +53,7 @@ def test_moments_and_average_lie_where_their_parameters_lie(optimizer):
     state = state_of(optimizer)
     places = shardings(MESH, state)
     assert jax.tree.structure(places) == jax.tree.structure(state)
-    params, average = by_path(places.params), by_path(places.average)
+    params, average = by_path(places.params), by_path(places.ema_params)
     assert params == average
     shapes, moments, seen = by_path(state.params), by_path(places.optimizer), 0
     for path, place in moments.items():

@@ -52,7 +52,7 @@ def check_steps(found, names):
         assert seen["step"] == 20
         assert seen["loss"] < LOSS, name
         assert seen["params"] < PARAMS, name
-        assert seen["average"] < PARAMS, name
+        assert seen["ema_params"] < PARAMS, name
         assert seen["tally"] < 20 * LOSS, name
         if seen["rows"] is not None:
             together = [row for part in seen["rows"] for row in part]

@@ -45,7 +45,7 @@ def main(directory, mesh, wrong=None):
         manifest.write = full
     if wrong == "unshared":
         directory += str(jax.process_index())
-    rows = jax.jit(way.rows.mine)(jnp.arange(SETTINGS.batch))
+    rows = jax.jit(way.rows.take_share)(jnp.arange(SETTINGS.batch))
     settings = dataclasses.replace(SETTINGS, steps=20)
     try:
         run = fit(
