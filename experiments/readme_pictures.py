@@ -12,11 +12,9 @@ from matplotlib.figure import Figure
 
 from mdm_jax import oracles
 from mdm_jax.app.work import energies as energy
-from mdm_jax.app.work import tuning_by_law as tune_by_law
 from mdm_jax.evaluation import search_beta_by_law
 from mdm_jax.evaluation.exact import laws
-from mdm_jax.plot import charts as pictures
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.plot import charts, cost_landscapes, drawing, energy_landscapes
 from mdm_jax.support.files import read_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory
@@ -31,14 +29,14 @@ def main() -> None:
     run = RunDirectory(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
     FOLDER.mkdir(exist_ok=True)
     plan = plans.load(run.plan("optimal", 8))
-    drawing.save_png(pictures.profile(profiles.load(run.profile), plan), FOLDER / "profile.png")
+    drawing.save_png(charts.profile(profiles.load(run.profile), plan, axes=drawing.wide(3.0)), FOLDER / "profile.png")
     tuning = read_json(run.tuning, "a tuning file")
-    drawing.save_png(pictures.nelbo_against_steps(tuning, excess=True), FOLDER / "excess.png")
+    drawing.save_png(charts.excess(tuning, axes=drawing.wide(3.4)), FOLDER / "excess.png")
     shutil.copy(run.landscape, FOLDER / "tuning.png")
     weights = energy.by_name(energy.WEIGHTS)
     marks = energy.beta_marks(energy.by_name(energy.SCHEDULES))
     panels = [energy.landscape(weight, name) for name, weight in weights.items()]
-    drawing.save_png(landscapes.landscapes(panels, marks), FOLDER / "landscape.png")
+    drawing.save_png(energy_landscapes.side_by_side(panels, marks), FOLDER / "landscape.png")
     drawing.save_png(toy_targets(), FOLDER / "toy_targets.png")
     for name in COPIED:
         figure = Path(__file__).parent / "results" / name / "figure.png"
@@ -51,9 +49,9 @@ def toy_targets() -> Figure:
     panels = []
     for name, toy in (("aaaaa or bbbbb", oracles.toy_left()), ("two or three a's", oracles.toy_right())):
         logits = laws.conditionals(toy.denoiser, toy.params, toy.length)
-        panel = tune_by_law.panel(search_beta_by_law(logits, toy.probabilities, 3))
+        panel, _ = cost_landscapes.panel_of(search_beta_by_law(logits, toy.probabilities, 3))
         panels.append(dataclasses.replace(panel, name=name))
-    return landscapes.costs(panels, "total variation of three ancestral steps from the target")
+    return cost_landscapes.side_by_side(panels, "total variation of three ancestral steps from the target")
 
 
 if __name__ == "__main__":

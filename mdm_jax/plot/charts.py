@@ -1,103 +1,128 @@
-"""Charts of a run as Matplotlib figures: data in, :class:`~matplotlib.figure.Figure` out."""
+"""Charts of one profile, one plan, one tuning; each function draws on given axes, or on new ones, and returns them."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.plot.drawing import STYLE, WIDTH, light, small, wide
-from mdm_jax.plot.drawing import label as named
-from mdm_jax.theory.plans import Plan
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.plot.drawing import STYLE, label, light, new_axes
+from mdm_jax.plot.values import Compared, Curve, Fractions, Sizes
+from mdm_jax.support.errors import require, verbatim
 
-
-def role_colour(role: str) -> str:
-    """The name in :data:`COLOURS` for a plan's role ("optimal", "best beta", "best hand-crafted")."""
-    return {"optimal": "optimal", "best beta": "beta", "best hand-crafted": "hand"}.get(role, "family-1")
-
-
-@rc_context(STYLE)
-def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, float]] = ()) -> Figure:
-    """Bits per token against the training step: training data, and held-out data with a band of one standard error.
-
-    Args:
-        log: the lines of ``log.jsonl``.
-        baselines: names and bits per token of other models, as levels to compare with.
-    """
-    figure, axes = wide(2.9)
-    step, train, held, error = (
-        np.array([line[name] for line in log], dtype=np.float64)
-        for name in ("step", "train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error")
-    )
-    marker = "o" if len(step) == 1 else ""
-    axes.plot(step, train, color=light("muted"), linewidth=1.0, marker=marker, label="training data")
-    axes.fill_between(step, held - error, held + error, color=light("optimal"), alpha=0.25, linewidth=0)
-    axes.plot(step, held, color=light("optimal"), linewidth=1.8, marker=marker, label="held-out data (± 1 s.e.)")
-    low, high = axes.get_ylim()
-    last = np.inf
-    for name, level in sorted(baselines, key=lambda pair: -pair[1]):
-        if low < level < high and last - level > 0.06 * (high - low):  # a label must not run into the one above
-            axes.axhline(level, color=light("muted"), linewidth=0.6, dashes=(2, 2), zorder=1)
-            axes.annotate(
-                named(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", va="bottom", fontsize=7, color=light("muted"),
-            )  # fmt: skip
-            last = level
-    axes.set(xlabel="training step", ylabel="bits per token", xlim=(0, max(step.max(), 1)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
-    return figure
+MOST_POINTS = 2048
+"""Of a curve: more are thinned."""
+MOST_BARS = 256
+"""Steps up to which each has a bar."""
+LONGEST = 2**16
+"""Of a profile that is drawn between its counts as well."""
 
 
 @rc_context(STYLE)
-def profile(measured: Profile, plan: Plan | None = None) -> Figure:
+def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = None) -> Axes:
     """The information profile g(i) with error bars of one standard error, nats per token.
 
     Args:
-        measured: the profile.
-        plan: a plan whose cost is shown as the area of a staircase over the curve.
+        profile: what ``estimate_profile``, ``profiles.load`` or ``profiles.from_values`` returned.
+        plan: a plan of its length, whose cost is shown as the area of a staircase over the curve.
+        axes: where to draw; a new figure if left out.
+
+    Example::
+
+        mdm.plot.profile(profile, mdm.plans.optimal(profile, 8)).figure.savefig("profile.png")
     """
-    figure, axes = wide(3.0)
-    tokens = np.arange(measured.length)
+    _check_length(profile, plan)
+    axes = new_axes(3.0) if axes is None else axes
+    tokens, values = _curve(profile)
     if plan is not None:
         knots = plan.knots
-        tops = measured.values[knots[:-1]]
+        tops = profile.values[knots[:-1]]
         area = axes.stairs(
             tops, knots, fill=True, color=light("beta"), alpha=0.16, linewidth=0,
-            label=f"cost of the {plan.steps}-step {named(plan.name)} plan (area)",
+            label=f"cost of the {plan.steps}-step {label(plan.name)} plan (area)",
         )  # fmt: skip
         area.set_edgecolor("none")
-        axes.vlines(knots[:-1], 0, tops, color=light("beta"), linewidth=0.6, alpha=0.5)
-    axes.plot(tokens, measured.values, color=light("optimal"), linewidth=1.4)
+        if plan.steps <= MOST_POINTS:
+            axes.vlines(knots[:-1], 0, tops, color=light("beta"), linewidth=0.6, alpha=0.5)
+    axes.plot(tokens, values, color=light("optimal"), linewidth=1.4)
+    shown = thinned(len(profile.counts))
     axes.errorbar(
-        measured.counts, measured.means, measured.standard_errors, fmt="o", markersize=2.6, linewidth=0,
-        elinewidth=0.9, capsize=1.6, capthick=0.9, color=light("optimal"), label="g(i), measured (± 1 s.e.)",
+        profile.counts[shown], profile.means[shown], profile.standard_errors[shown], fmt="o", markersize=2.6,
+        linewidth=0, elinewidth=0.9, capsize=1.6, capthick=0.9, color=light("optimal"),
+        label="g(i), measured (± 1 s.e.)",
     )  # fmt: skip
     axes.set(xlabel="i: tokens already revealed", ylabel="g(i), nats per token")
-    axes.set(xlim=(-0.012 * measured.length, 1.012 * measured.length), ylim=(0, None))
+    axes.set(xlim=(-0.012 * profile.length, 1.012 * profile.length), ylim=(0, None))
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
-    return figure
-
-
-def least_cost(tuning: Mapping[str, Any]) -> float:
-    """The smallest expected NELBO of any plan, nats per sequence: one token per step, unless the profile rises."""
-    return min(tuning["nelbo_nats"], *(min(nats) for nats in tuning["families"].values()))
+    return axes
 
 
 @rc_context(STYLE)
-def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figure:
-    """Expected NELBO in bits per token against the number of steps, one line for each family of schedules.
+def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | None = None) -> Axes:
+    """How much a plan reveals at every step, as bars; and, with a profile, what each step costs.
 
     Args:
-        tuning: the content of ``tuning.json``.
-        excess: show the excess over :func:`least_cost`, on logarithmic axes, instead.
+        plan: a plan; or a grid, of which the bars are expected shares of the tokens.
+        profile: of the plan's length: a line shows, on an axis at the right, the nats that are lost at each step by
+            revealing its tokens together instead of one by one, ``sum_i g(N_{k-1}) - g(i)`` over its tokens.
+        axes: where to draw; a new figure if left out.
+
+    Example::
+
+        mdm.plot.plan(mdm.plans.optimal(profile, 16), profile)
     """
-    figure, axes = wide(3.4)
+    axes = new_axes(2.4) if axes is None else axes
+    if isinstance(plan, Fractions):
+        require(profile is None, "profile", verbatim("one"), "left out: the sizes of a grid are random")
+        bars(axes, np.diff(plan.fractions), light("optimal"))
+        axes.set(xlabel=f"step ({label(plan.name)})", ylabel="share of the tokens")
+        return axes
+    bars(axes, plan.sizes, light("optimal"))
+    axes.set(xlabel=f"step ({label(plan.name)})", ylabel="tokens revealed")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if profile is not None:
+        _check_length(profile, plan)
+        right = axes.twinx()
+        before = plan.knots[:-1]
+        lost = plan.sizes * profile.values[before] - np.add.reduceat(profile.values, before)
+        shown = thinned(plan.steps)
+        dots = {"marker": "o", "markersize": 2.6} if plan.steps <= 64 else {}
+        right.plot(shown + 1, lost[shown], color=light("beta"), linewidth=1.0, **dots)
+        right.set_ylabel("nats lost", color=light("beta"))
+        right.spines["right"].set_visible(True)
+        right.set_ylim(min(0.0, float(lost.min())), 1.1 * max(float(lost.max()), 1e-9))
+    return axes
+
+
+@rc_context(STYLE)
+def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
+    """What each family of schedules costs above the least possible, against the number of steps; both logarithmic.
+
+    Args:
+        tuned: what ``tune`` returned, or the content of ``tuning.json``.
+        axes: where to draw; a new figure if left out.
+
+    Example::
+
+        mdm.plot.excess(mdm.tune(profile, [4, 8, 16]))
+    """
+    return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=True)
+
+
+@rc_context(STYLE)
+def nelbo(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
+    """Expected NELBO in bits per token against the number of steps; arguments as in :func:`excess`."""
+    return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=False)
+
+
+def _against_steps(tuned: Compared | Mapping[str, Any], axes: Axes, excess: bool) -> Axes:
+    """One line for each family: its cost in bits per token, or what that is above :func:`least_cost`."""
+    tuning = tuned if isinstance(tuned, Mapping) else tuned.result
     scale = 1 / (tuning["length"] * np.log(2))
     steps = np.asarray(tuning["steps"])
     floor = tuning["nelbo_nats"] * scale
@@ -112,7 +137,7 @@ def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figu
             above = bits - least_cost(tuning) * scale
             bits = np.where(above > 1e-6, above, np.nan)  # the optimum ends at zero, which no logarithm shows
         top = max(top, float(np.nanmax(bits, initial=0.0)))
-        axes.plot(steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=named(family))
+        axes.plot(steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=label(family))
     axes.set_xscale("log")
     if excess:
         axes.set_yscale("log")
@@ -127,78 +152,45 @@ def nelbo_against_steps(tuning: Mapping[str, Any], excess: bool = False) -> Figu
     axes.set_xlabel("K: steps, that is model calls (nfe)")
     axes.set_ylabel("above the least cost, bits per token" if excess else "expected NELBO, bits per token")
     axes.legend(loc="lower left" if excess else "upper right")
-    return figure
+    return axes
 
 
-@rc_context(STYLE)
-def plan_curves(plans: Sequence[tuple[str, Plan]]) -> Figure:
-    """Revealed fraction after every step against the fraction of steps done, one line for each (role, plan)."""
-    figure, axes = small(2.3)
-    axes.plot([0, 1], [0, 1], color=light("line"), linewidth=0.8)
-    for rank, (role, plan) in enumerate(plans):
-        fraction = plan.knots / plan.length
-        dots = "o" if plan.steps <= 16 else ""
-        axes.plot(
-            np.linspace(0, 1, plan.steps + 1), fraction, color=light(role_colour(role)), marker=dots, markersize=2.4,
-            linewidth=2.0 if role == "optimal" else 1.3, zorder=5 - 0.1 * rank,
-        )  # fmt: skip
-    ticks = [0, 0.5, 1]
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set(xlabel="fraction of steps done", ylabel="fraction revealed")
-    return figure
+def least_cost(tuning: Mapping[str, Any]) -> float:
+    """The smallest expected NELBO of any plan, nats per sequence: one token per step, unless the profile rises."""
+    return min(tuning["nelbo_nats"], *(min(nats) for nats in tuning["families"].values()))
 
 
-@rc_context(STYLE)
-def plan_sizes(plans: Sequence[tuple[str, Plan]]) -> Figure:
-    """Tokens revealed at every step as bars, one row of bars for each (role, plan), all on the same scale."""
-    figure = Figure(figsize=(WIDTH / 2, 0.45 + 0.72 * len(plans)), layout="constrained")
-    rows = figure.subplots(len(plans), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    most = max(int(plan.sizes.max()) for _, plan in plans)
-    for axes, (role, plan) in zip(rows, plans):
-        steps = np.arange(1, plan.steps + 1)
-        axes.bar(steps, plan.sizes, width=0.82, color=light(role_colour(role)), linewidth=0)
-        axes.set(ylim=(0, 1.05 * most))
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="y")
-        axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    longest = max(plan.steps for _, plan in plans)
-    rows[0].set_xlim(0.4, longest + 0.6)
-    rows[-1].set_xlabel("step")
-    figure.supylabel("tokens revealed", fontsize=8, color=light("muted"))
-    return figure
-
-
-@rc_context(STYLE)
-def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float]]) -> Figure:
-    """Bits per token of the model beside those of other models, as bars from the worst to the best.
-
-    Args:
-        model: its name, bits per token and their standard error.
-        others: names and bits per token.
-    """
-    name, bits, error = model
-    bars = sorted([*((n, b, 0.0, "muted") for n, b in others), (name, bits, error, "optimal")], key=lambda bar: bar[1])
-    figure = Figure(figsize=(WIDTH, 0.3 + 0.27 * len(bars)), layout="constrained")
-    axes = figure.subplots()
-    for place, (label, value, spread, colour) in enumerate(bars):
-        weight = "bold" if colour == "optimal" else "normal"
-        axes.barh(place, value, height=0.62, color=light(colour), alpha=1.0 if colour == "optimal" else 0.45)
-        if spread:
-            axes.errorbar(value, place, xerr=spread, color=light("ink"), elinewidth=1.0, capsize=2)
-        beyond = (value + spread, place)
-        axes.annotate(f"{value:.2f}", beyond, (5, 0), textcoords="offset points", va="center", fontweight=weight)
-        axes.annotate(
-            named(label),
-            (0, place),
-            (-5, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontweight=weight,
+def _check_length(profile: Curve, plan: Sizes | None) -> None:
+    if plan is not None:
+        require(
+            plan.length == profile.length,
+            "plan",
+            verbatim(f"one of {plan.length} tokens"),
+            f"of the profile's length, {profile.length}",
         )
-    axes.set(xlim=(0, 1.12 * max(value + spread for _, value, spread, _ in bars)), yticks=[], xlabel="bits per token")
-    axes.spines["left"].set_visible(False)
-    return figure
+
+
+def _curve(profile: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Counts, and ``g`` there: all of them, or as many as a picture shows."""
+    if profile.length > LONGEST:  # what lies between is not even computed
+        shown = thinned(len(profile.counts))
+        return profile.counts[shown], profile.means[shown]
+    shown = thinned(profile.length)
+    return shown, profile.values[shown]
+
+
+def thinned(count: int) -> Int[np.ndarray, " shown"]:
+    """Which of so many points to draw: all, or :data:`MOST_POINTS` from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+
+
+def bars(axes: Axes, heights: np.ndarray, colour: str) -> None:
+    """A bar for each step; of very many a filled outline, each point the mean of neighbours."""
+    steps = len(heights)
+    if steps <= MOST_BARS:
+        axes.bar(np.arange(1, steps + 1), heights, width=0.82, color=colour, linewidth=0)
+    else:
+        edges = np.unique(np.linspace(0, steps, MOST_POINTS + 1).round().astype(np.int64))
+        axes.stairs(np.add.reduceat(heights, edges[:-1]) / np.diff(edges), edges + 0.5, fill=True, color=colour)
+    axes.set(xlim=(0.4, steps + 0.6), ylim=(0, 1.05 * float(heights.max())))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,16 +1,19 @@
-"""How the charts of this package look, and how they are saved: Matplotlib figures without pyplot or a window.
+"""How the charts of this package look, where they are drawn, and how they are saved.
 
 The same figure gives the same bytes. :func:`svg` makes a fragment to put into a page: its colours are CSS variables
-with a fallback, so that the page decides how they look in the light and the dark.
+with a fallback, so that the page decides how they look in the light and the dark. Only :func:`new_axes`, for whoever
+gave no axes, asks pyplot: notebooks and ``pyplot.show()`` then find the figure.
 """
 
+import hashlib
+import html
 import io
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,6 +35,9 @@ COLOURS: dict[str, tuple[str, str]] = {
     "family-5": ("#7a7468", "#b5ada0"),
 }
 """Every colour of the charts by name, in the light and in the dark; a page defines CSS variables of these names."""
+
+HEAT = colormaps["YlGnBu_r"]
+"""Of landscapes, from the least cost to the greatest."""
 
 WIDTH = 5.2
 """Inches of a wide chart; small multiples take half."""
@@ -75,19 +81,27 @@ FORMATS: dict[str, dict[str, None]] = {
 """What :func:`save` writes, by suffix, and the metadata to leave out: the same picture has the same bytes."""
 
 
-@rc_context(STYLE)
-def svg(figure: Figure, name: str = "figure") -> str:
-    """``figure`` as an ``<svg>`` element for an HTML page: selectable text, colours as CSS variables, no outside links.
+def svg(picture: Figure | Axes, name: str = "figure") -> str:
+    """``picture`` as an ``<svg>`` element for a page: selectable text, colours as CSS variables, no outside links.
 
     Args:
-        figure: any figure of this module.
+        picture: any figure of this package, or its axes.
         name: put before every ``id``, so that several charts can share a page.
     """
+    return _with_names(_drawn(picture), name)
+
+
+@rc_context(STYLE)
+def _drawn(picture: Figure | Axes) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    _whole(picture).savefig(buffer, format="svg", metadata={"Date": None})
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
-    text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+    return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+
+
+def _with_names(text: str, name: str) -> str:
+    """An SVG whose ids begin with ``name``, and whose colours are variables."""
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', text).replace("url(#", f"url(#{name}-")
     for variable, (light, _) in COLOURS.items():
@@ -95,20 +109,31 @@ def svg(figure: Figure, name: str = "figure") -> str:
     return re.sub(r"\n\s*", "\n", text).strip()
 
 
-def save_png(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` as a PNG picture on white."""
-    return _save(figure, Path(path), ".png")
+def fragment(picture: Figure | Axes, label: str) -> str:
+    """What a notebook shows of a value: ``picture`` on white, as wide as it was drawn for, ``label`` below it."""
+    plain, width = _drawn(picture), _whole(picture).get_size_inches()[0]
+    name = "mdm-" + hashlib.sha256(plain.encode()).hexdigest()[:12]  # a page may have several pictures
+    drawn = _with_names(plain, name).replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+    return (
+        f'<figure style="margin: 0; width: {width:g}in; max-width: 100%; background: #ffffff">{drawn}'
+        f'<figcaption style="color: {light("muted")}; font-size: 80%">{html.escape(label)}</figcaption></figure>'
+    )
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` on white, atomically, in the format that the suffix of ``path`` names (:data:`FORMATS`).
+def save_png(picture: Figure | Axes, path: str | Path) -> Path:
+    """Write ``picture`` as PNG on white."""
+    return _save(_whole(picture), Path(path), ".png")
+
+
+def save(picture: Figure | Axes, path: str | Path) -> Path:
+    """Write ``picture`` on white, atomically, in the format that the suffix of ``path`` names (:data:`FORMATS`).
 
     Raises:
         InputError: another suffix, or something that is no file.
         OSError: the file cannot be written.
     """
     check_suffix("path", path)
-    return _save(figure, Path(path), Path(path).suffix.lower())
+    return _save(_whole(picture), Path(path), Path(path).suffix.lower())
 
 
 def check_suffix(argument: str, path: str | Path) -> None:
@@ -127,16 +152,37 @@ def _save(figure: Figure, path: Path, suffix: str) -> Path:
     return write_bytes(path, buffer.getvalue())
 
 
-def wide(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _whole(picture: Figure | Axes) -> Figure:
+    """The figure that ``picture`` is, or is a part of."""
+    part = picture if isinstance(picture, Figure) else picture.figure
+    return cast(Figure, part if isinstance(part, Figure) else part.figure)
+
+
+@rc_context(STYLE)
+def wide(height: float, lines: bool = True) -> Axes:
+    """Axes of a wide chart of this height in inches, with lines across or without."""
+    return _axes(Figure(figsize=(WIDTH, height), layout="constrained"), lines)
+
+
+@rc_context(STYLE)
+def small(height: float) -> Axes:
+    """Axes of a chart that stands beside others."""
+    return _axes(Figure(figsize=(WIDTH / 2, height), layout="constrained"), False)
+
+
+@rc_context(STYLE)
+def new_axes(height: float, lines: bool = True) -> Axes:
+    """As :func:`wide`, of a figure of pyplot's: whatever shows such figures shows this one."""
+    from matplotlib import pyplot  # slow to import, and looks for a screen
+
+    return _axes(pyplot.figure(figsize=(WIDTH, height), layout="constrained", facecolor="white"), lines)
+
+
+def _axes(figure: Figure, lines: bool) -> Axes:
     axes = figure.subplots()
-    axes.grid(axis="y")
-    return figure, axes
-
-
-def small(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH / 2, height), layout="constrained")
-    return figure, figure.subplots()
+    if lines:
+        axes.grid(axis="y")
+    return axes
 
 
 def label(text: str) -> str:

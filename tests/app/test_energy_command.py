@@ -10,7 +10,7 @@ import pytest
 
 from mdm_jax.app.cli import main
 from mdm_jax.app.work.energies import SCHEDULES, WEIGHTS, beta_marks, beta_parameters, by_name, landscape
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.plot import drawing, energy_landscapes
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.schedules import text as schedule_text
@@ -170,14 +170,14 @@ def is_picture(path):
 def test_the_same_landscapes_have_the_same_bytes(panels, suffix, tmp_path):
     marks = {"linear": (0.5, 0.5), "sine_squared": (1.0, 1.0), "far away": (50.0, 1.0)}
     chosen = [panels["sine"], panels["beta:0.9,0.3"]]
-    paths = [drawing.save(landscapes.landscapes(chosen, marks), tmp_path / f"{i}{suffix}") for i in range(2)]
+    paths = [drawing.save(energy_landscapes.side_by_side(chosen, marks), tmp_path / f"{i}{suffix}") for i in range(2)]
     assert is_picture(paths[0])
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_every_panel_has_its_weight_its_star_and_its_barred_region(panels):
     marks = {"linear": (0.5, 0.5), "sine_squared": (1.0, 1.0), "far away": (50.0, 1.0)}
-    figure = landscapes.landscapes(list(panels.values()), marks)
+    figure = energy_landscapes.side_by_side(list(panels.values()), marks)
     drawn = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in drawn] == [f"weight {name}" for name in panels]
     for axes, panel in zip(drawn, panels.values()):
@@ -188,7 +188,7 @@ def test_every_panel_has_its_weight_its_star_and_its_barred_region(panels):
         assert "far away" not in texts
         assert any(text.endswith("): 1.004") for text in texts) == (panel.name == "sine")
     assert len(figure.axes) == 2 * 3 + 1  # two rows of three, one of them empty, and the colours
-    assert len(landscapes.landscapes(list(panels.values())[:4], {}).axes) == 5
+    assert len(energy_landscapes.side_by_side(list(panels.values())[:4], {}).axes) == 5
 
 
 def test_the_picture_of_the_command(capsys, tmp_path):

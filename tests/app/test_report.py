@@ -12,8 +12,7 @@ import pytest
 
 from mdm_jax.app.report import page, run_files, sections, style
 from mdm_jax.app.report import writing as report
-from mdm_jax.plot import charts as pictures
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.plot import charts, cost_landscapes, drawing, report_charts
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles, schedules
@@ -167,8 +166,10 @@ def fill(path: Path, budgets, profile=None) -> RunDirectory:
     write_json(path / "samples.json", samples_of(tuning))
     values = np.geomspace(0.1, 10, 24)
     above = 0.01 + np.log(values[:, None] / 0.8) ** 2 + np.log(values / 0.4) ** 2
-    panels = [landscapes.CostLandscape(f"{k} steps", values, values, above / k, (0.8, 0.4, 0.01 / k)) for k in budgets]
-    drawing.save(landscapes.costs(panels, "bits per token"), str(path / "landscape.png"))
+    panels = [
+        cost_landscapes.CostLandscape(f"{k} steps", values, values, above / k, (0.8, 0.4, 0.01 / k)) for k in budgets
+    ]
+    drawing.save(cost_landscapes.side_by_side(panels, "bits per token"), str(path / "landscape.png"))
     return RunDirectory(path)
 
 
@@ -575,12 +576,12 @@ def test_pictures_are_deterministic_and_save_as_png(tmp_path):
     profile = measured_profile()
     plan = plans.optimal(profile, 8)
     figures = [
-        lambda: pictures.loss_curve(log_of(), [("bigram", 3.7)]),
-        lambda: pictures.loss_curve(log_of()[:1]),
-        lambda: pictures.profile(profile, plan),
-        lambda: pictures.plan_curves([("optimal", plan), ("linear", plans.uniform(LENGTH, 8))]),
-        lambda: pictures.plan_sizes([("optimal", plan)]),
-        lambda: pictures.baselines(("this model", 2.8, 0.03), [("bigram", 3.7)]),
+        lambda: report_charts.loss_curve(log_of(), [("bigram", 3.7)]),
+        lambda: report_charts.loss_curve(log_of()[:1]),
+        lambda: charts.profile(profile, plan, axes=drawing.wide(3.0)),
+        lambda: report_charts.plan_curves([("optimal", plan), ("linear", plans.uniform(LENGTH, 8))]),
+        lambda: report_charts.plan_sizes([("optimal", plan)]),
+        lambda: report_charts.baselines(("this model", 2.8, 0.03), [("bigram", 3.7)]),
     ]
     for make in figures:
         assert drawing.svg(make(), "x") == drawing.svg(make(), "x")

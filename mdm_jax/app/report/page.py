@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mdm_jax.app.report import style
@@ -78,18 +79,18 @@ def table(headings: Sequence[str], body_html: Sequence[str], style: str = "") ->
     return f'<div class="scroll"><table class="{style}">{parts}</table></div>'
 
 
-def chart(figure: Figure, name: str, label: str, caption_html: str = "", small: bool = False) -> str:
+def chart(picture: Figure | Axes, name: str, label: str, caption_html: str = "", small: bool = False) -> str:
     """A figure as inline SVG with a caption.
 
     Args:
-        figure: the picture.
+        picture: the figure, or its axes.
         name: unique in the page.
         label: what it shows, for people who cannot see it.
         caption_html: HTML below it.
         small: one of several side by side.
     """
     caption = f"<figcaption>{caption_html}</figcaption>" if caption_html else ""
-    drawing = svg(figure, name).replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+    drawing = svg(picture, name).replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
     parts = caption + drawing if small else drawing + caption
     return f'<figure class="{"small" if small else "chart"}">{parts}</figure>'
 

@@ -12,7 +12,8 @@ import numpy as np
 from mdm_jax.app.report import page
 from mdm_jax.app.report.page import code, escape, with_error
 from mdm_jax.app.report.run_files import RunFiles
-from mdm_jax.plot import charts as pictures
+from mdm_jax.plot import charts, report_charts
+from mdm_jax.plot.drawing import wide
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers
 from mdm_jax.tasks.notation import is_number
@@ -43,7 +44,7 @@ def training(files: RunFiles) -> str:
             "<p>After every report interval the averaged parameters are scored on the same held-out sequences "
             "with the same masks. As long as the held-out curve falls, more steps help; where it turns up while "
             "the training curve still falls, the model is memorising.</p>\n"
-            + page.chart(pictures.loss_curve(files.log, baselines), "loss", "loss against training step", caption)
+            + page.chart(report_charts.loss_curve(files.log, baselines), "loss", "loss against training step", caption)
         )
     elif files.directory.checkpoints.exists():
         curve = _note("The training log is not there any more.")
@@ -52,7 +53,7 @@ def training(files: RunFiles) -> str:
     if held_out is None:
         sentence = "The model has not been compared with n-gram models yet."
         return f"{curve}\n{_missing(sentence, files, 'profile')}"
-    figure = pictures.baselines(("this model", held_out["bits_per_token"], held_out["standard_error"]), baselines)
+    figure = report_charts.baselines(("this model", held_out["bits_per_token"], held_out["standard_error"]), baselines)
     caption = (
         f"Held-out bits per token, {with_error(held_out['bits_per_token'], held_out['standard_error'])} for the "
         "model, beside n-gram models fitted to the same training data. An n-gram reads left to right and is scored "
@@ -82,7 +83,10 @@ def profile(files: RunFiles) -> str:
         f"({measured.values[0] / math.log(2):.2f} bits), with all others known {measured.values[-1]:.2f}. The fall "
         "of the curve is what context is worth to this model.</p>"
         + page.chart(
-            pictures.profile(measured, shown), "profile", "information profile", f"The profile, in nats.{area}"
+            charts.profile(measured, shown, axes=wide(3.0)),
+            "profile",
+            "information profile",
+            f"The profile, in nats.{area}",
         )
         + "<p>From this one curve every schedule's cost follows. A plan that reveals n<sub>k</sub> tokens at "
         "step k, after N<sub>k&minus;1</sub> are known, has</p>"
@@ -104,19 +108,19 @@ def steps(files: RunFiles) -> str:
     )  # fmt: skip
     floor = tuning["nelbo_nats"]
     costs = page.chart(
-        pictures.nelbo_against_steps(tuning),
+        charts.nelbo(tuning, axes=wide(3.4)),
         "nelbo",
         "expected NELBO against the number of steps",
         "Expected NELBO in bits per token. Lower is better; K is on a logarithmic axis.",
     )
     excess = page.chart(
-        pictures.nelbo_against_steps(tuning, excess=True),
+        charts.excess(tuning, axes=wide(3.4)),
         "excess",
         "excess cost against steps",
         "The same lines above the least cost that any plan reaches, on logarithmic axes: the price of revealing tokens "
         "together. A line ends where nothing is left to pay.",
     )
-    if floor - pictures.least_cost(tuning) > RISE * floor:
+    if floor - charts.least_cost(tuning) > RISE * floor:
         excess += (
             '<p class="note">Some plans seem cheaper than one token per step. That means that the measured profile '
             "rises somewhere: the model has not learnt to use much context yet, or the measurement is too noisy.</p>"
@@ -160,13 +164,17 @@ def plans(files: RunFiles) -> str:
     costs = page.table(headings, [row for budget in budgets for row in _cost_rows(budget, scale)], "figures")
     listed = page.table(("plan", "sizes"), [row for budget in budgets for row in _size_rows(budget)])
     roles = dict.fromkeys(entry["role"] for budget in budgets for entry in budget["plans"])
-    legend = page.swatches((pictures.role_colour(role), role) for role in roles)
+    legend = page.swatches((report_charts.role_colour(role), role) for role in roles)
     curves, sizes = [], []
     for budget in budgets:
         drawn, number = [(entry["role"], entry["plan"]) for entry in budget["plans"]], budget["steps"]
         title, label = f"{number} steps", f"plans of at most {number} steps"
-        curves.append(page.chart(pictures.plan_curves(drawn), f"curves{number}", f"curves: {label}", title, small=True))
-        sizes.append(page.chart(pictures.plan_sizes(drawn), f"sizes{number}", f"sizes: {label}", title, small=True))
+        curves.append(
+            page.chart(report_charts.plan_curves(drawn), f"curves{number}", f"curves: {label}", title, small=True)
+        )
+        sizes.append(
+            page.chart(report_charts.plan_sizes(drawn), f"sizes{number}", f"sizes: {label}", title, small=True)
+        )
     return (
         "<p>All costs in bits per token, ± one standard error. <em>Held-out check</em>: held-out sequences were "
         "revealed in the plan's steps with the true tokens written in (teacher forcing) and the model's cost was "
@@ -231,7 +239,7 @@ def _cost_rows(budget: dict[str, Any], scale: float) -> Iterator[str]:
             f"{check['rows']:,}",
         )  # fmt: skip
         cells = (plan.steps, with_error(nats * scale, entry["standard_error"] * scale), above, *checked)
-        dot = f'<i class="dot" style="background:var(--{pictures.role_colour(role)})"></i>'
+        dot = f'<i class="dot" style="background:var(--{report_charts.role_colour(role)})"></i>'
         name = "" if plan.name == role else code(plan.name)
         figures = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         yield f"<tr><td>{dot}{escape(role)} {name}</td>{figures}</tr>"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app.terminal.output import finite, show
-from mdm_jax.plot import drawing, landscapes
-from mdm_jax.plot.landscapes import Landscape
+from mdm_jax.plot import drawing, energy_landscapes
+from mdm_jax.plot.energy_landscapes import EnergyLandscape
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable, table
 from mdm_jax.theory import energies, schedules
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     if picture is not None:
         panels = [landscape(w, name) for name, w in weights.items()]
         marks = beta_marks({"linear": schedules.linear(), "sine_squared": schedules.sine_squared(), **named})
-        result["picture"] = str(drawing.save(landscapes.landscapes(panels, marks), picture))
+        result["picture"] = str(drawing.save(energy_landscapes.side_by_side(panels, marks), picture))
         result["best_beta"] = {p.name: dict(zip(("a", "b", "energy"), p.best)) for p in panels}
         parts.append(f"landscape: {result['picture']}")
     show(result, "\n\n".join(parts), options.json)
@@ -106,7 +106,7 @@ def constants_table(constants: Mapping[str, Any]) -> str:
     )
 
 
-def landscape(weight: Schedule, name: str = "", points: int = POINTS) -> Landscape:
+def landscape(weight: Schedule, name: str = "", points: int = POINTS) -> EnergyLandscape:
     """The energy of Beta(a, b) schedules under ``weight``: a grid from where it is infinite to beyond the optimum.
 
     The optimum of a Beta weight is its own ``(a, b)``, exactly. Of another weight it is the best schedule of the grid,
@@ -132,7 +132,7 @@ def landscape(weight: Schedule, name: str = "", points: int = POINTS) -> Landsca
             most = [min(2 * high, _LARGEST_BETA) if far else high for high, far in zip(most, beyond)]
             continue
         best = (*exact, 1.0) if exact else _refined(a, b, at, weight)
-        return Landscape(name, a, b, values, walls, best, exact is not None)
+        return EnergyLandscape(name, a, b, values, walls, best, exact is not None)
     raise AssertionError("the last round returns")
 
 

@@ -2,18 +2,16 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
-from mdm_jax.evaluation import Tuned, check, path_nelbo, tune
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.evaluation import check, path_nelbo, tune
+from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
@@ -102,28 +100,13 @@ def make_plans(
         costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=key_of(seed), progress=True)
         for entry, cost in zip(entries, costs):
             check(entry, cost)
-    picture = landscape(tuned, budgets)  # all is known before anything is written
+    picture = cost_landscapes.of_budgets(tuned, budgets)  # all is known before anything is written
     for budget, plans_of_budget in tuned.plans.items():
         for role, plan in plans_of_budget.items():
             plan.save(place.plan(role, budget))
     write_json(place.tuning, result)
     drawing.save(picture, str(place.landscape))
     return result
-
-
-def landscape(tuned: Tuned, budgets: Sequence[int]) -> Figure:
-    """What Beta(a, b) schedules cost above the optimal plan at some budgets, in bits per token."""
-    search, result = tuned.search, tuned.result
-    scale = 1 / (np.log(2) * result["length"])
-    panels = []
-    for budget in (budgets[i] for i in landscapes.spread(len(budgets))):
-        at = search.place(budget)
-        least = result["families"]["optimal"][result["steps"].index(budget)]
-        above = (search.landscape[at].astype(np.float64) + result["nelbo_nats"] - least) * scale
-        a, b = map(float, search.best[at])
-        best = (a, b, float(search.nelbo[at] - least) * scale)
-        panels.append(landscapes.CostLandscape(f"{budget} steps", search.values, search.values, above, best))
-    return landscapes.costs(panels, "expected NELBO above the optimal plan's, bits per token")
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -12,8 +12,7 @@ from mdm_jax.app.options.results import check_grid, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
 from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
 from mdm_jax.evaluation.exact import laws
-from mdm_jax.evaluation.exact.tuning import BetaByLaw
-from mdm_jax.plot import drawing, landscapes
+from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
@@ -69,9 +68,9 @@ def run(options: argparse.Namespace) -> None:
                 "optimal": optimal,
             }
         )
-        panels.append(panel(found))
-    shown = [panels[i] for i in landscapes.spread(len(panels))]
-    picture = landscapes.costs(shown, f"{divergence} between the sampler's law and the target")
+        panels.append(cost_landscapes.panel_of(found)[0])
+    shown = [panels[i] for i in cost_landscapes.spread(len(panels))]
+    picture = cost_landscapes.side_by_side(shown, f"{divergence} between the sampler's law and the target")
     result = {"format": FORMAT, "oracle": options.source, "divergence": divergence, "budgets": entries}
     for name, grid in found_grids.items():
         grid.save(place.plans / f"grid-{options.by_law}-{name}.json")
@@ -79,13 +78,6 @@ def run(options: argparse.Namespace) -> None:
     drawn = drawing.save(picture, str(place.path / f"landscape_by_{options.by_law}.png"))
     text = f"{describe(result)}\nGrids are in {place.plans}, the landscape of Beta schedules in {drawn}."
     show(result, text, options.json)
-
-
-def panel(found: BetaByLaw) -> landscapes.CostLandscape:
-    """The picture's share of one budget."""
-    best = (found.a, found.b, found.value)
-    values = found.landscape.astype(np.float64)
-    return landscapes.CostLandscape(f"{found.steps} steps", found.values, found.values, values, best)
 
 
 def describe(result: dict[str, Any]) -> str:

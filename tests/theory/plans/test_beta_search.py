@@ -165,7 +165,6 @@ GRIDS = r"^grid must be a number of values, 2 to 1024, or rising numbers from 0\
             GRIDS + r"\[1\.0, nan\]\.$",
         ),
         ({"grid": True}, GRIDS + r"True\.$"),
-        ({"grid": "0.5"}, GRIDS + r"'0\.5'\.$"),
         ({"grid": 1}, r"^grid must be a whole number from 2 to 1024; got 1\.$"),
         ({"grid": []}, GRIDS + r"\[\]\.$"),
         ({"starts": -1}, r"^starts must be a whole number, 0 or more; got -1\.$"),

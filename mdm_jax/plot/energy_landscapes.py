@@ -1,25 +1,24 @@
-"""The picture of an energy over all Beta schedules: data in, :class:`~matplotlib.figure.Figure` out."""
+"""The picture of an energy over all Beta schedules, a panel for each weight."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.plot.drawing import STYLE, label, light
+from mdm_jax.plot.drawing import HEAT, STYLE, label, light
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Landscape:
+class EnergyLandscape:
     """The energy of Beta(a, b) schedules under one weight, in units of pi^2.
 
     Attributes:
@@ -44,12 +43,11 @@ class Landscape:
 _HIGHEST = 30.0
 """Energies above this, in units of pi^2, have one colour."""
 _LINES = (1.02, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
-_HEAT = colormaps["YlGnBu_r"]
 _BARRED = {"facecolor": "#eff1f3", "edgecolor": "#cdd2d8", "hatch": "/////", "linewidth": 0.0, "zorder": 2.0}
 
 
 @rc_context(STYLE)
-def landscapes(panels: Sequence[Landscape], marks: Mapping[str, tuple[float, float]]) -> Figure:
+def side_by_side(panels: Sequence[EnergyLandscape], marks: Mapping[str, tuple[float, float]]) -> Figure:
     """Energies over the Beta schedules, one panel for each weight, the optimum marked by a star.
 
     Args:
@@ -74,7 +72,7 @@ def landscapes(panels: Sequence[Landscape], marks: Mapping[str, tuple[float, flo
     return figure
 
 
-def _landscape(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float]]) -> ContourSet:
+def _landscape(axes: Axes, panel: EnergyLandscape, marks: Mapping[str, tuple[float, float]]) -> ContourSet:
     """One panel; what its colours mean."""
     axes.set(xlim=(0, panel.a[-1]), ylim=(0, panel.b[-1]), xlabel="a")
     axes.set_box_aspect(1)
@@ -84,7 +82,7 @@ def _landscape(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, fl
     # Of 1 / energy, which is 0 where the energy diverges and smooth on the way there.
     inverse = 1 / np.clip(panel.energies.T, 1.0, 1e6)
     levels = np.geomspace(1 / _HIGHEST, 1.0, 61)
-    filled = axes.contourf(panel.a, panel.b, inverse, levels, norm=LogNorm(levels[0], 1.0), cmap=_HEAT, extend="min")
+    filled = axes.contourf(panel.a, panel.b, inverse, levels, norm=LogNorm(levels[0], 1.0), cmap=HEAT, extend="min")
     filled.set(edgecolor="face", linewidth=0.3)  # no gaps between neighbours
     lines = [1 / energy for energy in reversed(_LINES) if inverse.min() < 1 / energy < inverse.max()]
     if lines:
@@ -97,7 +95,7 @@ def _landscape(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, fl
     return filled
 
 
-def _infinite(axes: Axes, panel: Landscape) -> None:
+def _infinite(axes: Axes, panel: EnergyLandscape) -> None:
     """Where the energy diverges: two strips that meet in the corner, the name in the wider one."""
     wall_a, wall_b = panel.walls
     axes.axvspan(0, wall_a, **_BARRED)
@@ -112,7 +110,7 @@ def _infinite(axes: Axes, panel: Landscape) -> None:
     )  # fmt: skip
 
 
-def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float]]) -> None:
+def _points(axes: Axes, panel: EnergyLandscape, marks: Mapping[str, tuple[float, float]]) -> None:
     """The named schedules, and the optimum with its energy if no theorem says what they are."""
     a, b, energy = panel.best
     shown = {name: at for name, at in marks.items() if at[0] <= panel.a[-1] and at[1] <= panel.b[-1]}
@@ -137,98 +135,4 @@ def _points(axes: Axes, panel: Landscape, marks: Mapping[str, tuple[float, float
     axes.plot(
         a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7,
         clip_on=False,
-    )  # fmt: skip
-
-
-MOST_PANELS = 8
-"""Budgets in one picture."""
-
-
-def spread(panels: int) -> list[int]:
-    """Which of so many panels to draw: all, or :data:`MOST_PANELS` from the first to the last."""
-    return sorted({round(i) for i in np.linspace(0, panels - 1, min(panels, MOST_PANELS)).tolist()})
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class CostLandscape:
-    """What Beta(a, b) schedules cost at one budget.
-
-    Attributes:
-        name: title of the panel.
-        a: float64[a], rising, evenly spaced in the logarithm.
-        b: float64[b], likewise.
-        costs: float64[a, b].
-        best: ``a``, ``b`` and cost of the best schedule.
-    """
-
-    name: str
-    a: Float[np.ndarray, " a"]
-    b: Float[np.ndarray, " b"]
-    costs: Float[np.ndarray, "a b"]
-    best: tuple[float, float, float]
-
-
-_NAMED = {"linear": (0.5, 0.5), "sine²": (1.0, 1.0)}
-_RANGE = 1e4
-"""Costs this many times below the greatest, and lower ones, have one colour."""
-
-
-@rc_context(STYLE)
-def costs(panels: Sequence[CostLandscape], quantity: str) -> Figure:
-    """Costs over the Beta schedules on logarithmic axes, a panel for each budget, the best marked by a star.
-
-    Args:
-        panels: what to draw; from four on in several rows.
-        quantity: what the colours are, with its unit.
-    """
-    columns = len(panels) if len(panels) < 4 else math.ceil(math.sqrt(len(panels)))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(max(1.1 + 2.45 * columns, 4.2), 0.4 + 2.75 * rows), layout="constrained")
-    figure.suptitle(quantity, fontsize=8.5, color=light("muted"))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.ravel()[len(panels) :]:
-        axes.set_axis_off()
-    most = max(float(panel.costs.max()) for panel in panels)
-    least = min(float(panel.costs.min()) for panel in panels)
-    least, most = max(least, most / _RANGE, 1e-12), max(most, 2e-12)
-    norm = LogNorm(least, most, clip=True)
-    drawn = None
-    for axes, panel in zip(grid.ravel(), panels):
-        cells = np.maximum(panel.costs.T, least)
-        drawn = axes.pcolormesh(panel.a, panel.b, cells, norm=norm, cmap=_HEAT, shading="nearest", rasterized=True)
-        axes.set(xscale="log", yscale="log", xlabel="a", xlim=(panel.a[0], panel.a[-1]), ylim=(panel.b[0], panel.b[-1]))
-        axes.set_box_aspect(1)
-        for axis in (axes.xaxis, axes.yaxis):
-            ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if panel.a[0] <= tick <= panel.a[-1]]
-            axis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_title(panel.name, fontsize=8.5)
-        _named_points(axes, panel)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("b")
-    if drawn is not None:
-        bar = figure.colorbar(drawn, ax=grid, shrink=0.82, aspect=24, pad=0.015)
-        ends = np.log10(least), np.log10(most)
-        marks = np.geomspace(least, most, 5) if ends[1] - ends[0] < 1.5 else 10.0 ** np.arange(*np.ceil(ends))
-        bar.set_ticks(marks.tolist())
-        bar.ax.yaxis.set(major_formatter=FuncFormatter(lambda value, _: f"{value:.2g}"), minor_locator=NullLocator())
-        bar.outline.set_visible(False)
-    return figure
-
-
-def _named_points(axes: Axes, panel: CostLandscape) -> None:
-    """Linear and sine squared, and the best schedule with its cost."""
-    a, b, cost = panel.best
-    halo = [withStroke(linewidth=2, foreground="white")]
-    for name, at in _NAMED.items():
-        axes.plot(*at, "o", color=light("ink"), markersize=3.5, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
-        axes.annotate(
-            name, at, (-4, 4), textcoords="offset points", ha="right", fontsize=6.5, path_effects=halo, zorder=6
-        )
-    axes.plot(a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7)
-    left = np.log(a / panel.a[0]) > 0.55 * np.log(panel.a[-1] / panel.a[0])
-    axes.annotate(
-        f"({a:.2g}, {b:.2g}): {cost:.3g}", (a, b), (-6 if left else 6, -9), textcoords="offset points",
-        ha="right" if left else "left", fontsize=6.5, fontweight="bold", color=light("optimal"), path_effects=halo,
-        zorder=8,
     )  # fmt: skip

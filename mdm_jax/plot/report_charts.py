@@ -1,0 +1,124 @@
+"""Charts of the report: how training went, a model beside others, the plans of a budget beside each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
+
+from mdm_jax.plot.charts import bars
+from mdm_jax.plot.drawing import STYLE, WIDTH, label, light, small, wide
+from mdm_jax.plot.values import Sizes
+
+
+def role_colour(role: str) -> str:
+    """The name in :data:`COLOURS` for a plan's role ("optimal", "best beta", "best hand-crafted")."""
+    return {"optimal": "optimal", "best beta": "beta", "best hand-crafted": "hand"}.get(role, "family-1")
+
+
+@rc_context(STYLE)
+def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, float]] = ()) -> Axes:
+    """Bits per token against the training step: training data, and held-out data with a band of one standard error.
+
+    Args:
+        log: the lines of ``log.jsonl``.
+        baselines: names and bits per token of other models, as levels to compare with.
+    """
+    axes = wide(2.9)
+    step, train, held, error = (
+        np.array([line[name] for line in log], dtype=np.float64)
+        for name in ("step", "train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error")
+    )
+    marker = "o" if len(step) == 1 else ""
+    axes.plot(step, train, color=light("muted"), linewidth=1.0, marker=marker, label="training data")
+    axes.fill_between(step, held - error, held + error, color=light("optimal"), alpha=0.25, linewidth=0)
+    axes.plot(step, held, color=light("optimal"), linewidth=1.8, marker=marker, label="held-out data (± 1 s.e.)")
+    low, high = axes.get_ylim()
+    last = np.inf
+    for name, level in sorted(baselines, key=lambda pair: -pair[1]):
+        if low < level < high and last - level > 0.06 * (high - low):  # a label must not run into the one above
+            axes.axhline(level, color=light("muted"), linewidth=0.6, dashes=(2, 2), zorder=1)
+            axes.annotate(
+                label(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="right", va="bottom", fontsize=7, color=light("muted"),
+            )  # fmt: skip
+            last = level
+    axes.set(xlabel="training step", ylabel="bits per token", xlim=(0, max(step.max(), 1)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
+    return axes
+
+
+@rc_context(STYLE)
+def plan_curves(plans: Sequence[tuple[str, Sizes]]) -> Axes:
+    """Revealed fraction after every step against the fraction of steps done, one line for each (role, plan)."""
+    axes = small(2.3)
+    axes.plot([0, 1], [0, 1], color=light("line"), linewidth=0.8)
+    for rank, (role, plan) in enumerate(plans):
+        fraction = plan.knots / plan.length
+        dots = "o" if plan.steps <= 16 else ""
+        axes.plot(
+            np.linspace(0, 1, plan.steps + 1), fraction, color=light(role_colour(role)), marker=dots, markersize=2.4,
+            linewidth=2.0 if role == "optimal" else 1.3, zorder=5 - 0.1 * rank,
+        )  # fmt: skip
+    ticks = [0, 0.5, 1]
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlabel="fraction of steps done", ylabel="fraction revealed")
+    return axes
+
+
+@rc_context(STYLE)
+def plan_sizes(plans: Sequence[tuple[str, Sizes]]) -> Figure:
+    """Tokens revealed at every step as bars, one row of bars for each (role, plan), all on the same scale."""
+    figure = Figure(figsize=(WIDTH / 2, 0.45 + 0.72 * len(plans)), layout="constrained")
+    rows = figure.subplots(len(plans), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    most = max(int(plan.sizes.max()) for _, plan in plans)
+    for axes, (role, plan) in zip(rows, plans):
+        bars(axes, plan.sizes, light(role_colour(role)))
+        axes.set(ylim=(0, 1.05 * most))
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    longest = max(plan.steps for _, plan in plans)
+    rows[0].set_xlim(0.4, longest + 0.6)
+    rows[-1].set_xlabel("step")
+    figure.supylabel("tokens revealed", fontsize=8, color=light("muted"))
+    return figure
+
+
+@rc_context(STYLE)
+def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float]]) -> Figure:
+    """Bits per token of the model beside those of other models, as bars from the worst to the best.
+
+    Args:
+        model: its name, bits per token and their standard error.
+        others: names and bits per token.
+    """
+    name, bits, error = model
+    bars = sorted([*((n, b, 0.0, "muted") for n, b in others), (name, bits, error, "optimal")], key=lambda bar: bar[1])
+    figure = Figure(figsize=(WIDTH, 0.3 + 0.27 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    for place, (who, value, spread, colour) in enumerate(bars):
+        weight = "bold" if colour == "optimal" else "normal"
+        axes.barh(place, value, height=0.62, color=light(colour), alpha=1.0 if colour == "optimal" else 0.45)
+        if spread:
+            axes.errorbar(value, place, xerr=spread, color=light("ink"), elinewidth=1.0, capsize=2)
+        beyond = (value + spread, place)
+        axes.annotate(f"{value:.2f}", beyond, (5, 0), textcoords="offset points", va="center", fontweight=weight)
+        axes.annotate(
+            label(who),
+            (0, place),
+            (-5, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontweight=weight,
+        )
+    axes.set(xlim=(0, 1.12 * max(value + spread for _, value, spread, _ in bars)), yticks=[], xlabel="bits per token")
+    axes.spines["left"].set_visible(False)
+    return figure
