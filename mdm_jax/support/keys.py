@@ -44,23 +44,19 @@ def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
     key give.
 
     Args:
-        key: one typed key (``jax.random.key``), or the words of an old one (``jax.random.PRNGKey``), two of threefry or
-            four of ``rbg``; traced or not.
+        key: one typed key (``jax.random.key``), traced or not.
         argument: its name, for the sentence.
 
     Raises:
-        InputError: no key, or several.
+        InputError: no key, several, or the raw words of an old one (``jax.random.PRNGKey``).
     """
     key, wanted = loose(key), "one PRNG key, as jax.random.key(0) makes it"
-    isarray = isinstance(key, jax.Array)
-    typed = isarray and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed:
-        words = key if isarray or type(key).__module__ == "numpy" else None
-        kinds: dict[tuple[int, ...], str] = {(2,): IMPLEMENTATION, (4,): "rbg"}
-        old = words is not None and words.shape in kinds and str(words.dtype) == "uint32"
-        require(old, argument, key if words is None else verbatim(f"{words.dtype} of shape {words.shape}"), wanted)
-        assert words is not None
-        key = jax.random.wrap_key_data(jnp.asarray(words), impl=kinds[words.shape])
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        array = isinstance(key, jax.Array) or type(key).__module__ == "numpy"
+        given = verbatim(f"{key.dtype} of shape {key.shape}") if array else key
+        if array and str(key.dtype) == "uint32" and key.shape in ((2,), (4,)):  # of threefry or of rbg
+            wanted += " (of a raw key, jax.random.wrap_key_data makes one)"
+        require(False, argument, given, wanted)
     require(key.shape == (), argument, verbatim(f"keys of shape {key.shape}"), wanted)
     if str(jax.random.key_impl(key)) == IMPLEMENTATION:
         return key

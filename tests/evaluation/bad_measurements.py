@@ -85,9 +85,10 @@ def evaluated(**more):
 
 
 def raced(**more):
-    search = Halving(**({"grid": 1, "samples": 1, "final_samples": 2, "named": ("linear",)} | more))
+    search = {"grid": 1, "samples": 1, "final_samples": 2, "named": ("linear",)}
+    search = Halving(**search | {name: more.pop(name) for name in ("eta", "final_samples") if name in more})
     score = lambda tokens: tokens.sum(axis=1)  # noqa: E731
-    return evaluation.race(MODEL, None, score, 8, 2, key=KEY, lower_is_better=True, search=search)
+    return evaluation.race(MODEL, None, score, 8, 2, key=KEY, lower_is_better=True, search=search, **more)
 
 
 def prompted(canvas, **more):

@@ -49,6 +49,10 @@ CASES = {
     "run as params": (lambda: sample(params=Run()), "params must be a pytree of arrays (a run's are run.params)"),
     "text as params": (lambda: sample(params={"a": "b"}), "params must be a pytree of arrays"),
     "seed for key": (lambda: sample(key=5), "key must be one PRNG key, as jax.random.key(0) makes it; got 5"),
+    "raw key": (
+        lambda: sample(key=jax.random.PRNGKey(0)),
+        "key must be one PRNG key, as jax.random.key(0) makes it (of a",
+    ),
     "two keys": (lambda: sample(key=jax.random.split(KEY)), "key must be one PRNG key"),
     "no plan": (lambda: sample(None), "plan must be a Plan or a Grid"),
     "order's key": (lambda: sampling.first_hitting(5, jnp.ones((1, 3), bool)), "key must be one PRNG key"),

@@ -72,20 +72,20 @@ def test_what_is_no_key_is_refused(bad):
         threefry(jax.random.split(jax.random.key(0)))
 
 
-def test_old_keys_are_taken():
-    assert words(threefry(jax.random.PRNGKey(3))) == words(jax.random.key(3))
-
-
-def test_an_old_key_of_four_words_is_one_of_rbg():
-    """What jax.random.PRNGKey makes where jax_default_prng_impl is rbg."""
-    with jax.default_prng_impl("rbg"):
-        old, split = jax.random.PRNGKey(3), jax.random.split(jax.random.PRNGKey(3))[1]
-    assert (old.shape, old.dtype) == ((4,), jnp.uint32)
-    assert words(threefry(old)) == words(threefry(np.asarray(old))) == words(jax.random.key(3))
-    typed = jax.random.split(jax.random.key(3, impl="rbg"))[1]
-    assert words(threefry(split)) == words(threefry(typed))
-    with pytest.raises(InputError, match=r"key must be one PRNG key, .*; got int32 of shape \(4,\)"):
-        threefry(np.zeros(4, np.int32))
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_a_raw_key_is_refused_in_a_sentence_that_says_how_to_make_a_right_one(kind):
+    """Of two words or, where jax_default_prng_impl is rbg, of four; traced too."""
+    with jax.default_prng_impl(kind):
+        raw = jax.random.PRNGKey(3)
+        said = (
+            r"^key must be one PRNG key, .* \(of a raw key, jax.random.wrap_key_data makes one\); got uint32 of shape "
+        )
+        for one in (raw, np.asarray(raw)):
+            with pytest.raises(InputError, match=said):
+                threefry(one)
+        with pytest.raises(InputError, match=said):
+            jax.jit(threefry)(raw)
+        assert words(threefry(jax.random.wrap_key_data(raw))) == words(jax.random.key(3, impl="threefry2x32"))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, 2**16, 2**31 - 1])
@@ -120,5 +120,5 @@ def test_standard_error_of_the_mean():
 def test_a_key_of_a_seed():
     assert (jax.random.key_data(key(7)) == jax.random.key_data(jax.random.key(7))).all()
     for seed in (-1, 2**31):
-        with pytest.raises(InputError, match="^seed must be .*from 0"):
+        with pytest.raises(InputError, match=r"^seed must be .*from 0"):
             key(seed)

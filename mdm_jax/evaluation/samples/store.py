@@ -43,7 +43,7 @@ class Store:
 
     Args:
         path: the file, made with its folder if it is not there.
-        model: what the rows are of: names and their values, as JSON.
+        model: what the rows are of: names and their values, as JSON; under "mdm_jax" what version draws them.
         length: tokens of a row.
         most: the largest token id (the mask among them).
 
@@ -65,8 +65,8 @@ class Store:
         """Every row of the file, to be read to its end before the first :meth:`add`.
 
         Raises:
-            InputError: not such a file, of another model, or damaged elsewhere than in its last line, which a crash may
-                cut short and which is then dropped.
+            InputError: not such a file, of another version or model, or damaged elsewhere than in its last line, which
+                a crash may cut short and which is then dropped.
         """
         with self.path.open("rb") as stream:
             for number, line in self._lines(stream):
@@ -119,6 +119,12 @@ class Store:
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             given = header.get("format") if isinstance(header, dict) else header
             raise self._refused(f"its first line must have the format {FORMAT!r}; got {_brief(given)}")
+        theirs, ours = (one.get("mdm_jax") for one in (header, self._header))
+        if theirs != ours:
+            raise InputError(
+                f"{self.path} holds rows drawn by mdm_jax {_brief(theirs)}, and this is {_brief(ours)}, which may draw "
+                "others: name another file, or delete this one, and the rows are drawn anew."
+            )
         for name, value in self._header.items():
             if header.get(name) != value:
                 raise InputError(
