@@ -1,15 +1,19 @@
 """The true cost of a plan on given sequences, path by path: the check on what a profile predicts."""
 
-from collections.abc import Iterable
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import sequences
 from mdm_jax.models.denoiser import Denoiser, Params, require_model
-from mdm_jax.sampling.blind import path_log_prob
-from mdm_jax.sampling.orders import plan_knots, random_order
+from mdm_jax.sampling.chunks import chunk_size, in_chunks
+from mdm_jax.sampling.draws import log_prob_of
+from mdm_jax.sampling.orders import first_hitting
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
@@ -32,8 +36,9 @@ def path_nelbo(
     """Teacher-forced ``-log q`` of each sequence along one random path per plan, nats per sequence.
 
     The paths of different plans share their random order (common random numbers), so differences between plans are
-    sharper than the values. The mean over rows is an unbiased estimate of the plan's expected NELBO
-    ``sum_k n_k g(N_{k-1})``.
+    sharper than the values. So they share what is revealed on the way, too: a row with ``n`` tokens revealed is encoded
+    once for all plans that pass there. The numbers are those of :func:`mdm_jax.sampling.path_log_prob`. The mean over
+    rows is an unbiased estimate of the plan's expected NELBO ``sum_k n_k g(N_{k-1})``.
 
     Args:
         denoiser: the model.
@@ -59,19 +64,66 @@ def path_nelbo(
         require(plan.length == length, "plans", plan.length, f"plans of the sequences' length {length}")
     batch = min(BATCH, rows)
     padded = np.pad(np.arange(rows), (0, -rows % batch), mode="edge").reshape(-1, batch)
+    knots = [np.concatenate([[0], np.cumsum(plan.sizes)]) for plan in plans]
+    steps = _steps(knots)
     free = jnp.ones((batch, length), bool)
-    values = np.zeros((len(plans), padded.size))
-    with bar(total=len(plans) * len(padded), description="paths", unit="batch", show=progress) as advance:
-        for i, plan in enumerate(plans):
-            knots = jnp.asarray(plan_knots(plan, batch))
-            for block, ids in enumerate(padded):
-                reveal_step = random_order(key, knots, free, jnp.asarray(ids))
-                log_prob = path_log_prob(denoiser, params, jnp.asarray(tokens[ids]), reveal_step)
-                values[i, block * batch : (block + 1) * batch] = -np.asarray(log_prob, dtype=np.float64)
+    values = np.zeros((len(plans), padded.size), np.float32)
+    with bar(total=len(padded) * len(steps), description="paths", unit="batch", show=progress) as advance:
+        for block, ids in enumerate(padded):
+            at = slice(block * batch, (block + 1) * batch)
+            rank = first_hitting(key, free, jnp.asarray(ids))
+            seen, order = jnp.asarray(tokens[ids]), np.asarray(rank)
+            for begin, ends in steps.items():
+                gains = np.asarray(_gains(denoiser, params, seen, rank, jnp.int32(begin), jnp.int32(max(ends))))
+                for end, followers in ends.items():
+                    step = np.where((begin <= order) & (order < end), gains, np.float32(0))
+                    for i in followers:
+                        values[i, at] = _added(values[i, at], step)
                 advance(1)
-    for plan, row in np.argwhere(np.isnan(values[:, :rows])).tolist():
+    costs = -values[:, :rows].astype(np.float64)
+    for plan, row in np.argwhere(np.isnan(costs)).tolist():
         raise InputError(
             "the denoiser's logits must be finite, or -inf for tokens that it rules out, but not for all; they are not "
             f"along the path of row {row} under {plans[plan].name!r}."
         )
-    return values[:, :rows]
+    return costs
+
+
+def _steps(knots: Sequence[np.ndarray]) -> dict[int, dict[int, list[int]]]:
+    """The plans that take a step from ``begin`` to ``end`` tokens: ``{begin: {end: [plan, ...]}}``, begins rising."""
+    found: dict[int, dict[int, list[int]]] = {}
+    for plan, of_plan in enumerate(knots):
+        for begin, end in itertools.pairwise(of_plan.tolist()):
+            found.setdefault(begin, {}).setdefault(end, []).append(plan)
+    return dict(sorted(found.items()))
+
+
+def _added(sums: Float[np.ndarray, " rows"], step: Float[np.ndarray, "rows length"]) -> Float[np.ndarray, " rows"]:
+    """A step added to each row's sum, position after position, as the loop that samples does."""
+    return np.cumsum(np.concatenate([sums[:, None], step], axis=1), axis=1, dtype=np.float32)[:, -1]
+
+
+@functools.partial(jax.jit, static_argnames="denoiser")
+def _gains(
+    denoiser: Denoiser,
+    params: Params,
+    tokens: Int[Array, "rows length"],
+    rank: Int[Array, "rows length"],
+    begin: Int[Array, ""],
+    end: Int[Array, ""],
+) -> Float[Array, "rows length"]:
+    """The log-probability of tokens ranked from ``begin`` to ``end`` where those before are revealed; 0 elsewhere."""
+    rows, length = tokens.shape
+    flat, pairs = tokens.reshape(-1).astype(jnp.int32), jnp.argsort(rank.reshape(-1)).astype(jnp.int32)
+    canvas = jnp.where(rank < begin, tokens, denoiser.mask_id).astype(jnp.int32)
+    hidden = denoiser.encode(params, canvas, None)
+    hidden = hidden.reshape(rows * length, hidden.shape[-1])
+
+    def read(gains: Array, pair: Array, inside: Array) -> Array:
+        logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
+        at = jnp.where(inside, pair, rows * length)
+        return gains.at[at].set(log_prob_of(logits, flat[pair]), mode="drop")
+
+    nothing = jnp.zeros(rows * length, jnp.float32)
+    size = chunk_size(denoiser.vocab_size)
+    return in_chunks(pairs, begin * rows, end * rows, size, read, nothing).reshape(rows, length)

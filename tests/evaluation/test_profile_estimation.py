@@ -9,6 +9,8 @@ from worlds import draw_rows, exact_world, wrong_world
 
 from mdm_jax import models, oracles
 from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo, paths, profile_estimation
+from mdm_jax.sampling import path_log_prob
+from mdm_jax.sampling.orders import plan_knots, random_order
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
@@ -185,6 +187,20 @@ def test_paths_cost_what_the_profile_says(world):
     for plan, cost in zip(chosen, costs):
         error = cost.std(ddof=1) / np.sqrt(len(cost))
         assert abs(cost.mean() - exact.expected_nelbo(plan.sizes)) < 3 * error
+
+
+@pytest.mark.core
+def test_what_plans_share_on_their_way_changes_no_path(world):
+    """Every plan by itself, step by step along its own order, costs the same to the last bit."""
+    table, denoiser, params, _ = world
+    rows, key = draw_rows(table, 10, 3), jax.random.key(5)
+    chosen = [Plan(np.array(s), "t") for s in ((4,), (1, 3), (3, 1), (2, 1, 1), (1, 1, 1, 1), (1, 3))]
+    costs = path_nelbo(denoiser, params, rows, chosen, key=key)
+    free = jnp.ones(rows.shape, bool)
+    for plan, cost in zip(chosen, costs):
+        reveal_step = random_order(key, jnp.asarray(plan_knots(plan, len(rows))), free)
+        alone = path_log_prob(denoiser, params, jnp.asarray(rows), reveal_step)
+        np.testing.assert_array_equal(cost, -np.asarray(alone, np.float64))
 
 
 def test_batches_do_not_change_a_row(world, monkeypatch):
