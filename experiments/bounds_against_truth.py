@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax import oracles
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import exact
 from mdm_jax.oracles import Oracle
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.plans import grids
@@ -228,14 +228,14 @@ def of_grids(law: str, profile: Profile) -> Iterator[Case]:
 
 def of_laws(law: str, oracle: Oracle, profile: Profile) -> Iterator[Case]:
     """The divergence of the actual output law from the target, at most the error of the profile."""
-    logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
+    logits = exact.conditionals(oracle.denoiser, oracle.params, oracle.length)
     target = oracles.tabulate(oracle).probabilities
     for plan in sized_plans(profile):
-        truth = float(laws.kl_divergence(target, laws.random_order_law(logits, plan.sizes)))
+        truth = float(exact.kl_divergence(target, exact.random_order_law(logits, plan.sizes)))
         limit = float(bounds.factorisation_error(profile, plan.sizes))
         yield Case("law of sizes", law, f"{plan.name}, {plan.steps} steps", truth, limit)
     for grid in (grids.uniform(2), grids.optimal(profile, 2), grids.from_schedule(schedules.sine_squared(), 2)):
-        truth = float(laws.kl_divergence(target, laws.ancestral_law(logits, grid.fractions)))
+        truth = float(exact.kl_divergence(target, exact.ancestral_law(logits, grid.fractions)))
         limit = grids.ancestral_nelbo(profile, grid) - profile.nelbo()
         yield Case("law of grids", law, f"{grid.name}, {grid.steps} steps", truth, limit)
 

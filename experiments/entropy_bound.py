@@ -5,7 +5,7 @@ spend fixed numbers of model calls: random order with the sizes that cost least 
 profile), and what public code does, the least entropy or the largest probability first in equal sizes.
 
 * Small worlds, no noise: the divergence KL(target || law of the sampler), and the expected number of calls, exactly.
-  The law by rules that are functions of the partial state is computed twice (:mod:`mdm_jax.evaluation.exact.laws`, and
+  The law by rules that are functions of the partial state is computed twice (:mod:`mdm_jax.evaluation.exact`, and
   with the number of model calls here), and held against the rule's own promise, ``bound x E[steps that reveal two or
   more]``.
 * Oracles of length 64: the same divergence by exact samples, teacher-forced through the very rule, common to all
@@ -37,8 +37,7 @@ from matplotlib.figure import Figure
 from experiments.common import Experiment
 from experiments.judging import Summary, choice_of, clean, forced_path, in_batches, judged, model_of, nfe_at, summary
 from mdm_jax import oracles
-from mdm_jax.evaluation import estimate_profile, path_nelbo
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import estimate_profile, exact, path_nelbo
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.oracles import Mixture, Oracle
 from mdm_jax.sampling import presets, rules
@@ -95,7 +94,7 @@ def long_worlds() -> dict[str, Oracle]:
 def walk(conditionals: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, float, float]:
     """The law of choosing by state, the expected number of steps, and of those that reveal two or more; float64."""
     states, length, vocab = conditionals.shape
-    tokens = laws.all_states(length, vocab)
+    tokens = exact.all_states(length, vocab)
     masked, place = tokens == vocab, (vocab + 1) ** np.arange(length - 1, -1, -1)
     mass, steps, several = np.zeros(states), 0.0, 0.0
     mass[-1] = 1.0
@@ -122,9 +121,9 @@ def divergence(target: np.ndarray, law: np.ndarray) -> float:
 def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
     """Curves of one small world: model calls and divergence, exact."""
     length, vocab = oracle.length, oracle.vocab_size
-    logits = laws.conditionals(oracle.denoiser, oracle.params, length)
+    logits = exact.conditionals(oracle.denoiser, oracle.params, length)
     target = np.asarray(oracles.tabulate(oracle).probabilities).reshape(-1)
-    open_ = laws.all_states(length, vocab) == vocab
+    open_ = exact.all_states(length, vocab) == vocab
     law = np.where(open_[:, :, None], np.exp(np.asarray(logits, np.float64)), 0)
     law = law / np.maximum(law.sum(axis=-1, keepdims=True), 1e-300)
     profile = from_values(oracle.entropies())
@@ -133,7 +132,7 @@ def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
     for bound in bounds:
         chosen = np.asarray(choice_of(rules.entropy_bounded(bound), logits, jnp.asarray(open_, jnp.int32), open_))
         mine, nfe, several = walk(law, chosen)
-        theirs = np.asarray(laws.selective_law(logits, jnp.asarray(chosen)))
+        theirs = np.asarray(exact.selective_law(logits, jnp.asarray(chosen)))
         disagreement = max(disagreement, float(np.abs(mine - theirs).sum()) / 2)
         cost = max(divergence(target, mine), 0.0)
         promise_kept &= cost <= bound * several + 1e-5
@@ -141,9 +140,9 @@ def small(oracle: Oracle, bounds: tuple[float, ...]) -> dict[str, Any]:
     for steps in range(1, length + 1):
         best, equal = plans.optimal(profile, steps).sizes, plans.uniform(length, steps).sizes
         sized = {
-            RANDOM: laws.random_order_law(logits, best),
-            ENTROPY: laws.adaptive_law(logits, "entropy", equal),
-            PROBABILITY: laws.adaptive_law(logits, "probability", equal),
+            RANDOM: exact.random_order_law(logits, best),
+            ENTROPY: exact.adaptive_law(logits, "entropy", equal),
+            PROBABILITY: exact.adaptive_law(logits, "probability", equal),
         }
         for name, values in sized.items():
             used = len(best) if name == RANDOM else steps

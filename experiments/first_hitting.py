@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from experiments.judging import BATCH, Summary, clean, judged, model_of, summary
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import exact
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import ancestral_order, blind_loop, first_hitting, grid_fractions
 from mdm_jax.tasks.text_files import TextTask
@@ -43,11 +43,11 @@ def variations(seed: int) -> list[float]:
     """Total variation between ancestral sampling and first hitting for each number of steps: one random denoiser."""
     states = (VOCABULARY + 1) ** LENGTH
     logits = SPREAD * jax.random.normal(jax.random.key(seed), (states, LENGTH, VOCABULARY))
-    one_by_one = laws.random_order_law(logits, np.ones(LENGTH, np.int64))
+    one_by_one = exact.random_order_law(logits, np.ones(LENGTH, np.int64))
     found = []
     for steps in EXACT:
         grid = np.pad(grids.uniform(steps).fractions, (0, EXACT[-1] - steps), mode="edge")  # one executable
-        found.append(float(laws.total_variation(laws.ancestral_law(logits, grid), one_by_one)))
+        found.append(float(exact.total_variation(exact.ancestral_law(logits, grid), one_by_one)))
     return found
 
 
@@ -108,8 +108,8 @@ def of_samples(quick: bool) -> dict[str, Any]:
 
 def run(experiment: Experiment) -> None:
     """The exact laws, then samples."""
-    exact = [variations(seed) for seed in range(2 if experiment.quick else TABLES)]
-    slopes = [slope(values) for values in exact]
+    laws = [variations(seed) for seed in range(2 if experiment.quick else TABLES)]
+    slopes = [slope(values) for values in laws]
     print(f"slopes of {len(slopes)} tables from {FIT_FROM} steps on: {min(slopes):.3f} to {max(slopes):.3f}")
     samples = of_samples(experiment.quick)
     finest: Summary = samples["samplers"][str(STEPS[-1])]["less_first_hitting"]["score"]
@@ -121,18 +121,18 @@ def run(experiment: Experiment) -> None:
         "-1 within .1, every table), and on a grid of 2,048 steps the text samples' trigram score is that of one at a "
         "time within two standard errors",
         "not tested" if experiment.quick else "holds" if all(held) else "partly" if any(held) else "does not",
-        clean({"exact": {"steps": EXACT, "total_variation": exact, "slopes": slopes}, "samples": samples}),
-        picture(exact, samples),
+        clean({"exact": {"steps": EXACT, "total_variation": laws, "slopes": slopes}, "samples": samples}),
+        picture(laws, samples),
     )
 
 
-def picture(exact: list[list[float]], samples: dict[str, Any]) -> Figure:
+def picture(laws: list[list[float]], samples: dict[str, Any]) -> Figure:
     """Total variation against steps; score and model calls of samples against steps."""
     figure = Figure(figsize=(9.5, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for values in exact:
+    for values in laws:
         left.plot(EXACT, values, "o-", color="#1d6fb8", markersize=3, linewidth=0.8, alpha=0.7)
-    anchor = float(np.median([values[-1] for values in exact])) * EXACT[-1]
+    anchor = float(np.median([values[-1] for values in laws])) * EXACT[-1]
     left.plot(EXACT, anchor / np.array(EXACT), "--", color="#111111", linewidth=1, label="1 / K")
     left.set(xscale="log", yscale="log", title="total variation from one at a time, exact")
     left.legend(fontsize=8, frameon=False)

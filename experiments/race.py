@@ -24,7 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from experiments.common import Experiment
 from experiments.judging import clean, model_of
 from mdm_jax.evaluation import Evaluation, Execution, Halving, Raced, evaluate, own_entropy, race
-from mdm_jax.evaluation.samples.racing import JUDGED
+from mdm_jax.evaluation.samples import JUDGED
 from mdm_jax.sampling import rules
 from mdm_jax.tasks.text_files import TextTask
 from mdm_jax.theory.plans import from_schedule

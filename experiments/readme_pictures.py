@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from mdm_jax import oracles
 from mdm_jax.app.work import energies as energy
-from mdm_jax.evaluation import search_beta_by_law
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import exact
 from mdm_jax.plot import charts, cost_landscapes, drawing, energy_landscapes
 from mdm_jax.support.files import read_json
 from mdm_jax.theory import plans, profiles
@@ -48,8 +47,8 @@ def toy_targets() -> Figure:
     """Total variation of three ancestral steps from the paper's two targets, over the Beta schedules."""
     panels = []
     for name, toy in (("aaaaa or bbbbb", oracles.toy_left()), ("two or three a's", oracles.toy_right())):
-        logits = laws.conditionals(toy.denoiser, toy.params, toy.length)
-        panel, _ = cost_landscapes.panel_of(search_beta_by_law(logits, toy.probabilities, 3))
+        logits = exact.conditionals(toy.denoiser, toy.params, toy.length)
+        panel, _ = cost_landscapes.panel_of(exact.search_beta_by_law(logits, toy.probabilities, 3))
         panels.append(dataclasses.replace(panel, name=name))
     return cost_landscapes.side_by_side(panels, "total variation of three ancestral steps from the target")
 

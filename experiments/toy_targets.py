@@ -20,9 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax import oracles
-from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
-from mdm_jax.evaluation.exact import laws
-from mdm_jax.evaluation.exact.tuning import BetaByLaw
+from mdm_jax.evaluation import exact
 from mdm_jax.theory.schedules import text as schedule_text
 
 STEPS = 3
@@ -38,15 +36,15 @@ def run(experiment: Experiment) -> None:
     points, starts = (64, 4) if experiment.quick else (256, 32)
     worlds: dict[str, tuple[jax.Array, np.ndarray]] = {}
     rows: dict[str, dict[str, Any]] = {}
-    searches: dict[str, BetaByLaw] = {}
+    searches: dict[str, exact.BetaByLaw] = {}
     for name in TARGETS:
         oracle = oracles.from_spec(name)
-        logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
+        logits = exact.conditionals(oracle.denoiser, oracle.params, oracle.length)
         target = np.asarray(oracles.tabulate(oracle).probabilities)
         worlds[name] = logits, target
         rows[name], searches[name] = tune(logits, target, points, starts)
     for name, other in zip(TARGETS, reversed(TARGETS)):
-        rows[name]["best_of_the_other"] = law_divergence(*worlds[name], searches[other].grid.fractions)
+        rows[name]["best_of_the_other"] = exact.law_divergence(*worlds[name], searches[other].grid.fractions)
     table = {
         **{text: [rows[name]["named"][text] for name in TARGETS] for text in NAMED},
         "best of the 0.1 grid": [rows[name]["tenths"]["distance"] for name in TARGETS],
@@ -80,19 +78,19 @@ def run(experiment: Experiment) -> None:
     )
 
 
-def tune(logits: jax.Array, target: np.ndarray, points: int, starts: int) -> tuple[dict[str, Any], BetaByLaw]:
+def tune(logits: jax.Array, target: np.ndarray, points: int, starts: int) -> tuple[dict[str, Any], exact.BetaByLaw]:
     """Everything about one target; distances in total variation."""
     times = np.arange(STEPS + 1) / STEPS
-    named = {text: law_divergence(logits, target, schedule_text.parse(text).alpha(times)) for text in NAMED}
-    coarse = search_beta_by_law(logits, target, STEPS, values=TENTHS)
+    named = {text: exact.law_divergence(logits, target, schedule_text.parse(text).alpha(times)) for text in NAMED}
+    coarse = exact.search_beta_by_law(logits, target, STEPS, values=TENTHS)
     begun = time.perf_counter()
-    fine = search_beta_by_law(logits, target, STEPS, points=points, progress=True)
+    fine = exact.search_beta_by_law(logits, target, STEPS, points=points, progress=True)
     seconds = time.perf_counter() - begun
-    free = optimal_grid_by_law(logits, target, STEPS, starts=starts, key=jax.random.key(0), progress=True)
+    free = exact.optimal_grid_by_law(logits, target, STEPS, starts=starts, key=jax.random.key(0), progress=True)
     length = target.ndim
     plans = [s for k in range(1, STEPS + 1) for s in itertools.product(range(1, length + 1), repeat=k)]
     by_sizes = {
-        sizes: float(laws.total_variation(target, laws.random_order_law(logits, sizes)))
+        sizes: float(exact.total_variation(target, exact.random_order_law(logits, sizes)))
         for sizes in plans
         if sum(sizes) == length
     }
@@ -118,7 +116,7 @@ def tune(logits: jax.Array, target: np.ndarray, points: int, starts: int) -> tup
 
 def picture(
     worlds: Mapping[str, tuple[jax.Array, np.ndarray]],
-    searches: Mapping[str, BetaByLaw],
+    searches: Mapping[str, exact.BetaByLaw],
     rows: Mapping[str, Mapping[str, Any]],
 ) -> Figure:
     """Above, the distance over (a, b) with the optimum; below, the laws that come out, sentences by number of a."""
@@ -146,8 +144,8 @@ def picture(
         order = np.argsort(number_of_a, kind="stable")
         laws_shown = {
             "target": (target.ravel(), "#c9cdd2"),
-            "linear": (np.asarray(laws.ancestral_law(logits, np.arange(STEPS + 1) / STEPS)), "#1d6fb8"),
-            "refined Beta": (np.asarray(laws.ancestral_law(logits, search.grid.fractions)), "#c2410c"),
+            "linear": (np.asarray(exact.ancestral_law(logits, np.arange(STEPS + 1) / STEPS)), "#1d6fb8"),
+            "refined Beta": (np.asarray(exact.ancestral_law(logits, search.grid.fractions)), "#c2410c"),
         }
         place = np.arange(target.size)
         for which, (label, (law, colour)) in enumerate(laws_shown.items()):

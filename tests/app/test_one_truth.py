@@ -22,8 +22,7 @@ from mdm_jax.app.options.recipes import RECIPES
 from mdm_jax.app.report import writing as report
 from mdm_jax.app.work import sampling as sample
 from mdm_jax.app.work import tuning_by_law
-from mdm_jax.evaluation import profile_estimation
-from mdm_jax.evaluation.exact import tuning as law_tuning
+from mdm_jax.evaluation import exact, profile_estimation
 from mdm_jax.sampling import Sampled
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
@@ -252,7 +251,7 @@ def test_what_the_parser_offers_is_what_the_library_has():
     }
     assert choices["profile", "estimator"] == set(profile_estimation.ESTIMATORS)
     assert choices["tune", "by_law"] == set(tuning_by_law.DIVERGENCES)
-    assert set(tuning_by_law.DIVERGENCES.values()) == set(law_tuning.DIVERGENCES)
+    assert set(tuning_by_law.DIVERGENCES.values()) == set(exact.DIVERGENCES)
     assert choices["train", "recipe"] == set(RECIPES)
     for name in ("sample", "evaluate", "race"):
         assert choices[name, "order"] == {*samplers.MEASURES, *samplers._BLIND}

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import evaluation, models
-from mdm_jax.evaluation import Execution, Halving, tuning
-from mdm_jax.evaluation.exact import laws
-from mdm_jax.evaluation.exact import tuning as law_tuning
+from mdm_jax.evaluation import Execution, Halving, exact, tuning
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 
@@ -203,44 +201,44 @@ def of_laws():
     """The same for exact laws and for tuning by them."""
     logits = jnp.log(jnp.full((27, 3, 2), 0.5))
     target, tv = np.full(8, 1 / 8), "total variation"
-    search, free = law_tuning.search_beta_by_law, functools.partial(law_tuning.optimal_grid_by_law, key=KEY)
+    search, free = exact.search_beta_by_law, functools.partial(exact.optimal_grid_by_law, key=KEY)
     for bad in (2.0, True, "3", 0, None):
-        yield f"states {bad!r}", lambda bad=bad: laws.all_states(bad, 2), "length must be"
-        yield f"conditionals {bad!r}", lambda bad=bad: laws.conditionals(MODEL, None, bad), "length must be"
+        yield f"states {bad!r}", lambda bad=bad: exact.all_states(bad, 2), "length must be"
+        yield f"conditionals {bad!r}", lambda bad=bad: exact.conditionals(MODEL, None, bad), "length must be"
         yield f"steps {bad!r}", lambda bad=bad: search(logits, target, bad), "steps must be"
         yield f"steps {bad!r} of a grid", lambda bad=bad: free(logits, target, bad), "steps must be"
         yield f"starts {bad!r}", lambda bad=bad: free(logits, target, 2, starts=bad), "starts must be"
         if bad is not None:
             yield f"points {bad!r}", lambda bad=bad: search(logits, target, 2, points=bad), "points must be"
     for bad in ([1.0, 2.0], [True] * 3, [1, 1], "abc", 3, [[1], [2, 3]], None):
-        yield f"sizes {bad!r}", lambda bad=bad: laws.random_order_law(logits, bad), "sizes must be whole numbers"
+        yield f"sizes {bad!r}", lambda bad=bad: exact.random_order_law(logits, bad), "sizes must be whole numbers"
     for bad in ([0, 0.5], "a", None, 3, [0, np.nan, 1], [[0, 1]]):
-        yield f"grid {bad!r}", lambda bad=bad: laws.ancestral_law(logits, bad), "grid must be fractions"
+        yield f"grid {bad!r}", lambda bad=bad: exact.ancestral_law(logits, bad), "grid must be fractions"
     for bad in ("luck", None, 3):
-        yield f"rule {bad!r}", lambda bad=bad: laws.adaptive_law(logits, bad, [1, 2]), "rule must be one of"
+        yield f"rule {bad!r}", lambda bad=bad: exact.adaptive_law(logits, bad, [1, 2]), "rule must be one of"
     for bad in (-1.0, np.nan, "a", True):
-        yield f"tie {bad!r}", lambda bad=bad: laws.adaptive_law(logits, "margin", [1, 2], bad), "tie must be 0 or more"
+        yield f"tie {bad!r}", lambda bad=bad: exact.adaptive_law(logits, "margin", [1, 2], bad), "tie must be 0 or more"
     for bad in (np.ones(5) / 5, np.ones(8), -target, np.full(8, np.nan), None, "a"):
         yield (
             f"target {bad!r}",
-            lambda bad=bad: law_tuning.law_divergence(logits, bad, [0, 1], tv),
+            lambda bad=bad: exact.law_divergence(logits, bad, [0, 1], tv),
             "target must be a law",
         )
-        yield f"profile of {bad!r}", lambda bad=bad: laws.exact_profile(logits, bad), "target must be a law"
+        yield f"profile of {bad!r}", lambda bad=bad: exact.exact_profile(logits, bad), "target must be a law"
     for bad in ([], [0.0], ["a"], [np.nan], 3.0, [[1.0]]):
         yield f"values {bad!r}", lambda bad=bad: search(logits, target, 2, values=bad), "values must be a list"
     for bad in (jnp.zeros((26, 3, 2)), jnp.zeros((27, 3)), "a", jnp.zeros((27, 3, 2), jnp.int32)):
-        yield f"logits {bad!r}", lambda bad=bad: laws.random_order_law(bad, [1, 2]), "logits must be conditionals"
+        yield f"logits {bad!r}", lambda bad=bad: exact.random_order_law(bad, [1, 2]), "logits must be conditionals"
     bad = jnp.full((27, 3, 2), -jnp.inf)
     yield (
         "no law",
-        lambda: law_tuning.law_divergence(bad, target, [0, 1], tv),
+        lambda: exact.law_divergence(bad, target, [0, 1], tv),
         "logits must be log-probabilities in every",
     )
     for value in (np.nan, -np.inf):
         broken = models.from_function(functools.partial(everywhere, value), 4)
-        yield f"conditionals of {value}", lambda broken=broken: laws.conditionals(broken, None, 2), "they are not"
-    yield "key", lambda: law_tuning.optimal_grid_by_law(logits, target, 2, key=0), "key must be one PRNG key"
+        yield f"conditionals of {value}", lambda broken=broken: exact.conditionals(broken, None, 2), "they are not"
+    yield "key", lambda: exact.optimal_grid_by_law(logits, target, 2, key=0), "key must be one PRNG key"
 
 
 def said(call):

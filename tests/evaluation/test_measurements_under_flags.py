@@ -20,11 +20,11 @@ from mdm_jax.evaluation import (
     estimate_profile,
     estimate_prompted_profile,
     evaluate,
+    exact,
     held_out_nelbo,
     path_nelbo,
     tuning,
 )
-from mdm_jax.evaluation.exact import laws
 from mdm_jax.sampling import rules
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import grids
@@ -180,25 +180,25 @@ def test_laws_have_the_digits_of_their_logits():
     rows = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     start = np.array([2 / 3, 1 / 3])
     step = np.array([[0.9, 0.1], [0.2, 0.8]])
-    exact = start[rows[:, 0]] * step[rows[:, 0], rows[:, 1]] * step[rows[:, 1], rows[:, 2]]
-    np.testing.assert_allclose(np.exp(chain.log_prob(rows)), exact, rtol=1e-12)
-    states = laws.all_states(3, 2)
+    truth = start[rows[:, 0]] * step[rows[:, 0], rows[:, 1]] * step[rows[:, 1], rows[:, 2]]
+    np.testing.assert_allclose(np.exp(chain.log_prob(rows)), truth, rtol=1e-12)
+    states = exact.all_states(3, 2)
     logits = np.zeros((27, 3, 2))
     for state, tokens in enumerate(states):
         agree = ((rows == tokens) | (tokens == 2)).all(axis=1)
         for position in range(3):
             for token in range(2):
-                logits[state, position, token] = np.log(exact[agree & (rows[:, position] == token)].sum() or 1.0)
+                logits[state, position, token] = np.log(truth[agree & (rows[:, position] == token)].sum() or 1.0)
     with jax.enable_x64(True):
         logits = jnp.asarray(logits)
-        law = laws.random_order_law(logits, [1, 1, 1])
+        law = exact.random_order_law(logits, [1, 1, 1])
         assert law.dtype == np.float64
-        np.testing.assert_allclose(law, exact, rtol=1e-13)
-        fine = laws.ancestral_law(logits, np.linspace(0, 1, 3))
+        np.testing.assert_allclose(law, truth, rtol=1e-13)
+        fine = exact.ancestral_law(logits, np.linspace(0, 1, 3))
         assert float(fine.sum()) == pytest.approx(1, abs=1e-14)
-        assert float(laws.total_variation(exact, law)) < 1e-15
-        coarse = laws.random_order_law(logits, [3])
+        assert float(exact.total_variation(truth, law)) < 1e-15
+        coarse = exact.random_order_law(logits, [3])
         product = np.prod([np.where(rows[:, j] == 0, *start) for j in range(3)], axis=0)
         np.testing.assert_allclose(coarse, product, rtol=1e-13)
-        distance = np.sum(exact * np.log(exact / product))
-        assert float(laws.kl_divergence(exact, coarse)) == pytest.approx(distance, rel=1e-13)
+        distance = np.sum(truth * np.log(truth / product))
+        assert float(exact.kl_divergence(truth, coarse)) == pytest.approx(distance, rel=1e-13)

@@ -16,7 +16,7 @@ from references import World, chi_square
 from worlds import exact_world, lookup_logits, wrong_world
 
 from mdm_jax import models, sampling
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import exact
 from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.plans.grids import Grid
@@ -219,11 +219,11 @@ def test_laws_of_two_makers_agree():
     world, _, params = world_of("wrong", SMALL)
     logits = jax.nn.log_softmax(params, axis=-1)
     theirs = {
-        "random order": laws.random_order_law(logits, sizes(world)),
-        "ancestral": laws.ancestral_law(logits, GRID.fractions),
-        "max probability": laws.adaptive_law(logits, "probability", sizes(world)),
-        "margin": laws.adaptive_law(logits, "margin", sizes(world)),
-        "entropy": laws.adaptive_law(logits, "entropy", sizes(world)),
+        "random order": exact.random_order_law(logits, sizes(world)),
+        "ancestral": exact.ancestral_law(logits, GRID.fractions),
+        "max probability": exact.adaptive_law(logits, "probability", sizes(world)),
+        "margin": exact.adaptive_law(logits, "margin", sizes(world)),
+        "entropy": exact.adaptive_law(logits, "entropy", sizes(world)),
     }
     for name, law in theirs.items():
         assert 0.5 * np.abs(exact_law(name, "wrong", SMALL) - np.asarray(law)).sum() < 1e-5

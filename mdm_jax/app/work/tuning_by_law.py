@@ -10,8 +10,7 @@ import numpy as np
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.results import check_grid, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
-from mdm_jax.evaluation import law_divergence, optimal_grid_by_law, search_beta_by_law
-from mdm_jax.evaluation.exact import laws
+from mdm_jax.evaluation import exact
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
@@ -44,16 +43,16 @@ def run(options: argparse.Namespace) -> None:
     budgets = budgets_of(options.budgets, MOST_STEPS, BUDGETS)
     place = oracle_folder(options.source, options.output)
     divergence = DIVERGENCES[options.by_law]
-    logits = laws.conditionals(oracle.denoiser, oracle.params, oracle.length)
+    logits = exact.conditionals(oracle.denoiser, oracle.params, oracle.length)
     sequences = np.array(list(itertools.product(range(oracle.vocab_size), repeat=oracle.length)))
     target = np.exp(oracle.log_prob(sequences))
     named = {name: schedule_text.parse(name) for name in schedule_text.HAND_CRAFTED}
     entries, panels, found_grids = [], [], dict[str, Grid]()
     for steps in budgets:
-        found = search_beta_by_law(logits, target, steps, divergence, options.grid, progress=True)
-        free = optimal_grid_by_law(logits, target, steps, divergence, key=key_of(options.seed), progress=True)
+        found = exact.search_beta_by_law(logits, target, steps, divergence, options.grid, progress=True)
+        free = exact.optimal_grid_by_law(logits, target, steps, divergence, key=key_of(options.seed), progress=True)
         hand_crafted = {
-            name: law_divergence(logits, target, grids.from_schedule(schedule, steps).fractions, divergence)
+            name: exact.law_divergence(logits, target, grids.from_schedule(schedule, steps).fractions, divergence)
             for name, schedule in named.items()
         }
         found_grids |= {f"best-beta-{steps}": found.grid, f"optimal-{steps}": free.grid}

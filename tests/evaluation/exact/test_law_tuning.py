@@ -12,9 +12,8 @@ import scipy.stats
 import worlds
 
 from mdm_jax import evaluation, oracles
-from mdm_jax.evaluation import optimal_grid_by_law, search_beta_by_law
-from mdm_jax.evaluation.exact import laws
-from mdm_jax.evaluation.exact import tuning as law_tuning
+from mdm_jax.evaluation import exact, optimal_grid_by_law, search_beta_by_law
+from mdm_jax.evaluation.exact import beta_tuning, descent
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import profiles
 from mdm_jax.theory.plans import beta_search, grids
@@ -30,14 +29,14 @@ OPTIMA = {"left": (0.2811, (0.158, 0.381)), "right": (0.1013, (0.484, 0.780))}
 @functools.cache
 def toy(name):
     table = TOYS[name]()
-    return laws.conditionals(table.denoiser, table.params, table.length), table.probabilities
+    return exact.conditionals(table.denoiser, table.params, table.length), table.probabilities
 
 
 def small_world():
     """A random law of three bits with zeros nowhere: its table and its conditionals."""
     table = worlds.random_table(3, 2, seed=7)
     oracle = oracles.table(table)
-    return table, laws.conditionals(oracle.denoiser, oracle.params, 3)
+    return table, exact.conditionals(oracle.denoiser, oracle.params, 3)
 
 
 def beta_fractions(a, b, steps):
@@ -105,8 +104,8 @@ def test_the_free_optimum_from_every_random_start(name):
     assert np.ptp(found.values) < 1e-9
     np.testing.assert_allclose(found.fractions[:, 1:3], np.broadcast_to(place, (8, 2)), atol=1e-3)
     assert found.value == found.values.min() == found.grid.origin["value"]
-    law = laws.ancestral_law(toy(name)[0], found.grid.fractions)
-    assert laws.total_variation(toy(name)[1], law) == pytest.approx(found.value, abs=1e-6)
+    law = exact.ancestral_law(toy(name)[0], found.grid.fractions)
+    assert exact.total_variation(toy(name)[1], law) == pytest.approx(found.value, abs=1e-6)
 
 
 def test_starts_do_not_depend_on_how_many_there_are():
@@ -142,7 +141,7 @@ def test_values_hold_linear_and_sine_squared_exactly():
 
 def test_one_executable_for_all_chunks_numbers_and_targets():
     search_beta_by_law(*toy("left"), 3, points=4)
-    counted = (law_tuning._scores, law_tuning._value_and_slope, law_tuning._alpha_and_slopes)
+    counted = (beta_tuning._scores, descent._value_and_slope, beta_tuning._alpha_and_slopes)
     before = [function._cache_size() for function in counted]
     search_beta_by_law(*toy("right"), 3, points=66)  # 4,356 schedules
     search_beta_by_law(toy("left")[0], toy("right")[1], 3, values=[0.3, 0.7, 1.1])
@@ -153,7 +152,7 @@ def test_one_executable_for_all_chunks_numbers_and_targets():
 # ------------------------------------------------------------------------------------------------ every divergence
 
 
-@pytest.mark.parametrize("divergence", law_tuning.DIVERGENCES)
+@pytest.mark.parametrize("divergence", exact.DIVERGENCES)
 @pytest.mark.thorough
 def test_two_steps_against_a_scan_of_the_only_free_fraction(divergence):
     table, logits = small_world()
@@ -187,7 +186,7 @@ def test_the_profile_bounds_what_the_law_has():
 
 
 def test_steps_that_reveal_nothing_are_left_out():
-    grid = law_tuning._grid(np.array([0.0, 0.0, 0.3, 0.3, 1.0, 1.0]), "test", {})
+    grid = descent.grid_of(np.array([0.0, 0.0, 0.3, 0.3, 1.0, 1.0]), "test", {})
     assert grid.fractions.tolist() == [0.0, 0.3, 1.0]
 
 

@@ -12,6 +12,7 @@ import scipy.stats
 import worlds
 
 from mdm_jax import models, oracles
+from mdm_jax.evaluation import exact
 from mdm_jax.evaluation.exact import laws
 from mdm_jax.sampling import sample
 from mdm_jax.support.errors import InputError
@@ -31,7 +32,7 @@ def random_logits(length, vocab_size, seed=0):
 
 def exact_logits(table):
     """The conditionals of a positive joint law, in NumPy's float64."""
-    states = laws.all_states(table.ndim, table.shape[0])
+    states = exact.all_states(table.ndim, table.shape[0])
     logits = np.zeros((*states.shape, table.shape[0]))
     for code, j in zip(*np.nonzero(states == table.shape[0])):
         logits[code, j] = np.log(worlds.conditional(table, tuple(states[code]), table.shape[0], j))
@@ -72,7 +73,7 @@ def partitions(sizes):
 
 def toy(name):
     table = TOYS[name]()
-    return laws.conditionals(table.denoiser, table.params, table.length), jnp.asarray(table.probabilities, jnp.float32)
+    return exact.conditionals(table.denoiser, table.params, table.length), jnp.asarray(table.probabilities, jnp.float32)
 
 
 def beta_fractions(a, b):
@@ -90,7 +91,7 @@ def test_ancestral_against_every_assignment(length, vocab_size):
     logits = random_logits(length, vocab_size)
     for grid in ([0.0, 0.2, 0.2, 0.7, 1.0], [0.0, 0.0, 0.4, 1.0, 1.0]):
         wanted = joint(logits, bernoulli(np.diff(grid), length)).sum(axis=0)
-        law = laws.ancestral_law(logits, np.array(grid))
+        law = exact.ancestral_law(logits, np.array(grid))
         np.testing.assert_allclose(law, wanted, atol=1e-14)
         assert law.sum() == pytest.approx(1, abs=1e-13)
 
@@ -103,9 +104,9 @@ def test_random_order_against_every_ordered_partition(length, vocab_size):
     every = (s for k in range(1, length + 1) for s in itertools.product(range(1, length + 1), repeat=k))
     for sizes in (s for s in every if sum(s) == length):
         wanted = joint(logits, partitions(sizes)).sum(axis=0)
-        np.testing.assert_allclose(laws.random_order_law(logits, sizes), wanted, atol=1e-12)
+        np.testing.assert_allclose(exact.random_order_law(logits, sizes), wanted, atol=1e-12)
     np.testing.assert_array_equal(
-        laws.random_order_law(logits, [0, 1, 0, length - 1]), laws.random_order_law(logits, [1, length - 1])
+        exact.random_order_law(logits, [0, 1, 0, length - 1]), exact.random_order_law(logits, [1, length - 1])
     )
 
 
@@ -145,8 +146,8 @@ def test_adaptive_orders_path_by_path(rule):
     logits = random_logits(4, 3, seed=2)
     for sizes in ([1, 1, 1, 1], [1, 2, 1], [3, 1], [4]):
         wanted = by_walking(logits, SCORES[rule], sizes)
-        np.testing.assert_allclose(laws.adaptive_law(logits, rule, sizes), wanted, atol=1e-14)
-    own = laws.adaptive_law(logits, lambda log_probs: log_probs[:, 1], [1, 0, 3])
+        np.testing.assert_allclose(exact.adaptive_law(logits, rule, sizes), wanted, atol=1e-14)
+    own = exact.adaptive_law(logits, lambda log_probs: log_probs[:, 1], [1, 0, 3])
     np.testing.assert_allclose(own, by_walking(logits, lambda p: p[1], [1, 3]), atol=1e-14)
 
 
@@ -155,29 +156,29 @@ def test_adaptive_orders_path_by_path(rule):
 def test_one_token_at_a_time_gives_the_target():
     table = worlds.random_table(4, 3, seed=3)
     logits = exact_logits(table)
-    np.testing.assert_allclose(laws.random_order_law(logits, [1] * 4), table.ravel(), atol=1e-14)
-    for rule in laws.RULES:
-        np.testing.assert_allclose(laws.adaptive_law(logits, rule, [1] * 4), table.ravel(), atol=1e-14)
+    np.testing.assert_allclose(exact.random_order_law(logits, [1] * 4), table.ravel(), atol=1e-14)
+    for rule in exact.RULES:
+        np.testing.assert_allclose(exact.adaptive_law(logits, rule, [1] * 4), table.ravel(), atol=1e-14)
 
 
 # ------------------------------------------------------------------------------------------------ what profiles predict
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("exact", [True, False], ids=["exact conditionals", "inconsistent conditionals"])
-def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(exact):
+@pytest.mark.parametrize("consistent", [True, False], ids=["exact conditionals", "inconsistent conditionals"])
+def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(consistent):
     """Notes, A1 to A4: equality for the joint law of path and sequence, a gap of known size for the output law."""
     table = worlds.random_table(4, 2, seed=4)
     target, entropy = table.ravel(), float(scipy.stats.entropy(table.ravel()))
-    logits = exact_logits(table) if exact else random_logits(4, 2).at[-1, 0, 0].set(0.3)
-    profile = profiles.from_values(np.asarray(laws.exact_profile(logits, table)))
-    if exact:
+    logits = exact_logits(table) if consistent else random_logits(4, 2).at[-1, 0, 0].set(0.3)
+    profile = profiles.from_values(np.asarray(exact.exact_profile(logits, table)))
+    if consistent:
         np.testing.assert_allclose(profile.values, oracles.table(table).entropies(), atol=1e-14)
     a = np.array([0.0, 0.15, 0.5, 1.0])
     cases = [
-        (laws.ancestral_law(logits, a), bernoulli(np.diff(a), 4), grids.ancestral_nelbo(profile, grids.Grid(a, "a"))),
-        (laws.random_order_law(logits, [1, 2, 1]), partitions([1, 2, 1]), profile.expected_nelbo(np.array([1, 2, 1]))),
-        (laws.random_order_law(logits, [4]), partitions([4]), profile.expected_nelbo(np.array([4]))),
+        (exact.ancestral_law(logits, a), bernoulli(np.diff(a), 4), grids.ancestral_nelbo(profile, grids.Grid(a, "a"))),
+        (exact.random_order_law(logits, [1, 2, 1]), partitions([1, 2, 1]), profile.expected_nelbo(np.array([1, 2, 1]))),
+        (exact.random_order_law(logits, [4]), partitions([4]), profile.expected_nelbo(np.array([4]))),
     ]
     for law, weights, nelbo in cases:
         chances = np.array(list(weights.values()))[:, None]
@@ -185,7 +186,7 @@ def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(exac
         by_path = float(np.sum(chances * target * np.log(chances * target / both)))
         assert nelbo - entropy == pytest.approx(by_path, abs=1e-12)
         gap = float(np.sum(target * chances * np.log(chances / (both / both.sum(axis=0)))))
-        divergence = float(laws.kl_divergence(table, law))
+        divergence = float(exact.kl_divergence(table, law))
         assert divergence == pytest.approx(by_path - gap, abs=1e-12)
         assert divergence <= by_path + 1e-12
         assert (gap < 1e-12) == (len(weights) == 1)
@@ -197,12 +198,12 @@ def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(exac
 def test_against_compiled_samples():
     """Chi-square of 100,000 rows over 27 sequences; 26 degrees of freedom exceed 61.7 with probability 1e-4."""
     denoiser, params = worlds.wrong_world(3, 3)
-    logits = laws.conditionals(denoiser, params, 3)
+    logits = exact.conditionals(denoiser, params, 3)
     drawn = sample(denoiser, params, plans.Plan(np.array([2, 1]), name="test"), 100_000, key=jax.random.key(0))
     counts = np.bincount(np.asarray(drawn.tokens) @ [9, 3, 1], minlength=27)
-    expected = 100_000 * np.asarray(laws.random_order_law(logits, [2, 1]), dtype=np.float64)
+    expected = 100_000 * np.asarray(exact.random_order_law(logits, [2, 1]), dtype=np.float64)
     assert np.sum((counts - expected) ** 2 / expected) < 61.7
-    other = 100_000 * np.asarray(laws.random_order_law(logits, [1, 2]), dtype=np.float64)
+    other = 100_000 * np.asarray(exact.random_order_law(logits, [1, 2]), dtype=np.float64)
     assert np.sum((counts - other) ** 2 / other) > 200
 
 
@@ -217,7 +218,7 @@ def test_the_toys_of_the_paper():
     for name, values in wanted.items():
         logits, target = toy(name)
         rows = (THIRDS, np.sin(np.pi / 2 * THIRDS) ** 2, np.sin(np.pi / 2 * THIRDS), best[name])
-        found = [float(laws.total_variation(target, laws.ancestral_law(logits, grid))) for grid in rows]
+        found = [float(exact.total_variation(target, exact.ancestral_law(logits, grid))) for grid in rows]
         np.testing.assert_allclose(found, values, atol=6e-5)
 
 
@@ -225,10 +226,10 @@ def test_the_toys_of_the_paper():
 def test_fixed_sizes_on_the_toys():
     logits, target = toy("left")
     for sizes, distance in [([1, 4], 0), ([1, 3, 1], 0), ([1, 4, 0], 0), ([2, 2, 1], 0.5)]:
-        assert laws.total_variation(target, laws.random_order_law(logits, sizes)) == pytest.approx(distance, abs=1e-6)
+        assert exact.total_variation(target, exact.random_order_law(logits, sizes)) == pytest.approx(distance, abs=1e-6)
     logits, target = toy("right")
     for sizes, distance in [([3, 1, 1], 0), ([2, 2, 1], 0.0312), ([1, 2, 2], 0.0933)]:
-        assert laws.total_variation(target, laws.random_order_law(logits, sizes)) == pytest.approx(distance, abs=6e-5)
+        assert exact.total_variation(target, exact.random_order_law(logits, sizes)) == pytest.approx(distance, abs=6e-5)
 
 
 # ------------------------------------------------------------------------------------------------ gradients, shapes
@@ -240,8 +241,8 @@ def test_gradients_against_finite_differences():
     table, logits = worlds.random_table(3, 3, seed=5), random_logits(3, 3, seed=6)
 
     def costs(grid, logits):
-        law = laws.ancestral_law(logits, grid)
-        values = jnp.stack([f(table, law) for f in (laws.total_variation, laws.kl_divergence, laws.jensen_shannon)])
+        law = exact.ancestral_law(logits, grid)
+        values = jnp.stack([f(table, law) for f in (exact.total_variation, exact.kl_divergence, exact.jensen_shannon)])
         return values, values
 
     both = jax.jit(jax.jacrev(costs, argnums=(0, 1), has_aux=True))  # slopes and values by one executable
@@ -263,24 +264,24 @@ def test_gradients_against_finite_differences():
 @pytest.mark.core
 def test_one_executable_for_all_grids_and_all_sizes():
     logits = random_logits(3, 2)
-    laws.ancestral_law(logits, [0.0, 0.5, 1.0]), laws.random_order_law(logits, [1, 2])
+    exact.ancestral_law(logits, [0.0, 0.5, 1.0]), exact.random_order_law(logits, [1, 2])
     before = laws._ancestral_law._cache_size(), laws._random_order_law._cache_size()
-    laws.ancestral_law(logits, np.array([0.0, 0.1, 1.0])), laws.random_order_law(logits, np.array([1, 1, 1]))
+    exact.ancestral_law(logits, np.array([0.0, 0.1, 1.0])), exact.random_order_law(logits, np.array([1, 1, 1]))
     assert before == (laws._ancestral_law._cache_size(), laws._random_order_law._cache_size())
 
 
 @pytest.mark.core
 def test_divergences_by_hand():
     p, q = np.array([[0.5, 0.5], [0.0, 0.0]]), np.array([0.25, 0.25, 0.5, 0.0])
-    assert laws.total_variation(p, q) == pytest.approx(0.5)
-    assert laws.kl_divergence(p, q) == pytest.approx(np.log(2))
-    assert laws.kl_divergence(q, p) == np.inf
+    assert exact.total_variation(p, q) == pytest.approx(0.5)
+    assert exact.kl_divergence(p, q) == pytest.approx(np.log(2))
+    assert exact.kl_divergence(q, p) == np.inf
     middle = np.array([0.375, 0.375, 0.25, 0.0])
     wanted = (scipy.stats.entropy([0.5, 0.5, 0, 0], middle) + scipy.stats.entropy(q, middle)) / 2
-    assert laws.jensen_shannon(p, q) == pytest.approx(wanted)
-    assert laws.jensen_shannon([1.0, 0.0], [0.0, 1.0]) == pytest.approx(np.log(2))
+    assert exact.jensen_shannon(p, q) == pytest.approx(wanted)
+    assert exact.jensen_shannon([1.0, 0.0], [0.0, 1.0]) == pytest.approx(np.log(2))
     with pytest.raises(InputError, match="the laws must be over the same states; got 4 and 2 states"):
-        laws.total_variation(p, [0.5, 0.5])
+        exact.total_variation(p, [0.5, 0.5])
 
 
 # ------------------------------------------------------------------------------------------------ denoisers
@@ -290,9 +291,9 @@ def test_divergences_by_hand():
 def test_conditionals_of_any_denoiser_in_the_order_of_states():
     denoiser, params = worlds.wrong_world(2, 3)  # a table looked up by its own arithmetic
     np.testing.assert_allclose(
-        laws.conditionals(denoiser, params, 2), jax.nn.log_softmax(params, axis=-1), rtol=1e-5, atol=1e-6
+        exact.conditionals(denoiser, params, 2), jax.nn.log_softmax(params, axis=-1), rtol=1e-5, atol=1e-6
     )
-    assert laws.all_states(2, 2).tolist() == [list(x) for x in itertools.product(range(3), repeat=2)]
+    assert exact.all_states(2, 2).tolist() == [list(x) for x in itertools.product(range(3), repeat=2)]
 
 
 def counted(params, tokens, context):
@@ -303,8 +304,8 @@ def counted(params, tokens, context):
 
 def test_conditionals_in_chunks_with_another_mask_and_a_context():
     denoiser = models.from_function(counted, 2, mask_id=7)
-    found = laws.conditionals(denoiser, jnp.float32(0.1), 8, context=jnp.array([[0.0, 1.0]]))  # 6,561 states
-    count = np.sum(laws.all_states(8, 2) == 2, axis=1)
+    found = exact.conditionals(denoiser, jnp.float32(0.1), 8, context=jnp.array([[0.0, 1.0]]))  # 6,561 states
+    count = np.sum(exact.all_states(8, 2) == 2, axis=1)
     odds = np.broadcast_to((0.1 * count + 1)[:, None], found.shape[:2])
     np.testing.assert_allclose(found[:, :, 1] - found[:, :, 0], odds, atol=1e-5)
 
@@ -313,26 +314,26 @@ def test_conditionals_in_chunks_with_another_mask_and_a_context():
 def test_what_is_refused():
     logits = random_logits(2, 2)
     with pytest.raises(InputError, match="at most 100000"):
-        laws.all_states(11, 2)
+        exact.all_states(11, 2)
     with pytest.raises(InputError, match="rise from 0 to 1"):
-        laws.ancestral_law(logits, [0.0, 0.7, 0.5, 1.0])
+        exact.ancestral_law(logits, [0.0, 0.7, 0.5, 1.0])
     with pytest.raises(InputError, match="rise from 0 to 1"):
-        laws.ancestral_law(logits, [0.0, 0.5])
+        exact.ancestral_law(logits, [0.0, 0.5])
     with pytest.raises(InputError, match="sum to the length 2"):
-        laws.random_order_law(logits, [1, 2])
+        exact.random_order_law(logits, [1, 2])
     with pytest.raises(InputError, match="one of entropy, margin, probability"):
-        laws.adaptive_law(logits, "luck", [1, 1])
+        exact.adaptive_law(logits, "luck", [1, 1])
     with pytest.raises(InputError, match="all \\(vocab_size"):
-        laws.random_order_law(logits[:8], [1, 1])
+        exact.random_order_law(logits[:8], [1, 1])
     with pytest.raises(InputError, match="target must be"):
-        laws.exact_profile(logits, np.ones(8) / 8)
+        exact.exact_profile(logits, np.ones(8) / 8)
 
 
 def test_the_largest_tables():
     """10^5 partial states, 19^5 pairs: independent tokens, so that every sampler gives the target."""
     alone = np.random.default_rng(0).normal(size=(5, 9))
-    logits = jnp.asarray(np.broadcast_to(alone, (laws.MOST_STATES, 5, 9)), jnp.float32)
+    logits = jnp.asarray(np.broadcast_to(alone, (exact.MOST_STATES, 5, 9)), jnp.float32)
     target = np.ones(1)
     for law in np.exp(alone) / np.exp(alone).sum(axis=1, keepdims=True):
         target = np.outer(target, law).ravel()
-    np.testing.assert_allclose(laws.ancestral_law(logits, THIRDS), target, rtol=1e-4)
+    np.testing.assert_allclose(exact.ancestral_law(logits, THIRDS), target, rtol=1e-4)
