@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares: tiny models and data, compiled once."""
+"""Fixtures that the whole suite shares, and the folder in which compiled programs are kept."""
 
 import gc
 import os
@@ -7,38 +7,27 @@ import tempfile
 from pathlib import Path
 
 import jax
+import kept_programs
 import pytest
-
-# One compilation cache for all workers and for the commands that tests start: most of the suite's time is compilation.
-_SETTINGS = {
-    "JAX_COMPILATION_CACHE_DIR": "",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 
 
 def pytest_configure(config):
+    """Most of the time that tests take is compilation: what one run has compiled, the next one finds.
+
+    The folder is pytest's own (``.pytest_cache``), so that ``--cache-clear`` empties it. Another one is chosen by
+    ``JAX_COMPILATION_CACHE_DIR``.
+    """
+    os.environ.setdefault("MPLBACKEND", "agg")
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    folder = tempfile.mkdtemp(prefix="mdm-jax-compiled-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ.update(_SETTINGS, JAX_COMPILATION_CACHE_DIR=folder)
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def few_schedules():
-    """``tune`` tries 21 x 21 Beta schedules, linear and sine squared among them, instead of 256 x 256, and every number
-    of steps only where they are few."""
-    from mdm_jax.evaluation import tuning
-    from mdm_jax.theory.plans import beta_search
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "BETA_VALUES", tuning.BETA_VALUES[8::12])
-        patch.setattr(beta_search, "EVERY_BUDGET", 16)
-        yield
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        place = config.cache.mkdir("compiled")
+    else:
+        place = Path(tempfile.mkdtemp(prefix="mdm-jax-compiled-"))
+        config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    for name, value in kept_programs.settings(kept_programs.folder_in(place)).items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 
 MOST_MAPS = 40_000

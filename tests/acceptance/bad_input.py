@@ -32,7 +32,7 @@ from typing import Any
 from bad_files import Damage, damages
 from bad_lines import command_lines, commands
 from bad_readers import READERS
-from bad_world import World, cheaply, snapshot
+from bad_world import World, snapshot
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from mdm_jax.app.cli import main
@@ -148,7 +148,7 @@ def _flat(words: Sequence[str], err: str) -> str:
 
 def run_command(world: World, words: Sequence[str]) -> Outcome:
     """One command line, and whether it was taken as it must be."""
-    with contextlib.chdir(world.here), cheaply():
+    with contextlib.chdir(world.here):
         found = _watched(lambda: main(list(words)))
     # A lock stays where it was once taken: to remove it would let two processes hold two locks of one name.
     defect, changed = found.defect, [name for name in world.changed() if not name.endswith(".lock")]

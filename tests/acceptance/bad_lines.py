@@ -120,7 +120,7 @@ NEVER = ("whole",)
 ALWAYS: dict[str, Sequence[str]] = {
     "footprint": ("--no-compile",), "profile": ("--encodings", "64"), "evaluate": ("--samples", "2", "--budgets", "2"),
     "race": ("--budgets", "2", "--grid", "2", "--samples", "2", "--final-samples", "2", "--finalists", "1"),
-    "sample": ("--rows", "2"),
+    "sample": ("--rows", "2"), "tune": ("--grid", "4"),
 }  # fmt: skip
 """What keeps a command cheap; what is drawn comes after it, and the last one counts."""
 SPOILT = ("train", "demo", "race", "evaluate", "footprint")

@@ -107,16 +107,17 @@ FILES: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }  # fmt: skip
 """Every format that is read, and what reads it."""
 
+_TUNE = ("--budgets", "2", "--grid", "4", "--json")
 _REPORT, _SAMPLE = ("report", "run", "--json"), ("sample", "run", "--steps", "2", "--rows", "1", "--json")
 FILES_OF_A_RUN: dict[str, tuple[str | tuple[str, ...], ...]] = {
     **FILES,
     "plan.json": ("plan", ("sample", "run", "--plan", "plan.json", "--rows", "1", "--json")),
     "grid.json": ("grid", ("sample", "run", "--plan", "grid.json", "--rows", "1", "--json")),
-    "profile.json": ("profile", ("tune", "profile.json", "--budgets", "2", "--output", "out", "--json")),
+    "profile.json": ("profile", ("tune", "profile.json", "--output", "out", *_TUNE)),
     "run/log.jsonl": ("log", "files", _REPORT, ("train", "run", "--json")),
     "run/config.json": ("files", "load", _SAMPLE, ("train", "run"), _REPORT),
     "run/held_out.json": ("files", _REPORT), "run/tuning.json": ("files", _REPORT),
     "run/samples.json": ("files", _REPORT), "run/landscape.png": (_REPORT,),
-    "run/profile.json": ("files", _SAMPLE, ("tune", "run", "--budgets", "2", "--check-rows", "0", "--json")),
+    "run/profile.json": ("files", _SAMPLE, ("tune", "run", "--check-rows", "0", *_TUNE)),
     "run/checkpoints/2/manifest.json": ("load", _SAMPLE, ("train", "run")),
 }  # fmt: skip

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,6 @@ import numpy as np
 from mdm_jax.app.cli import main
 
 TINY = ["--length", "8", "--width", "8", "--depth", "1", "--heads", "2", "--batch", "2", "--steps", "2"]
-
-
-@contextlib.contextmanager
-def cheaply() -> Iterator[None]:
-    """``tune`` tries few Beta schedules, as in the other tests."""
-    from mdm_jax.evaluation import tuning
-    from mdm_jax.theory.plans import beta_search
-
-    before = tuning.BETA_VALUES, beta_search.EVERY_BUDGET
-    tuning.BETA_VALUES, beta_search.EVERY_BUDGET = before[0][8::12], 16
-    try:
-        yield
-    finally:
-        tuning.BETA_VALUES, beta_search.EVERY_BUDGET = before
 
 
 class World:
@@ -41,7 +26,7 @@ class World:
     def __init__(self, root: Path, bare: bool) -> None:
         self.root, self.here, self.bare = root, root / "here", bare
         self.here.mkdir()
-        with contextlib.chdir(self.here), cheaply():
+        with contextlib.chdir(self.here):
             _furnish(bare)
         self.before = snapshot(root)
         self.files = {name.removeprefix("here/"): content for name, (_, content) in self.before.items()}
@@ -108,7 +93,7 @@ def _furnish(bare: bool) -> None:
     else:
         assert main(["train", "run", "--task", "npy:rows.npy", *TINY]) == 0
         assert main(["profile", "run", "--encodings", "64"]) == 0
-        assert main(["tune", "run", "--budgets", "2,4", "--check-rows", "2"]) == 0
+        assert main(["tune", "run", "--budgets", "2,4", "--check-rows", "2", "--grid", "4"]) == 0
         shutil.copy("run/profile.json", "profile.json")
     place = RunDirectory(Path("run"))
     row = {"pieces": list("01234501"), "reveal_step": [0, 0, 1, 1, 2, 2, 3, 3], "nfe": 4}
@@ -117,7 +102,7 @@ def _furnish(bare: bool) -> None:
     about = {"format": "mdm_jax samples 1", "temperature": 1.0, "seed": 0, "score_name": "bits"}
     write_json(place.samples, {**about, "lower_is_better": True, "reference_score": 2.6, "panels": [panel]})
     if bare:
-        write_json(place.tuning, tuning.tune(profile, [2, 4]).result)
+        write_json(place.tuning, tuning.tune(profile, [2, 4], grid=4).result)
 
 
 def _untrained(profile: Any) -> None:

@@ -49,7 +49,7 @@ def trained(story, tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "story"
     assert main(["train", str(directory), "--task", f"text:{story}", "--steps", "60", *TINY]) == 0
     assert main(["profile", str(directory), "--encodings", "1024"]) == 0
-    assert main(["tune", str(directory), "--budgets", "2,4,8", "--check-rows", "32"]) == 0
+    assert main(["tune", str(directory), "--budgets", "2,4,8", "--check-rows", "32", "--grid", "21"]) == 0
     return directory
 
 
@@ -60,7 +60,7 @@ def trained_on_text(tmp_path_factory):
     small = ["--steps", "60", "--width", "32", "--depth", "1", "--heads", "2"]
     assert main(["train", str(directory), *small]) == 0
     assert main(["profile", str(directory), "--encodings", "1200"]) == 0
-    assert main(["tune", str(directory), "--check-rows", "64"]) == 0
+    assert main(["tune", str(directory), "--check-rows", "64", "--grid", "21"]) == 0
     return directory
 
 
@@ -137,13 +137,13 @@ def test_the_landscape_is_drawn(trained):
 def test_a_profile_and_an_oracle_are_tuned_without_a_run(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(trained / "profile.json", tmp_path / "mine.json")
-    assert main(["tune", "mine.json", "--budgets", "4"]) == 0
+    assert main(["tune", "mine.json", "--budgets", "4", "--grid", "21"]) == 0
     capsys.readouterr()
     ours, theirs = (
         json.loads((place / "plans" / "optimal-4.json").read_text()) for place in (tmp_path / "mine", trained)
     )
     assert ours == theirs
-    result = printed_json(capsys, ["tune", "oracle:polya:0.5,16", "--budgets", "4", "--output", "urn"])
+    result = printed_json(capsys, ["tune", "oracle:polya:0.5,16", "--budgets", "4", "--output", "urn", "--grid", "21"])
     assert result["budgets"][0]["plans"][0]["checked"] is None
     assert (tmp_path / "urn" / "landscape.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.json", "urn"]
@@ -174,7 +174,7 @@ def test_profiles_of_what_follows_something_given(trained, tmp_path, capsys):
     prompted = printed_json(capsys, ask)
     assert prompted["profile"]["length"] == 8
     assert prompted["profile"]["provenance"]["prompt"] == "the cat "
-    assert main(["tune", str(tmp_path / "prompted.json"), "--budgets", "3"]) == 0
+    assert main(["tune", str(tmp_path / "prompted.json"), "--budgets", "3", "--grid", "21"]) == 0
     capsys.readouterr()
     plan = tmp_path / "prompted" / "plans" / "optimal-3.json"
     drawn = printed_json(capsys, ["sample", copy, "--prompt", "the cat ", "--plan", plan, "--rows", "2"])
@@ -367,7 +367,7 @@ def test_defaults_fit_a_short_run(trained, tmp_path, capsys):
     """16 tokens: 32 steps are too many to ask for, and no default asks for them."""
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
-    tuned = printed_json(capsys, ["tune", copy, "--check-rows", "0"])
+    tuned = printed_json(capsys, ["tune", copy, "--check-rows", "0", "--grid", "21"])
     assert [budget["steps"] for budget in tuned["budgets"]] == [4, 8, 16]
     assert printed_json(capsys, ["sample", copy, "--schedule", "linear", "--rows", "1"])["plan"]["sizes"] == [1] * 16
     assert main(["tune", str(copy), "--budgets", "4,32"]) == 2
@@ -462,7 +462,7 @@ def test_files_that_cannot_be_written_are_named(kind, trained, capsys, monkeypat
 
     before = contents(trained)
     monkeypatch.setattr(os, "fsync", fail)
-    assert main(["tune", str(trained), "--budgets", "2", "--check-rows", "0"]) == 2
+    assert main(["tune", str(trained), "--budgets", "2", "--check-rows", "0", "--grid", "21"]) == 2
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert sentence == f"mdm-jax: {trained / 'plans' / 'optimal-2.json'} cannot be used: {os.strerror(kind)}."
     assert contents(trained) == before

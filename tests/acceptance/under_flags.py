@@ -29,8 +29,8 @@ COMMANDS = {
     "profile": ["profile", "run", "--encodings", "128"],
     "profile, increments": ["profile", "run", "--encodings", "128", "--estimator", "increments", "--output", "e2.json"],
     "profile of a prompt": ["profile", "run", "--prompt", "1 2 3", "--encodings", "64"],
-    "tune": ["tune", "run", "--budgets", "3", "--check-rows", "8"],
-    "tune a law": ["tune", "oracle:toy_left", "--budgets", "3", "--by-law", "total_variation"],
+    "tune": ["tune", "run", "--budgets", "3", "--check-rows", "8", "--grid", "21"],
+    "tune a law": ["tune", "oracle:toy_left", "--budgets", "3", "--by-law", "total_variation", "--grid", "16"],
     **{
         f"sample {' '.join(how)}": ["sample", "run", "--rows", "2", *how]
         for how in (
@@ -66,8 +66,6 @@ def main() -> None:
         jax.config.update(flag, value)
     if name == "mesh":
         jax.set_mesh(jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,)))
-    from bad_world import cheaply
-
     from mdm_jax.app.cli import main as command
 
     os.chdir(folder)
@@ -76,7 +74,7 @@ def main() -> None:
     for what, arguments in COMMANDS.items():
         printed, told = io.StringIO(), io.StringIO()
         status, where = None, ""
-        with cheaply(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
             try:
                 status = command([*arguments, "--json"])
             except Exception:

@@ -43,7 +43,7 @@ def world(tmp_path_factory):
     run = place / f"run {NAME}"
     assert main(["train", str(run), "--task", f"text:{story}", *TINY]) == 0
     assert main(["profile", str(run), "--encodings", "64"]) == 0
-    assert main(["tune", str(run), "--budgets", "2", "--check-rows", "2"]) == 0
+    assert main(["tune", str(run), "--budgets", "2", "--check-rows", "2", "--grid", "4"]) == 0
     plans.Plan(plans.uniform(16, 4).sizes, NAME, {"rule": BAD}).save(place / f"plan {NAME}.json")
     grid = grids.uniform(3).to_json() | {"name": NAME, "origin": {"rule": BAD}}
     (place / f"grid {NAME}.json").write_text(json.dumps(grid))
@@ -62,8 +62,8 @@ WORK = [
     ["train", "RUN"],
     ["profile", "RUN", "--encodings", "64"],
     ["profile", "RUN", "--encodings", "64", "--prompt", TITLE, "--output", "NEW"],
-    ["tune", "RUN", "--budgets", "2", "--check-rows", "0"],
-    ["tune", "NEW", "--budgets", "2", "--output", "OUT"],
+    ["tune", "RUN", "--budgets", "2", "--check-rows", "0", "--grid", "4"],
+    ["tune", "NEW", "--budgets", "2", "--output", "OUT", "--grid", "4"],
     [*SAMPLE, "--steps", "2"],
     [*SAMPLE, "--plan", "PLAN"],
     [*SAMPLE, "--plan", "GRID"],

@@ -44,7 +44,7 @@ def tuned(tmp_path_factory):
     measured = profiles.load(directory.profile)
     slope = profiles.from_values(np.linspace(3.0, 0.5, 16) ** 2, measured.provenance)
     slope.save(directory.profile)
-    assert main(["tune", str(directory.path), "--budgets", "3,4", "--check-rows", "0"]) == 0
+    assert main(["tune", str(directory.path), "--budgets", "3,4", "--check-rows", "0", "--grid", "21"]) == 0
     return directory
 
 
@@ -72,7 +72,7 @@ def test_sample_follows_the_plan_file_that_tune_wrote(preset, copy, capsys):
     """Another plan of the same cost in the file (equally good by the profile) is the one that is run."""
     flat = profiles.from_values(np.ones(16), profiles.load(copy.profile).provenance)
     flat.save(copy.profile)
-    assert main(["tune", str(copy.path), "--budgets", "3", "--check-rows", "0"]) == 0
+    assert main(["tune", str(copy.path), *CHEAPLY["tune"]]) == 0
     path = copy.plan("optimal", 3)
     plan = json.loads(path.read_text())
     computed = plans.optimal(flat, 3).sizes.tolist()
@@ -136,7 +136,7 @@ def test_a_plan_of_an_older_profile_gives_way_and_that_is_said(copy, capsys):
     assert f"{copy.plan('optimal', 3)} was made from another profile than {copy.profile} is now" in err
     line = err[err.index("mdm-jax tune") :].partition(" makes")[0]
     assert shlex.split(line) == ["mdm-jax", "tune", str(copy.path)]
-    assert main([*shlex.split(line)[1:], "--budgets", "3", "--check-rows", "0"]) == 0
+    assert main([*shlex.split(line)[1:], *CHEAPLY["tune"]]) == 0
     again, err = drawn(capsys, copy.path, "--steps", 3)
     assert again["plan"]["sizes"] == result["plan"]["sizes"]
     assert again["sampler"]["plan_from"] == "plans/optimal-3.json"
@@ -215,7 +215,11 @@ def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, c
         assert main([*words[1:], *CHEAPLY[words[1]]]) == 0
 
 
-CHEAPLY = {"profile": ["--encodings", "64"], "tune": ["--budgets", "3", "--check-rows", "0"], "sample": ["--rows", "1"]}
+CHEAPLY = {
+    "profile": ["--encodings", "64"],
+    "tune": ["--budgets", "3", "--check-rows", "0", "--grid", "21"],
+    "sample": ["--rows", "1"],
+}
 
 
 def test_the_report_of_a_model_of_ones_own_names_no_command(copy):
