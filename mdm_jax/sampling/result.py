@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float, Int
+
+from mdm_jax.support.arrays import described
 
 GIVEN = -1
 """The reveal step of a position that is not to be sampled."""
@@ -38,3 +41,8 @@ class Sampled(NamedTuple):
     log_prob: Float[Array, " rows"]
     steps: Int[Array, ""]
     trajectory: Any = None
+
+    def __repr__(self) -> str:
+        """Shapes and ranges: tokens are looked at as ``.tokens``."""
+        parts = {name: jax.tree.map(described, value) for name, value in self._asdict().items() if value is not None}
+        return f"Sampled({', '.join(f'{name}={value}' for name, value in parts.items())})"

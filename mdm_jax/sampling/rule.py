@@ -5,6 +5,8 @@ compiles nothing anew, and every function can be replaced by one's own. :mod:`md
 ones.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +23,7 @@ from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.orders import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
+from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
 
 ONE_BLOCK = 1 << 30
@@ -141,6 +144,13 @@ class Rule:
     planned: ArrayLike | None = None
     rows: int | None = flax.struct.field(pytree_node=False, default=None)
 
+    def __repr__(self) -> str:
+        """What is not as usual; functions by their names, arrays by their shapes."""
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        changed = {name: _shown(getattr(self, name)) for name, value in usual.items()}
+        changed = {name: text for name, text in changed.items() if text != _shown(usual[name])}
+        return f"Rule({', '.join(f'{name}={text}' for name, text in changed.items())})"
+
     def repeated(self, samples: int) -> "Rule":
         """The rule for ``samples`` rows in place of each."""
         rows = self.rows
@@ -152,6 +162,18 @@ class Rule:
             return jnp.repeat(value, samples, axis=0) if per_row else value
 
         return jax.tree.map(leaf, self).replace(rows=samples * rows)
+
+
+def _shown(value: Any) -> str:
+    """A field of a rule in a word or two."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    if isinstance(value, functools.partial):
+        given = [*value.args, *value.keywords.values()]
+        return _shown(value.func) + (f"({', '.join(map(_shown, given))})" if given else "")
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__).lstrip("_")
+    return described(np.asarray(value) if type(value) in (int, float) else value)
 
 
 def joined(rules: Sequence[Rule]) -> Rule:

@@ -63,6 +63,16 @@ class Blind:
         is_grid = isinstance(plans[0], Grid)
         require(not is_grid or (plain and self.block is None), "order", self.order, "'random', no blocks, for a Grid")
 
+    def __repr__(self) -> str:
+        plans, order = (
+            self.plans,
+            self.order if isinstance(self.order, str) else f"a permutation {np.shape(self.order)}",
+        )
+        first = f"{plans[0].name}, {plans[0].steps} steps"
+        told = {"plan": first if len(plans) == 1 else f"{len(plans)} of them, {first} first", "order": order}
+        told |= {} if self.block is None else {"block": self.block}
+        return f"Blind({', '.join(f'{name}={value}' for name, value in told.items())})"
+
     @property
     def rows(self) -> int | None:
         """How many rows there are plans or permutations for; ``None`` where one serves all."""

@@ -51,6 +51,15 @@ class Raced:
     winner: str
     lower_is_better: bool
 
+    def __repr__(self) -> str:
+        """Who won, among how many, by how much evidence; :meth:`conclusions` says against whom."""
+        took_part = len({name for rung in self.rungs for name in rung.names})
+        plan = f"{self.plan.steps} steps of {self.plan.length} tokens"
+        return (
+            f"Raced(winner={self.winner!r}, {plan}; {took_part} plans in {len(self.rungs)} rounds, then "
+            f"{self.validation.samples} samples of {len(self.validation.names)}; test={self.test!r})"
+        )
+
     @property
     def plan(self) -> Plan:
         """The winner's."""

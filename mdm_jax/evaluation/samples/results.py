@@ -9,6 +9,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
+from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import printable, table
@@ -70,6 +71,13 @@ class Evaluation:
     tokens: Int[np.ndarray, "schedules samples length"]
     baseline: str | Mapping[str, str] | None = None
     drawn: int = 0
+
+    def __repr__(self) -> str:
+        """What was evaluated, and the range of the means; :meth:`table` has all of them."""
+        samplers, samples, length = self.tokens.shape
+        means = {name: described(self.means(name)) for name in (*self.scores, "nfe")}
+        told = ", ".join(f"{name!r} {text.partition(' ')[2]}" for name, text in means.items())
+        return f"Evaluation({samplers} samplers x {samples} samples of {length} tokens; means: {told})"
 
     @property
     def samples(self) -> int:

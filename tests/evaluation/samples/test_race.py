@@ -81,6 +81,16 @@ def test_the_landscape_is_each_cells_score(raced):
     assert raced.to_json()["landscape"]["samples"] == raced.counts.tolist()
 
 
+def test_it_prints_in_a_line(raced):
+    assert repr(raced.test) == (
+        f"Evaluation({len(raced.test.names)} samplers x 2 samples of 16 tokens; means: 'score' "
+        f"from {raced.test.means().min():g} to {raced.test.means().max():g}, 'nfe' of 3)"
+    )
+    assert repr(raced).startswith(f"Raced(winner={raced.winner!r}, 3 steps of 16 tokens; ")
+    assert repr(raced).endswith(f" of {len(raced.validation.names)}; test={raced.test!r})")
+    assert len(repr(raced)) < 300
+
+
 def test_the_other_direction(raced):
     opposite = run(score=lambda tokens: -score(tokens), lower_is_better=False)
     assert opposite.winner == raced.winner
