@@ -8,9 +8,9 @@ from jaxtyping import Int32
 from matplotlib.figure import Figure
 
 from mdm_jax.app.options.budgets import budgets_of
+from mdm_jax.app.options.comparing import MOST, check, execution_of, ordered, prompts, scores_of
 from mdm_jax.app.options.places import places
 from mdm_jax.app.terminal.output import show
-from mdm_jax.app.work.evaluating import MOST, check, execution_of, ordered, prompts, scores_of
 from mdm_jax.evaluation import Halving, Prompts, Raced, race
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.errors import require, verbatim
