@@ -12,6 +12,7 @@ from mdm_jax.support.statistics import standard_error
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan, beta_search
 from mdm_jax.theory.plans.beta_search import GRID, BetaSearch
+from mdm_jax.theory.plans.rules import for_budgets
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.theory.schedules import text as schedule_text
 
@@ -70,21 +71,21 @@ def tune(
     compared = sorted({*(require_whole("steps", one, 1, length) for one in steps), *budgets})
     search = plans.search_beta(profile, compared, grid=BETA_VALUES if grid == GRID else grid, progress=progress)
     optimal = plans.optimal_for_every_budget(profile, compared[-1])
-    named = {text: schedule_text.parse(text) for text in hand_crafted}
-    curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *named)}
+    crafted = {text: for_budgets(schedule_text.parse(text), length, compared) for text in hand_crafted}
+    curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *crafted)}
     best_betas: list[str] = []
     chosen: dict[int, dict[str, Plan]] = {}
     with bar(len(compared), "tune", "budget", progress) as advance:
-        for budget in compared:
+        for i, budget in enumerate(compared):
             beta = search.plan(budget)
-            crafted = {text: plans.from_schedule(schedule, length, budget) for text, schedule in named.items()}
-            candidates = {"optimal": optimal.plan(budget), "best beta": beta, **crafted}
+            named = {text: every[i] for text, every in crafted.items()}
+            candidates = {"optimal": optimal.plan(budget), "best beta": beta, **named}
             for name, plan in candidates.items():
                 curves[name].append(float(profile.expected_nelbo(plan.sizes)))
             best_betas.append(beta.name)
             if budget in budgets:
                 best = min(named, key=lambda name: curves[name][-1])
-                chosen[budget] = dict(zip(ROLES, (candidates["optimal"], beta, crafted[best])))
+                chosen[budget] = dict(zip(ROLES, (candidates["optimal"], beta, named[best])))
             advance(1)
     result = {
         "format": FORMAT,

@@ -1,6 +1,6 @@
 """Plans by rule: from schedules and back, from the square root of a profile's falls, from TC and DTC."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -39,15 +39,28 @@ def from_schedule(
     Raises:
         InputError: no schedule, or one that does not rise from 0 to 1; numbers of steps and tokens out of range.
     """
-    steps = check_budget(length, steps)
+    return for_budgets(schedule, length, [steps], name, rounding)[0]
+
+
+def for_budgets(
+    schedule: Schedule,
+    length: int,
+    budgets: Sequence[int],
+    name: str | None = None,
+    rounding: str = "largest remainder",
+) -> list[Plan]:
+    """What :func:`from_schedule` makes of ``schedule`` for each of several numbers of steps, evaluated all at once."""
+    budgets = [check_budget(length, steps) for steps in budgets]
     checked_schedule(schedule)
     require_choice("rounding", rounding, ROUNDINGS)
-    fractions = _fractions(schedule, steps)
-    check_values(schedule, np.arange(steps + 1) / steps, fractions, "schedule")
-    sizes = ROUNDINGS[rounding](fractions, length)
     definition = schedule_text.definition(schedule)
     more = {} if definition is None else {"definition": definition}
-    return rounded_plan(sizes, schedule_text.label(schedule), steps, name=name, rounding=rounding, **more)
+    label, plans = schedule_text.label(schedule), []
+    for steps, fractions in zip(budgets, _fractions(schedule, budgets)):
+        check_values(schedule, np.arange(steps + 1) / steps, fractions, "schedule")
+        sizes = ROUNDINGS[rounding](fractions, length)
+        plans.append(rounded_plan(sizes, label, steps, name=name, rounding=rounding, **more))
+    return plans
 
 
 def to_schedule(plan: Plan) -> Tabulated:
@@ -169,13 +182,16 @@ def rounded_plan(
     return Plan(sizes[sizes > 0], name=name or schedule, origin=origin)
 
 
-def _fractions(schedule: Schedule, steps: int) -> Float[np.ndarray, " knots"]:
-    """``alpha`` at the ``steps + 1`` knots of equal time steps."""
+def _fractions(schedule: Schedule, budgets: Sequence[int]) -> list[Float[np.ndarray, " knots"]]:
+    """For each budget ``alpha`` at the ``steps + 1`` knots of equal time steps."""
     if type(schedule) is Beta:  # a subclass may be anything
-        return beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps)
+        return [beta_fractions(np.asarray(schedule.a), np.asarray(schedule.b), steps) for steps in budgets]
+    times = np.concatenate([np.arange(steps + 1) / steps for steps in budgets])
     # JAX compiles for every shape: powers of two serve all numbers of steps.
-    times = np.minimum(np.arange((1 << steps.bit_length()) + 1), steps) / steps
-    return np.asarray(schedule.alpha(jnp.asarray(times, float)), dtype=np.float64)[: steps + 1]
+    room = (1 << (len(times) - 1).bit_length()) + 1
+    padded = np.pad(times, (0, room - len(times)), mode="edge")
+    values = np.asarray(schedule.alpha(jnp.asarray(padded, float)), dtype=np.float64)
+    return np.split(values[: len(times)], np.cumsum([steps + 1 for steps in budgets])[:-1])
 
 
 def beta_fractions(a: np.ndarray, b: np.ndarray, steps: int) -> Float[np.ndarray, "*stack knots"]:

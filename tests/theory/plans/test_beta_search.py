@@ -132,9 +132,9 @@ def test_slope_of_the_smooth_cost(double):
     knots = refining.knots_of(np.array([7, 7, 7, 7, 7, 9]))
     cost, slope, alpha = jax.jit(refining.smooth, static_argnums=3)(points, knots, heights, LENGTH)
     np.testing.assert_allclose(slope[0], (cost[1:5:2] - cost[2:5:2]) / (2 * h), rtol=1e-5)
-    assert alpha.shape == (6, 10)
-    assert (alpha[:5, 7:] == 1).all()
-    assert alpha[5, 8] < 1
+    assert alpha.shape == (10, 6)
+    assert (alpha[7:, :5] == 1).all()
+    assert alpha[8, 5] < 1
     assert cost[5] < cost[0]
     # with many more tokens than steps, rounding changes little
     alpha = np.sin(np.pi / 2 * scipy.special.betainc(*np.exp(at), np.arange(8) / 7)) ** 2

@@ -24,13 +24,13 @@ class Knots(NamedTuple):
         steps: int32[points], the budget of each point.
         owner: int32[pairs], the point of each time.
         times: float32[2, pairs], ``t = k / K`` and ``1 - t``.
-        spread: int32[points, most + 1], where among the pairs ``k = 0 .. K`` of a point are; then ``K`` again.
+        spread: int32[most + 1, points], where among the pairs ``k = 0 .. K`` of a point are; then ``K`` again.
     """
 
     steps: Int[Array, " points"]
     owner: Int[Array, " pairs"]
     times: Float[Array, "2 pairs"]
-    spread: Int[Array, "points knots"]
+    spread: Int[Array, "knots points"]
 
 
 def knots_of(steps: Int[np.ndarray, " points"]) -> Knots:
@@ -38,14 +38,14 @@ def knots_of(steps: Int[np.ndarray, " points"]) -> Knots:
     before = np.cumsum(steps + 1) - (steps + 1)
     k = np.arange(len(owner)) - before[owner]
     times = np.stack([k, steps[owner] - k]) / steps[owner]
-    spread = before[:, None] + np.minimum(np.arange(steps.max() + 1), steps[:, None])
+    spread = before + np.minimum(np.arange(steps.max() + 1)[:, None], steps)
     whole = {"steps": steps, "owner": owner, "spread": spread}
     return Knots(times=single(times), **{name: jnp.asarray(x, jnp.int32) for name, x in whole.items()})
 
 
 def smooth(
     logs: Float[Array, "points 2"], knots: Knots, heights: Float[Array, " heights"], length: int
-) -> tuple[Float[Array, " points"], Float[Array, "points 2"], Float[Array, "points knots"]]:
+) -> tuple[Float[Array, " points"], Float[Array, "points 2"], Float[Array, "knots points"]]:
     """The cost of unrounded knots, ``sum_k (N_k - N_{k-1}) heights(N_{k-1})``, straight between whole numbers.
 
     Args:
@@ -70,13 +70,13 @@ def smooth(
         revealed = length * alpha
         cell = jnp.clip(jax.lax.stop_gradient(revealed).astype(jnp.int32), 0, length - 1)
         height = heights[cell] + (revealed - cell.astype(revealed.dtype)) * (heights[cell + 1] - heights[cell])
-        return jnp.sum((revealed[:, 1:] - revealed[:, :-1]) * height[:, :-1], axis=1), alpha
+        return jnp.sum((revealed[1:] - revealed[:-1]) * height[:-1], axis=0), alpha
 
     both = logs[knots.owner].T
     theta, slopes = jax.vmap(angle_and_slope, out_axes=(None, 0))(jnp.eye(2, dtype=both.dtype))
     value, pull, alpha = jax.vjp(cost, theta[knots.spread], has_aux=True)
     slope = pull(jnp.ones_like(value))[0]
-    gradient = jnp.stack([jnp.sum(slope * by[knots.spread], axis=1) for by in slopes], axis=1)
+    gradient = jnp.stack([jnp.sum(slope * by[knots.spread], axis=0) for by in slopes], axis=1)
     return value, gradient, alpha
 
 

@@ -96,23 +96,26 @@ def scores(
 ) -> Float[Array, "budgets chunk"]:
     """The excess NELBO in nats of every schedule at every budget."""
     fractions = _fractions(budgets)
-    alpha = _alpha(a, b, fractions).T  # nodes first: picking rows is several times as fast as picking columns
+    # Nodes first, and 0 and 1 among them: knots are rows of it, picked as they are. (Picking columns, writing the ends
+    # over them or transposing is done anew in every loop that reads them, which cost three times as much.)
+    ends = jnp.asarray([[0.0], [1.0]], jnp.float32)
+    alpha = jnp.concatenate([_alpha(a, b, fractions).T, jnp.broadcast_to(ends, (2, len(a)))])
+    zero, one = alpha.shape[0] - 2, alpha.shape[0] - 1
     groups: dict[int, list[int]] = {}
     for i, steps in enumerate(budgets):
         groups.setdefault(_padded(steps, max(budgets)), []).append(i)
     order, costs = [], []
     for width, members in groups.items():
-        places = np.zeros((len(members), width + 1), np.int32)
+        places = np.full((len(members), width + 1), one, np.int32)
+        places[:, 0] = zero
         for row, i in enumerate(members):
             places[row, 1 : budgets[i]] = fractions.places[i]
         steps = np.array([budgets[i] for i in members], np.int32)
 
-        def of_budget(at: tuple[Array, Array], width: int = width) -> Array:
+        def of_budget(at: tuple[Array, Array]) -> Array:
             steps, places = at
-            k = jnp.arange(width + 1, dtype=steps.dtype)[:, None]
-            inside = alpha.at[places].get(mode="promise_in_bounds")
-            knots = jnp.where(k == 0, 0.0, jnp.where(k >= steps, 1.0, inside))
-            return excess_of(knots.T, jnp.broadcast_to(steps, a.shape), table, length)
+            knots = alpha.at[places].get(mode="promise_in_bounds")
+            return excess_of(knots, jnp.broadcast_to(steps, a.shape), table, length)
 
         costs.append(jax.lax.map(of_budget, (jnp.asarray(steps), jnp.asarray(places))))
         order += members
@@ -184,23 +187,23 @@ def _product(x: Array, matrix: np.ndarray) -> Array:
 
 
 def excess_of(
-    knots: Float[Array, "rows knots"], steps: Int[Array, " rows"], table: Table, length: int
-) -> Float[Array, " rows"]:
+    knots: Float[Array, "knots schedules"], steps: Int[Array, " schedules"], table: Table, length: int
+) -> Float[Array, " schedules"]:
     """The excess ``sum_k n_k g(N_{k-1}) - sum_i g(i)`` in nats, for sizes that ``rounding.round_sizes`` would make.
 
     Args:
         knots: ``alpha`` at ``k / steps``; 1 from ``k = steps`` on.
-        steps: what of a row is not padding.
+        steps: what of a schedule is not padding.
         table: of the profile.
         length: number of tokens.
     """
-    width = knots.shape[1] - 1
-    shares = length * jnp.maximum(knots[:, 1:] - knots[:, :-1], 0.0)
+    width = knots.shape[0] - 1
+    shares = length * jnp.maximum(knots[1:] - knots[:-1], 0.0)
     whole = jnp.floor(shares + 1e-5).astype(jnp.int32)
-    left = length - jnp.sum(whole, axis=1, dtype=jnp.int32)
-    # Remainders in whole numbers: XLA's minima and sums of floats on CPU go one number at a time.
+    left = length - jnp.sum(whole, axis=0, dtype=jnp.int32)
+    # Remainders in whole numbers, whose sums and minima are exact.
     rest = jnp.maximum((shares - whole.astype(shares.dtype)) * 2**24, 0.0).astype(jnp.int32)
-    rest = jnp.where(jnp.arange(width, dtype=steps.dtype)[None, :] < steps[:, None], rest, -(2**24))
+    rest = jnp.where(jnp.arange(width, dtype=steps.dtype)[:, None] < steps[None, :], rest, -(2**24))
 
     # The `left`-th largest remainder is found to 15 bits, and among those that agree so far the least is taken.
     # (16-bit numbers, because twice as many of them are compared at once.)
@@ -209,26 +212,26 @@ def excess_of(
 
     def halve(i: Array, low: Array) -> Array:
         middle = low + (1 << (14 - i)).astype(count)
-        enough = jnp.sum(coarse >= middle[:, None], axis=1, dtype=count) >= wanted
+        enough = jnp.sum(coarse >= middle[None, :], axis=0, dtype=count) >= wanted
         return jnp.where(enough, middle, low)
 
     low = jax.lax.fori_loop(0, 15, halve, jnp.zeros_like(wanted))
-    least = jnp.min(jnp.where(coarse >= low[:, None], rest, 2**25), axis=1, keepdims=True)
+    least = jnp.min(jnp.where(coarse >= low[None, :], rest, 2**25), axis=0, keepdims=True)
     tie = round(TIE * 2**24)
     exceeds = rest > least + tie
     above, tied = exceeds.astype(jnp.int32), ((rest >= least - tie) & ~exceeds).astype(jnp.int32)
-    room = left - jnp.sum(above, axis=1, dtype=jnp.int32)
-    # Two running sums in one: tokens dealt out, and steps that share what is left, earlier ones first.
+    room = left - jnp.sum(above, axis=0, dtype=jnp.int32)
+    # Tokens dealt out, and steps that share what is left, earlier ones first: two running sums, in one where they fit.
     bits = width.bit_length()
-    if (length + 1) << bits < 2**24:
-        both = _running_sums((((whole + above) << bits) + tied).astype(jnp.float32)).astype(jnp.int32)
+    if (length + 1) << bits < 2**31:
+        both = jnp.cumsum(((whole + above) << bits) + tied, axis=0, dtype=jnp.int32)
         dealt, ties = both >> bits, both & ((1 << bits) - 1)
     else:
-        dealt, ties = jnp.cumsum(whole + above, axis=1, dtype=jnp.int32), jnp.cumsum(tied, axis=1, dtype=jnp.int32)
-    ends = dealt + jnp.minimum(ties, room[:, None])
-    begins = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
+        dealt, ties = jnp.cumsum(whole + above, axis=0, dtype=jnp.int32), jnp.cumsum(tied, axis=0, dtype=jnp.int32)
+    ends = dealt + jnp.minimum(ties, room[None, :])
+    begins = jnp.pad(ends[:-1], ((1, 0), (0, 0)))
     ticks, fine = (
-        jnp.sum((ends - begins) * x.at[begins].get(mode="clip"), axis=1, dtype=x.dtype) - jnp.sum(x, dtype=x.dtype)
+        jnp.sum((ends - begins) * x.at[begins].get(mode="clip"), axis=0, dtype=x.dtype) - jnp.sum(x, dtype=x.dtype)
         for x in (table.ticks, table.fine)
     )
     return table.unit * (ticks.astype(jnp.float32) + fine.astype(jnp.float32) / table.scale)
