@@ -18,8 +18,6 @@ from mdm_jax.theory.schedules import text as schedule_text
 
 FORMAT = "mdm_jax tuning 1"
 ROLES = ("optimal", "best beta", "best hand-crafted")
-BETA_VALUES = tuple(beta_search.beta_values(GRID).tolist())
-"""Goes as soon as tests say ``grid=`` instead."""
 
 
 class Tuned(NamedTuple):
@@ -69,7 +67,7 @@ def tune(
     require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")
     steps = beta_search.default_budgets(length) if steps is None else steps
     compared = sorted({*(require_whole("steps", one, 1, length) for one in steps), *budgets})
-    search = plans.search_beta(profile, compared, grid=BETA_VALUES if grid == GRID else grid, progress=progress)
+    search = plans.search_beta(profile, compared, grid=grid, progress=progress)
     optimal = plans.optimal_for_every_budget(profile, compared[-1])
     crafted = {text: for_budgets(schedule_text.parse(text), length, compared) for text in hand_crafted}
     curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *crafted)}
