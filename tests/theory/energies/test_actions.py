@@ -117,7 +117,7 @@ def test_gradients_are_digamma_differences(energy):
         (energies.kinetic, "closed form"),
         (energies.conditional_kinetic, "closed form"),
         (energies.geodesic_energy, "closed form"),
-        (energies.kinetic, "quadrature"),
+        pytest.param(energies.kinetic, "quadrature", marks=pytest.mark.thorough),
     ],
 )
 def test_gradients_of_each_energy_in_both_precisions(energy, form):

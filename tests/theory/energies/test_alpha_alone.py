@@ -46,6 +46,7 @@ def test_a_weight_goes_on_as_a_power_law_beside_what_the_other_really_does(name,
         assert float(energies.kinetic(Alone(twin), other)) == pytest.approx(right, rel=1e-2)
 
 
+@pytest.mark.thorough
 def test_in_float64_to_many_digits(double):
     for twin in TWINS.values():
         right = float(energies.kinetic(STEEP["a table of sine"], twin))
@@ -98,6 +99,7 @@ def test_what_rises_between_two_nodes_is_refused_and_what_does_not_is_right():
     assert float(energies.kinetic(Steep(jnp.float32(10.0)), schedules.linear())) == pytest.approx(right, rel=3e-3)
 
 
+@pytest.mark.thorough
 def test_a_measured_half_is_a_half(double):
     """The geodesic of the flat metric is linear: its energy diverges under what linear's diverges under."""
     same = energies.geodesic(flat)

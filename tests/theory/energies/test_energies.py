@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special
+from selecting import thorough_but
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
@@ -261,6 +262,7 @@ def test_divergence_is_measured_for_alpha_alone(power):
     assert energies.kinetic(Mixture(jnp.asarray(0.0), jnp.asarray(power))) == np.inf
 
 
+@pytest.mark.thorough
 def test_alpha_alone_in_float64(double):
     mine = Mixture(jnp.asarray(0.0), jnp.asarray(3.0))
     assert energies.kinetic(mine, LINEAR) == pytest.approx(energy(log_polynomial(3), log_beta(0.5, 0.5)), rel=1e-5)
@@ -295,7 +297,13 @@ def alpha_alone(share, power):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("function", [closed, closed_weight, quadrature_schedule, quadrature_weight, alpha_alone])
+@pytest.mark.parametrize(
+    "function",
+    thorough_but(
+        [closed, closed_weight, quadrature_schedule],
+        [closed, closed_weight, quadrature_schedule, quadrature_weight, alpha_alone],
+    ),
+)
 def test_gradient(function, double):
     compiled, slope = jax.jit(function), jax.jit(jax.grad(function, argnums=(0, 1)))
     for at in [(0.9, 0.7), (0.6, 0.8)]:
@@ -303,6 +311,7 @@ def test_gradient(function, double):
         np.testing.assert_allclose(slope(*at), _differences(compiled, *at), rtol=close, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_gradient_in_the_degree(double):
     def function(degree):
         return energies.kinetic(schedules.polynomial(degree), LINEAR)

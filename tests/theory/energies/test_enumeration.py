@@ -270,6 +270,7 @@ def test_every_schedule_is_optimal_for_its_own_weight(pair, a, b):
     np.testing.assert_allclose(enumeration.energies(target, own, own)[:3], constants * np.pi**2, rtol=1e-7)
 
 
+@pytest.mark.thorough
 def test_the_papers_favourites_are_optimal_for_their_own_weights_too(pair):
     target, constants = pair
     for a, b in [(0.9, 0.3), (1.0, 0.2)]:  # whose energy sits at t = 1, where the rule converges slowly

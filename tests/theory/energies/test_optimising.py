@@ -90,6 +90,7 @@ def test_beta_finds_a_beta_weight_from_any_start_in_float64(double):
     check_betas(1e-9)
 
 
+@pytest.mark.thorough
 def test_beta_under_another_weight(double):
     sine = np.sin(np.pi / 2 * T)
     log_weight = 0.5 * np.log((1 + sine) / sine) - np.log(2)  # gamma' of (2/pi) arcsin sqrt(sin(pi t / 2))
@@ -102,6 +103,7 @@ def test_beta_under_another_weight(double):
     assert float(found.energy) / np.pi**2 == pytest.approx(wanted.fun, rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_degree_of_a_polynomial():
     optimum = jax.jit(lambda weight, start: minimise(Partial(energies.kinetic, weight=weight), start))
     for a, b in ((0.5, 0.5), (0.9, 0.3), (2.0, 0.6)):
@@ -118,6 +120,7 @@ def test_degree_of_a_polynomial():
             assert float(found.energy) / np.pi**2 == pytest.approx(wanted.fun, rel=1e-5), (a, b, degree)
 
 
+@pytest.mark.thorough
 def test_both_numbers_of_geometric():
     wanted = optimize.minimize(
         lambda x: energy_over_pi2(log_geometric(*np.exp(x)), log_beta(0.9, 0.3)),
@@ -189,6 +192,7 @@ def test_a_free_schedule_comes_nearer_with_more_cells():
     assert fine[0][3] < coarse[0][3] / 5  # smooth but for a square root in gamma'
 
 
+@pytest.mark.thorough
 def test_a_free_schedule_with_knots_where_gamma_is_steep():
     """With cells that shrink towards singular ends it comes as near to the theorem's answer as for smooth gammas."""
     s = np.linspace(0, 1, 65)
@@ -205,6 +209,7 @@ def energy_of_linear(schedule):
     return energies.kinetic(schedule, schedules.linear())
 
 
+@pytest.mark.thorough
 def test_a_free_schedule_under_a_gamma_of_any_form():
     """``gamma = t^1.5 (3 - t^1.5)/2`` has no formula here: SciPy integrates the cells."""
 

@@ -70,12 +70,18 @@ def test_ends_that_are_none(ends):
 
 FAMILIES = [
     *(getattr(schedules, name)() for name in ("linear", "sine", "sine_squared", "maskgit")),
-    *(schedules.beta(a, b) for a in (0.05, 0.5, 3.0, 300.0) for b in (0.05, 1.0, 40.0)),
-    *(schedules.polynomial(p) for p in (0.01, 0.5, 2.0, 30.0)),
-    *(schedules.geometric(s, m) for s, m in ((1e-4, 20.0), (1e-30, 50.0), (49.0, 50.0))),
-    *(schedules.kinetic_optimum(s) for s in (schedules.linear(), schedules.maskgit(), schedules.beta(2.0, 0.3))),
-    schedules.free(5, key=jax.random.key(1)),
+    schedules.beta(0.05, 1.0),
+    schedules.polynomial(0.5),
+    schedules.geometric(49.0, 50.0),
+    schedules.kinetic_optimum(schedules.linear()),
     schedules.tabulate(schedules.beta(2.0, 0.4), 32),
+]
+MORE = [
+    *(schedules.beta(a, b) for a in (0.05, 0.5, 3.0, 300.0) for b in (0.05, 1.0, 40.0) if (a, b) != (0.05, 1.0)),
+    *(schedules.polynomial(p) for p in (0.01, 2.0, 30.0)),
+    *(schedules.geometric(s, m) for s, m in ((1e-4, 20.0), (1e-30, 50.0))),
+    *(schedules.kinetic_optimum(s) for s in (schedules.maskgit(), schedules.beta(2.0, 0.3))),
+    schedules.free(5, key=jax.random.key(1)),
     schedules.tabulated(np.array([0.0, 0.3, 0.30001, 0.8, 1.0]), np.array([0.0, 1e-6, 0.5, 0.5000001, 1.0])),
     geodesics.geodesic(metrics.flat, schedules.beta(0.5, 10.0)),
 ]
@@ -85,7 +91,11 @@ METHODS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("schedule", FAMILIES, ids=lambda schedule: type(schedule).__name__)
+@pytest.mark.parametrize(
+    "schedule",
+    [*FAMILIES, *(pytest.param(schedule, marks=pytest.mark.thorough) for schedule in MORE)],
+    ids=lambda schedule: type(schedule).__name__,
+)
 def test_no_family_contradicts_itself(schedule):
     """As a class of the user's own that writes every method as the family has it."""
     own = made(**{name: getattr(schedule, name) for name in METHODS})
