@@ -114,6 +114,7 @@ def test_a_model_that_takes_back_what_it_ruled_out_is_told_so():
         )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_errors_of_increments_at_few_counts():
     """48 profiles of a chain of 64 bits at 8 of 64 counts: spread of NELBO and of 8 steps' cost, within 25 % of the
     standard errors (their own standard error is 10 %)."""

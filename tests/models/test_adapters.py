@@ -113,6 +113,7 @@ def test_context_reaches_the_model():
     assert np.asarray(out.tokens).tolist() == [[1, 1, 1], [3, 3, 3]]
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_the_transformer_takes_a_context_if_it_was_made_for_one():
     denoiser = models.transformer(VOCAB, length=6, width=16, depth=1, heads=2)

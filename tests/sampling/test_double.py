@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from everything import CANVAS, EVERY, MODEL, PARAMS, PLAN, ROWS, sampled
 from references import chi_square
+from selecting import thorough_but
 from worlds import lookup_logits
 
 from mdm_jax import models, sampling
@@ -20,7 +21,7 @@ from mdm_jax.theory.plans import grids
 pytestmark = pytest.mark.usefixtures("strict_types")
 
 KEY = jax.random.key(7)
-QUICK = ["grid", "blocks", "permutation", "noisy", "quota", "remdm confidence", "tempered to 0", "top p"]
+QUICK = ["grid", "blocks", "permutation", "noisy", "tempered to 0"]
 
 
 def cases(quick):
@@ -98,7 +99,7 @@ class Wide(type(MODEL)):
 
 
 @pytest.mark.parametrize("kind", ["function", pytest.param("own", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("name", ["plan", "noisy", pytest.param("remdm confidence", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", thorough_but(["plan"], ["plan", "noisy", "remdm confidence"]))
 def test_parameters_and_logits_in_float64(kind, name, double):
     """The same tokens as from the same numbers in float32: rounded once, where logits become float32."""
     model = models.from_function(wide_logits, 3)

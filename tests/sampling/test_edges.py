@@ -134,6 +134,7 @@ def test_plans_for_the_canvas_or_for_what_is_free_are_taken(kind, fit):
     )
 
 
+@pytest.mark.thorough
 def test_a_traced_canvas_is_served_as_it_was():
     """Whether a plan fits cannot be seen while tracing: it is scaled."""
     denoiser, params = wrong_world(4, 3)
@@ -142,6 +143,7 @@ def test_a_traced_canvas_is_served_as_it_was():
     np.testing.assert_array_equal(jax.jit(draw)(canvas), draw(canvas))
 
 
+@pytest.mark.thorough
 def test_rows_can_be_drawn_in_several_calls():
     denoiser, params = wrong_world(4, 3)
     for sampler in (plans.uniform(4, 3), grids.uniform(5)):

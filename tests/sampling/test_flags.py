@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from everything import CANVAS, EVERY, MODEL, PARAMS, PLAN, ROWS, sampled
+from selecting import thorough_but
 
 from mdm_jax import models, sampling
 from mdm_jax.sampling import presets, rules
@@ -35,7 +36,7 @@ def the_same(one, other):
 
 
 @pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
-@pytest.mark.parametrize("name", ["plan", "noisy", pytest.param("remdm", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", thorough_but(["plan"], ["plan", "noisy", "remdm"]))
 def test_rows_do_not_depend_on_their_batch_whatever_the_key(kind, name):
     """Rows asked for in reverse, and alone, are the same rows; and those of the threefry key of that seed."""
     key = jax.random.key(7, impl=kind)
@@ -100,6 +101,7 @@ UNDEFINED = {"quota", "llada", "remdm", "remdm rescale", "remdm confidence", "se
 UNDEFINED |= {"self-planned", "self-planned, published"}
 
 
+@pytest.mark.thorough
 def test_sampling_inside_compiled_code_of_one_s_own():
     """NaN inside is no fault; what comes out of ``jit`` and ``vmap`` is what comes without."""
     rule = presets.llada(4, 4, 2)

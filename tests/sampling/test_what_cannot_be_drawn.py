@@ -93,7 +93,13 @@ def test_any_three_whole_numbers_may_be_masked_again(most):
 
 @pytest.mark.parametrize("logit", [np.nan, -np.inf])
 @pytest.mark.parametrize(
-    "sampler", [presets.eb(), FITTING, rules.surest(FITTING), rules.remasked(grids.uniform(3), 0.0)]
+    "sampler",
+    [
+        presets.eb(),
+        FITTING,
+        pytest.param(rules.surest(FITTING), marks=pytest.mark.thorough),
+        pytest.param(rules.remasked(grids.uniform(3), 0.0), marks=pytest.mark.thorough),
+    ],
 )
 def test_a_row_that_could_not_be_drawn_has_no_log_probability(sampler, logit):
     """The other row has it: six uniform draws of three tokens, five after a given one."""

@@ -441,6 +441,7 @@ def check_rows(found, way, names):
     np.testing.assert_allclose(log_prob, whole().log_prob[places], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_eight_devices_draw_the_same_rows(elsewhere):
     assert elsewhere["devices"] == elsewhere["placed"] == 8  # parameters too: once, and not at every launch
     check_rows(elsewhere, "pmap 8", ("two steps", "grid"))
