@@ -10,33 +10,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.core
-import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
 from mdm_jax.sampling import draws
-from mdm_jax.sampling.chunks import chunk_size, in_chunks
 from mdm_jax.sampling.orders import blocks_of
-from mdm_jax.sampling.readings import Measure, Reading
+from mdm_jax.sampling.readout import nothing, read_out, with_noise
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
 from mdm_jax.sampling.rule import Rule, View, ready, require_fit
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
+from mdm_jax.sampling.undefined import marked
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.keys import threefry
 
 _NEVER = jnp.iinfo(jnp.int32).max
-_ORDER, _DRAW = 0, 1  # what a position's random numbers at a step are for, besides a rule's coins
-
-
-class _Seen(NamedTuple):
-    """What was read, each [rows, length]; -inf for measures where nothing was."""
-
-    proposal: Array
-    log_prob: Array
-    measured: tuple[Array, ...]
 
 
 class _State(NamedTuple):
@@ -139,36 +129,6 @@ def unmarked(
     return _adaptive_loop(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
 
 
-def marked(log_prob: Float[Array, "*any"], undefined: Bool[Array, "*any"] | None) -> Float[Array, "*any"]:
-    """``log_prob`` with NaN where it is undefined.
-
-    Under ``jax_debug_nans``, which takes any NaN that JAX computed for a fault, it is put in on the host, but in code
-    that is being compiled: there only what comes out is looked at.
-    """
-    if undefined is None:
-        return log_prob
-    if not jax.config.jax_debug_nans:  # pyright: ignore[reportAttributeAccessIssue]
-        return jnp.where(undefined, np.float32(np.nan), log_prob)
-    if isinstance(log_prob, jax.core.Tracer):
-        return _marked_while_traced(log_prob, undefined)
-    return jax.device_put(np.where(undefined, np.float32(np.nan), log_prob), log_prob.sharding)
-
-
-@jax.custom_batching.custom_vmap
-def _marked_while_traced(log_prob: Array, undefined: Array) -> Array:
-    return jnp.where(undefined, np.float32(np.nan), log_prob)
-
-
-@_marked_while_traced.def_vmap
-def _marked_batch(size: int, batched: list[bool], log_prob: Array, undefined: Array) -> tuple[Array, bool]:
-    """Under ``vmap`` alone nothing is compiled: the batch is a value, and marked like one."""
-    del size
-    log_prob, undefined = jnp.broadcast_arrays(
-        *(value if is_batch else value[None] for value, is_batch in zip((log_prob, undefined), batched))
-    )
-    return marked(log_prob, undefined), True
-
-
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
 def _adaptive_loop(
     denoiser: Denoiser,
@@ -199,20 +159,20 @@ def _adaptive_loop(
         step_keys = jax.vmap(jax.vmap(lambda k: jax.random.fold_in(k, state.step)))(keys)
         view = View(state.tokens, masked & mine, mine & ~masked & free, state.clock, state.memory, step_keys)
 
-        look = functools.partial(_read, denoiser, params, rule, temperature, context, chunk, step_keys)
+        look = functools.partial(read_out, denoiser, params, rule, temperature, context, chunk, step_keys)
         if rule.reads == "chosen":
             choice = rule.choose(view)
             read = choice.reveal & view.open
             # A step may reveal nothing: then nothing is encoded.
             seen = jax.lax.cond(
-                jnp.any(read), lambda: look(state.tokens, masked, read)[0], lambda: _nothing(rows, length, rule)
+                jnp.any(read), lambda: look(state.tokens, masked, read)[0], lambda: nothing(rows, length, rule)
             )
             view.read(seen.proposal, seen.measured)
             looked = False
         else:
             read = view.open | view.settled if rule.reads == "all" else view.open
             seen, looked = look(state.tokens, masked, read)
-            score = _with_noise(seen.measured[0], jnp.asarray(rule.order_temperature), step_keys)
+            score = with_noise(seen.measured[0], jnp.asarray(rule.order_temperature), step_keys)
             view.read(seen.proposal, (score, *seen.measured[1:]))
             choice = rule.choose(view)
 
@@ -284,72 +244,6 @@ def _adaptive_loop(
         trajectory=final.trajectory,
     )
     return sampled, None if defined else jnp.any(free, axis=-1)
-
-
-def _read(
-    denoiser: Denoiser,
-    params: Params,
-    rule: Rule,
-    temperature: Array,
-    context: Context,
-    chunk: int | None,
-    keys: Array,
-    tokens: Array,
-    masked: Array,
-    read: Array,
-) -> tuple[_Seen, bool]:
-    """Encode, then propose and measure where ``read``; also whether any measure looked at the proposals."""
-    rows, length = tokens.shape
-    total = rows * length
-    hidden = denoiser.encode(params, tokens, context)
-    hidden = hidden.reshape(total, hidden.shape[-1])
-    flat_tokens, flat_masked, flat_keys = tokens.reshape(-1), masked.reshape(-1), keys.reshape(-1)
-    pairs = jnp.nonzero(read.reshape(-1), size=total, fill_value=0)[0].astype(jnp.int32)
-    looked = False
-
-    def one_chunk(seen: _Seen, pair: Array, inside: Array) -> _Seen:
-        nonlocal looked
-        logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
-        draw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _DRAW))(flat_keys[pair])
-        proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
-        reading = Reading(logits, proposal, flat_tokens[pair], flat_masked[pair])
-        measured = tuple(measure(reading).astype(jnp.float32) for measure in _measures(rule))
-        values = _Seen(proposal, log_prob, measured)
-        looked = looked or reading.looked_at_draw
-        at = jnp.where(inside, pair, total)
-        return jax.tree.map(lambda room, value: room.at[at].set(value, mode="drop"), seen, values)
-
-    written = in_chunks(
-        pairs,
-        jnp.zeros((), jnp.int32),
-        jnp.sum(read, dtype=jnp.int32),
-        chunk_size(denoiser.vocab_size) if chunk is None else chunk,
-        one_chunk,
-        jax.tree.map(lambda room: room.reshape(total), _nothing(rows, length, rule)),
-    )
-    return jax.tree.map(lambda room: room.reshape(rows, length), written), looked
-
-
-def _measures(rule: Rule) -> tuple[Measure, ...]:
-    """What is measured where something is read; a rule that decides before needs it for its memory alone."""
-    return (rule.score, *rule.measures) if rule.reads != "chosen" or rule.remember is not None else ()
-
-
-def _nothing(rows: int, length: int, rule: Rule) -> _Seen:
-    unread = jnp.full((rows, length), -jnp.inf, jnp.float32)
-    zero = jnp.zeros((rows, length), jnp.float32)
-    return _Seen(zero.astype(jnp.int32), zero, tuple(unread for _ in _measures(rule)))
-
-
-def _with_noise(score: Array, temperature: Array, keys: Array) -> Array:
-    """The score at an order temperature: Gumbel noise added, so that the top ``n`` are a draw without replacement."""
-
-    def noisy() -> Array:
-        order_keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, _ORDER)))(keys)
-        gumbel = jax.vmap(jax.vmap(lambda key: jax.random.gumbel(key, (), jnp.float32, mode="high")))(order_keys)
-        return score + temperature * gumbel
-
-    return jax.lax.cond(temperature > 0, noisy, lambda: score)
 
 
 def _fill_behind_end(tokens: Array, reveal_step: Array, free: Array, end: Array, mask_id: int) -> tuple[Array, Array]:

@@ -25,9 +25,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
-from mdm_jax.sampling.orders import PlanOrGrid, grid_fractions, listed, plan_knots, scaled_knots
+from mdm_jax.sampling.choosing import (
+    choose_ancestral,
+    choose_and_correct,
+    choose_at_random,
+    choose_bounded,
+    choose_by_coins,
+    choose_by_confidence,
+    choose_by_plan,
+    choose_by_quota,
+    choose_confident,
+    choose_surest_of_all,
+    no_confidence,
+    no_history,
+    remember_confidence,
+    remember_history,
+    take_surest,
+)
+from mdm_jax.sampling.orders import PlanOrGrid, grid_fractions, listed, plan_knots
 from mdm_jax.sampling.readings import (
     Measure,
     held_or_best_probability,
@@ -36,11 +53,23 @@ from mdm_jax.sampling.readings import (
     negative_entropy,
     proposal_probability,
 )
-from mdm_jax.sampling.rule import Choice, Rule, View
+from mdm_jax.sampling.rule import Rule
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_choice, require_number, require_whole
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.plans.grids import Grid
+
+__all__ = [
+    "at_random",
+    "confident",
+    "entropy_bounded",
+    "quota",
+    "remasked",
+    "self_corrected",
+    "self_planned",
+    "surest",
+    "take_surest",
+]
 
 Plans = Plan | Sequence[Plan]
 Grids = Grid | Sequence[Grid]
@@ -55,7 +84,7 @@ def surest(plan: Plans, score: Measure = max_probability) -> Rule:
         plan: one for all rows, or one for each.
         score: a measure (:mod:`mdm_jax.sampling.readings`), or a function of one's own.
     """
-    return Rule(choose=Partial(_choose_by_plan, _knots(plan)), score=score, planned=_planned(plan), rows=_rows(plan))
+    return Rule(choose=Partial(choose_by_plan, _knots(plan)), score=score, planned=_planned(plan), rows=_rows(plan))
 
 
 def quota(steps: int, score: Measure = proposal_probability) -> Rule:
@@ -68,7 +97,7 @@ def quota(steps: int, score: Measure = proposal_probability) -> Rule:
         score: LLaDA's own measure unless another is given.
     """
     require_whole("steps", steps, 1, 2**31 - 1)
-    return Rule(choose=Partial(_choose_by_quota, jnp.int32(steps)), score=score)
+    return Rule(choose=Partial(choose_by_quota, jnp.int32(steps)), score=score)
 
 
 def confident(threshold: float, score: Measure = max_probability) -> Rule:
@@ -81,7 +110,7 @@ def confident(threshold: float, score: Measure = max_probability) -> Rule:
     require_number("threshold", threshold, 0, 1, "a probability from 0 to 1")
     # On the host where it is infinite, since JAX refuses to make an infinity under jax_debug_infs.
     limit = jnp.log(jnp.float32(threshold)) if threshold > 0 else jax.device_put(np.float32(-np.inf))
-    return Rule(choose=Partial(_choose_confident, limit), score=score, measures=(max_probability,))
+    return Rule(choose=Partial(choose_confident, limit), score=score, measures=(max_probability,))
 
 
 def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
@@ -98,13 +127,13 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
     require_number("bound", bound, 0, np.inf, "0 or more (nats)")
     # No entropy is larger than float32's largest number, so that this is what an infinite bound means.
     return Rule(
-        choose=Partial(_choose_bounded, jnp.float32(min(bound, _LARGEST))), score=score, measures=(negative_entropy,)
+        choose=Partial(choose_bounded, jnp.float32(min(bound, _LARGEST))), score=score, measures=(negative_entropy,)
     )
 
 
 def at_random(plan: Plans) -> Rule:
     """Reveal a plan's number of positions at random: for blocks and ends of sequences (else the blind loop does it)."""
-    choose = Partial(_choose_at_random, _knots(plan))
+    choose = Partial(choose_at_random, _knots(plan))
     return Rule(choose=choose, reads="chosen", planned=_planned(plan), rows=_rows(plan))
 
 
@@ -135,18 +164,18 @@ def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "
     numbers = jnp.asarray(fractions, jnp.float32), jnp.asarray(sigma, jnp.float32)
     steps = jnp.asarray([one.steps for one in grids], jnp.int32)
     if strength == 0:  # nothing is masked again, so that a path has a log-probability
-        return Rule(choose=Partial(_choose_ancestral, numbers[0]), reads="chosen", steps=steps, rows=_rows(grid))
+        return Rule(choose=Partial(choose_ancestral, numbers[0]), reads="chosen", steps=steps, rows=_rows(grid))
     if strategy == "confidence":
         return Rule(
-            choose=Partial(_choose_by_confidence, *numbers),
+            choose=Partial(choose_by_confidence, *numbers),
             score=proposal_probability,
             reads="chosen",
             steps=steps,
-            begin=_no_confidence,
-            remember=_remember_confidence,
+            begin=no_confidence,
+            remember=remember_confidence,
             rows=_rows(grid),
         )
-    return Rule(choose=Partial(_choose_by_coins, *numbers), reads="chosen", steps=steps, rows=_rows(grid))
+    return Rule(choose=Partial(choose_by_coins, *numbers), reads="chosen", steps=steps, rows=_rows(grid))
 
 
 def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_best_probability) -> Rule:
@@ -168,7 +197,7 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
     # What float32 rounds to 0 or to infinity, times a logarithm of -inf or of 0, would be no number.
     good = is_number(strength) and (strength == 0 or _SMALLEST <= strength <= _LARGEST)
     require(good, "strength", strength, f"0 or more, in float32: 0, or from {_SMALLEST:.2g} to {_LARGEST:.2g}")
-    choose = Partial(_choose_surest_of_all, _knots(plan), jnp.float32(strength))
+    choose = Partial(choose_surest_of_all, _knots(plan), jnp.float32(strength))
     planned = _planned(plan)
     return Rule(choose=choose, score=score, reads="all", steps=_steps(plan), planned=planned, rows=_rows(plan))
 
@@ -192,31 +221,18 @@ def self_corrected(plan: Plans, most: Sequence[int] | ArrayLike = (16, 8, 4), sc
     numbers = list(most)  # pyright: ignore[reportArgumentType]
     for i, count in enumerate(numbers):
         require_whole(f"most[{i}]", count, 0, 2**31 - 1)
-    choose = Partial(_choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in numbers))
+    choose = Partial(choose_and_correct, _knots(plan), _steps(plan), *(jnp.int32(count) for count in numbers))
     return Rule(
         choose=choose,
         score=score,
         measures=(held_probability,),
         reads="all",
         steps=_steps(plan),
-        begin=_no_history,
-        remember=_remember_history,
+        begin=no_history,
+        remember=remember_history,
         planned=_planned(plan),
         rows=_rows(plan),
     )
-
-
-def take_surest(
-    score: Float[Array, "rows length"], among: Bool[Array, "rows length"], count: Int[Array, " rows"]
-) -> Bool[Array, "rows length"]:
-    """The ``count`` positions of each row with the largest score ``among`` some; the first of equals."""
-    return among & (_rank(jnp.where(among, score, -jnp.inf), among) < count[:, None])
-
-
-def _rank(score: Array, among: Array) -> Array:
-    """0 for the surest; whatever is not ``among`` comes last."""
-    order = jnp.lexsort((-score, ~among), axis=-1)
-    return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
 def _knots(plan: Plans) -> Array:
@@ -248,137 +264,3 @@ def _rows(plan: Plans | Grids) -> int | None:
 def _steps(plan: Plans) -> Array:
     plans = listed(plan)
     return jnp.asarray([one.steps for one in plans], jnp.int32)
-
-
-def _next_knot(view: View, knots: Array) -> Array:
-    """How many positions the step reveals: up to the next knot above what is settled in the block."""
-    settled, total = _counts(view)
-    ends = scaled_knots(knots, total[:, None], view.open.shape[1])
-    upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
-    return upto - settled
-
-
-def _at_clock(values: Array, clock: Array) -> Array:
-    """``values[row, clock[row]]``, the last one after the end."""
-    at = jnp.minimum(clock, values.shape[1] - 1)
-    rows = clock.shape[0]
-    return jnp.take_along_axis(jnp.broadcast_to(values, (rows, values.shape[1])), at[:, None], axis=1)[:, 0]
-
-
-def _counts(view: View) -> tuple[Array, Array]:
-    """Settled positions of the block, and its free positions."""
-    settled = jnp.sum(view.settled, axis=-1, dtype=jnp.int32)
-    return settled, settled + jnp.sum(view.open, axis=-1, dtype=jnp.int32)
-
-
-def _choose_by_plan(knots: Array, view: View) -> Choice:
-    return Choice(take_surest(view.score, view.open, _next_knot(view, knots)))
-
-
-def _choose_by_quota(steps: Array, view: View) -> Choice:
-    settled, total = _counts(view)
-    # No more steps than positions reveal anything, and none beyond the last.
-    k = jnp.minimum(jnp.arange(view.open.shape[1] + 1, dtype=jnp.int32), steps)[None, :]
-    ends = k * (total // steps)[:, None] + jnp.minimum(k, (total % steps)[:, None])
-    upto = jnp.min(jnp.where(ends > settled[:, None], ends, total[:, None]), axis=-1)
-    return Choice(take_surest(view.score, view.open, upto - settled))
-
-
-def _choose_confident(limit: Array, view: View) -> Choice:
-    one = jnp.ones(view.open.shape[0], jnp.int32)
-    return Choice((view.open & (view.measures[0] > limit)) | take_surest(view.score, view.open, one))
-
-
-def _choose_bounded(bound: Array, view: View) -> Choice:
-    rank = _rank(view.score, view.open)
-    order = jnp.argsort(rank, axis=-1)
-    entropy = jnp.where(view.open, -view.measures[0], jnp.inf)
-    entropy = jnp.take_along_axis(entropy, order, axis=-1)
-    largest = jax.lax.cummax(entropy, axis=1)
-    # Of each new position and the largest before it the smaller is added: a sum without cancellation.
-    before = jnp.concatenate([jnp.zeros_like(largest[:, :1]), largest[:, :-1]], axis=-1)
-    others = jnp.cumsum(jnp.minimum(entropy, before), axis=-1)
-    count = jnp.maximum(jnp.sum((others <= bound) & jnp.isfinite(entropy), axis=-1, dtype=jnp.int32), 1)
-    return Choice(view.open & (rank < count[:, None]))
-
-
-def _choose_at_random(knots: Array, view: View) -> Choice:
-    return Choice(take_surest(view.uniform(), view.open, _next_knot(view, knots)))
-
-
-def _choose_ancestral(fractions: Array, view: View) -> Choice:
-    never = jnp.zeros((1, 1), jnp.float32)
-    return Choice(_coins(fractions, never, never, view).reveal)
-
-
-def _choose_by_coins(fractions: Array, sigma: Array, view: View) -> Choice:
-    masked_again = _at_clock(sigma, view.clock)[:, None]
-    return _coins(fractions, masked_again, masked_again, view)
-
-
-def _choose_by_confidence(fractions: Array, sigma: Array, view: View) -> Choice:
-    doubt = jnp.where(view.settled, -view.memory, -jnp.inf)
-    any_settled = jnp.any(view.settled, axis=-1, keepdims=True)
-    share = jax.nn.softmax(jnp.where(any_settled, doubt, 0.0), axis=-1)
-    masked_again = jnp.where(view.settled, _at_clock(sigma, view.clock)[:, None] * share, 0.0)
-    return _coins(fractions, jnp.zeros_like(share), masked_again, view)
-
-
-def _coins(fractions: Array, sigma: Array, masked_again: Array, view: View) -> Choice:
-    """Each position's own coin: reveal if masked, mask if settled."""
-    before = _at_clock(fractions, view.clock)[:, None]
-    after = _at_clock(fractions, view.clock + 1)[:, None]
-    left = 1.0 - before
-    chance = (after - (1.0 - sigma) * before) / jnp.where(left > 0, left, 1.0)
-    coin = view.uniform()
-    return Choice(view.open & (coin < chance), view.settled & (coin < masked_again))
-
-
-def _no_confidence(free: Array) -> Array:
-    return jnp.zeros(free.shape, jnp.float32)
-
-
-def _remember_confidence(view: View, choice: Choice) -> Array:
-    """The probability of the token when it was drawn."""
-    return jnp.where(choice.reveal & view.open, jnp.exp(view.score), view.memory)
-
-
-def _choose_surest_of_all(knots: Array, strength: Array, view: View) -> Choice:
-    total = _counts(view)[1]
-    keep = _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
-    among = view.open | view.settled
-    held = jnp.where(strength > 0, strength * view.score, jnp.inf)  # 0 masks nothing again, whatever its score
-    score = jnp.where(view.settled, held, view.score)
-    kept = take_surest(score, among, keep)
-    return Choice(view.open & kept, view.settled & ~kept)
-
-
-def _no_history(free: Array) -> tuple[Array, Array]:
-    nothing = jnp.zeros(free.shape, jnp.float32)
-    return nothing, nothing
-
-
-def _history(view: View) -> tuple[Array, Array]:
-    """Sums of the confidence of each settled position since it was revealed, and how many were added up."""
-    held = jnp.where(view.settled, jnp.exp(view.measures[0]), 0.0)
-    total, count = view.memory
-    return total + held, count + view.settled.astype(jnp.float32)
-
-
-def _choose_and_correct(knots: Array, steps: Array, early: Array, later: Array, last: Array, view: View) -> Choice:
-    settled, total = _counts(view)
-    masked_after = total - _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
-    fifths = 5 * view.clock  # of the steps: whole numbers, so that no rounding decides
-    allowed = jnp.where(fifths >= 4 * steps, last, jnp.where(fifths >= 3 * steps, later, early))
-    late = (fifths > 2 * steps) & (view.clock < steps - 1)
-    again = jnp.where(late, jnp.minimum(jnp.minimum(allowed, masked_after), settled), 0)
-    sums, counts = _history(view)
-    remask = take_surest(-sums / jnp.maximum(counts, 1.0), view.settled, again)
-    reveal = take_surest(view.score, view.open, (total - settled) + again - masked_after)
-    return Choice(reveal, remask)
-
-
-def _remember_history(view: View, choice: Choice) -> tuple[Array, Array]:
-    forget = jnp.zeros_like(view.settled) if choice.remask is None else choice.remask
-    sums, counts = _history(view)
-    return jnp.where(forget, 0.0, sums), jnp.where(forget, 0.0, counts)

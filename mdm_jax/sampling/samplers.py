@@ -9,17 +9,18 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop
+from mdm_jax.sampling.requests import checked_row_ids, require_temperature
 from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import is_number, require, require_choice, require_whole, verbatim
+from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.flags import loose, usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.plans import Plan
@@ -256,7 +257,7 @@ def _sample(
         else:
             chosen.require_fit(free)
     filled = jnp.repeat(filled, samples, axis=0)
-    ids = None if row_ids is None else _checked_row_ids(row_ids, len(filled))
+    ids = None if row_ids is None else checked_row_ids(row_ids, len(filled))
     if samples > 1:
         context = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), context)
     temperature = jnp.asarray(temperature, jnp.float32)  # one type, one executable
@@ -270,33 +271,6 @@ def _sample(
     return blind_loop(denoiser, params, filled, steps, **more)
 
 
-def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[np.ndarray, "rows length"]:
-    """Prompts of different lengths as one canvas: each row begins with its prompt and is masked behind it.
-
-    Args:
-        prompts: token ids, each int[at most length]; whether they are tokens of a denoiser is for the sampler to see.
-        length: of the sequences.
-        mask_id: the denoiser's.
-
-    Raises:
-        InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
-    """
-    several = isinstance(prompts, Sequence | np.ndarray | jax.Array) and np.iterable(prompts) and len(prompts) >= 1
-    require(several, "prompts", prompts, "at least one row of token ids")
-    require_whole("length", length, 1, 2**31 - 1)
-    require_whole("mask_id", mask_id, 0, 2**31 - 1)
-    canvas = np.full((len(prompts), length), mask_id, np.int32)
-    for i, prompt in enumerate(prompts):
-        tokens = as_array(prompt)
-        good = tokens.ndim == 1 and (tokens.size == 0 or tokens.dtype.kind in "iu")
-        require(good, f"prompts[{i}]", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), "one row of token ids")
-        require(len(tokens) <= length, f"prompts[{i}]", verbatim(f"{len(tokens)} tokens"), f"at most {length} long")
-        bad = tokens[(tokens < 0) | (tokens >= 2**31)] if tokens.size else tokens
-        require(bad.size == 0, f"prompts[{i}]", bad[:1].tolist(), "token ids, from 0 to 2^31 - 1")
-        canvas[i, : len(tokens)] = tokens
-    return canvas
-
-
 def _length_of(sampler: Blind | Rule) -> int:
     """The length that plans tell: those of a whole row, not of a block or of a rule."""
     plans = sampler.plans if isinstance(sampler, Blind) and sampler.block is None else []
@@ -304,26 +278,3 @@ def _length_of(sampler: Blind | Rule) -> int:
     require(len(lengths) > 0, "length", None, "given, or else a canvas: grids, blocks and rules do not tell it")
     require(len(lengths) == 1, "plan", sorted(lengths), "plans of one length, unless a canvas is given")
     return lengths.pop()
-
-
-def require_temperature(temperature: Any) -> None:
-    """Refuse what is not one number that float32 holds: one rounded to 0 is no argmax; traced ones pass."""
-    if isinstance(temperature, jax.core.Tracer):
-        require(temperature.ndim == 0, "temperature", verbatim(f"shape {temperature.shape}"), "one number")
-        return
-    require(np.ndim(temperature) == 0, "temperature", verbatim(f"shape {np.shape(temperature)}"), "one number")
-    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    good = is_number(temperature) and (temperature == 0 or least <= temperature <= most)
-    require(
-        good, "temperature", temperature, f"0 or more, and finite (in float32: 0, or from {least:.2g} to {most:.2g})"
-    )
-
-
-def _checked_row_ids(row_ids: Any, rows: int) -> Int[Array, " rows"]:
-    """Ids as int32; the last one that int32 holds is taken (see :data:`mdm_jax.sampling.blind._TOKENS`)."""
-    traced = isinstance(row_ids, jax.core.Tracer)
-    ids = row_ids if traced else as_array(row_ids)
-    require(ids.shape == (rows,), "row_ids", row_ids, f"one for each of {rows} rows")
-    whole = ids.dtype.kind in "iu" and (traced or bool(np.all((ids >= 0) & (ids < 2**31 - 1))))
-    require(whole, "row_ids", row_ids, "whole numbers from 0 to 2^31 - 2")
-    return jnp.asarray(ids, jnp.int32)

@@ -18,7 +18,7 @@ from mdm_jax.evaluation.samples.store import Row, RowId, Store
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.models.probes import nan_for_masks
 from mdm_jax.sampling import Blind, Rule, Sampler
-from mdm_jax.sampling.samplers import require_temperature
+from mdm_jax.sampling.requests import require_temperature
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual

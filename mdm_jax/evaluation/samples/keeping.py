@@ -65,11 +65,11 @@ def row_ids(
     law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
     leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))
     rows = [fingerprint(law, row, tree, [leaf[s] for leaf in leaves], owner=owner) for s, row in enumerate(canvas)]
-    found = [_identity(sampler, owner and (*owner, label)) for label, sampler in samplers.items()]
+    found = [identity(sampler, owner and (*owner, label)) for label, sampler in samplers.items()]
     return [[(fingerprint(one, row), s) for s, row in enumerate(rows)] for one in found]
 
 
-def _identity(sampler: Blind | Rule, owner: Owner = None) -> str:
+def identity(sampler: Blind | Rule, owner: Owner = None) -> str:
     """What a sampler does: neither what it is called nor where it came from, but for functions of its owner's."""
     if isinstance(sampler, Rule):
         return fingerprint(sampler.replace(rows=None), owner=owner)  # pyright: ignore[reportAttributeAccessIssue]
