@@ -92,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     """Run the command as its options say, whatever flags of JAX whoever calls this has set."""
+    # What XLA logs is for its authors; errors it raises. (It logs a page where it takes a kept program's preferences,
+    # "prefer-no-gather", for abilities that the processor lacks: https://github.com/jax-ml/jax/issues/38445.)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from mdm_jax.app import compile_cache
     from mdm_jax.support.flags import usual
     from mdm_jax.support.progress import silence

@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def kept() -> Iterator[None]:
         RuntimeWarning: once, if entries could not be read, or written; the bad ones are deleted.
     """
     chosen = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None  # pyright: ignore[reportAttributeAccessIssue]
-    place = None if chosen else folder()
+    place = None if chosen or not _loads_safely(sys.platform, version("jaxlib")) else folder()
     if place is None or not _is_ours(place):
         yield
         return
@@ -82,6 +83,14 @@ def shrink(place: Path, most: int) -> None:
             break
         _delete([path])
         total -= size
+
+
+def _loads_safely(platform: str, jaxlib: str) -> bool:
+    """Whether XLA can load what it has compiled: on macOS jaxlib before 0.10 crashes on large programs.
+
+    Source: https://github.com/uwplasma/vmex/pull/142.
+    """
+    return platform != "darwin" or tuple(map(int, jaxlib.split(".")[:2])) >= (0, 10)
 
 
 def _is_ours(place: Path) -> bool:

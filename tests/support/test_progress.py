@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from mdm_jax.support import progress
@@ -45,3 +48,55 @@ def test_a_log_is_not_flooded(capsys):
             advance()
     # no terminal here: the first line and the last
     assert capsys.readouterr().err.count("\r") <= 4
+
+
+@pytest.mark.core
+def test_within_silence_no_bar_and_no_remark_is_shown(capsys):
+    with progress.silence():
+        progress.remark("working")
+        with progress.silence(False), progress.bar(10, "training", "step") as advance:
+            advance(4)
+    shown = capsys.readouterr()
+    assert shown.out == shown.err == ""
+    with progress.silence(False):
+        progress.remark("working \x1b[31m")
+    assert capsys.readouterr().err == "working \\x1b[31m\n"
+
+
+NOTEBOOK = """
+import sys, types, warnings
+warnings.simplefilter("error")
+for name in ("ipykernel", "ipykernel.zmqshell", "IPython"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["IPython"].get_ipython = lambda: None
+if "widgets" in sys.argv:
+    class Widget:
+        value = bar_style = ""
+        def __init__(self, children=(), **more):
+            self.__dict__.update(more, children=list(children), style=types.SimpleNamespace(), layout=self)
+    fake = sys.modules["ipywidgets"] = types.ModuleType("ipywidgets")
+    fake.HTML = fake.FloatProgress = fake.HBox = Widget
+    shown = sys.modules["IPython.display"] = types.ModuleType("IPython.display")
+    boxes = []
+    shown.display = boxes.append
+from mdm_jax.support import progress
+with progress.bar(3, "training", "step") as advance:
+    for _ in range(3):
+        advance()
+if "widgets" in sys.argv:
+    print("widgets:", [[child.value for child in box.children][:2] for box in boxes], file=sys.stderr)
+"""
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("widgets", [False, True])
+def test_in_a_notebook_bars_are_widgets_where_there_are_any(widgets):
+    """And without a word of complaint where there are none."""
+    words = [sys.executable, "-c", NOTEBOOK, *(["widgets"] if widgets else [])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    if widgets:
+        assert done.stderr.replace("\\u2007", " ") == "widgets: [['training: 100%', 3]]\n"
+    else:
+        assert "training: 100%" in done.stderr
+        assert "3/3" in done.stderr
