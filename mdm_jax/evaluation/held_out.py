@@ -57,7 +57,7 @@ def held_out_nelbo(
     total = np.zeros(len(rows))
     with bar(repeats, "held-out", "masking", progress) as advance:
         for repeat in range(repeats):
-            value = stratified_nelbo(denoiser, params, rows, jax.random.fold_in(key, repeat))
+            value = stratified_nelbo(denoiser, params, rows, key=jax.random.fold_in(key, repeat))
             total += np.asarray(value, dtype=np.float64)
             advance(1)
     for row in np.flatnonzero(np.isnan(total)).tolist():

@@ -28,9 +28,10 @@ from mdm_jax import models
 from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.progress import remark
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import train_step
-from mdm_jax.training.ways import OnAMesh, OnDevices, OnOneDevice
+from mdm_jax.training.ways import Job, OnAMesh, OnDevices, OnOneDevice
 
 KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "reduce-scatter")
 _CALL = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
@@ -96,7 +97,7 @@ def compile_step(
     tokens = np.zeros(2 * settings.length, np.int32)
     if mesh is not None:
         way = OnAMesh(make_mesh(mesh))
-        state = way.abstract(denoiser, settings)
+        state = way.abstract(Job(denoiser, settings))
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         step: Any = jax.jit(train_step, static_argnums=(0, 1, 4), out_shardings=(places, None), donate_argnums=2)
         lowered = step.lower(denoiser, settings, state, _shape(way.put(tokens)), way.rows)
@@ -111,11 +112,13 @@ def compile_step(
             donate_argnums=0,
         )
         each = np.zeros(devices, np.int32)
-        lowered = mapped.lower(apart.abstract(denoiser, settings), _shape(apart.put(tokens)), each)
+        lowered = mapped.lower(apart.abstract(Job(denoiser, settings)), _shape(apart.put(tokens)), each)
     else:
         step = jax.jit(train_step, static_argnums=(0, 1, 4), donate_argnums=2)
         one = OnOneDevice()
-        lowered = step.lower(denoiser, settings, one.abstract(denoiser, settings), _shape(one.put(tokens)), one.rows)
+        lowered = step.lower(
+            denoiser, settings, one.abstract(Job(denoiser, settings)), _shape(one.put(tokens)), one.rows
+        )
     compiled = lowered.compile()
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
@@ -203,7 +206,7 @@ def compile_elsewhere(
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     if show:
         what = f"{description['depth']} blocks for {count} virtual CPU device{'' if count == 1 else 's'}"
-        print(f"compiling a step of {what} (at most {limit:g} s) ...", file=sys.stderr, flush=True)
+        remark(f"compiling a step of {what} (at most {limit:g} s) ...")
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "mdm_jax.footprint.compiler"],

@@ -11,22 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdm_jax.models.denoiser import Denoiser, Params, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.models.parameters import joined, parted
 from mdm_jax.support.keys import key_of
 
 _NOISE = 0.1
 
 
-def nan_for_masks(denoiser: Denoiser, params: Params, length: int) -> str | None:
+def nan_for_masks(denoiser: Denoiser, params: Params, length: int, context: Context = None) -> str | None:
     """What to say where the logits of a canvas of masks are NaN, as a sentence; ``None`` where they are not.
 
     Args:
         denoiser: the model.
         params: its parameters.
         length: of the canvas.
+        context: passed to the denoiser, leading axis 1.
     """
-    masks, tokens = (bool(_undefined(denoiser, length, params, token)) for token in (denoiser.mask_id, 0))
+    masks, tokens = (bool(_undefined(denoiser, length, params, context, token)) for token in (denoiser.mask_id, 0))
     if not masks:
         return None
     if tokens:
@@ -37,7 +38,7 @@ def nan_for_masks(denoiser: Denoiser, params: Params, length: int) -> str | None
     )
 
 
-def mask_taken_for_a_token(denoiser: Denoiser, params: Params, length: int) -> str | None:
+def mask_taken_for_a_token(denoiser: Denoiser, params: Params, length: int, context: Context = None) -> str | None:
     """What to say where a mask looks to the model like the last token, as a sentence; ``None`` where it does not.
 
     Equal for the parameters as they are, and for others nearby, while other tokens are told apart: so it is not by
@@ -47,11 +48,12 @@ def mask_taken_for_a_token(denoiser: Denoiser, params: Params, length: int) -> s
         denoiser: the model.
         params: its parameters.
         length: of a canvas.
+        context: passed to the denoiser, leading axis 1.
     """
     if denoiser.mask_id < denoiser.vocab_size:
         return None  # it has a place among the tokens
     for noise in (0.0, _NOISE):
-        same, blind = _alike(denoiser, length, params, noise)
+        same, blind = _alike(denoiser, length, params, context, noise)
         if not same:
             return None
     if blind:
@@ -64,19 +66,21 @@ def mask_taken_for_a_token(denoiser: Denoiser, params: Params, length: int) -> s
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _undefined(denoiser: Denoiser, length: int, params: Params, token: Any) -> jax.Array:
-    return jnp.any(jnp.isnan(logits(denoiser, params, jnp.full((1, length), token, jnp.int32))))
+def _undefined(denoiser: Denoiser, length: int, params: Params, context: Context, token: Any) -> jax.Array:
+    return jnp.any(jnp.isnan(logits(denoiser, params, jnp.full((1, length), token, jnp.int32), context)))
 
 
-def _alike(denoiser: Denoiser, length: int, params: Params, noise: float) -> tuple[bool, bool]:
+def _alike(denoiser: Denoiser, length: int, params: Params, context: Context, noise: float) -> tuple[bool, bool]:
     """Whether a canvas of masks is encoded as one of the last token, and that as one of the last but one."""
     with jax.debug_nans(False):  # an embedding of too few rows has its own sentence
-        same, blind = _compared(denoiser, length, noise > 0, params)
+        same, blind = _compared(denoiser, length, noise > 0, params, context)
     return bool(np.asarray(same)), bool(np.asarray(blind))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _compared(denoiser: Denoiser, length: int, moved: bool, params: Params) -> tuple[jax.Array, jax.Array]:
+def _compared(
+    denoiser: Denoiser, length: int, moved: bool, params: Params, context: Context
+) -> tuple[jax.Array, jax.Array]:
     if moved:
         trained, held = parted(denoiser, params)
         leaves, tree = jax.tree.flatten(trained)
@@ -88,5 +92,6 @@ def _compared(denoiser: Denoiser, length: int, moved: bool, params: Params) -> t
         params = joined(jax.tree.unflatten(tree, noisy), held)
     last = denoiser.vocab_size - 1
     tokens = jnp.asarray([denoiser.mask_id, last, last - 1], jnp.int32)
-    hidden = denoiser.encode(params, jnp.repeat(tokens[:, None], length, axis=1))
+    shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape[1:])), context)
+    hidden = denoiser.encode(params, jnp.repeat(tokens[:, None], length, axis=1), shared)
     return jnp.all(hidden[0] == hidden[1]), jnp.all(hidden[1] == hidden[2])

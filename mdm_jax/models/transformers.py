@@ -30,6 +30,8 @@ class Norm(nn.Module):
         normed = inputs * jax.lax.rsqrt(mean_square + self.epsilon).astype(inputs.dtype)
         normed = normed * _along_last(self.param("gain", nn.initializers.ones, (width,), jnp.float32), inputs)
         if context is None:
+            made_for_one = self.has_variable("params", "modulation")
+            require(not made_for_one, "context", None, "given, as this model's parameters were made for one")
             return normed
         modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(context)
         gain, shift = jnp.split(modulation[:, None, :], 2, axis=-1)

@@ -8,18 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, layers, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, layers
 from mdm_jax.models.parameters import parted
 from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
 from mdm_jax.models.transformers import Transformer
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.tasks import Task
-from mdm_jax.training.settings import Settings
-from mdm_jax.training.step import TrainState, initial_state
+from mdm_jax.training.contexts import checked_contexts
+from mdm_jax.training.objective import Examples, check_losses
+from mdm_jax.training.step import TrainState, batch_of, initial_state
+from mdm_jax.training.ways import Job
 
 
-def checked_data(denoiser: Denoiser, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """``task.train`` and ``task.validation``, int32, every id of them seen to be a token's.
+def checked_data(denoiser: Denoiser, task: Task, context: Any = None) -> tuple[Examples, Examples]:
+    """``task.train`` and ``task.validation``, int32, every id of them seen to be a token's, and what is known of each.
+
+    Args:
+        denoiser: the model.
+        task: what is learned from.
+        context: of the rows of either part, as :func:`mdm_jax.training.fit` takes it.
 
     Raises:
         InputError: a task that does not fit the model, or arrays that do not fit the task.
@@ -38,22 +45,26 @@ def checked_data(denoiser: Denoiser, task: Task) -> tuple[np.ndarray, np.ndarray
     shape = verbatim(f"shape {validation.shape}")
     enough = validation.ndim == 2 and len(validation) >= 2 and validation.shape[1] == length
     require(enough, "task.validation", shape, f"of shape [rows, {length}] with at least 2 rows")
-    return train, validation
+    contexts = checked_contexts(context, train, validation)
+    return Examples(train, contexts[0]), Examples(validation, contexts[1])
 
 
-def check_model(denoiser: Denoiser, settings: Settings, params: Params | None, kept: bool = False) -> None:
-    """Refuse a model that cannot be trained on sequences of ``settings.length``, without running it.
+def check_model(job: Job, params: Params | None, shown: Context, train: Examples, kept: bool = False) -> TrainState:
+    """Refuse a model that cannot be trained on the data, without running it; returns the shapes of its state.
 
     Args:
-        denoiser: the model.
-        settings: how it would be trained.
+        job: what would be trained.
         params: initial parameters, if they are given.
+        shown: one row of what the denoiser gets as a context.
+        train: the data.
         kept: whether checkpoints would be written.
 
     Raises:
         InputError: one too short, one that draws random numbers or changes itself when it is called, parameters of
-            which nothing can be trained, that are not finite or of less than 32 bits, logits of another shape.
+            which nothing can be trained, that are not finite or of less than 32 bits, logits of another shape; an
+            objective whose losses are of other shapes or names than it says.
     """
+    denoiser, settings = job.denoiser, job.settings
     model = _module(denoiser)
     if isinstance(model, Transformer) and model.length < settings.length:
         raise InputError(
@@ -62,34 +73,41 @@ def check_model(denoiser: Denoiser, settings: Settings, params: Params | None, k
         )
     if params is not None:
         _check_finite(parted(denoiser, params)[0])  # parted: of no array JAX's own complaint would be long
-    shapes = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params).params
-    bare = kept and jax.tree_util.treedef_is_leaf(jax.tree.structure(shapes))
+    made = functools.partial(initial_state, denoiser, settings, optimizer=job.optimizer)
+    state = jax.eval_shape(made, params, shown)
+    bare = kept and jax.tree_util.treedef_is_leaf(jax.tree.structure(state.params))
     require(not bare, "params", verbatim("one array"), 'a tree, as {"table": array}, for a checkpoint to hold it')
-    for path, leaf in jax.tree_util.tree_leaves_with_path(parted(denoiser, shapes)[0]):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parted(denoiser, state.params)[0]):
         wide = "float32, or moves smaller than their last digit are lost (compute='bfloat16' is for speed)"
         require(leaf.dtype.itemsize >= 4, "params", verbatim(f"{leaf.dtype} at {_name(path)}"), wide)
-    tokens = jax.ShapeDtypeStruct((settings.batch, settings.length), jnp.int32)
-    jax.eval_shape(functools.partial(logits, denoiser), shapes, tokens)
+
+    def cost(state: TrainState, train: Examples) -> Any:
+        examples, corrupted = batch_of(denoiser, settings, state.step, train, job.objective)
+        return job.objective.losses(denoiser, state.params, examples, corrupted)
+
+    check_losses(job.objective, jax.eval_shape(cost, state, train), settings.batch)
+    return state
 
 
-def check_mask(denoiser: Denoiser, state: TrainState, settings: Settings, finite: bool) -> None:
+def check_mask(job: Job, state: TrainState, shown: Context, finite: bool) -> None:
     """Ask the model, before its first step, what it makes of the mask.
 
     Args:
-        denoiser: the model.
+        job: what is trained.
         state: the first.
-        settings: how it would be trained.
+        shown: one row of what the denoiser gets as a context.
         finite: whether the held-out figure of ``state`` is.
 
     Raises:
         InputError: it is not, and masks give NaN.
     """
+    denoiser, length = job.denoiser, job.settings.length
     if not finite:
-        trouble = nan_for_masks(denoiser, state.params, settings.length)
+        trouble = nan_for_masks(denoiser, state.params, length, shown)
         if trouble is not None:
             raise InputError(f"there is nothing to train yet: {trouble}")
     elif not isinstance(_module(denoiser), Transformer):
-        trouble = mask_taken_for_a_token(denoiser, state.params, settings.length)
+        trouble = mask_taken_for_a_token(denoiser, state.params, length, shown)
         if trouble is not None:
             warnings.warn(trouble, stacklevel=3)
 

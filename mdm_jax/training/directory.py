@@ -18,13 +18,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mdm_jax.models.denoiser import Context
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import digest, read_json, to_json, write_text
+from mdm_jax.training import contexts
 from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.settings import Settings
 
 FORMAT = "mdm_jax run 1"
 _LONGEST = 1e12  # seconds of training
+_LATER = ("objective", "shown", "context", "optimizer")  # what earlier versions did not write
 _FORMER = {"average": "ema_decay"}  # what settings were called, and are called now
 
 
@@ -115,6 +118,17 @@ class RunDirectory:
         except InputError as error:
             raise InputError(f"{self.config} has settings that cannot be: {error}") from None
 
+    def shown(self, config: dict[str, Any]) -> Context:
+        """The shapes of one row of what the run's model gets as a context; ``None`` of one that gets none."""
+        if "shown" not in config:
+            return None
+        if config["shown"] is None:
+            raise InputError(
+                f"{self.path} was trained with contexts in containers of your own: pass load(..., params=...), "
+                "parameters of the same structure."
+            )
+        return contexts.from_json(config["shown"])
+
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of ``log.jsonl``; a last line cut short by a crash is left out."""
         if not self.log.exists():
@@ -177,6 +191,7 @@ def of_today(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity(directory: RunDirectory) -> str:
-    """SHA-256 of task, model and settings, which determine a run; ``profile.json`` records it."""
+    """SHA-256 of task, model, settings, objective and the like, which determine a run; ``profile.json`` records it."""
     config = directory.read_config()
-    return digest(to_json({part: config.get(part) for part in ("task", "model", "settings")}))
+    known = {part: config.get(part) for part in ("task", "model", "settings")}
+    return digest(to_json({**known, **{part: config[part] for part in _LATER if part in config}}))

@@ -1,6 +1,7 @@
 """The training objective, per example."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from mdm_jax.support.keys import threefry
 from mdm_jax.training.corruption import Corrupted, mask_counts
 
 ROWS = 32
-"""Rows that :func:`stratified_nelbo` encodes together."""
+"""Rows of :func:`in_chunks` that are encoded together."""
 
 
 def masked_cross_entropy(
@@ -63,7 +64,7 @@ def nelbo(
 
 
 def stratified_nelbo(
-    denoiser: Denoiser, params: Params, tokens: Int[Any, "rows length"], key: PRNGKeyArray
+    denoiser: Denoiser, params: Params, tokens: Int[Any, "rows length"], *, key: PRNGKeyArray
 ) -> Float[Array, " rows"]:
     """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows].
 
@@ -74,15 +75,22 @@ def stratified_nelbo(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _stratified_nelbo(denoiser: Denoiser, params: Params, tokens: Array, key: PRNGKeyArray) -> Array:
-    rows = tokens.shape[0]
-    corrupted = mask_counts(key, tokens, denoiser.mask_id)
+    batch = tokens, mask_counts(key, tokens, denoiser.mask_id)
+    return in_chunks(lambda *chunk: nelbo(denoiser, params, *chunk), batch)
+
+
+def in_chunks(function: Callable[..., Any], arrays: Any) -> Any:
+    """``function(*arrays)``, ``ROWS`` rows at a time: the memory it needs does not grow with their number.
+
+    Args:
+        function: of arrays with a leading axis of rows, row by row; it returns a pytree of such arrays.
+        arrays: a tuple of pytrees of arrays, all with the same number of rows.
+    """
+    rows = jax.tree.leaves(arrays)[0].shape[0]
 
     def chunked(leaf: Array) -> Array:
         filled = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], -rows % ROWS, axis=0)])
         return filled.reshape(-1, ROWS, *leaf.shape[1:])
 
-    def of_chunk(chunk: tuple[Array, Corrupted]) -> Array:
-        return nelbo(denoiser, params, *chunk)
-
-    # A few rows at a time: the memory needed does not grow with their number.
-    return jax.lax.map(of_chunk, jax.tree.map(chunked, (tokens, corrupted))).reshape(-1)[:rows]
+    made = jax.lax.map(lambda chunk: function(*chunk), jax.tree.map(chunked, arrays))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:rows], made)

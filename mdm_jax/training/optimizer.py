@@ -1,4 +1,4 @@
-"""The optimiser that settings describe: Muon for the matrices between hidden layers and Adam for the rest, or AdamW."""
+"""How parameters are moved: by Muon (and Adam for what is no hidden matrix), by AdamW, or as a user says."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,16 +10,29 @@ import optax
 import optax.contrib
 
 from mdm_jax.models.denoiser import Params
-from mdm_jax.training.settings import Settings
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.files import digest
+from mdm_jax.training.settings import OWN, Settings
 
 
-def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransformation:
+def optimizer_of(
+    settings: Settings, vocab_size: int, own: optax.GradientTransformation | None = None
+) -> optax.GradientTransformationExtraArgs:
     """The Optax optimiser that ``settings`` describe: clipping, warm-up and linear decay, decoupled weight decay.
 
     Args:
         settings: how to train.
         vocab_size: tells embeddings and heads, which Muon is not meant for, from the matrices between hidden layers.
+        own: a transformation that takes its place, whole.
+
+    Raises:
+        InputError: the settings call for one of the user's own, and none is given; or the other way round.
     """
+    if own is not None or settings.optimizer == OWN:
+        wanted = f"given where, and only where, settings.optimizer is {OWN!r}: it is {settings.optimizer!r}"
+        require((own is None) == (settings.optimizer != OWN), "optimizer", own, wanted)
+        assert own is not None
+        return _as_usual(own)
     warm = round(settings.warmup * settings.steps)
 
     def rate(peak: float) -> optax.Schedule:
@@ -47,8 +60,45 @@ def optimizer_of(settings: Settings, vocab_size: int) -> optax.GradientTransform
     return _as_usual(optax.chain(optax.clip_by_global_norm(settings.clip), chosen))
 
 
-def _as_usual(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+def check_optimizer(given: Any) -> optax.GradientTransformation:
+    """A user's own transformation, seen to be one.
+
+    Raises:
+        InputError: it is none, or cannot be hashed.
+    """
+    wanted = 'an optax.GradientTransformation, "muon" or "adamw"'
+    require(isinstance(given, optax.GradientTransformation), "optimizer", given, wanted)
+    try:
+        hash(given)
+    except TypeError as error:
+        require(False, "optimizer", verbatim(str(error)), "of hashable functions, since compiled steps are kept by it")
+    return given
+
+
+def describe_state(state: Any) -> dict[str, Any]:
+    """What a run can tell of a transformation: the kinds of its state, how many arrays, a digest of paths and shapes.
+
+    Args:
+        state: its state, or the shapes of it.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    told = [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves]
+    return {"state": _kinds(state), "arrays": len(told), "digest": digest("\n".join(told))}
+
+
+def _kinds(state: Any) -> list[str]:
+    """The names of the states that a transformation is chained of."""
+    if isinstance(state, dict):
+        return [name for part in state.values() for name in _kinds(part)]
+    if not isinstance(state, tuple):
+        return []
+    own = [type(state).__name__] if hasattr(state, "_fields") else []
+    return [*own, *(name for part in state for name in _kinds(part))]
+
+
+def _as_usual(given: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """The same in the types that JAX has by default: Optax mixes them, and would keep some of its state in float64."""
+    inner = optax.with_extra_args_support(given)
 
     @contextmanager
     def types(params: Params) -> Iterator[None]:
@@ -60,11 +110,11 @@ def _as_usual(inner: optax.GradientTransformation) -> optax.GradientTransformati
         with types(params):
             return inner.init(params)
 
-    def update(updates: Any, state: Any, params: Params | None = None) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Params | None = None, **more: Any) -> tuple[Any, Any]:
         with types(params):
-            return inner.update(updates, state, params)
+            return inner.update(updates, state, params, **more)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _matrices(params: Params) -> Any:

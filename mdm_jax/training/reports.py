@@ -4,32 +4,42 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Int32
 
-from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.files import append_text
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.processes import together
 from mdm_jax.support.statistics import standard_error
 from mdm_jax.training import tally, ways
-from mdm_jax.training.losses import stratified_nelbo
+from mdm_jax.training.objective import Examples, score
 from mdm_jax.training.runs import RunDirectory, identity
 from mdm_jax.training.step import Metrics, TrainState
 from mdm_jax.training.tally import Tally
+from mdm_jax.training.ways import Job
 
+Figures = dict[str, float]
+"""What a line of the log says beside its step."""
 HELD_OUT_ROWS = 128
 """At most this many held-out sequences are scored for the live figure."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Held-out bits per token of a state's averaged parameters, and its standard error (over rows)."""
+    """Held-out loss of a state's averaged parameters, bits per token, and its standard error (over rows).
+
+    Attributes:
+        mean: of the rows.
+        standard_error: of it.
+        terms: means of what else the objective logs.
+    """
 
     mean: float
     standard_error: float
+    terms: Figures = dataclasses.field(default_factory=dict)
 
     @property
     def figure(self) -> float | None:
@@ -43,31 +53,36 @@ class Reporter:
     Every process makes the same calls; one of them writes.
 
     Args:
-        denoiser: the model.
-        validation: held-out sequences.
+        job: what is trained.
+        validation: held-out rows.
         place: the run's directory, or ``None``.
         log: its lines so far.
+        on_report: a caller's own, for the step and the figures of each line.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        validation: Int32[np.ndarray, "rows length"],
+        job: Job,
+        validation: Examples,
         place: RunDirectory | None,
         log: list[dict[str, Any]],
+        on_report: Callable[[int, Figures], object] | None = None,
     ) -> None:
-        self.place = place
-        self._denoiser = denoiser
-        self._rows = validation[:HELD_OUT_ROWS]
+        self._job, self._place, self._on_report = job, place, on_report
+        self._rows = jax.tree.map(lambda leaf: leaf[:HELD_OUT_ROWS], validation)
         self._seconds = float(log[-1].get("seconds", 0.0)) if log else 0.0
         self._since = time.perf_counter()
         self._measuring = 0.0  # seconds since then that were spent on measuring
         self._losses: list[np.ndarray] = []
+        self._terms: dict[str, list[np.ndarray]] = {name: [] for name in job.objective.terms}
+        self._line: dict[str, Any] = {}
         self._shown: dict[str, str] = {}
 
     def add(self, metrics: Metrics, count: int) -> dict[str, str]:
         """Take in the losses of ``count`` steps, waiting until they are done; returns the figure to show."""
-        self._losses.append(np.asarray(metrics.nelbo[:count], dtype=np.float64) / np.log(2))
+        self._losses.append(np.asarray(metrics.loss[:count], dtype=np.float64) / np.log(2))
+        for name, values in self._terms.items():
+            values.append(np.asarray(metrics.terms[name][:count], dtype=np.float64) / np.log(2))
         return {"loss": f"{self._losses[-1].mean():.2f}", **self._shown}
 
     def mean_loss(self) -> float:
@@ -77,35 +92,51 @@ class Reporter:
     def measure(self, state: TrainState) -> HeldOut:
         """Score the held-out sequences."""
         start = time.perf_counter()
-        nelbo = ways.fetch(stratified_nelbo(self._denoiser, state.ema_params, self._rows, key_of(0)))
-        bits = nelbo.astype(np.float64) / (np.log(2) * self._rows.shape[1])
+        scored = score(self._job.objective, key_of(0), self._job.denoiser, state.ema_params, self._rows)
+        nats = ways.fetch({"loss": scored.loss, **{f"term {name}": one for name, one in scored.terms.items()}})
+        bits = {name: one.astype(np.float64) / (np.log(2) * self._rows.tokens.shape[1]) for name, one in nats.items()}
         self._measuring += time.perf_counter() - start
-        return HeldOut(float(bits.mean()), standard_error(bits))
+        terms = {name: float(bits[f"term {name}"].mean()) for name in self._terms}
+        return HeldOut(float(bits["loss"].mean()), standard_error(bits["loss"]), terms)
 
-    def report(self, state: TrainState, held_out: HeldOut, tokens_per_step: int) -> dict[str, str]:
+    def report(self, state: TrainState, held_out: HeldOut) -> dict[str, str]:
         """Write a line of the log and the profile so far; returns the figures to show behind the bar.
 
         Raises:
             OSError: a file cannot be written; the error names it.
             InputError: it could not be written by the process that writes.
         """
-        now, losses = time.perf_counter(), np.concatenate(self._losses)
-        speed = len(losses) * tokens_per_step / (now - self._since - self._measuring)
+        now, losses, settings = time.perf_counter(), np.concatenate(self._losses), self._job.settings
+        speed = len(losses) * settings.batch * settings.length / (now - self._since - self._measuring)
         self._seconds += now - self._since
-        line = {
+        self._line = line = {
             "step": int(state.step),
             "seconds": round(self._seconds, 3),
             "train_bits_per_token": self.mean_loss(),
             "held_out_bits_per_token": held_out.mean,
             "held_out_standard_error": held_out.standard_error,
             "tokens_per_second": round(speed, 1),
+            **{f"train_{name}": float(np.concatenate(values).mean()) for name, values in self._terms.items()},
+            **{f"held_out_{name}": mean for name, mean in held_out.terms.items()},
         }
-        if self.place is not None:
-            place, seen = self.place, ways.fetch(state.tally)
+        if self._place is not None:
+            place, seen = self._place, ways.fetch(state.tally)
             together(lambda: _write(place, line, seen))
         self._losses, self._since, self._measuring = [], time.perf_counter(), 0.0
-        self._shown = {"held-out": f"{held_out.mean:.2f} bits/token", "tok/s": f"{speed:,.0f}"}
+        self._terms = {name: [] for name in self._terms}
+        unit = "bits/token" if self._job.objective.is_bound else "bits/token (no bound)"
+        self._shown = {"held-out": f"{held_out.mean:.2f} {unit}", "tok/s": f"{speed:,.0f}"}
         return self._shown
+
+    def tell(self) -> None:
+        """Hand the last line to the caller who asked for it: its step, and its figures by name.
+
+        Raises:
+            Exception: what the caller's function raised; another process of this run says so in a sentence.
+        """
+        if self._on_report is not None:
+            call, figures = self._on_report, {name: value for name, value in self._line.items() if name != "step"}
+            together(lambda: call(self._line["step"], figures) if ways.is_writer() else None)
 
 
 def _write(place: RunDirectory, line: dict[str, Any], seen: Tally) -> None:

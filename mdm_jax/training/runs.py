@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from mdm_jax import models, tasks
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import write_json
@@ -20,25 +20,43 @@ from mdm_jax.support.text import shortened
 from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
-from mdm_jax.training import tally
+from mdm_jax.training import contexts, tally
 from mdm_jax.training.checkpoints.catalogue import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
+from mdm_jax.training.objective import MASKED_NELBO
+from mdm_jax.training.optimizer import describe_state
 from mdm_jax.training.settings import Settings
-from mdm_jax.training.step import initial_state
+from mdm_jax.training.step import TrainState, initial_params
 from mdm_jax.training.tally import Tally
+from mdm_jax.training.ways import Job
 
+_FIRST = {**MASKED_NELBO.describe(), "is_bound": MASKED_NELBO.is_bound}  # the objective of runs that name none
 _OF_THE_TASK = ("length", "vocab_size")
 _TELLING = ("seed", "model", "width", "depth", "heads")
 
 
-def configuration(task: Task, denoiser: Denoiser, settings: Settings) -> dict[str, Any]:
-    """The content of ``config.json``."""
+def configuration(
+    task: Task, job: Job, shapes: TrainState, shown: Context, context: tuple[Context, Context] | None
+) -> dict[str, Any]:
+    """The content of ``config.json``.
+
+    Args:
+        task: what is learned from.
+        job: what is trained.
+        shapes: of its state.
+        shown: one row of what the denoiser gets as a context.
+        context: what is known of the data's rows, if it was given.
+    """
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mdm-jax")
     return {
         "format": FORMAT,
         "task": task.describe(),
-        "model": models.describe(denoiser),
-        "settings": dataclasses.asdict(settings),
+        "model": models.describe(job.denoiser),
+        "settings": dataclasses.asdict(job.settings),
+        "objective": {**job.objective.describe(), "is_bound": job.objective.is_bound},
+        **({} if shown is None else {"shown": contexts.to_json(shown)}),
+        **({} if context is None else {"context": contexts.digest(context)}),
+        **({} if job.optimizer is None else {"optimizer": describe_state(shapes.optimizer)}),
         "manifests": True,  # every complete checkpoint has one; runs of earlier versions do not say so
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
     }
@@ -68,8 +86,9 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
         require(all(ours), "directory", str(directory.path), "new, empty or a run directory")
         return
     present = directory.read_config()
-    # Settings that did not exist when the run began are what they are by default.
-    present = {**present, "settings": {**dataclasses.asdict(Settings()), **of_today(present["settings"])}}
+    # What did not exist when the run began is what it is by default.
+    present = {"objective": _FIRST, **present}
+    present["settings"] = {**dataclasses.asdict(Settings()), **of_today(present["settings"])}
     differences = _differences(config, present)
     if differences:
         raise InputError(
@@ -81,8 +100,8 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """What differs in the configurations of two runs, the telling ones first: others are often left to defaults."""
     found: dict[str, str] = {}
-    for part in ("task", "settings", "model"):
-        one, other = ours[part], theirs.get(part)
+    for part in ("task", "settings", "model", "objective", "shown", "context", "optimizer"):
+        one, other = ours.get(part), theirs.get(part)
         if not (isinstance(one, dict) and isinstance(other, dict)):
             found |= {} if one == other else {part: part}
             continue
@@ -90,7 +109,7 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         if part == "task" and names == ["spec"] and _same_kind_of_file(one["spec"], other["spec"]):
             continue  # one file has many names; what is in it has one digest
         for name in names:
-            label = f"task {name}" if part == "task" else name
+            label = f"{part} {name}" if part in ("task", "objective", "optimizer") else name
             found[label] = f"{label} ({_brief(other.get(name))}, not {_brief(one.get(name))})"
     # What follows from the task is told only where nothing else is: whoever gives another is not to hear of lengths.
     names = [name for name in found if name not in _OF_THE_TASK] or list(found)
@@ -221,12 +240,13 @@ def load(
             raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
         denoiser = models.from_description(config["model"])
     with usual(), place.open_checkpoints() as checkpoints:
-        like = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
+        shown = None if params is not None else place.shown(config)
+        like = jax.eval_shape(functools.partial(initial_params, denoiser, settings), params, shown)
         if checkpoints.latest() is None:
             raise InputError(f"{directory} has no checkpoint yet; train it with: {command('train', directory)}")
         step = checkpoints.choose(checkpoint)
         assert step is not None  # there is one
-        params = checkpoints.restore_ema_params(like.ema_params, step)
+        params = checkpoints.restore_ema_params(like, step)
     return Run(denoiser, params, place, settings, step, config["task"])
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from mdm_jax.support.errors import is_number, require, require_choice
 
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+OWN = "own"
+"""The optimizer of settings whose run was given a transformation of the user's own."""
+_REPLACED = ("learning_rate", "adam_fraction", "warmup", "weight_decay", "clip")
 _HELD = f"from {_LEAST:.2g} to {_MOST:.2g}: it is computed with in float32"
 
 
@@ -20,7 +23,8 @@ class Settings:
         steps: optimiser steps.
         batch: sequences per step.
         length: tokens per sequence.
-        optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw".
+        optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw"; "own"
+            where ``fit`` is given a transformation, which decides all that the next five say: they are left out then.
         learning_rate: at its peak; of Muon, or of AdamW.
         adam_fraction: the learning rate of the parameters that Muon leaves to Adam, as a fraction of Muon's.
         warmup: fraction of the steps over which the learning rate rises linearly; it then falls linearly towards 0.
@@ -67,7 +71,11 @@ class Settings:
         for name, value in rates.items():
             require(_is_held(value), name, value, f"positive and finite, {_HELD}")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
-        require_choice("optimizer", self.optimizer, ("adamw", "muon"))
+        require_choice("optimizer", self.optimizer, ("adamw", "muon", OWN))
+        for field in dataclasses.fields(self):
+            if self.optimizer == OWN and field.name in _REPLACED:
+                value = getattr(self, field.name)
+                require(value == field.default, field.name, value, "left out where the optimizer is one of your own")
         good = self.weight_decay == 0 or _is_held(self.weight_decay)
         require(good, "weight_decay", self.weight_decay, f"0 or more, and finite, {_HELD}")
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 to below 1")

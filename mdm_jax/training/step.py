@@ -8,20 +8,22 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.denoiser import Denoiser, Initialisable, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params
 from mdm_jax.models.parameters import joined, parted
 from mdm_jax.support.errors import require
 from mdm_jax.support.keys import key_of
 from mdm_jax.training import batches, tally
-from mdm_jax.training.corruption import Corrupted, mask_counts
 from mdm_jax.training.devices.rows import TOGETHER, Rows
-from mdm_jax.training.losses import nelbo
+from mdm_jax.training.objective import MASKED_NELBO, Examples, Losses, Objective
 from mdm_jax.training.optimizer import optimizer_of
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.tally import Tally
 
 BLOCK = 10
 """Steps per compiled call: what Ctrl-C waits for, and what a progress bar moves by."""
+
+Data = Int[Array, " tokens"] | Int[Array, "examples length"] | Examples
+"""All training data: a stream of tokens or rows of them, alone or with what is known of each row."""
 
 
 @struct.dataclass
@@ -47,59 +49,89 @@ class Metrics(NamedTuple):
     """What a step reports, or a block of steps.
 
     Attributes:
-        nelbo: float32[*steps], the batch's NELBO estimate in nats per token.
+        loss: float32[*steps], the batch's mean loss in nats per token: under the default objective, its NELBO estimate.
         gradient_norm: float32[*steps], before clipping.
+        terms: what else the objective logs, by name: float32[*steps], nats per token.
     """
 
-    nelbo: Float[Array, "*steps"]
+    loss: Float[Array, "*steps"]
     gradient_norm: Float[Array, "*steps"]
+    terms: dict[str, Float[Array, "*steps"]]
 
 
-def initial_state(denoiser: Denoiser, settings: Settings, params: Params = None) -> TrainState:
+def initial_params(denoiser: Denoiser, settings: Settings, params: Params = None, context: Context = None) -> Params:
+    """The parameters before the first step, a pure function of its arguments.
+
+    Args:
+        denoiser: the model.
+        settings: how to train.
+        params: the parameters themselves, for a denoiser that cannot make its own (NNX modules, plain functions).
+        context: one row of what the denoiser gets as a context, if it gets any.
+
+    Raises:
+        InputError: no ``params`` and a denoiser without ``init``.
+    """
+    if params is not None:
+        return params
+    able = hasattr(denoiser, "init")
+    require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
+    return cast(Initialisable, denoiser).init(key_of(settings.seed), settings.length, context)
+
+
+def initial_state(
+    denoiser: Denoiser,
+    settings: Settings,
+    params: Params = None,
+    context: Context = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> TrainState:
     """The state before the first step, a pure function of its arguments.
 
     Args:
         denoiser: the model.
         settings: how to train.
-        params: initial parameters, for a denoiser that cannot make its own (NNX modules, plain functions).
+        params: as :func:`initial_params` takes them.
+        context: likewise.
+        optimizer: a transformation of one's own instead of the recipe that ``settings`` name.
 
     Raises:
         InputError: no ``params`` and a denoiser without ``init``; or ``params`` of which nothing can be trained.
     """
-    if params is None:
-        able = hasattr(denoiser, "init")
-        require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
-        params = cast(Initialisable, denoiser).init(key_of(settings.seed), settings.length)
+    params = initial_params(denoiser, settings, params, context)
     ema_params = jax.tree.map(jnp.copy, params)
-    optimizer = optimizer_of(settings, denoiser.vocab_size).init(parted(denoiser, params)[0])
-    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer, tally.empty(settings.length))
+    moments = optimizer_of(settings, denoiser.vocab_size, optimizer).init(parted(denoiser, params)[0])
+    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, moments, tally.empty(settings.length))
 
 
 def batch_of(
-    denoiser: Denoiser,
-    settings: Settings,
-    step: Int[Array, ""],
-    train: Int[Array, " tokens"] | Int[Array, "examples length"],
-) -> tuple[Int[Array, "batch length"], Corrupted]:
-    """The batch that ``(settings.seed, step)`` names, and its masks: the same whatever the number of devices.
+    denoiser: Denoiser, settings: Settings, step: Int[Array, ""], train: Data, objective: Objective = MASKED_NELBO
+) -> tuple[Examples, Any]:
+    """The batch that ``(settings.seed, step)`` names, and what the objective makes of it.
+
+    It is the same whatever the number of devices.
 
     Args:
         denoiser: the model.
         settings: how to train.
         step: steps done before it.
         train: as in :func:`train_step`.
+        objective: as in :func:`train_step`.
     """
     data_key, mask_key = jax.random.split(jax.random.fold_in(key_of(settings.seed), step))
-    tokens = batches.draw(data_key, train, settings.batch, settings.length)
-    return tokens, mask_counts(mask_key, tokens, denoiser.mask_id)
+    data = train if isinstance(train, Examples) else Examples(train)
+    examples = batches.draw(data_key, data, settings.batch, settings.length)
+    progress = jnp.asarray(step, jnp.float32) / settings.steps
+    return examples, objective.corrupt(mask_key, denoiser, examples, progress)
 
 
 def train_step(
     denoiser: Denoiser,
     settings: Settings,
     state: TrainState,
-    train: Int[Array, " tokens"] | Int[Array, "examples length"],
+    train: Data,
     rows: Rows = TOGETHER,
+    objective: Objective = MASKED_NELBO,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of optimisation on the batch that ``(settings.seed, state.step)`` names.
 
@@ -109,57 +141,64 @@ def train_step(
         denoiser: the model.
         settings: how to train.
         state: before the step.
-        train: all training data, int32[tokens] (a stream) or int32[examples, length].
+        train: all training data, int32[tokens] (a stream) or int32[examples, length]; or ``Examples`` of them.
         rows: how the batch is divided over devices; what comes out is the same up to rounding.
+        objective: what is learned.
+        optimizer: a transformation of one's own instead of the recipe that ``settings`` name; it gets the loss as
+            ``value``, if it takes it.
     """
-    tokens, corrupted = batch_of(denoiser, settings, state.step, train)
-    revealed = settings.length - jnp.sum(corrupted.masked, axis=-1)
-    value, losses, gradient = _gradient(denoiser, settings, state.params, rows, *rows.take_share((tokens, corrupted)))
+    batch = batch_of(denoiser, settings, state.step, train, objective)
+    value, losses, gradient = _gradient(objective, denoiser, settings, state.params, rows, *rows.take_share(batch))
     value, gradient = rows.mean_over_shares((value, gradient))
     trained, held = parted(denoiser, state.params)
-    updates, optimizer = optimizer_of(settings, denoiser.vocab_size).update(gradient, state.optimizer, trained)
+    moving = optimizer_of(settings, denoiser.vocab_size, optimizer)
+    updates, moments = moving.update(gradient, state.optimizer, trained, value=value)
     moved = optax.apply_updates(trained, updates)
     # The average forgets the first steps faster than its final decay would.
     steps = state.step.astype(jnp.float32)
     decay = jnp.minimum(settings.ema_decay, (1 + steps) / (10 + steps))
     ema = optax.incremental_update(moved, parted(denoiser, state.ema_params)[0], step_size=1 - decay)
     params, ema_params = joined(moved, held), joined(ema, held)
-    # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
-    tallied = tally.add(state.tally, revealed, rows.gather_rows(losses), settings.steps)
-    metrics = Metrics(value, optax.tree.norm(gradient))
+    tallied = state.tally
+    if losses.revealed is not None and losses.cost is not None:
+        revealed, cost = (rows.gather_rows(one).reshape(-1) for one in (losses.revealed, losses.cost))
+        tallied = tally.add(tallied, revealed, cost, settings.steps)
+    terms = {name: jnp.mean(rows.gather_rows(losses.terms[name])) / settings.length for name in objective.terms}
+    metrics = Metrics(value, optax.tree.norm(gradient), terms)
     good = jnp.isfinite(value) & jnp.isfinite(metrics.gradient_norm) & jnp.isfinite(optax.tree.norm(updates))
-    taken = TrainState(state.step + 1, params, ema_params, optimizer, tallied)
+    taken = TrainState(state.step + 1, params, ema_params, moments, tallied)
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state), metrics
 
 
 def _gradient(
-    denoiser: Denoiser, settings: Settings, params: Params, rows: Rows, tokens: Array, corrupted: Corrupted
-) -> tuple[Array, Array, Params]:
-    """Mean loss, each row's loss, and the gradient of the mean, in nats per token."""
+    objective: Objective, denoiser: Denoiser, settings: Settings, params: Params, rows: Rows, *batch: Any
+) -> tuple[Array, Losses, Params]:
+    """Mean loss and its gradient, in nats per token, and what each row costs."""
     trained, held = parted(denoiser, params)
 
-    def objective(trained: Params, tokens: Array, corrupted: Corrupted) -> tuple[Array, Array]:
+    def mean(trained: Params, examples: Examples, corrupted: Any) -> tuple[Array, Losses]:
         whole = rows.gather_params(cast_params(joined(trained, held), settings.compute))
-        losses = nelbo(denoiser, whole, tokens, corrupted) / settings.length
-        return jnp.mean(losses), losses
+        losses = objective.losses(denoiser, whole, examples, corrupted)
+        return jnp.mean(losses.loss / settings.length), losses
 
-    slope = jax.value_and_grad(objective, has_aux=True)
+    slope = jax.value_and_grad(mean, has_aux=True)
     parts = settings.accumulate
     if parts == 1:
-        (value, losses), gradient = slope(trained, tokens, corrupted)
+        (value, losses), gradient = slope(trained, *batch)
         return value, losses, gradient
 
     # Every so-manieth row makes a part, so that rows which lie on one device stay there.
     def in_parts(leaf: Array) -> Array:
         return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 
-    def add(total: tuple[Array, Params], part: tuple[Array, Corrupted]) -> tuple[tuple[Array, Params], Array]:
+    def add(total: tuple[Array, Params], part: tuple[Examples, Any]) -> tuple[tuple[Array, Params], Losses]:
         (value, losses), gradient = slope(trained, *rows.pin_rows(part))
         return jax.tree.map(lambda whole, one: whole + one / parts, total, (value, gradient)), losses
 
     zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained))
-    (value, gradient), losses = jax.lax.scan(add, zero, jax.tree.map(in_parts, (tokens, corrupted)))
-    return value, jnp.moveaxis(losses, 0, 1).reshape(-1), gradient
+    (value, gradient), losses = jax.lax.scan(add, zero, jax.tree.map(in_parts, batch))
+    in_order = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), losses)
+    return value, in_order, gradient
 
 
 def cast_params(params: Params, compute: str) -> Params:
@@ -173,9 +212,11 @@ def train_steps(
     denoiser: Denoiser,
     settings: Settings,
     state: TrainState,
-    train: Int[Array, " tokens"] | Int[Array, "examples length"],
+    train: Data,
     count: Int[Array, ""],
     rows: Rows = TOGETHER,
+    objective: Objective = MASKED_NELBO,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[TrainState, Metrics]:
     """``count`` steps, at most ``BLOCK``, in one call: one executable for every count.
 
@@ -186,7 +227,8 @@ def train_steps(
         The state, and metrics of shape [BLOCK] of which as many entries are filled as steps were tried: ``count``, or
         one more than were taken if a step was not finite; ``state.step`` tells which.
     """
-    empty = Metrics(jnp.zeros(BLOCK, jnp.float32), jnp.zeros(BLOCK, jnp.float32))
+    none = jnp.zeros(BLOCK, jnp.float32)
+    empty = Metrics(none, none, dict.fromkeys(objective.terms, none))
     first = state.step
 
     def goes_on(carry: tuple[Array, TrainState, Metrics]) -> Array:
@@ -195,7 +237,7 @@ def train_steps(
 
     def body(carry: tuple[Array, TrainState, Metrics]) -> tuple[Array, TrainState, Metrics]:
         i, state, history = carry
-        state, metrics = train_step(denoiser, settings, state, train, rows)
+        state, metrics = train_step(denoiser, settings, state, train, rows, objective, optimizer)
         return i + 1, state, jax.tree.map(lambda row, value: row.at[i].set(value.astype(row.dtype)), history, metrics)
 
     _, state, history = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, empty))

@@ -5,21 +5,39 @@ them does not know which it has; results are the same up to rounding. A checkpoi
 """
 
 import functools
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
-from mdm_jax.models.denoiser import Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.training.devices.rows import TOGETHER, AlongAxis, OnMesh, Rows
 from mdm_jax.training.devices.sharding import shardings
+from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
-from mdm_jax.training.step import Metrics, TrainState, initial_state, train_steps
+from mdm_jax.training.step import Data, Metrics, TrainState, initial_state, train_steps
+
+
+class Job(NamedTuple):
+    """What is trained, and how: all that decides the compiled step, wherever it runs. Hashable.
+
+    Attributes:
+        denoiser: the model.
+        settings: how to train.
+        objective: what is learned.
+        optimizer: a user's own transformation, or the recipe that the settings name.
+    """
+
+    denoiser: Denoiser
+    settings: Settings
+    objective: Objective = MASKED_NELBO
+    optimizer: optax.GradientTransformation | None = None
 
 
 @runtime_checkable
@@ -31,22 +49,20 @@ class Way(Protocol):
         """How a batch is divided."""
         ...
 
-    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+    def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
         """Shapes, types and places of a state, without making one: what a checkpoint is read into."""
         ...
 
-    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+    def initial(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
         """The state before the first step."""
         ...
 
-    def steps(
-        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
-    ) -> tuple[TrainState, Metrics]:
+    def steps(self, job: Job, state: TrainState, train: Data, count: int) -> tuple[TrainState, Metrics]:
         """As :func:`~mdm_jax.training.step.train_steps`; ``state`` is given up."""
         ...
 
-    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
-        """Data on every device."""
+    def put(self, data: Any) -> Any:
+        """Data, a pytree of NumPy arrays, on every device."""
         ...
 
     def released(self, params: Params) -> Params:
@@ -59,20 +75,18 @@ class OnOneDevice:
 
     rows = TOGETHER
 
-    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
-        return _placed(_shapes(denoiser, settings, params), SingleDeviceSharding(jax.local_devices()[0]))
+    def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
+        return _placed(_shapes(job, params, context), SingleDeviceSharding(jax.local_devices()[0]))
 
-    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
+    def initial(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
         # Committed to its device, as a restored state is: otherwise resuming compiles the step anew.
-        return jax.device_put(_initial(denoiser, settings, params), SingleDeviceSharding(jax.local_devices()[0]))
+        return jax.device_put(_initial(job, params, context), SingleDeviceSharding(jax.local_devices()[0]))
 
-    def steps(
-        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
-    ) -> tuple[TrainState, Metrics]:
-        return _steps(denoiser, settings, state, train, jnp.int32(count), self.rows)
+    def steps(self, job: Job, state: TrainState, train: Data, count: int) -> tuple[TrainState, Metrics]:
+        return _steps(job, state, train, jnp.int32(count), self.rows)
 
-    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
-        return jnp.asarray(array, jnp.int32)
+    def put(self, data: Any) -> Any:
+        return jax.tree.map(jnp.asarray, data)
 
     def released(self, params: Params) -> Params:
         return params
@@ -91,20 +105,18 @@ class OnDevices:
         self._everywhere = NamedSharding(Mesh(np.asarray(self._devices), (DATA,)), PartitionSpec())
         self.rows = AlongAxis(DATA, count)
 
-    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
-        return _placed(_shapes(denoiser, settings, params), self._everywhere)
+    def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
+        return _placed(_shapes(job, params, context), self._everywhere)
 
-    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
-        return jax.device_put(_initial(denoiser, settings, params), self._everywhere)
+    def initial(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
+        return jax.device_put(_initial(job, params, context), self._everywhere)
 
-    def steps(
-        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
-    ) -> tuple[TrainState, Metrics]:
-        run = _pmapped(denoiser, settings, self.rows, self._devices)
+    def steps(self, job: Job, state: TrainState, train: Data, count: int) -> tuple[TrainState, Metrics]:
+        run = _pmapped(job, self.rows, self._devices)
         return run(state, train, jnp.int32(count), np.zeros(len(self._devices), np.int32))
 
-    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
-        return jax.device_put(np.asarray(array, np.int32), self._everywhere)
+    def put(self, data: Any) -> Any:
+        return jax.device_put(data, self._everywhere)
 
     def released(self, params: Params) -> Params:
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
@@ -121,25 +133,25 @@ class OnAMesh:
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.rows = OnMesh(mesh)
 
-    def abstract(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
-        shapes = _shapes(denoiser, settings, params)
+    def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
+        shapes = _shapes(job, params, context)
         return jax.tree.map(_at, shapes, shardings(self.rows.mesh, shapes))
 
-    def initial(self, denoiser: Denoiser, settings: Settings, params: Params | None = None) -> TrainState:
-        places = shardings(self.rows.mesh, _shapes(denoiser, settings, params))
-        return jax.jit(initial_state, static_argnums=(0, 1), out_shardings=places)(denoiser, settings, params)
+    def initial(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
+        places = shardings(self.rows.mesh, _shapes(job, params, context))
+        return jax.jit(_begun, static_argnums=0, out_shardings=places)(job, params, context)
 
-    def steps(
-        self, denoiser: Denoiser, settings: Settings, state: TrainState, train: Array, count: int
-    ) -> tuple[TrainState, Metrics]:
+    def steps(self, job: Job, state: TrainState, train: Data, count: int) -> tuple[TrainState, Metrics]:
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         leaves, tree = jax.tree.flatten(places)
-        run = _meshed(denoiser, settings, self.rows, tree, tuple(leaves))
+        run = _meshed(job, self.rows, tree, tuple(leaves))
         return run(state, train, np.int32(count))
 
-    def put(self, array: Int[np.ndarray, "*any"]) -> Array:
-        values = np.asarray(array, np.int32)
-        return jax.make_array_from_callback(values.shape, self._everywhere, lambda index: values[index])
+    def put(self, data: Any) -> Any:
+        def one(values: np.ndarray) -> Array:
+            return jax.make_array_from_callback(values.shape, self._everywhere, lambda index: values[index])
+
+        return jax.tree.map(one, data)
 
     def released(self, params: Params) -> Params:
         return params  # they may be too large for one device
@@ -190,8 +202,16 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
-def _shapes(denoiser: Denoiser, settings: Settings, params: Params | None) -> TrainState:
-    return jax.eval_shape(functools.partial(initial_state, denoiser, settings), params)
+def _begun(job: Job, params: Params | None, context: Context) -> TrainState:
+    return initial_state(job.denoiser, job.settings, params, context, job.optimizer)
+
+
+def _went_on(job: Job, state: TrainState, train: Data, count: Array, rows: Rows) -> tuple[TrainState, Metrics]:
+    return train_steps(job.denoiser, job.settings, state, train, count, rows, job.objective, job.optimizer)
+
+
+def _shapes(job: Job, params: Params | None, context: Context) -> TrainState:
+    return jax.eval_shape(functools.partial(_begun, job), params, context)
 
 
 def _at(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
@@ -202,27 +222,27 @@ def _placed(shapes: TrainState, place: Any) -> TrainState:
     return jax.tree.map(lambda leaf: _at(leaf, place), shapes)
 
 
-_initial = jax.jit(initial_state, static_argnums=(0, 1))
-_steps = jax.jit(train_steps, static_argnums=(0, 1, 5), donate_argnums=2)
+_initial = jax.jit(_begun, static_argnums=0)
+_steps = jax.jit(_went_on, static_argnums=(0, 4), donate_argnums=1)
 
 
 @functools.lru_cache(maxsize=8)
-def _pmapped(denoiser: Denoiser, settings: Settings, rows: AlongAxis, devices: tuple[Any, ...]) -> Any:
+def _pmapped(job: Job, rows: AlongAxis, devices: tuple[Any, ...]) -> Any:
     """``train_steps`` on every device; state in and out as one, not once per device."""
 
-    def each(state: TrainState, train: Array, count: Array, _: Array) -> tuple[TrainState, Metrics]:
-        return train_steps(denoiser, settings, state, train, count, rows)
+    def each(state: TrainState, train: Data, count: Array, _: Array) -> tuple[TrainState, Metrics]:
+        return _went_on(job, state, train, count, rows)
 
     # pmap wants something to map over: a zero for each device.
     return jax.pmap(each, rows.axis, in_axes=(None, None, None, 0), out_axes=None, devices=devices, donate_argnums=0)  # pyright: ignore[reportCallIssue]
 
 
 @functools.lru_cache(maxsize=8)
-def _meshed(denoiser: Denoiser, settings: Settings, rows: OnMesh, tree: Any, leaves: tuple[Any, ...]) -> Any:
+def _meshed(job: Job, rows: OnMesh, tree: Any, leaves: tuple[Any, ...]) -> Any:
     """``train_steps`` over the mesh; the state stays where it is."""
     everywhere = NamedSharding(rows.mesh, PartitionSpec())
 
-    def whole(state: TrainState, train: Array, count: Array) -> tuple[TrainState, Metrics]:
-        return train_steps(denoiser, settings, state, train, count, rows)
+    def whole(state: TrainState, train: Data, count: Array) -> tuple[TrainState, Metrics]:
+        return _went_on(job, state, train, count, rows)
 
     return jax.jit(whole, out_shardings=(jax.tree.unflatten(tree, leaves), everywhere), donate_argnums=0)

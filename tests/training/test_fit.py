@@ -19,7 +19,7 @@ from toys import SETTINGS, PatternTask, tiny_transformer
 import mdm_jax
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import Interrupted, RunDirectory, Settings, batches, fit, optimizer, ways
+from mdm_jax.training import Examples, Interrupted, RunDirectory, Settings, batches, fit, optimizer, ways
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.step import BLOCK, initial_state, train_step, train_steps
 
@@ -62,11 +62,11 @@ def test_a_run_cut_off_resumes_bitwise(finished, tmp_path, monkeypatch):
     for stop_at in (13, 27, None):
         taken = []
 
-        def dying(way, denoiser, settings, state, train, count, stop_at=stop_at, taken=taken):
+        def dying(way, job, state, train, count, stop_at=stop_at, taken=taken):
             if stop_at is not None and int(state.step) >= stop_at:
                 raise RuntimeError("killed")
             taken.append(int(count))
-            return original(way, denoiser, settings, state, train, count)
+            return original(way, job, state, train, count)
 
         monkeypatch.setattr(ways.OnOneDevice, "steps", dying)
         arguments = {"directory": directory, "settings": SETTINGS, "checkpoint_every": 7, "progress": False}
@@ -102,10 +102,10 @@ def test_blocks_of_steps_are_the_single_steps():
     single = jax.jit(train_step, static_argnums=(0, 1))
     for _ in range(4):
         state, metric = single(denoiser, SETTINGS, state, train)
-        losses.append(float(metric.nelbo))
+        losses.append(float(metric.loss))
     assert int(block.step) == 4
-    assert metrics.nelbo.shape == (BLOCK,)
-    np.testing.assert_allclose(metrics.nelbo[:4], losses, rtol=1e-4)
+    assert metrics.loss.shape == (BLOCK,)
+    np.testing.assert_allclose(metrics.loss[:4], losses, rtol=1e-4)
     for a, b in zip(jax.tree.leaves(block.params), jax.tree.leaves(state.params)):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
@@ -147,10 +147,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
     directory = tmp_path / "interrupted"
     original = ways.OnOneDevice.steps
 
-    def pressing(way, denoiser, settings, state, train, count):
+    def pressing(way, job, state, train, count):
         if int(state.step) >= 8:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(way, denoiser, settings, state, train, count)
+        return original(way, job, state, train, count)
 
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
@@ -168,8 +168,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished, tmp_path):
 def test_ctrl_c_at_the_very_end_stops_what_would_follow(tmp_path):
     original = ways.OnOneDevice.steps
 
-    def pressing(way, denoiser, settings, state, train, count):
-        state, metrics = original(way, denoiser, settings, state, train, count)
+    def pressing(way, job, state, train, count):
+        state, metrics = original(way, job, state, train, count)
         if int(state.step) == SETTINGS.steps:
             os.kill(os.getpid(), signal.SIGINT)
         return state, metrics
@@ -355,15 +355,15 @@ def test_load_says_what_is_wrong(tmp_path, content, says):
 
 @pytest.mark.core
 def test_batches_are_windows_of_the_stream_and_a_function_of_the_key():
-    stream = jnp.arange(100, dtype=jnp.int32)
-    drawn = np.asarray(batches.draw(jax.random.key(0), stream, 500, 8))
+    stream = Examples(jnp.arange(100, dtype=jnp.int32))
+    drawn = np.asarray(batches.draw(jax.random.key(0), stream, 500, 8).tokens)
     assert np.all(np.diff(drawn, axis=1) == 1)
     assert drawn.min() == 0
     assert drawn.max() == 99
-    np.testing.assert_array_equal(drawn, batches.draw(jax.random.key(0), stream, 500, 8))
-    rows = jnp.arange(12, dtype=jnp.int32).reshape(4, 3)
-    assert {tuple(row) for row in np.asarray(batches.draw(jax.random.key(1), rows, 99, 3))} == {
-        tuple(row) for row in np.asarray(rows)
+    np.testing.assert_array_equal(drawn, batches.draw(jax.random.key(0), stream, 500, 8).tokens)
+    rows = Examples(jnp.arange(12, dtype=jnp.int32).reshape(4, 3))
+    assert {tuple(row) for row in np.asarray(batches.draw(jax.random.key(1), rows, 99, 3).tokens)} == {
+        tuple(row) for row in np.asarray(rows.tokens)
     }
 
 

@@ -59,9 +59,9 @@ def patched_steps(monkeypatch, before):
     """Call ``before(step)`` ahead of every block of steps."""
     original = ways.OnOneDevice.steps
 
-    def steps(way, denoiser, settings, state, train, count):
+    def steps(way, job, state, train, count):
         before(int(state.step))
-        return original(way, denoiser, settings, state, train, count)
+        return original(way, job, state, train, count)
 
     monkeypatch.setattr(ways.OnOneDevice, "steps", steps)
 
@@ -125,7 +125,7 @@ def test_every_checkpoint_is_measured_whether_it_is_reported_or_not(tmp_path):
     rows = PatternTask().validation
     for step in said:
         params = mdm_jax.load(tmp_path / "run", checkpoint=step).params
-        nelbo = stratified_nelbo(run.denoiser, params, rows, jax.random.key(0))
+        nelbo = stratified_nelbo(run.denoiser, params, rows, key=jax.random.key(0))
         assert said[step] == pytest.approx(float(np.mean(nelbo)) / np.log(2) / rows.shape[1], rel=1e-5)
     assert said[150] != said[160]
 
@@ -465,16 +465,16 @@ def test_a_step_that_is_not_finite_stops_and_keeps_state_and_batch(tmp_path, mon
     bad = ~np.isfinite(batch["losses"])
     assert 0 < bad.sum() < SETTINGS.batch
     assert np.all(batch["tokens"][bad] == 5)
-    tokens, corrupted = batch_of(denoiser, SETTINGS, state.step, jnp.asarray(Poisoned().train))
-    np.testing.assert_array_equal(batch["tokens"], tokens)
-    np.testing.assert_array_equal(batch["masked"], corrupted.masked)
+    examples, corrupted = batch_of(denoiser, SETTINGS, state.step, jnp.asarray(Poisoned().train))
+    np.testing.assert_array_equal(batch["tokens"], examples.tokens)
+    np.testing.assert_array_equal(batch["corrupted_masked"], corrupted.masked)
     assert int(batch["step"]) == done + 1
 
     # No earlier step was bad: independently of the loop, look at the batches before it.
     rows, batch_at = jnp.asarray(Poisoned().train), jax.jit(batch_of, static_argnums=(0, 1))
     for step in range(done):
-        tokens, corrupted = batch_at(denoiser, SETTINGS, jnp.int32(step), rows)
-        shown = np.where(corrupted.masked, 6, tokens)
+        examples, corrupted = batch_at(denoiser, SETTINGS, jnp.int32(step), rows)
+        shown = np.where(corrupted.masked, 6, examples.tokens)
         assert not np.any(np.all(shown >= 5, axis=1) & ((shown == 5).sum(axis=1) > 2))
 
     monkeypatch.setattr("mdm_jax.app.work.training.run", lambda _: fit(denoiser, Poisoned(), **arguments))

@@ -114,9 +114,9 @@ def by_hand(denoiser, params, steps):
 
     @jax.jit
     def loss_of(moving, step):
-        tokens, corrupted = batch_of(denoiser, SHORT, step, train)
+        examples, corrupted = batch_of(denoiser, SHORT, step, train)
         scores = Linen().apply({"params": moving, "batch_stats": held}, corrupted.tokens)
-        cost = optax.softmax_cross_entropy_with_integer_labels(scores, tokens)
+        cost = optax.softmax_cross_entropy_with_integer_labels(scores, examples.tokens)
         return jnp.mean(corrupted.weight * jnp.sum(jnp.where(corrupted.masked, cost, 0.0), axis=1)) / LENGTH
 
     for step in range(steps):

@@ -16,6 +16,8 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.theory import schedules
 from mdm_jax.training import Settings, fit, mask_counts, mask_times
 from mdm_jax.training.checks import check_model
+from mdm_jax.training.objective import Examples
+from mdm_jax.training.ways import Job
 
 pytestmark = pytest.mark.core
 TOKENS = PatternTask().train[:4]
@@ -178,7 +180,8 @@ def test_parameters_that_are_not_finite_are_said_before_the_first_step(value, wh
 
 def test_finite_ones_of_32_bits_pass():
     settings = dataclasses.replace(SETTINGS, length=LENGTH)
-    check_model(models.from_function(look_up, VOCAB), settings, table())
+    job = Job(models.from_function(look_up, VOCAB), settings)
+    check_model(job, table(), None, Examples(np.zeros((3, LENGTH), np.int32)))
 
 
 @pytest.mark.parametrize("name", ["report_every", "checkpoint_every"])

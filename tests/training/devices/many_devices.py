@@ -22,6 +22,7 @@ from mdm_jax.support.devices import make_mesh, parse_mesh
 from mdm_jax.training import RunDirectory, fit, ways
 from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.step import batch_of
+from mdm_jax.training.ways import Job
 
 STEPS = 20
 
@@ -51,10 +52,11 @@ def compare(optimizer, names):
     for name in ["accumulate:1", *names]:
         way, changes = read(name)
         settings = dataclasses.replace(SETTINGS, optimizer=optimizer, **changes)
-        state, train, losses = way.initial(denoiser, settings), way.put(task.train), []
+        job = Job(denoiser, settings)
+        state, train, losses = way.initial(job), way.put(task.train), []
         for _ in range(STEPS // 10):
-            state, metrics = way.steps(denoiser, settings, state, train, 10)
-            losses += np.asarray(metrics.nelbo).tolist()
+            state, metrics = way.steps(job, state, train, 10)
+            losses += np.asarray(metrics.loss).tolist()
         if name == "accumulate:1":
             first, reference = losses, ways.fetch(state)
         found[name] = {
@@ -74,7 +76,7 @@ def rows_of(way, denoiser, settings, train):
     It asks ``rows.take_share`` alone. That the step works on no other rows is what its equal states say
     (:func:`compare`).
     """
-    tokens = batch_of(denoiser, settings, 0, train)[0]
+    tokens = batch_of(denoiser, settings, 0, train)[0].tokens
     numbers = jax.numpy.arange(len(tokens))
     if isinstance(way, ways.OnDevices):
         zeros = np.zeros(way.rows.parts, np.int32)
@@ -88,7 +90,7 @@ def rows_of(way, denoiser, settings, train):
 
 def checkpoints_travel():
     """A checkpoint written on one mesh, read on one device, under pmap and on another mesh: bit for bit the same."""
-    denoiser, places = tiny_transformer(), [
+    job, places = Job(tiny_transformer(), SETTINGS), [
         ways.OnAMesh(make_mesh({"data": 4, "model": 2})),
         ways.OnDevices(4),
         ways.OnAMesh(make_mesh({"data": 2, "model": 4})),
@@ -96,13 +98,13 @@ def checkpoints_travel():
         ways.OnDevices(2),
         ways.OnAMesh(make_mesh({"data": 8})),
     ]  # fmt: skip
-    state, found = places[0].initial(denoiser, SETTINGS), []
+    state, found = places[0].initial(job), []
     original = ways.fetch(state)
     for before, after in itertools.pairwise(places):
         with tempfile.TemporaryDirectory() as folder:
             with Checkpoints(folder) as checkpoints:
                 checkpoints.save(state)
-            like = after.abstract(denoiser, SETTINGS)
+            like = after.abstract(job)
             with Checkpoints(folder) as checkpoints:
                 state = checkpoints.restore(like)
         wanted = [leaf.sharding for leaf in jax.tree.leaves(like)]
@@ -153,8 +155,8 @@ class Stopping:
             kind.steps = self.counting(original)
 
     def counting(self, original):
-        def steps(way, denoiser, settings, state, train, count):
-            state, metrics = original(way, denoiser, settings, state, train, count)
+        def steps(way, job, state, train, count):
+            state, metrics = original(way, job, state, train, count)
             self._done = int(state.step)
             return state, metrics
 

@@ -1,0 +1,168 @@
+"""``fit``: a training in memory, or in a run directory that it goes on with."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.flags import usual
+from mdm_jax.support.locks import exclusive
+from mdm_jax.support.processes import agreed, together
+from mdm_jax.tasks import Task
+from mdm_jax.training import contexts, ways
+from mdm_jax.training.checkpoints.catalogue import NEWEST
+from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checks import check_mask, check_model, checked_data
+from mdm_jax.training.endings import Kept
+from mdm_jax.training.loop import Pace, run_steps
+from mdm_jax.training.objective import MASKED_NELBO, Objective, check_objective
+from mdm_jax.training.optimizer import check_optimizer
+from mdm_jax.training.reports import Figures, Reporter
+from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
+from mdm_jax.training.settings import OWN, Settings
+from mdm_jax.training.ways import Job
+
+
+def fit(
+    denoiser: Denoiser,
+    task: Task,
+    steps: int | None = None,
+    *,
+    directory: str | Path | None = None,
+    settings: Settings | None = None,
+    params: Params | None = None,
+    objective: Objective = MASKED_NELBO,
+    context: tuple[Context, Context] | None = None,
+    optimizer: str | optax.GradientTransformation | None = None,
+    report_every: int | None = None,
+    checkpoint_every: int | None = None,
+    on_report: Callable[[int, Figures], object] | None = None,
+    devices: int | None = None,
+    mesh: Mesh | None = None,
+    checkpoint: int | str = NEWEST,
+    progress: bool = True,
+) -> Run:
+    """Train ``denoiser`` on ``task.train``.
+
+    With a ``directory`` the run is saved as it goes, and calling again with the same arguments continues from the
+    newest checkpoint: a killed run ends bitwise equal to an uninterrupted one on the same machine and flags, since
+    data and masks depend on (seed, step) alone (on GPU if XLA_FLAGS has ``--xla_gpu_deterministic_ops=true``). A
+    finished run is loaded, not trained again.
+
+    Args:
+        denoiser: the model.
+        task: what to learn.
+        steps: optimiser steps; shorthand for ``settings=Settings(steps=...)``.
+        directory: where to keep the run; nothing is written if left out.
+        settings: everything else about the training; ``length`` is taken from the task.
+        params: where to start, for a denoiser that cannot make its own parameters (``from_nnx``, ``from_function``).
+        objective: what is learned, :class:`~mdm_jax.training.objective.MaskedNelbo` if left out.
+        context: what is known of each row of the data (its class, say), as (of ``task.train``, of ``task.validation``):
+            two pytrees of arrays with a leading axis of rows. The objective says what the denoiser sees of it; the
+            NELBO shows it all.
+        optimizer: "muon" or "adamw", shorthand for ``settings=Settings(optimizer=...)``; or any
+            ``optax.GradientTransformation``. It takes the place of all that ``settings`` say of learning rates,
+            warm-up, weight decay and clipping; the average of the parameters (``ema_decay``) is kept beside it, and a
+            step that is not finite is not taken. Such a run records the shapes of its state: two transformations of
+            equal shapes cannot be told apart, and which rate a run goes on with is then yours to know.
+        report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
+        checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
+            and on Ctrl-C.
+        on_report: called as ``on_report(step, figures)`` after each line of the log, with its figures by name, in the
+            process that writes alone. What it raises ends the training, with the state saved as on Ctrl-C.
+        devices: so many devices of this process share every batch, by ``pmap``; the default device alone if left out.
+        mesh: instead, a mesh (:func:`mdm_jax.support.devices.make_mesh`) whose axis "data" shares every batch and whose
+            axes both share the parameters, by ``jit``; in a run of several processes one over all their devices, and
+            then the directory is one that all of them see. What is learned is the same up to rounding, and a run may go
+            on in another way than it began.
+        checkpoint: where to go on from: "newest", "best", or the step of a checkpoint that is kept. Later ones are
+            moved to ``damaged-checkpoints``, or ``later-checkpoints`` if nothing is wrong with them.
+        progress: show loss, tokens per second, time left and held-out bits per token.
+
+    Returns:
+        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the averaged ones (over a mesh they stay where they
+        are).
+
+    Raises:
+        InputError: a task that does not fit the model, ids that are no token's, a model that is not pure (dropout,
+            running statistics) or gives NaN for masks, parameters that are not finite or of less than 32 bits, an
+            objective or an optimizer that is none, contexts that do not fit the rows, a directory that holds another
+            run (another objective, context or optimiser too) or is in use by another process, a damaged checkpoint (the
+            newest good one is named), checkpoints that have all lost their manifest, or a checkpoint or log that cannot
+            be written (what is left is named).
+        Interrupted: Ctrl-C or SIGTERM; the state is saved first.
+        NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
+        Dead: the gradient has been exactly zero for several steps though the loss has not, as happens after a blow-up
+            (a kind of NonFinite); the state is saved first.
+
+    Warns:
+        RuntimeWarning: training ended at several times the loss of a uniform guess.
+        UserWarning: the model does not tell the mask from the last token.
+    """
+    settings = dataclasses.replace(settings or Settings(), length=task.length)
+    if steps is not None:
+        settings = dataclasses.replace(settings, steps=steps)
+    own = None if optimizer is None or isinstance(optimizer, str) else check_optimizer(optimizer)
+    if optimizer is not None:
+        settings = dataclasses.replace(settings, optimizer=optimizer if own is None else OWN)
+    check_objective(objective)
+    require(on_report is None or callable(on_report), "on_report", on_report, "a function of step and figures")
+    report_every = max(1, settings.steps // 20) if report_every is None else report_every
+    checkpoint_every = max(1, math.ceil(settings.steps / 10)) if checkpoint_every is None else checkpoint_every
+    report_every = require_whole("report_every", report_every, 1)
+    checkpoint_every = require_whole("checkpoint_every", checkpoint_every, 1)
+    train, validation = checked_data(denoiser, task, context)
+    way, job = ways.choose(devices, mesh), Job(denoiser, settings, objective, own)
+    ways.check(way, settings)
+
+    place = None if directory is None else RunDirectory(Path(directory))
+    with ExitStack() as stack:
+        stack.enter_context(usual())
+        shown = objective.context(contexts.first_row(train.context))  # what the denoiser gets, for one row
+        shapes = check_model(job, params, shown, train, kept=directory is not None)
+        config = configuration(task, job, shapes, shown, context and (train.context, validation.context))
+        checkpoints, state, log = None, None, []
+        if place is not None:
+            agreed(lambda: _occupy(place, config, stack))
+            checkpoints = together(lambda: _open(place, stack))
+            start = checkpoints.choose(checkpoint)
+            if start is not None:
+                state = checkpoints.restore(way.abstract(job, params, shown), start)
+                checkpoints.set_aside(start)
+            else:
+                checkpoints.start_over(lambda: bool(place.read_log()))
+            agreed(lambda: log.extend(place.cut_back(start or 0)))
+        reporter = Reporter(job, validation, place, log, on_report)
+        if state is None:
+            state = way.initial(job, params, shown)
+            check_mask(job, state, shown, reporter.measure(state).figure is not None)
+        pace = Pace(report_every, checkpoint_every, progress)
+        state = run_steps(job, way, way.put(train), state, reporter, Kept(place, checkpoints), pace)
+        seen = ways.fetch(state.tally)
+    params = way.released(state.ema_params)
+    return Run(denoiser, params, place, settings, int(state.step), config["task"], seen)
+
+
+def _occupy(place: RunDirectory, config: dict[str, Any], stack: ExitStack) -> None:
+    """Make the directory this process's to write, until ``stack`` is left."""
+    examine(place, config)  # before anything is written: it may be somebody else's
+    stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
+    claim(place, config)
+
+
+def _open(place: RunDirectory, stack: ExitStack) -> Checkpoints:
+    """The checkpoints, closed when ``stack`` is left; whether every process sees what process 0 wrote is seen here."""
+    if not place.config.exists():
+        raise InputError(
+            f"{place.path} must be a directory that all processes see; process {jax.process_index()} does not see the "
+            f"{place.config.name} that process 0 has written there."
+        )
+    return stack.enter_context(place.open_checkpoints())

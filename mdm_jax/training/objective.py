@@ -1,0 +1,181 @@
+"""What is learned, as a value: how a batch is corrupted, what an example costs, what is tallied and logged beside it.
+
+Every objective goes through the one ``train_step``, in each of its ways, accumulated or not, and its runs go on from
+where they stopped. To write one, write a frozen dataclass with the members of :class:`Objective`; :class:`MaskedNelbo`
+is the shortest there is.
+
+All randomness belongs to ``corrupt``, which sees the whole batch: what it draws is an array with a leading axis of
+rows, so that a batch is the same however its rows are divided. ``losses`` is a function of arrays alone.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Hashable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.training.corruption import Corrupted, mask_counts
+from mdm_jax.training.losses import in_chunks, nelbo
+
+
+class Examples(NamedTuple):
+    """Rows of data; of training data that is a stream, one long row.
+
+    Attributes:
+        tokens: int32[rows, length] (int32[tokens], a stream).
+        context: what is known of each row: a pytree of arrays with a leading axis of rows, or ``None``.
+    """
+
+    tokens: Any  # NumPy's arrays before they are put where they are used
+    context: Context = None
+
+
+class Losses(NamedTuple):
+    """What examples cost, row by row.
+
+    Attributes:
+        loss: float32[rows], nats per sequence. Its mean is what training lowers.
+        terms: figures that are logged beside it, by the objective's names for them: float32[rows], nats per sequence.
+        revealed: int32[rows, *draws]: how many tokens the model saw when it predicted the others; ``None`` of an
+            objective to which that means nothing, whose runs have no training profile then.
+        cost: float32[rows, *draws]: mean cross-entropy of what it predicted there, nats per token. Unbiased for the
+            profile ``g(revealed)``, or ``None``.
+    """
+
+    loss: Float[Array, " rows"]
+    terms: dict[str, Float[Array, " rows"]]
+    revealed: Array | None = None
+    cost: Array | None = None
+
+
+@runtime_checkable
+class Objective(Hashable, Protocol):
+    """The contract. Static: hashable, and equal to another of the same settings, so that compiled code is shared."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the expected loss is an upper bound of ``-log p(tokens)``; a surrogate is not called one."""
+        ...
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the terms that are logged beside the loss."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What ``config.json`` keeps (JSON): a "name", and all settings. A run goes on with an equal one only."""
+        ...
+
+    def context(self, given: Context) -> Context:
+        """A context as the denoiser gets it, one row, for one row of the data's own: fresh parameters are made for it.
+
+        An objective that makes contexts itself (a time, a latent) returns zeros of their shape.
+        """
+        ...
+
+    def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Any:
+        """What the model is shown of a batch, and whatever else is random: a pytree of arrays with an axis of rows.
+
+        Args:
+            key: of this batch.
+            denoiser: the model.
+            examples: the whole batch.
+            progress: the fraction of the training that is done; 1 where held-out rows are scored.
+        """
+        ...
+
+    def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Any) -> Losses:
+        """What some rows of a batch cost. No row may look at another: a device sees its own only."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedNelbo:
+    """The NELBO of a masked diffusion model, which no schedule changes; mask counts stratified over the batch.
+
+    The data's own context, if there is one, is the denoiser's. Source: MDLM (2406.07524), MD4 (2406.04329); arXiv
+    2509.13866, C.2.
+    """
+
+    @property
+    def is_bound(self) -> bool:
+        return True
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return ()
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "masked NELBO"}
+
+    def context(self, given: Context) -> Context:
+        return given
+
+    def corrupt(
+        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
+    ) -> Corrupted:
+        del progress
+        return mask_counts(key, examples.tokens, denoiser.mask_id)
+
+    def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Corrupted) -> Losses:
+        length = examples.tokens.shape[-1]
+        loss = nelbo(denoiser, params, examples.tokens, corrupted, examples.context)
+        revealed = length - jnp.sum(corrupted.masked, axis=-1, dtype=jnp.int32)
+        # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
+        return Losses(loss, {}, revealed, loss / length)
+
+
+MASKED_NELBO = MaskedNelbo()
+
+
+def check_objective(objective: Any) -> None:
+    """Refuse what is no objective.
+
+    Raises:
+        InputError: it lacks a member, cannot be hashed, or is a class instead of a value.
+    """
+    good = isinstance(objective, Objective) and not isinstance(objective, type)
+    require(good, "objective", objective, "an objective, as training.MaskedNelbo() is one")
+    try:
+        hash(objective)
+    except TypeError as error:
+        require(False, "objective", verbatim(str(error)), "hashable, since compiled functions are kept by it")
+
+
+def check_losses(objective: Objective, losses: Any, rows: int) -> None:
+    """Refuse an objective whose losses are not what it says: one mean for all rows would be a number like any other.
+
+    Args:
+        objective: whose they are.
+        losses: of a batch, or the shapes of it.
+        rows: of the batch.
+
+    Raises:
+        InputError: they are of another kind, shape or names.
+    """
+    shown = verbatim(type(losses).__name__)
+    require(isinstance(losses, Losses), "objective.losses", shown, "a function that returns training.Losses")
+    names = verbatim(f"those of {', '.join(losses.terms) or 'nothing'}")
+    wanted = f"terms by the names that objective.terms says: {', '.join(objective.terms) or 'none'}"
+    require(set(losses.terms) == set(objective.terms), "objective.losses", names, wanted)
+    for name, one in {"loss": losses.loss, **losses.terms}.items():
+        shown = verbatim(f"{name} of shape {one.shape}")
+        require(one.shape == (rows,), "objective.losses", shown, f"of shape ({rows},), one number for each row")
+    if losses.revealed is None or losses.cost is None:
+        require(losses.revealed is losses.cost, "objective.losses", losses, "both of revealed and cost, or neither")
+        return
+    shapes = losses.revealed.shape, losses.cost.shape
+    good = shapes[0] == shapes[1] and shapes[0][:1] == (rows,)
+    require(good, "objective.losses", verbatim(f"shapes {shapes}"), f"revealed and cost of one shape, ({rows}, ...)")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def score(objective: Objective, key: PRNGKeyArray, denoiser: Denoiser, params: Params, examples: Examples) -> Losses:
+    """What held-out rows cost, once each: a few rows at a time, so that memory does not grow with their number."""
+    corrupted = objective.corrupt(key, denoiser, examples, jnp.ones((), jnp.float32))
+    return in_chunks(lambda *chunk: objective.losses(denoiser, params, *chunk), (examples, corrupted))
