@@ -1,5 +1,6 @@
 """Choosing a schedule from the profile: every family at every budget, the best named, the prediction checked."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.support.statistics import standard_error
+from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan, beta_search
 from mdm_jax.theory.plans.beta_search import GRID, BetaSearch
@@ -17,6 +19,8 @@ from mdm_jax.theory.profiles import Profile
 from mdm_jax.theory.schedules import text as schedule_text
 
 FORMAT = "mdm_jax tuning 1"
+_SHOWN = 8
+"""Budgets that ``repr`` shows."""
 ROLES = ("optimal", "best beta", "best hand-crafted")
 
 
@@ -32,6 +36,21 @@ class Tuned(NamedTuple):
     result: dict[str, Any]
     plans: Mapping[int, Mapping[str, Plan]]
     search: BetaSearch
+
+    def __repr__(self) -> str:
+        """What each plan costs, budget by budget."""
+        scale, budgets = 1 / (self.result["length"] * math.log(2)), self.result["budgets"]
+        lines = [f"Tuned({self.result['length']} tokens; expected NELBO in bits per token"]
+        for budget in budgets[:_SHOWN]:
+            costs = (f"{_named(entry)} {entry['expected_nelbo_nats'] * scale:.4f}" for entry in budget["plans"])
+            lines.append(f"    {budget['steps']} steps: {', '.join(costs)}")
+        lines += [f"    and {len(budgets) - _SHOWN} more budgets"] if len(budgets) > _SHOWN else []
+        return "\n".join(lines) + ")"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import charts, drawing  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(charts.excess(self, axes=drawing.wide(3.0)), repr(self))
 
 
 def tune(
@@ -112,6 +131,12 @@ def tune(
         ],
     }
     return Tuned(result, chosen, search)
+
+
+def _named(entry: dict[str, Any]) -> str:
+    """The role of a plan, and its name where that says more."""
+    role, name = entry["role"], shortened(printable(entry["plan"]["name"]), 32)
+    return role if name == role else f"{role} ({name})"
 
 
 def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:

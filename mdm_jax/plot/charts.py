@@ -16,6 +16,8 @@ from mdm_jax.support.errors import require, verbatim
 
 MOST_POINTS = 2048
 """Of a curve: more are thinned."""
+MOST_MARKS = 256
+"""Counts of a profile that are marked."""
 MOST_BARS = 256
 """Steps up to which each has a bar."""
 LONGEST = 2**16
@@ -49,12 +51,12 @@ def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = No
         if plan.steps <= MOST_POINTS:
             axes.vlines(knots[:-1], 0, tops, color=light("beta"), linewidth=0.6, alpha=0.5)
     axes.plot(tokens, values, color=light("optimal"), linewidth=1.4)
-    shown = thinned(len(profile.counts))
-    axes.errorbar(
-        profile.counts[shown], profile.means[shown], profile.standard_errors[shown], fmt="o", markersize=2.6,
-        linewidth=0, elinewidth=0.9, capsize=1.6, capthick=0.9, color=light("optimal"),
-        label="g(i), measured (± 1 s.e.)",
-    )  # fmt: skip
+    shown, errors = thinned(len(profile.counts), MOST_MARKS), profile.standard_errors
+    marks: Any = {"fmt": "o", "markersize": 2.6, "linewidth": 0, "color": light("optimal")}
+    if errors.any():
+        marks |= {"yerr": errors[shown], "elinewidth": 0.9, "capsize": 1.6, "capthick": 0.9}
+    known = "measured (± 1 s.e.)" if errors.any() else "exact"
+    axes.errorbar(profile.counts[shown], profile.means[shown], **marks, label=f"g(i), {known}")
     axes.set(xlabel="i: tokens already revealed", ylabel="g(i), nats per token")
     axes.set(xlim=(-0.012 * profile.length, 1.012 * profile.length), ylim=(0, None))
     handles, labels = axes.get_legend_handles_labels()
@@ -76,22 +78,18 @@ def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | 
 
         mdm.plot.plan(mdm.plans.optimal(profile, 16), profile)
     """
-    axes = new_axes(2.4) if axes is None else axes
     if isinstance(plan, Fractions):
         require(profile is None, "profile", verbatim("one"), "left out: the sizes of a grid are random")
-        bars(axes, np.diff(plan.fractions), light("optimal"))
-        axes.set(xlabel=f"step ({label(plan.name)})", ylabel="share of the tokens")
-        return axes
-    bars(axes, plan.sizes, light("optimal"))
-    axes.set(xlabel=f"step ({label(plan.name)})", ylabel="tokens revealed")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    if profile is not None:
-        _check_length(profile, plan)
-        right = axes.twinx()
-        before = plan.knots[:-1]
-        lost = plan.sizes * profile.values[before] - np.add.reduceat(profile.values, before)
-        shown = thinned(plan.steps)
-        dots = {"marker": "o", "markersize": 2.6} if plan.steps <= 64 else {}
+        heights, lost, what = np.diff(plan.fractions), None, "share of the tokens"
+    else:
+        heights, lost, what = plan.sizes, _lost(plan, profile), "tokens revealed"
+    axes = new_axes(2.4) if axes is None else axes
+    bars(axes, heights, light("optimal"))
+    axes.set(xlabel=f"step ({label(plan.name)})", ylabel=what)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=heights.dtype.kind == "i"))
+    if lost is not None:
+        right, shown = axes.twinx(), thinned(len(lost))
+        dots = {"marker": "o", "markersize": 2.6} if len(lost) <= 64 else {}
         right.plot(shown + 1, lost[shown], color=light("beta"), linewidth=1.0, **dots)
         right.set_ylabel("nats lost", color=light("beta"))
         right.spines["right"].set_visible(True)
@@ -160,6 +158,15 @@ def least_cost(tuning: Mapping[str, Any]) -> float:
     return min(tuning["nelbo_nats"], *(min(nats) for nats in tuning["families"].values()))
 
 
+def _lost(plan: Sizes, profile: Curve | None) -> np.ndarray | None:
+    """What each step costs above its tokens one by one, nats."""
+    if profile is None:
+        return None
+    _check_length(profile, plan)
+    before = plan.knots[:-1]
+    return plan.sizes * profile.values[before] - np.add.reduceat(profile.values, before)
+
+
 def _check_length(profile: Curve, plan: Sizes | None) -> None:
     if plan is not None:
         require(
@@ -179,9 +186,9 @@ def _curve(profile: Curve) -> tuple[np.ndarray, np.ndarray]:
     return shown, profile.values[shown]
 
 
-def thinned(count: int) -> Int[np.ndarray, " shown"]:
-    """Which of so many points to draw: all, or :data:`MOST_POINTS` from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+def thinned(count: int, most: int = MOST_POINTS) -> Int[np.ndarray, " shown"]:
+    """Which of so many points to draw: all, or ``most`` of them from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def bars(axes: Axes, heights: np.ndarray, colour: str) -> None:

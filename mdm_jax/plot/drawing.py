@@ -114,9 +114,10 @@ def fragment(picture: Figure | Axes, label: str) -> str:
     plain, width = _drawn(picture), _whole(picture).get_size_inches()[0]
     name = "mdm-" + hashlib.sha256(plain.encode()).hexdigest()[:12]  # a page may have several pictures
     drawn = _with_names(plain, name).replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+    caption = f"color: {light('muted')}; font-size: 80%; white-space: pre-wrap"
     return (
         f'<figure style="margin: 0; width: {width:g}in; max-width: 100%; background: #ffffff">{drawn}'
-        f'<figcaption style="color: {light("muted")}; font-size: 80%">{html.escape(label)}</figcaption></figure>'
+        f'<figcaption style="{caption}">{html.escape(label)}</figcaption></figure>'
     )
 
 

@@ -61,12 +61,12 @@ def of_rows(sampled: Drawn, rows: int = 4) -> Axes:
 
 @rc_context(STYLE)
 def _draw(sampled: Drawn, vocabulary: Words | None, rows: int, axes_of: Callable[[float], Axes]) -> Axes:
-    tokens, steps = np.asarray(sampled.tokens), np.asarray(sampled.reveal_step)
-    good = steps.ndim == 2 and tokens.shape == steps.shape and steps.size > 0
-    require(good, "sampled", verbatim(f"tokens of shape {tokens.shape}"), "samples, [rows, length], at least one")
-    rows = min(require_whole("rows", rows, 1), len(steps))
-    length = min(steps.shape[1], max(MOST_TOKENS // rows, 1))
-    tokens, steps = tokens[:rows, :length], steps[:rows, :length]
+    shape = np.shape(sampled.reveal_step)
+    good = len(shape) == 2 and np.shape(sampled.tokens) == shape and 0 not in shape
+    require(good, "sampled", verbatim(f"reveal_step of shape {shape}"), "samples, [rows, length], at least one")
+    rows = min(require_whole("rows", rows, 1), shape[0])
+    length = min(shape[1], max(MOST_TOKENS // rows, 1))
+    tokens, steps = (np.asarray(x[:rows, :length]) for x in (sampled.tokens, sampled.reveal_step))
     last = max(int(steps.max()), 0)
     shape = getattr(vocabulary, "shape", None)
     words, width, aspect = None, 0, 1.0
@@ -79,7 +79,7 @@ def _draw(sampled: Drawn, vocabulary: Words | None, rows: int, axes_of: Callable
         board = _lines(_colours(steps, last), width)
         aspect = (_TALL if words else 0.5 * _TALL) * width / _ACROSS
     high, across = board.shape[:2]
-    axes = axes_of(0.5 + high * aspect * _ACROSS / across / 72)
+    axes = axes_of(max(0.6 + high * aspect * _ACROSS / across / 72, 1.0))
     axes.imshow(board, interpolation="nearest", aspect=aspect)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

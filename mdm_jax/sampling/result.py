@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.support.arrays import described
+from mdm_jax.support.arrays import described, is_here
 
 GIVEN = -1
 """The reveal step of a position that is not to be sampled."""
@@ -46,3 +46,12 @@ class Sampled(NamedTuple):
         """Shapes and ranges: tokens are looked at as ``.tokens``."""
         parts = {name: jax.tree.map(described, value) for name, value in self._asdict().items() if value is not None}
         return f"Sampled({', '.join(f'{name}={value}' for name, value in parts.items())})"
+
+    def _repr_html_(self) -> str | None:
+        """When each token was revealed, as a picture with ids; ``None`` where numbers cannot be looked at."""
+        known = is_here(self.tokens) and is_here(self.reveal_step)
+        if not known or self.tokens.ndim != 2 or self.tokens.size == 0:
+            return None
+        from mdm_jax.plot import drawing, tokens  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(tokens.of_rows(self), repr(self))

@@ -77,8 +77,8 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
 
     Source: the energies of arXiv 2509.13866 (example 3.3, equation 14), with the metric left free.
 
-    >>> from mdm_jax.theory import schedules
-    >>> round(float(action(schedules.linear(), flat)), 6)  # its geodesic
+    >>> from mdm_jax.theory import energies, schedules
+    >>> round(float(action(schedules.linear(), energies.flat)), 6)  # its geodesic
     1.0
     >>> round(float(action(schedules.sine(), fisher, schedules.linear()) / np.pi**2), 4)
     1.1402

@@ -61,7 +61,8 @@ def geodesic(metric: Metric, weight: Schedule | None = None) -> "Geodesic":
     Raises:
         InputError: a metric of infinite length. (Not seen under ``jit``, where the metric's numbers are unknown.)
 
-    >>> abs(geodesic(flat).alpha(0.3) - 0.3) < 1e-6  # the linear schedule
+    >>> from mdm_jax.theory import energies
+    >>> abs(geodesic(energies.flat).alpha(0.3) - 0.3) < 1e-6  # the linear schedule
     Array(True, dtype=bool)
     """
     metrics.check(metric)

@@ -24,6 +24,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
+from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import InputError, require, require_number, require_whole, verbatim
 from mdm_jax.theory.numerics.given import as_float
 from mdm_jax.theory.schedules.base import Schedule, checked_schedule
@@ -59,6 +60,10 @@ class Minimum(NamedTuple):
     gradient_norm: Float[Array, ""]
     steps: Int[Array, ""]
     converged: Bool[Array, ""]
+
+    def __repr__(self) -> str:
+        """Its numbers; of arrays shape and range."""
+        return f"Minimum({', '.join(f'{name}={described(value)}' for name, value in self._asdict().items())})"
 
 
 def minimise(

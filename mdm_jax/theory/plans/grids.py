@@ -22,8 +22,10 @@ from jaxtyping import Float
 
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
+from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory.numerics.given import as_array, as_json, brief, require_path, require_text
 from mdm_jax.theory.plans.plan import GRID_FORMAT as FORMAT
+from mdm_jax.theory.plans.plan import MOST_SHOWN
 from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.profiles.curves import bernstein_weights, falling
 from mdm_jax.theory.schedules import text as schedule_text
@@ -57,6 +59,18 @@ class Grid:
         object.__setattr__(self, "fractions", a)
         require(isinstance(self.origin, Mapping), "origin", self.origin, "a mapping")
         object.__setattr__(self, "origin", as_json("origin", self.origin))
+
+    def __repr__(self) -> str:
+        """Its name and its fractions, or the first of them."""
+        shown = [f"{x:.4g}" for x in self.fractions[:MOST_SHOWN].tolist()]
+        shown += ["..."] if len(self.fractions) > MOST_SHOWN else []
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"Grid('{shortened(printable(self.name), 48)}', {steps}: {' '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import charts, drawing  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(charts.plan(self, axes=drawing.wide(1.8)), repr(self))
 
     @property
     def steps(self) -> int:

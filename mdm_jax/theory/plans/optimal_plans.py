@@ -36,6 +36,13 @@ class OptimalPlans:
     nelbo: Float[np.ndarray, " most_steps"]
     _previous: Int[np.ndarray, "most_steps knots"] = dataclasses.field(repr=False)
 
+    def __repr__(self) -> str:
+        """What the first and the last budget cost."""
+        scale = 1 / (self.profile.length * math.log(2))
+        first, last = (f"{nats * scale:.4g}" for nats in self.nelbo[[0, -1]])
+        told = f"{first} bits per token in one step, {last} in {len(self.nelbo)}"
+        return f"OptimalPlans({self.profile.length} tokens, at most {len(self.nelbo)} steps: {told})"
+
     def sizes(self, steps: int) -> Int[np.ndarray, " used"]:
         """The optimal sizes for a budget of ``steps``; fewer steps where another could not help."""
         check_budget(len(self.nelbo), steps)

@@ -10,9 +10,12 @@ from jaxtyping import Int
 
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
+from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory.numerics.given import LONGEST, as_array, as_json, brief, require_path, require_text
 
 FORMAT = "mdm_jax plan 1"
+MOST_SHOWN = 16
+"""Numbers that ``repr`` shows of a plan or a grid."""
 GRID_FORMAT = "mdm_jax grid 1"
 """Of the files of :mod:`mdm_jax.theory.plans.grids`, which are plans of another kind."""
 
@@ -45,6 +48,17 @@ class Plan:
         object.__setattr__(self, "sizes", sizes.astype(np.int64))
         require(isinstance(self.origin, Mapping), "origin", self.origin, "a mapping")
         object.__setattr__(self, "origin", as_json("origin", self.origin))
+
+    def __repr__(self) -> str:
+        """Its name and its sizes, or the first of them."""
+        sizes = " ".join(map(str, self.sizes[:MOST_SHOWN].tolist())) + (" ..." if self.steps > MOST_SHOWN else "")
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"Plan('{shortened(printable(self.name), 48)}', {steps} for {self.length} tokens: {sizes})"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import charts, drawing  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(charts.plan(self, axes=drawing.wide(1.8)), repr(self))
 
     @property
     def length(self) -> int:

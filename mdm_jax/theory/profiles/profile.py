@@ -14,7 +14,7 @@ A profile is a value: NumPy arrays in float64, on the host. ``evaluation.estimat
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ _MOST_NATS = 1e6
 """A larger cost of a token is none, and its sums would overflow before they are told."""
 _LOOKED_AT = 256
 """Counts up to which a covariance is looked at whole wherever a profile is made; in a file it always is."""
+_SHOWN = 2**16
+"""Tokens up to which the NELBO is computed only to be shown."""
 _ROUNDED = 1e-6
 """By how much an exact cost may be below 0: what float32 may round."""
 _ERRORS = 10
@@ -92,6 +94,19 @@ class Profile:
         require(lowest >= least, "means", lowest, "costs in nats: none is negative, but for errors of measurement")
         require(isinstance(self.provenance, Mapping), "provenance", self.provenance, "a mapping")
         object.__setattr__(self, "provenance", as_json("provenance", self.provenance))
+
+    def __repr__(self) -> str:
+        """How long it is, what it falls to, how it is known."""
+        counts = len(self.counts)
+        known = "known exactly" if self.exact else f"measured at {counts} count{'' if counts == 1 else 's'}"
+        nelbo = f"; NELBO {self.bits_per_token():.4g} bits per token" if self.length <= _SHOWN else ""
+        ends = f"g from {self.means[0]:.4g} to {self.means[-1]:.4g} nats per token"
+        return f"Profile({self.length} tokens, {known}: {ends}{nelbo})"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import charts, drawing  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(charts.profile(self, axes=drawing.wide(2.6)), repr(self))
 
     @functools.cached_property
     def exact(self) -> bool:
@@ -240,7 +255,9 @@ def interpolation_slopes(
     return np.stack([(up - down) / (2 * step) for up, down in ups_and_downs], axis=1)
 
 
-def from_values(values: Float[np.ndarray, " length"], provenance: Mapping[str, Any] | None = None) -> Profile:
+def from_values(
+    values: Float[np.ndarray, " length"] | Sequence[float], provenance: Mapping[str, Any] | None = None
+) -> Profile:
     """The profile whose every ``g(i)`` is known exactly."""
     given = as_array("values", values)
     require(given.ndim == 1 and len(given) > 0 and given.dtype.kind in "fiu", "values", values, "a list of numbers")

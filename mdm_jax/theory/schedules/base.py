@@ -24,6 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.theory.numerics.given import as_float
 from mdm_jax.theory.schedules.checks import check_companions, check_rise
@@ -69,7 +70,7 @@ class Schedule:
         if "name" not in vars(cls):
             cls.name = cls.__name__
         forget_older(cls, lambda root: Schedule if root.endswith("alpha") else AngleSchedule)
-        dataclasses.dataclass(frozen=True)(cls)
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
         cls._flax_dataclass = True  # so that decorating it with flax.struct.dataclass as well changes nothing
         names = tuple(field.name for field in dataclasses.fields(cls))
 
@@ -86,6 +87,10 @@ class Schedule:
             return schedule
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+    def __repr__(self) -> str:
+        """The class and its numbers; of arrays shape and range."""
+        return f"{type(self).__name__}({', '.join(f'{k}={described(v)}' for k, v in self.parameters().items())})"
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         """Probability that a token is revealed at time ``t``."""

@@ -1,7 +1,5 @@
 """The compiled search over Beta schedules, against a double in NumPy and SciPy."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from known_profiles import markov, polya, random_falling
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import beta_search
-from mdm_jax.theory.plans.beta_search import refining, scoring, searching
+from mdm_jax.theory.plans.beta_search import refining, scoring
 from mdm_jax.theory.profiles import bounds
 from mdm_jax.theory.schedules import text as schedule_text
 
@@ -181,8 +179,3 @@ def test_bad_input(arguments, message):
 def test_a_budget_that_was_not_searched(found):
     with pytest.raises(InputError, match=r"^steps must be a budget that was searched \(1, 2, 5, .*\); got 3\.$"):
         found["urn"].plan(3)
-
-
-def test_examples():
-    result = doctest.testmod(searching)
-    assert (result.failed, result.attempted) == (0, 1)

@@ -71,6 +71,18 @@ class BetaSearch:
     nelbo: Float[np.ndarray, " budgets"]
     gradient_steps: int
 
+    def __repr__(self) -> str:
+        """How much was searched, and the best of a few budgets."""
+        few = [self.budgets[i] for i in np.unique(np.linspace(0, len(self.budgets) - 1, 4).round().astype(int))]
+        best = ", ".join(f"{steps} steps {self.plan(steps).name}" for steps in few)
+        size = len(self.values)
+        return f"BetaSearch({size} x {size} schedules at {_brief(self.budgets)} steps; best: {best})"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import cost_landscapes, drawing  # a notebook alone pays for Matplotlib
+
+        return drawing.fragment(cost_landscapes.of_budgets(self, self.budgets, 4), repr(self))
+
     def place(self, steps: int) -> int:
         """The index of the budget ``steps``."""
         require(steps in self.budgets, "steps", steps, f"a budget that was searched ({_brief(self.budgets)})")

@@ -1,0 +1,261 @@
+"""Pictures of profiles, plans, landscapes and samples: what is drawn is what was found."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from known_profiles import markov
+from matplotlib import colors, pyplot
+from matplotlib.axes import Axes
+
+import mdm_jax as mdm
+from mdm_jax.plot import charts, cost_landscapes, drawing, tokens
+from mdm_jax.support.errors import InputError
+
+LENGTH = 24
+PROFILE = markov(0.2, LENGTH)
+PLAN = mdm.plans.optimal(PROFILE, 6)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    return mdm.tune(PROFILE, [4, 8], grid=11, steps=[2, 16])
+
+
+def measured():
+    counts = np.array([0, 3, 10, LENGTH - 1])
+    return mdm.profiles.Profile(LENGTH, counts, PROFILE.values[counts], 1e-4 * np.eye(4))
+
+
+def sampled(rows=3, length=LENGTH, steps=6):
+    rng = np.random.default_rng(0)
+    shape = (rows, length)
+    return SimpleNamespace(tokens=rng.integers(0, 300, shape), reveal_step=rng.integers(0, steps, shape))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", ["profile", "plan", "excess", "landscape", "samples"])
+def test_axes_are_those_given_or_new_ones_of_pyplot(name, tuned):
+    make = {
+        "profile": lambda **axes: mdm.plot.profile(measured(), PLAN, **axes),
+        "plan": lambda **axes: mdm.plot.plan(PLAN, PROFILE, **axes),
+        "excess": lambda **axes: mdm.plot.excess(tuned, **axes),
+        "landscape": lambda **axes: mdm.plot.landscape(tuned, 8, **axes),
+        "samples": lambda **axes: mdm.plot.samples(sampled(), **axes),
+    }[name]
+    before = dict(pyplot.rcParams)
+    given = drawing.wide(3.0)
+    assert make(axes=given) is given
+    assert pyplot.get_fignums() == []
+    new = make()
+    assert isinstance(new, Axes)
+    assert pyplot.get_fignums() == [new.figure.number]
+    assert dict(pyplot.rcParams) == before  # the style stays inside
+    assert drawing.svg(make(axes=drawing.wide(3.0))) == drawing.svg(given)
+
+
+@pytest.mark.core
+def test_a_profile_and_the_staircase_of_a_plan():
+    axes = mdm.plot.profile(PROFILE, PLAN)
+    line = next(line for line in axes.lines if len(line.get_xdata()) == LENGTH)
+    np.testing.assert_array_equal(line.get_ydata(), PROFILE.values)
+    stairs = next(patch for patch in axes.patches if hasattr(patch, "get_data"))
+    np.testing.assert_array_equal(stairs.get_data().edges, PLAN.knots)
+    area = float(np.sum(stairs.get_data().values * np.diff(stairs.get_data().edges)))
+    assert area == pytest.approx(float(PROFILE.expected_nelbo(PLAN.sizes)))
+    assert "g(i), exact" in axes.get_legend_handles_labels()[1]
+    assert "g(i), measured (± 1 s.e.)" in mdm.plot.profile(measured()).get_legend_handles_labels()[1]
+
+
+@pytest.mark.core
+def test_the_sizes_of_a_plan_and_what_its_steps_lose():
+    axes = mdm.plot.plan(PLAN, PROFILE)
+    assert [bar.get_height() for bar in axes.patches] == PLAN.sizes.tolist()
+    right = next(other for other in axes.figure.axes if other is not axes)
+    lost = right.lines[0].get_ydata()
+    assert float(np.sum(lost)) == pytest.approx(float(PROFILE.expected_nelbo(PLAN.sizes)) - PROFILE.nelbo())
+    grid = mdm.grids.geodesic(PROFILE, 5)
+    assert [bar.get_height() for bar in mdm.plot.plan(grid).patches] == np.diff(grid.fractions).tolist()
+    many = mdm.plans.uniform(10_000, 5_000)
+    outline = next(patch for patch in mdm.plot.plan(many).patches if hasattr(patch, "get_data"))
+    assert len(outline.get_data().values) <= charts.MOST_POINTS
+    assert (outline.get_data().values == 2).all()
+
+
+@pytest.mark.core
+def test_excess_is_what_families_cost_above_the_least(tuned):
+    axes = mdm.plot.excess(tuned)
+    families = tuned.result["families"]
+    least = min(PROFILE.nelbo(), *(min(costs) for costs in families.values()))
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == list(families)
+    for name, costs in families.items():
+        above = (np.array(costs) - least) / (LENGTH * np.log(2))
+        np.testing.assert_allclose(lines[name].get_ydata(), np.where(above > 1e-6, above, np.nan))
+    again = mdm.plot.excess(tuned.result)  # the content of tuning.json
+    np.testing.assert_array_equal(again.lines[0].get_ydata(), axes.lines[0].get_ydata())
+
+
+def mesh_of(axes):
+    return np.asarray(next(one for one in axes.collections if type(one).__name__ == "QuadMesh").get_array())
+
+
+def star_of(axes):
+    return next(tuple(float(x[0]) for x in line.get_data()) for line in axes.lines if line.get_marker() == "*")
+
+
+@pytest.mark.core
+def test_landscapes_of_a_search_and_of_a_tuning(tuned):
+    search, scale = tuned.search, 1 / (LENGTH * np.log(2))
+    axes = mdm.plot.landscape(search, 8)
+    at = search.place(8)
+    shown = mesh_of(axes)
+    true = search.landscape[at].T * scale
+    np.testing.assert_allclose(shown, np.maximum(true, shown.min()), rtol=1e-6)
+    assert star_of(axes) == tuple(search.best[at])
+    assert axes.get_title() == "8 steps"
+    optimal = tuned.result["families"]["optimal"][tuned.result["steps"].index(8)]
+    shown = mesh_of(mdm.plot.landscape(tuned, 8))
+    above = (search.landscape[at].T.astype(np.float64) + PROFILE.nelbo() - optimal) * scale
+    np.testing.assert_allclose(shown, np.maximum(above, shown.min()), rtol=1e-5, atol=1e-9)
+    single = mdm.plans.search_beta(PROFILE, [8], grid=11)
+    np.testing.assert_array_equal(mesh_of(mdm.plot.landscape(single)), mesh_of(axes))
+
+
+@pytest.mark.core
+def test_landscapes_of_a_race_and_of_an_exact_law():
+    values = np.array([0.25, 0.5, 1.0, 2.0])
+    rng = np.random.default_rng(1)
+    means, counts = rng.normal(3, 1, (4, 4)), rng.integers(1, 9, (4, 4))
+    means[0, 0], counts[1, 2] = np.nan, 32
+    raced = SimpleNamespace(
+        plans={"linear": mdm.plans.uniform(LENGTH, 5)}, a=values, b=values, landscape=means, counts=counts,
+        lower_is_better=True,
+    )  # fmt: skip
+    axes = mdm.plot.landscape(raced)
+    assert axes.get_title() == "5 steps"
+    assert star_of(axes) == (0.5, 1.0)  # of those that came furthest
+    assert [text.get_text() for text in axes.texts][-16:] == [str(n) for n in counts.ravel()]
+    law = SimpleNamespace(
+        divergence="KL", steps=3, values=values, landscape=np.exp(means[1:, 1:]), a=0.5, b=0.7, value=0.1
+    )
+    law.values = values[1:]
+    axes = mdm.plot.landscape(law, 3)
+    np.testing.assert_allclose(mesh_of(axes), law.landscape.T)
+    assert any(other.get_ylabel().startswith("KL between") for other in axes.figure.axes)
+
+
+class Characters:
+    def pieces(self, ids):
+        return ["ab\n"[i % 3] for i in np.asarray(ids)]
+
+
+class Pixels:
+    shape = (4, 6)
+
+    def pieces(self, ids):
+        raise AssertionError("pixels are drawn, not written")
+
+
+def image_of(axes):
+    return np.asarray(axes.images[0].get_array(), np.float64)[..., :3]
+
+
+@pytest.mark.core
+def test_samples_in_the_colours_of_their_steps():
+    drawn = sampled()
+    axes = mdm.plot.samples(drawn, Characters(), rows=2)
+    board = image_of(axes)
+    assert board.shape == (2, LENGTH, 3)
+    for row, column in np.ndindex(2, LENGTH):
+        same = drawn.reveal_step[:2] == drawn.reveal_step[row, column]
+        assert (board[same] == board[row, column]).all()
+        assert not (board[~same] == board[row, column]).all(axis=-1).any()
+    assert [text.get_text() for text in axes.texts] == ["ab⏎"[i % 3] for i in drawn.tokens[:2].ravel()]
+    ids = mdm.plot.samples(drawn, rows=1)
+    assert [text.get_text() for text in ids.texts] == [str(i) for i in drawn.tokens[0]]
+    assert image_of(ids).shape[1] == tokens.LINE // 3  # ids of three digits: fewer in a line
+    drawn.reveal_step[0, :3], drawn.reveal_step[1, -2:] = -1, -2
+    shown = mdm.plot.samples(drawn)
+    assert [text.get_text() for text in shown.get_legend().get_texts()] == ["given", "behind the end"]
+
+
+@pytest.mark.core
+def test_pixels_stand_beside_their_steps():
+    drawn = sampled()
+    board = image_of(mdm.plot.samples(drawn, Pixels(), rows=1))
+    assert board.shape[:2] == (4, 13)
+    greys = 1 - drawn.tokens[0] / drawn.tokens[0].max()
+    np.testing.assert_allclose(board[:, :6, 0], greys.reshape(4, 6), atol=1 / 255)
+    steps = drawn.reveal_step[0].reshape(4, 6)
+    assert len({tuple(colour) for colour in board[:, 7:][steps == steps[0, 0]]}) == 1
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: mdm.plot.profile(PROFILE, mdm.plans.uniform(9, 3)), r"^plan must be of the profile's length, 24; "),
+        (lambda t: mdm.plot.plan(mdm.plans.uniform(9, 3), PROFILE), r"^plan must be of the profile's length, 24; got "),
+        (lambda t: mdm.plot.plan(mdm.grids.uniform(3), PROFILE), r"^profile must be left out: the sizes of a grid"),
+        (lambda t: mdm.plot.landscape(t), r"^steps must be one of the budgets that were searched; got none\.$"),
+        (lambda t: mdm.plot.landscape(t, 5), r"^steps must be a budget that was searched \(2, 4, 8, 16\); got 5\.$"),
+        (lambda t: mdm.plot.samples(sampled(), rows=0), r"^rows must be a whole number, 1 or more; got 0\.$"),
+        (lambda t: mdm.plot.samples(sampled(rows=0)), r"^sampled must be samples, \[rows, length\], at least one; got"),
+    ],
+)  # fmt: skip
+def test_bad_input(call, message, tuned):
+    with pytest.raises(InputError, match=message):
+        call(tuned)
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.core
+def test_a_fragment_for_a_page_has_names_of_its_own_and_foreign_text_escaped():
+    name = '<b>\x1b[31m & "x"\''
+    plans = [mdm.plans.Plan(np.array([n, 2]), name) for n in (3, 4)]
+    pages = [plan._repr_html_() for plan in plans]
+    assert pages[0] == plans[0]._repr_html_()
+    ids = [set(re.findall(r'\bid="([^"]+)"', page)) for page in pages]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for page in pages:
+        assert "<b>" not in page
+        assert "\x1b" not in page
+        used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+        assert used <= set(re.findall(r'\bid="([^"]+)"', page))
+
+
+@pytest.mark.core
+def test_very_much_is_thinned(tuned):
+    long = mdm.profiles.Profile(2**22, np.array([0, 5, 2**22 - 1]), np.array([3.0, 2.0, 1.0]), np.zeros((3, 3)))
+    values = {
+        "long profile": long,
+        "many counts": mdm.profiles.from_values(np.linspace(3, 1, 100_000)),
+        "many steps": mdm.plans.uniform(1_000_000, 100_000),
+        "long grid": mdm.grids.uniform(10_000),
+        "tuned": tuned,
+        "search": tuned.search,
+    }
+    for name, value in values.items():
+        page = value._repr_html_()
+        assert page.startswith("<figure"), name
+        assert len(page) < 400_000, name
+        assert len(repr(value)) < 800, name
+    big = sampled(rows=500, length=3_000)
+    assert len(drawing.svg(tokens.of_rows(big))) < 400_000
+    assert len(cost_landscapes.of_budgets(tuned.search, tuned.search.budgets, 2).axes) == 3
+
+
+@pytest.mark.core
+def test_colours_of_the_page_are_those_of_the_charts():
+    for light, dark in drawing.COLOURS.values():
+        assert colors.is_color_like(light)
+        assert colors.is_color_like(dark)
