@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
 from mdm_jax.support.errors import require, require_whole, verbatim
-from mdm_jax.theory.numerics.given import as_array
+from mdm_jax.theory.numerics.given import require_array
 from mdm_jax.theory.schedules import Schedule, SineSquared, checked_schedule
 
 MOST_STATES = 4096
@@ -232,7 +232,7 @@ class _World:
     """
 
     def __init__(self, target: np.ndarray) -> None:
-        table = as_array("target", target)
+        table = require_array("target", target)
         require(table.dtype.kind in "fiu", "target", verbatim(f"{table.dtype} numbers"), "a table of probabilities")
         square = table.ndim >= 1 and table.size > 0 and len(set(table.shape)) == 1
         require(square, "target", verbatim(f"shape {table.shape}"), "of shape (vocab_size,) * length")

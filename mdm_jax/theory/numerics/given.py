@@ -61,7 +61,7 @@ def as_json(argument: str, given: Any) -> Any:
     return number
 
 
-def as_array(argument: str, given: Any) -> np.ndarray:
+def require_array(argument: str, given: Any) -> np.ndarray:
     """``given`` as an array; refuse a ragged list, or anything else that makes none."""
     try:
         return np.asarray(given)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
 from mdm_jax.support.text import printable, shortened
-from mdm_jax.theory.numerics.given import as_array, as_json, brief, require_path, require_text
+from mdm_jax.theory.numerics.given import as_json, brief, require_array, require_path, require_text
 from mdm_jax.theory.plans.plan import GRID_FORMAT as FORMAT
 from mdm_jax.theory.plans.plan import MOST_SHOWN
 from mdm_jax.theory.profiles import Profile, checked_profile
@@ -51,7 +51,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         require_text("name", self.name)
-        given = as_array("fractions", self.fractions)
+        given = require_array("fractions", self.fractions)
         require(given.dtype.kind in "fiu", "fractions", self.fractions, "numbers that rise from 0 to 1")
         a = given.astype(np.float64)
         good = a.ndim == 1 and len(a) > 1 and a[0] == 0 and a[-1] == 1 and np.all(np.diff(a) > 0)

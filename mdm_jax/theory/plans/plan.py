@@ -11,7 +11,7 @@ from jaxtyping import Int
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import known, listed, made_from, read_json, stated, told, write_json
 from mdm_jax.support.text import printable, shortened
-from mdm_jax.theory.numerics.given import LONGEST, as_array, as_json, brief, require_path, require_text
+from mdm_jax.theory.numerics.given import LONGEST, as_json, brief, require_array, require_path, require_text
 
 FORMAT = "mdm_jax plan 1"
 MOST_SHOWN = 16
@@ -40,7 +40,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         require_text("name", self.name)
-        sizes = as_array("sizes", self.sizes)
+        sizes = require_array("sizes", self.sizes)
         good = sizes.ndim == 1 and len(sizes) > 0 and sizes.dtype.kind in "iu" and bool((sizes >= 1).all())
         require(good, "sizes", sizes.tolist(), "a non-empty list of whole numbers of at least 1")
         length = sum(sizes.tolist())  # exact: a sum in int64 may wrap into a length that looks right

@@ -24,7 +24,7 @@ from scipy.interpolate import PchipInterpolator
 
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.files import digest, known, listed, made_from, read_json, to_json, told, write_json
-from mdm_jax.theory.numerics.given import as_array, as_json, brief, require_path
+from mdm_jax.theory.numerics.given import as_json, brief, require_array, require_path
 
 FORMAT = "mdm_jax profile 1"
 LONGEST = 2**24
@@ -259,7 +259,7 @@ def from_values(
     values: Float[np.ndarray, " length"] | Sequence[float], provenance: Mapping[str, Any] | None = None
 ) -> Profile:
     """The profile whose every ``g(i)`` is known exactly."""
-    given = as_array("values", values)
+    given = require_array("values", values)
     require(given.ndim == 1 and len(given) > 0 and given.dtype.kind in "fiu", "values", values, "a list of numbers")
     values = given.astype(np.float64)
     return Profile(
@@ -312,7 +312,7 @@ def _from_json(value: dict[str, Any]) -> Profile:
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:
     """``sizes`` as int64, after checking that they are non-negative and sum to ``length`` along the last axis."""
-    sizes = as_array("sizes", sizes)
+    sizes = require_array("sizes", sizes)
     require(sizes.ndim >= 1 and sizes.dtype.kind in "iu", "sizes", sizes.tolist(), "whole numbers, one per step")
     sizes = sizes.astype(np.int64)
     good = bool((sizes >= 0).all() and (sizes.sum(-1) == length).all())

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
-from mdm_jax.theory.numerics.given import as_array, as_float
+from mdm_jax.theory.numerics.given import as_float, require_array
 from mdm_jax.theory.schedules.base import HALF_PI, AngleSchedule, Schedule, angle, checked_schedule
 
 _MOST_CELLS = 2**20
@@ -118,7 +118,7 @@ def tabulated(times: ArrayLike, angles: ArrayLike) -> Tabulated:
     if isinstance(times, jax.core.Tracer) or isinstance(angles, jax.core.Tracer):
         logits = jnp.log(jnp.diff(as_float(angles)))
     else:
-        arrays = as_array("times", times), as_array("angles", angles)
+        arrays = require_array("times", times), require_array("angles", angles)
         for argument, numbers in zip(("times", "angles"), arrays):
             require(numbers.dtype.kind in "fiu", argument, numbers.tolist(), "numbers that rise from 0 to 1")
         given, values = (x.astype(float) for x in arrays)

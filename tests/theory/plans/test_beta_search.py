@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from compiled import programs
 from known_profiles import markov, polya, random_falling
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import beta_search
-from mdm_jax.theory.plans.beta_search import refining, scoring
+from mdm_jax.theory.plans.beta_search import refining
 from mdm_jax.theory.profiles import bounds
 from mdm_jax.theory.schedules import text as schedule_text
 
@@ -83,12 +84,11 @@ def test_the_best_is_no_worse_than_the_grid(found, name):
 
 
 def test_one_executable_for_all_profiles_and_any_number_of_chunks(found):
-    traced = scoring.scores._cache_size(), refining.refined._cache_size()
     profile, coarse = markov(0.1, LENGTH), SMALL[1::3]  # another profile; 49 schedules in one chunk instead of five
-    first = beta_search.search(profile, BUDGETS, grid=SMALL, chunk=100)
-    other = beta_search.search(profile, BUDGETS, grid=(*coarse, *VALUES[-4:-1]), chunk=100)
-    assert scoring.scores._cache_size() == traced[0]
-    assert refining.refined._cache_size() == traced[1]
+    with programs() as made:
+        first = beta_search.search(profile, BUDGETS, grid=SMALL, chunk=100)
+        other = beta_search.search(profile, BUDGETS, grid=(*coarse, *VALUES[-4:-1]), chunk=100)
+    assert made == []
     np.testing.assert_array_equal(other.landscape[:, :7, :7], first.landscape[:, 1::3, 1::3])
 
 
