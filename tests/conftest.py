@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import kept_programs
 import pytest
+import stories
 
 
 def pytest_configure(config):
@@ -63,3 +64,23 @@ def double():
     """float64 for the duration of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory):
+    """A text file to train small runs on."""
+    path = tmp_path_factory.mktemp("texts") / "story.txt"
+    path.write_text(stories.story(stories.SENTENCE.split()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(story, tmp_path_factory):
+    """A run directory with everything in it but samples, made by the commands themselves; not to be changed."""
+    from mdm_jax.app.cli import main
+
+    directory = tmp_path_factory.mktemp("runs") / "story"
+    assert main(["train", str(directory), "--task", f"text:{story}", *stories.TINY]) == 0
+    assert main(["profile", str(directory), *stories.ENCODINGS]) == 0
+    assert main(["tune", str(directory), *stories.TUNING]) == 0
+    return directory

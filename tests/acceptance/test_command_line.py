@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -14,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from stories import ENCODINGS, TINY, TUNING
 
 import mdm_jax
 from mdm_jax.app.cli import main
@@ -22,35 +22,12 @@ from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.schedules import text as schedule_text
 from mdm_jax.training import RunDirectory
 
-TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4"]
-
 
 def command(arguments, **options):
     """``mdm-jax`` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "mdm_jax.app.cli", *arguments], capture_output=True, text=True, timeout=300, **options
     )
-
-
-@pytest.fixture(scope="session")
-def story(tmp_path_factory):
-    """A text in which some letters tell others: enough for a profile with a slope."""
-    sentence = "the cat sat on the mat and the dog sat on the log while a bird sang in the old tree"
-    words = sentence.split()
-    choice = random.Random(0).choice
-    path = tmp_path_factory.mktemp("texts") / "story.txt"
-    path.write_text(" ".join(choice(words) for _ in range(4000)), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="session")
-def trained(story, tmp_path_factory):
-    """A run directory with everything in it, made by the commands themselves."""
-    directory = tmp_path_factory.mktemp("runs") / "story"
-    assert main(["train", str(directory), "--task", f"text:{story}", "--steps", "60", *TINY]) == 0
-    assert main(["profile", str(directory), "--encodings", "1024"]) == 0
-    assert main(["tune", str(directory), "--budgets", "2,4,8", "--check-rows", "32", "--grid", "21"]) == 0
-    return directory
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +52,7 @@ def test_tuning_is_optimal_and_its_prediction_holds(trained):
     check_tuning(trained, 16, [2, 4, 8])
 
 
+@pytest.mark.thorough
 def test_on_held_out_text_too(trained_on_text):
     """Real text, length 128: the optimum beats every family at every budget, and paths cost what was predicted."""
     check_tuning(trained_on_text, 128, [4, 8, 16, 32])
@@ -501,6 +479,35 @@ def test_help_is_instant_because_jax_is_not_imported():
     assert command(["sing"]).returncode == 2
 
 
+@pytest.mark.core
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"mdm-jax {mdm_jax.__version__}\n"
+
+
+@pytest.mark.core
+def test_quiet_leaves_results_and_errors(trained, tmp_path, capsys):
+    """No bars, no headings, no notes; results as ever, and what is wrong is said."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    words = {
+        "profile": ["profile", copy, *ENCODINGS],
+        "tune": ["tune", copy, *TUNING],
+        "sample": ["sample", copy, "--steps", "4", "--rows", "1", "--temperature", "0"],
+    }
+    for each in words.values():
+        assert main([*map(str, each)]) == 0
+        loud = capsys.readouterr()
+        assert loud.err != ""
+        assert main([*map(str, each), "--quiet"]) == 0
+        quiet = capsys.readouterr()
+        assert (quiet.err, quiet.out) == ("", loud.out)
+    assert main(["tune", str(copy), "--budgets", "0", "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith("mdm-jax: --budgets must be")
+
+
 def newest_checkpoint(directory):
     """The step of the newest complete checkpoint, -1 if there is none: its manifest is what is written last."""
     made = directory.glob("checkpoints/*/manifest.json")
@@ -534,7 +541,7 @@ sys.exit(cli.main(sys.argv[2:]))
 @pytest.fixture(scope="module")
 def killing(story):
     """The command that is killed, but for the directory."""
-    return ["--task", f"text:{story}", "--steps", "600", "--checkpoint-every", "40", "--json", *TINY]
+    return ["--task", f"text:{story}", *TINY, "--steps", "600", "--checkpoint-every", "40", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -546,7 +553,8 @@ def whole(killing, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("when", "reached"), [pytest.param("after", 80, marks=pytest.mark.thorough), ("before", 40)])
+@pytest.mark.thorough
+@pytest.mark.parametrize(("when", "reached"), [("after", 80), ("before", 40)])
 def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, killing, whole, tmp_path):
     """A real process, killed without warning once a checkpoint is complete, or is all but complete (Orbax has renamed
     its folder, the manifest is not there yet): started again by the same command it goes on from the last complete one.
@@ -571,9 +579,10 @@ def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, kil
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.thorough
 def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
     directory = tmp_path / "stopped"
-    train = ["--task", f"text:{story}", "--steps", "200000", "--checkpoint-every", "20", *TINY]
+    train = ["--task", f"text:{story}", *TINY, "--steps", "200000", "--checkpoint-every", "20"]
     process = subprocess.Popen(
         [sys.executable, "-m", "mdm_jax.app.cli", "train", str(directory), *train],
         stderr=subprocess.PIPE,
@@ -591,21 +600,23 @@ def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
 
 def test_the_demo_leaves_everything_and_can_be_run_again(story, tmp_path, capsys):
     directory = tmp_path / "demo"
-    cheaply = ["--budgets", "2,4", "--encodings", "256", "--check-rows", "8", "--grid", "21"]
-    words = ["demo", "--directory", directory, "--task", f"text:{story}", "--steps", "20", *TINY, *cheaply]
+    words = ["demo", "--directory", directory, "--task", f"text:{story}", *TINY, *ENCODINGS, *TUNING]
     assert main([*map(str, words)]) == 0
     said = capsys.readouterr()
     assert "report.html in a browser" in said.out
     assert re.findall(r"^\[\d/5\]", said.err, flags=re.MULTILINE) == [f"[{i}/5]" for i in range(1, 6)]
     (directory / "log.jsonl").unlink()
-    result = printed_json(capsys, words)
-    assert result["training"]["step"] == 20
+    assert main([*map(str, words), "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    result = json.loads(out)
+    assert result["training"]["step"] == 60
     assert result["training"]["seconds"] is None
     assert list(result["stages"]) == ["training", "profile", "tuning", "samples", "report"]
     for took in result["stages"].values():
         assert took["seconds"] > 0
         assert took["processor_seconds"] > 0
-    assert [budget["steps"] for budget in result["tuning"]["budgets"]] == [2, 4]
+    assert [budget["steps"] for budget in result["tuning"]["budgets"]] == [2, 4, 8]
     assert result["tuning"]["searched"]["values_per_axis"] == 21
     made = {path.name for path in directory.iterdir()}
     assert made >= {"config.json", "log.jsonl", "checkpoints", "profile.json", "held_out.json", "tuning.json", "plans"}

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selecting import thorough_but
+from stories import ENCODINGS
 
 import mdm_jax
 from mdm_jax.app import cli
@@ -29,21 +31,16 @@ from mdm_jax.support.files import write_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.training import RunDirectory
 
-TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4", "--steps", "4"]
-
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
+def tuned(trained, tmp_path_factory):
     """A run with a profile whose optimum is no uniform plan, and plans by the command."""
-    place = tmp_path_factory.mktemp("one truth")
-    story = place / "story.txt"
-    story.write_text("the cat sat on the mat and the dog on the log. " * 200)
-    directory = RunDirectory(place / "my run")
-    assert main(["train", str(directory.path), "--task", f"text:{story}", *TINY]) == 0
-    assert main(["profile", str(directory.path), "--encodings", "64"]) == 0
+    directory = RunDirectory(tmp_path_factory.mktemp("one truth") / "my run")
+    shutil.copytree(trained, directory.path)
     measured = profiles.load(directory.profile)
     slope = profiles.from_values(np.linspace(3.0, 0.5, 16) ** 2, measured.provenance)
     slope.save(directory.profile)
+    shutil.rmtree(directory.plans)
     assert main(["tune", str(directory.path), "--budgets", "3,4", "--check-rows", "0", "--grid", "21"]) == 0
     return directory
 
@@ -170,8 +167,8 @@ def test_a_blank_that_the_text_itself_has_is_refused_by_its_name(tuned):
         canvas.make_canvas(run, "--infill", f"a{sample.BLANK}", sample.BLANK)
     made = canvas.make_canvas(run, "--infill", f"a{sample.BLANK}?", "?")
     assert made[:3].tolist() == [letters.index("a"), len(letters) - 1, run.denoiser.mask_id]
-    with pytest.raises(InputError, match=r"^--infill must use only the 14 characters of the vocabulary; got 'z'"):
-        canvas.make_canvas(run, "--infill", "az", "?")
+    with pytest.raises(InputError, match=r"^--infill must use only the 36 characters of the vocabulary; got '\^'"):
+        canvas.make_canvas(run, "--infill", "a^", "?")
 
 
 def test_the_report_says_which_plan_files_are_not_what_it_shows(copy):
@@ -192,9 +189,7 @@ def commands_of(page):
 LATER = ["samples.json", "tuning.json", "landscape.png", "plans", "profile.json", "held_out.json"]
 
 
-@pytest.mark.parametrize(
-    "missing", [0, 3, *(pytest.param(i, marks=pytest.mark.thorough) for i in range(len(LATER) + 1) if i not in (0, 3))]
-)
+@pytest.mark.parametrize("missing", thorough_but([3], range(len(LATER) + 1)))
 def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, copy, capsys):
     """From any state: what the page says first is run, until nothing is missing. None of it refuses."""
     for name in LATER[:missing]:
@@ -216,7 +211,7 @@ def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, c
 
 
 CHEAPLY = {
-    "profile": ["--encodings", "64"],
+    "profile": ENCODINGS,
     "tune": ["--budgets", "3", "--check-rows", "0", "--grid", "21"],
     "sample": ["--rows", "1"],
 }
