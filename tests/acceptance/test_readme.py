@@ -50,6 +50,7 @@ def toured(tmp_path_factory):
         return run(example("tour", SMALL | FEW), {}), folder
 
 
+@pytest.mark.thorough
 def test_tour(toured):
     names, folder = toured
     assert names["out"].tokens.shape == (6, 128)

@@ -217,6 +217,7 @@ def test_a_mask_that_looks_like_the_last_token_is_told(function, params, told):
         assert found.startswith("the model cannot tell the mask (id 6) from token 5: it returns the same for both")
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_training_warns_of_it_and_goes_on():
     denoiser = models.from_function(projected, VOCAB)

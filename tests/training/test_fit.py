@@ -91,6 +91,7 @@ def test_a_finished_run_is_loaded_and_costs_nothing(finished, monkeypatch):
     assert same(again.params, run.params)
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_blocks_of_steps_are_the_single_steps():
     """The loop inside the program takes the steps that ``train_step`` takes one by one, to float rounding."""

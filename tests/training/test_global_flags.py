@@ -63,6 +63,7 @@ def test_numbers_are_the_same_in_every_bit(flag, plain, half, tmp_path):
     assert found["resumed"] == plain[1]["params"]
 
 
+@pytest.mark.thorough
 def test_double_precision_changes_rounding_alone_and_checkpoints_travel_both_ways(plain, half, tmp_path):
     found = under("jax_enable_x64=True", tmp_path / "run", other=half)
     assert found["types"] == plain[1]["types"]

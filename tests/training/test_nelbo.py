@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selecting import thorough_but
 from worlds import exact_world, wrong_world
 
 from mdm_jax.theory.schedules import text as schedule_text
@@ -42,8 +43,13 @@ def estimates(corrupt, rows, batches, seed):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("schedule", ["linear", "sine_squared", "maskgit", "polynomial:2", "beta:0.9,0.6"])
-@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize(
+    ("schedule", "stratified"),
+    thorough_but(
+        lambda one: one != ("beta:0.9,0.6", False),
+        itertools.product(["linear", "sine_squared", "maskgit", "polynomial:2", "beta:0.9,0.6"], [True, False]),
+    ),
+)
 def test_the_nelbo_is_the_same_under_every_training_schedule(schedule, stratified):
     """4,096 batches of 16; the mean of batch means within 3 standard errors of the enumerated value.
 

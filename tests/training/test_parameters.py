@@ -150,6 +150,7 @@ def test_of_a_linen_module_params_are_trained_as_optax_trains_them_and_batch_sta
     assert same(mdm_jax.load(tmp_path / "run", denoiser).params, trained.params)
 
 
+@pytest.mark.thorough
 def test_muon_and_bfloat16_and_accumulation_leave_them_too(linen):
     denoiser, params = linen
     settings = dataclasses.replace(SHORT, optimizer="muon", accumulate=2, compute="bfloat16", steps=5)
@@ -238,6 +239,7 @@ def _scaled(params, tokens):
     return params["table"][tokens] * params["scale"] + noise + params["shift"][0]
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_of_a_function_whole_numbers_and_keys_are_held(tmp_path):
     denoiser = models.from_function(_scaled, VOCAB)

@@ -90,6 +90,7 @@ def test_a_network_that_died_of_a_step_stops_and_says_so(tmp_path, monkeypatch, 
         assert "of the checkpoints the last good one is 6 in " in error
 
 
+@pytest.mark.thorough
 def test_a_transformer_at_a_learning_rate_of_a_million_is_not_taken_for_finished():
     """Whether its loss, its update or its gradient goes first is a matter of rounding."""
     settings = dataclasses.replace(SETTINGS, steps=30, learning_rate=1e6, batch=4)
@@ -118,7 +119,7 @@ def test_a_model_whose_loss_does_not_depend_on_its_parameters_has_nothing_to_lea
         (look_up, {"optimizer": "muon"}),
         (look_up, {"compute": "bfloat16"}),
         (look_up, {"learning_rate": 1e-30, "weight_decay": 0.0}),
-        (partly_frozen, {}),
+        pytest.param(partly_frozen, {}, marks=pytest.mark.thorough),
         (constant, {}),
     ],
 )
@@ -129,6 +130,7 @@ def test_a_living_network_goes_on(function, changes):
     assert run.step == 30
 
 
+@pytest.mark.thorough
 @pytest.mark.core
 def test_unigram_data_that_are_learnt_to_their_entropy_are_no_death():
     """Logits that see nothing are then right, and their gradient is noise around zero."""
