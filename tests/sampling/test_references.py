@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+from compiled import programs
 from jax.tree_util import Partial
 from references import DENOISER, FRAMES, LENGTH, MASK, ROWS, hashed_in_numpy, hashed_params, ragged
 
 from mdm_jax import sampling
 from mdm_jax.sampling import presets, readings, rules
-from mdm_jax.sampling.adaptive import _adaptive_loop
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan
 
@@ -188,8 +188,8 @@ def test_numbers_and_prompts_do_not_compile_anew(params, kind):
 
     first, *others = KINDS[kind]
     run(0, first)
-    before = _adaptive_loop._cache_size()
-    for i, rule in enumerate(others):
-        out = run(i + 1, rule)
-        assert np.all(np.asarray(out.remaining) == 0)
-    assert _adaptive_loop._cache_size() == before
+    with programs() as made:
+        for i, rule in enumerate(others):
+            out = run(i + 1, rule)
+            assert np.all(np.asarray(out.remaining) == 0)
+    assert not [name for name in made if "loop" in name]
