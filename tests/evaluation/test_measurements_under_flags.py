@@ -119,16 +119,24 @@ def test_under_float64_the_same_numbers(usual):
         check(measured(), usual)
 
 
-def test_under_float64_the_same_profile_by_increments(usual):
+def test_under_float64_with_keys_of_another_kind_and_in_a_mesh_the_same_profile_by_increments():
     """Of what compiles quickly, what had failed."""
-    table, denoiser, params = exact_world(LENGTH)
-    with jax.enable_x64(True):
+
+    def increments(key=KEY):
+        table, denoiser, params = exact_world(LENGTH)
         rows = draw_rows(table, 24, 0)
-        found = estimate_profile(denoiser, params, rows, 96, key=KEY, estimator="increments")
-    np.testing.assert_allclose(found.means, usual["increments"], rtol=1e-6)
+        return estimate_profile(denoiser, params, rows, 96, key=key, estimator="increments").means
+
+    usual = increments()
+    np.testing.assert_allclose(increments(jax.random.key(3, impl="rbg")), usual, rtol=1e-6)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(increments(), usual, rtol=1e-6)
+    with jax.set_mesh(jax.make_mesh((1,), ("data",), (AxisType.Explicit,))):
+        np.testing.assert_allclose(increments(), usual, rtol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["rbg", pytest.param("unsafe_rbg", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
 def test_keys_of_another_implementation_give_the_same_numbers(usual, implementation):
     check(measured(jax.random.key(3, impl=implementation)), usual)
 
@@ -153,7 +161,8 @@ def test_under_other_flags_the_same_numbers(usual, flag):
             check(measured(), usual)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(AxisType.Auto, marks=pytest.mark.thorough), AxisType.Explicit])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_a_mesh_around_them_changes_nothing(usual, kind):
     """One device in a mesh of its own; on some devices, by ``pmap``, the active mesh would be taken for another."""
     _, denoiser, params = exact_world(LENGTH)
