@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,30 @@ def pytest_configure(config):
     for name, value in kept_programs.settings(kept_programs.folder_in(place)).items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
+
+
+_STARTED: list[object] = []
+"""The commands of all processes with a Python of ours that this one has started."""
+
+
+def _note(event, arguments):
+    if event == "subprocess.Popen" and sys.executable in arguments[1]:
+        _STARTED.append(arguments[1])
+
+
+sys.addaudithook(_note)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    item.started = len(_STARTED)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item):
+    """Whoever starts a process says so: it is where a test's time goes."""
+    if len(_STARTED) > item.started:
+        assert item.get_closest_marker("processes"), f"it started {_STARTED[-1]} and is not marked `processes`"
 
 
 MOST_MAPS = 40_000

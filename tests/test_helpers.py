@@ -32,6 +32,7 @@ def test_programs_are_counted_once_each_by_name():
     assert len(other) == 1
 
 
+@pytest.mark.processes
 def test_a_program_found_in_the_cache_is_counted_too(tmp_path):
     script = "import jax; from compiled import programs\nwith programs() as made: jax.jit(lambda x: x * 3)(2)"
     kept = {name.upper(): str(value) for name, value in kept_programs.settings(tmp_path).items()}

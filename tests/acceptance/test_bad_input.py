@@ -29,6 +29,7 @@ def report_of(*arguments):
     return json.loads(done.stdout)
 
 
+@pytest.mark.processes
 def test_a_hundred_cases_without_a_trained_run():
     """50 command lines and 50 files; most fail before any model is looked at."""
     found = report_of("--bare", "--cases", "100")
@@ -37,6 +38,7 @@ def test_a_hundred_cases_without_a_trained_run():
     assert sum(counts.get("2", 0) for counts in found["outcomes"].values()) >= 50  # the cases are bad ones
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_four_hundred_cases_around_a_trained_run():
     found = report_of("--cases", "400", "--seed", "1000")
@@ -194,6 +196,7 @@ REAL = [
 ]
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_real_processes(place):
     """As shells, schedulers and careless scripts start them: pipes, other encodings, closed streams, no home."""
@@ -226,7 +229,7 @@ def test_a_picture_that_is_a_pipe_is_not_read(tmp_path):
     place = RunDirectory(tmp_path)
     files = run_files.RunFiles(place, {"task": {}}, [], None, None, None, None)
     with pytest.raises(InputError, match="is not a PNG picture"):
-        sections._landscape(files)
+        sections.landscape(files)
 
 
 @pytest.mark.core

@@ -380,6 +380,7 @@ def test_files_that_were_edited_are_refused(name, content, commands, says, train
     assert contents(copy) == before
 
 
+@pytest.mark.processes
 def test_configurations_of_wrong_types_are_refused(trained, tmp_path):
     """In a process of its own: the type checks of the tests would object first, in many lines."""
     wrong = [
@@ -446,6 +447,7 @@ def test_files_that_cannot_be_written_are_named(kind, trained, capsys, monkeypat
     assert contents(trained) == before
 
 
+@pytest.mark.processes
 @pytest.mark.core
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_standard_output_that_is_full_is_a_sentence():
@@ -465,6 +467,7 @@ def contents(directory):
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_help_is_instant_because_jax_is_not_imported():
     check = (
@@ -553,6 +556,7 @@ def whole(killing, tmp_path_factory):
     return directory
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.parametrize(("when", "reached"), [("after", 80), ("before", 40)])
 def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, killing, whole, tmp_path):
@@ -579,6 +583,7 @@ def test_kill_9_and_the_same_command_again_ends_bitwise_equal(when, reached, kil
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_ctrl_c_at_the_terminal_saves_and_says_how_to_go_on(story, tmp_path):
     directory = tmp_path / "stopped"

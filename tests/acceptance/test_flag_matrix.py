@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from under_flags import COMMANDS, FLAGS
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 VOLATILE = {"seconds", "tokens_per_second", "versions", "run", "digest", "profile_digest", "written", "path", "task"}
 """Entries that differ from one run to the next or by rounding (digests of rounded numbers)."""

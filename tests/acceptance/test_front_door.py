@@ -56,6 +56,7 @@ def test_every_face_offers_what_it_lists(room):
         assert getattr(face, name) is not None
 
 
+@pytest.mark.processes
 def test_the_door_is_light():
     code = "import sys, mdm_jax as mdm; assert mdm.__version__; print('jax' in sys.modules, 'numpy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

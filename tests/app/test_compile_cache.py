@@ -65,6 +65,7 @@ def told(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.processes
 def test_the_second_command_finds_what_the_first_compiled(told):
     assert told["off"]["files"] is None
     assert told["first"]["files"]
@@ -75,6 +76,7 @@ def test_the_second_command_finds_what_the_first_compiled(told):
         assert told[name]["out"] == told["off"]["out"]
 
 
+@pytest.mark.processes
 def test_what_is_damaged_is_compiled_anew_and_said_in_one_line(told):
     damaged = told["damaged"]
     assert (damaged["status"], damaged["out"]) == (0, told["off"]["out"])
@@ -87,6 +89,7 @@ def test_what_is_damaged_is_compiled_anew_and_said_in_one_line(told):
     assert told["whole again"]["files"] == told["mended"]["files"]
 
 
+@pytest.mark.processes
 def test_where_it_cannot_be_kept_nothing_is_said(told):
     for name in ("anybody may write there", "nowhere"):
         assert (told[name]["status"], told[name]["err"], told[name]["out"]) == (0, "", told["off"]["out"])

@@ -253,7 +253,7 @@ def test_what_the_parser_offers_is_what_the_library_has():
     assert set(tuning_by_law.DIVERGENCES.values()) == set(exact.DIVERGENCES)
     assert choices["train", "recipe"] == set(RECIPES)
     for name in ("sample", "evaluate", "race"):
-        assert choices[name, "order"] == {*samplers.MEASURES, *samplers._BLIND}
+        assert choices[name, "order"] == {*samplers.MEASURES, *samplers.BLIND}
 
 
 @pytest.mark.core
@@ -288,6 +288,7 @@ def test_other_errors_of_xla_are_not_taken_for_that(monkeypatch):
         main(["energy"])
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_xla_itself_without_memory_is_one_sentence(tuned):
     """A million rows, and no more memory than the program needs: what XLA raises is recognised."""

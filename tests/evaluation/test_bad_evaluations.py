@@ -11,6 +11,8 @@ import bad_evaluations
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.processes
+
 
 @functools.cache
 def answers():

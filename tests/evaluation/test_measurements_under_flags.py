@@ -51,6 +51,7 @@ def in_a_process_of_its_own(script, **environment):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_what_is_no_token_no_number_no_key_and_no_cost_is_refused_in_a_sentence():
     """Some 320 calls: ids outside the vocabulary, masks, floats, wrong shapes, models that rule a token out or say NaN,
@@ -173,6 +174,7 @@ def test_a_mesh_around_them_changes_nothing(usual, kind):
         check(measured(), usual)
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_a_mesh_of_eight_devices_around_them_changes_nothing():
     found = in_a_process_of_its_own("under_a_mesh.py", XLA_FLAGS="--xla_force_host_platform_device_count=8")

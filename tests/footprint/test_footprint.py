@@ -120,6 +120,7 @@ def test_messages_are_counted_as_often_as_they_are_sent():
     )
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_the_compiler_on_eight_devices_finds_the_bytes_we_count():
     settings = Settings(batch=8, length=32, optimizer="adamw")

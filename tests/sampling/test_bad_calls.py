@@ -11,7 +11,7 @@ from pathlib import Path
 import bad_calls
 import pytest
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.processes]
 
 
 @functools.cache

@@ -97,6 +97,7 @@ def test_more_batch_sizes(alone, count):
     assert reordered(sampled(name, range(count)), both) == reordered(result, both)
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_the_number_of_devices_does_not_matter(alone):
     """Rows over eight devices, four on each, in a process of its own."""

@@ -29,6 +29,7 @@ def test_write_and_read(tmp_path):
     _only(path.parent, "value.json")
 
 
+@pytest.mark.processes
 @pytest.mark.core
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_follow_the_umask(mask, tmp_path):

@@ -35,6 +35,7 @@ def holder(tmp_path):
     process.communicate()
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_a_second_process_is_refused_until_the_first_has_ended(holder):
     path, process = holder
@@ -47,6 +48,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(holder):
     assert path.read_text() == ""
 
 
+@pytest.mark.processes
 def test_a_killed_process_leaves_no_lock(holder):
     path, process = holder
     process.send_signal(signal.SIGKILL)

@@ -88,6 +88,7 @@ if "widgets" in sys.argv:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.core
 @pytest.mark.parametrize("widgets", [False, True])
 def test_in_a_notebook_bars_are_widgets_where_there_are_any(widgets):

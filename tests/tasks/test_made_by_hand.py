@@ -156,6 +156,7 @@ def test_arrays_that_are_no_tokens_are_refused(folder, array, says):
     refusal(lambda: dataclasses.replace(npy("rows.npy"), train=array), says)
 
 
+@pytest.mark.processes
 def test_what_is_no_token_is_refused_everywhere(folder):
     """150 calls with what is no token, no size, no text or no length: each is refused in a sentence."""
     script = [sys.executable, str(Path(__file__).with_name("bad_tokens.py")), "rows.npy", "words.txt"]

@@ -245,6 +245,7 @@ def test_damaged_descriptions_are_refused_in_one_sentence():
         refusal(lambda name=name: restore(description | {name: None}), "its spec, length or digest is missing")
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_nothing_here_imports_jax():
     code = "import sys, mdm_jax.tasks as t; t.text().score; assert not {'jax', 'jaxlib', 'flax'} & set(sys.modules)"

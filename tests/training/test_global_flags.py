@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.processes
+
 HERE = Path(__file__).parent
 EXACT = (
     "mesh:Auto",

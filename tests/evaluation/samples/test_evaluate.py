@@ -440,12 +440,14 @@ def check_rows(found, way, names):
     np.testing.assert_allclose(log_prob, whole().log_prob[places], rtol=1e-6)
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_eight_devices_draw_the_same_rows(elsewhere):
     assert elsewhere["devices"] == elsewhere["placed"] == 8  # parameters too: once, and not at every launch
     check_rows(elsewhere, "pmap 8", ("two steps", "grid"))
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_any_number_of_devices_and_a_mesh_draw_the_same_rows():
     found = in_another_process(script(["pmap 2", "pmap 4", "pmap 8", "mesh"], "here.ALL"))
@@ -478,6 +480,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_parameters_that_are_divided_over_the_mesh_draw_the_same_tokens():
     found = in_another_process(DIVIDED)
@@ -546,6 +549,7 @@ def in_two_processes(script, store):
     return [json.loads(out.splitlines()[-1]) for out, _ in said]
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_two_processes_share_the_work_and_one_writes(tmp_path):
     said = in_two_processes(PROCESS, tmp_path / "rows.jsonl")
@@ -556,6 +560,7 @@ def test_two_processes_share_the_work_and_one_writes(tmp_path):
     assert len(rows) == len({(row[0], row[1]) for row in rows}) == len(ALL) * SAMPLES
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_what_fails_in_one_process_leaves_none_waiting(tmp_path):
     (tmp_path / "strange.jsonl").write_text("notes")
@@ -569,6 +574,7 @@ def test_what_fails_in_one_process_leaves_none_waiting(tmp_path):
     assert second == ["another process of this run has stopped; its message says why."] * 3
 
 
+@pytest.mark.processes
 def test_fingerprints_are_the_same_in_another_process(elsewhere):
     mine = known()
     assert elsewhere["known"] == mine

@@ -361,6 +361,7 @@ print(fingerprint(mk("2")[0](), mk("2")[1], owner=("mine",)))
 """
 
 
+@pytest.mark.processes
 def test_a_users_class_has_the_same_fingerprint_in_another_process():
     found = set()
     for seed in ("1", "2"):
@@ -460,6 +461,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_in_two_scripts_one_after_the_other(tmp_path):
     def said(sign, name):

@@ -171,6 +171,7 @@ WRONG_KINDS = """
 """
 
 
+@pytest.mark.processes
 def test_the_wrong_kind_of_thing_is_one_sentence():
     """In a process of its own: here beartype would object first."""
     script = f"""

@@ -63,12 +63,14 @@ def check_steps(found, names):
             assert len(seen["rows"]) == (parts or [1])[0], name
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.core
 def test_pmap_and_mesh_take_the_steps_of_one_device_on_rows_divided_without_overlap_or_loss(few):
     check_steps(few, FEW)
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_every_number_of_devices_every_mesh_and_accumulation_and_a_run_that_goes_on_in_another_way():
     found = on_eight_devices("muon", *FEW, *MORE)
@@ -78,6 +80,7 @@ def test_every_number_of_devices_every_mesh_and_accumulation_and_a_run_that_goes
     assert found["run"]["steps"][-1] == 30
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.core
 def test_checkpoints_travel_between_meshes_pmap_and_one_device_bit_for_bit(few):
@@ -122,6 +125,7 @@ def processes(directory, mesh, each=1, wrong=()):
     return [json.loads(text.strip().splitlines()[-1]) for text in texts]
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.parametrize(("mesh", "each"), [("data=2", 1), ("data=2,model=2", 2)])
 def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, mesh, each):
@@ -144,6 +148,7 @@ def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, mesh, ea
         np.testing.assert_array_equal(np.asarray(mine, np.float32), np.asarray(leaf).ravel())
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("wrong", "one", "other"),
