@@ -107,15 +107,21 @@ def _furnish(bare: bool) -> None:
 
 def _untrained(profile: Any) -> None:
     """A run directory without a checkpoint."""
+    import jax
+
     from mdm_jax import models
     from mdm_jax.support.files import write_json
     from mdm_jax.tasks import from_spec
     from mdm_jax.training import RunDirectory, Settings
     from mdm_jax.training.runs import claim, configuration
+    from mdm_jax.training.step import initial_state
+    from mdm_jax.training.ways import Job
 
     task, place = from_spec("npy:rows.npy"), RunDirectory(Path("run"))
     denoiser = models.transformer(task.vocab_size, length=8, width=8, depth=1, heads=2)
-    claim(place, configuration(task, denoiser, Settings(steps=2, batch=2, length=8)))
+    settings = Settings(steps=2, batch=2, length=8)
+    state = jax.eval_shape(lambda: initial_state(denoiser, settings))
+    claim(place, configuration(task, Job(denoiser, settings), state, None, None))
     line = {"seconds": 1.5, "train_bits_per_token": 2.6, "held_out_bits_per_token": 2.5}
     line |= {"held_out_standard_error": 0.1, "tokens_per_second": 100.0}
     place.log.write_text("".join(json.dumps({"step": step, **line}) + "\n" for step in (1, 2)))

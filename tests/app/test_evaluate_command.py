@@ -14,6 +14,7 @@ from mdm_jax.training import RunDirectory, Settings, load
 from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.runs import claim, configuration
 from mdm_jax.training.step import initial_state
+from mdm_jax.training.ways import Job
 
 LENGTH = 8
 FEW = ["--samples", "4", "--batch", "6", "--budgets", "2,4"]
@@ -28,9 +29,10 @@ def run(tmp_path_factory):
     settings = Settings(steps=1, length=LENGTH)
     model = models.transformer(task.vocab_size, length=LENGTH, width=16, depth=1, heads=2)
     directory = RunDirectory(folder / "letters")
-    claim(directory, configuration(task, model, settings))
+    state = jax.jit(lambda: initial_state(model, settings))()
+    claim(directory, configuration(task, Job(model, settings), state, None, None))
     with Checkpoints(directory.checkpoints) as checkpoints:
-        checkpoints.save(jax.jit(lambda: initial_state(model, settings))())
+        checkpoints.save(state)
     return directory.path
 
 

@@ -240,12 +240,13 @@ def at_a_terminal(seconds, columns, lines, press=None):
         os.close(theirs)
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_a_real_terminal_shows_every_frame_on_a_screen_of_its_own():
     written, status, same = at_a_terminal(0.3, columns=12, lines=6)
     assert (status, same) == (0, True)
-    before, _, rest = written.partition(replay._ENTER)
-    screens, _, after = rest.partition(replay._LEAVE)
+    before, _, rest = written.partition(replay.ENTER)
+    screens, _, after = rest.partition(replay.LEAVE)
     assert (before, after) == ("", "the end\r\n")
     screens = screens.split("\x1b[H")[1:]
     assert len(screens) == 2 * 9  # thirty a second
@@ -256,11 +257,12 @@ def test_a_real_terminal_shows_every_frame_on_a_screen_of_its_own():
     assert "⏎" in screens[-1]
 
 
+@pytest.mark.processes
 @pytest.mark.core
 def test_ctrl_c_in_a_replay_gives_the_terminal_back():
     written, status, same = at_a_terminal(600, columns=80, lines=24, press=b"\x03")
     assert (status, same) == (130, True)
-    assert written.count(replay._LEAVE) == 1
-    assert "\x1b" not in written[written.index(replay._LEAVE) + len(replay._LEAVE) :]
+    assert written.count(replay.LEAVE) == 1
+    assert "\x1b" not in written[written.index(replay.LEAVE) + len(replay.LEAVE) :]
     assert written.endswith("mdm-jax: interrupted.\r\n")
     assert "Traceback" not in written

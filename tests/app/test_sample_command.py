@@ -18,6 +18,7 @@ from mdm_jax.training import RunDirectory, Settings
 from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.runs import claim, configuration
 from mdm_jax.training.step import initial_state
+from mdm_jax.training.ways import Job
 
 LENGTH = 16
 LETTERS = Vocabulary(" abcdefgh")
@@ -38,9 +39,10 @@ def run(tmp_path_factory):
     directory = RunDirectory(tmp_path_factory.mktemp("runs") / "letters")
     settings = Settings(steps=1, length=LENGTH)
     model = models.transformer(LETTERS.size, length=LENGTH, width=16, depth=1, heads=2)
-    claim(directory, configuration(Letters(), model, settings))
+    state = jax.jit(lambda: initial_state(model, settings))()
+    claim(directory, configuration(Letters(), Job(model, settings), state, None, None))
     with Checkpoints(directory.checkpoints) as checkpoints:
-        checkpoints.save(jax.jit(lambda: initial_state(model, settings))())
+        checkpoints.save(state)
     profiles.from_values(np.linspace(2.0, 1.0, LENGTH)).save(directory.profile)
     return directory.path
 

@@ -325,15 +325,15 @@ def test_numbers_are_read_and_written():
 def test_the_report_draws_pictures_and_writes_what_is_none():
     notation = Numbers(17, (1, 4))
     row = {"pieces": ["0", "8", "16", "8"], "reveal_step": [-1, 0, 1, 1]}
-    html = sections._sample(row, 2, 100, notation)
+    html = sections.one_sample(row, 2, 100, notation)
     assert html == page.picture([0, 8, 16, 8], row["reveal_step"], 2, 16, 4)
     assert '<path d="M1 0h1v1h-1zM3 0h1v1h-1z" opacity="0.5"/><path d="M2 0h1v1h-1z" opacity="1"/>' in html
     assert '<path d="M0 0h1v1h-1z" style="fill:var(--line)"><title>given</title></path>' in html
     assert '<path d="M1 0h1v1h-1z" style="fill:var(--r0)"><title>step 1</title></path>' in html
     assert '<path d="M2 0h1v1h-1zM3 0h1v1h-1z" style="fill:var(--r15)"><title>step 2</title></path>' in html
-    assert "<pre" in sections._sample(row, 2, 100, None)
-    assert "<pre" in sections._sample(row, 2, 100, Numbers(17))
-    assert "<pre" in sections._sample(row | {"pieces": ["<", "8", "16", "8"]}, 2, 100, notation)
+    assert "<pre" in sections.one_sample(row, 2, 100, None)
+    assert "<pre" in sections.one_sample(row, 2, 100, Numbers(17))
+    assert "<pre" in sections.one_sample(row | {"pieces": ["<", "8", "16", "8"]}, 2, 100, notation)
 
 
 @pytest.mark.core

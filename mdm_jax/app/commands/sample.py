@@ -1,4 +1,4 @@
-"""``mdm-jax sample``: draw sequences from a run. Which options go together, ``app/options/samplers.py`` says."""
+"""``mdm-jax sample``: draw sequences from a run. Which options go together, ``app/options/sampler_checks.py`` says."""
 
 import argparse
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from mdm_jax.app.options.samplers import MEASURES, check_temperature
+from mdm_jax.app.options.sampler_checks import check_temperature
+from mdm_jax.app.options.samplers import MEASURES
 from mdm_jax.evaluation import Execution, own_entropy
 from mdm_jax.sampling import Blind, Rule, rules
 from mdm_jax.support.errors import require, require_seed

@@ -1,8 +1,7 @@
-"""From the options of ``mdm-jax sample`` to a sampler: which there are, and which options go together."""
+"""From the options of ``mdm-jax sample`` to a sampler, its plan and its denoiser."""
 
 import argparse
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,8 @@ from jaxtyping import Int32
 
 from mdm_jax.app.options.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
-from mdm_jax.models.wrappers import STRONGEST
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
-from mdm_jax.sampling.rule import HOTTEST, require_end
+from mdm_jax.sampling.rule import require_end
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import printable
@@ -33,16 +31,8 @@ MEASURES = {
     "entropy": readings.negative_entropy,
 }
 """The orders that look at the model."""
-_BLIND = ("random", "left_to_right")
-
-_AS_IT_TAKES = "it takes as many steps as the model's certainty allows"
-_APART = (
-    ("preset", ("order", "threshold", "entropy_bound", "plan", "schedule"), "a preset is a whole sampler"),
-    ("threshold", ("entropy_bound",), "each says how many tokens a step reveals"),
-    ("threshold", ("steps", "plan", "schedule"), _AS_IT_TAKES),
-    ("entropy_bound", ("steps", "plan", "schedule"), _AS_IT_TAKES),
-    ("plan", ("steps",), "a plan has its own number of steps"),
-)
+BLIND = ("random", "left_to_right")
+"""Those that do not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +69,7 @@ class Chosen:
         plan = numbers.pop("plan", None)
         source = "" if numbers.pop("plan_from", None) is None or self.own is None else f" ({self.own.told})"
         parts = [
-            self.name.replace("_", " ") + (f" by {by}" if by else " order" if self.name in _BLIND else ""),
+            self.name.replace("_", " ") + (f" by {by}" if by else " order" if self.name in BLIND else ""),
             *([f"plan {printable(plan)}{source}"] if plan else []),
             *([f"{steps} steps" if steps != 1 else "1 step"] if steps else []),
             *(f"{name.replace('_', ' ')} {value!r}" for name, value in numbers.items()),
@@ -87,72 +77,12 @@ class Chosen:
         return ", ".join(parts)
 
 
-def check(options: argparse.Namespace) -> None:
-    """Refuse options that cannot be together, and numbers that cannot be, before anything is loaded.
-
-    Raises:
-        InputError: one sentence that names both options.
-    """
-    given = {name for name, value in vars(options).items() if value is not None}
-    for one, others, why in _APART:
-        for other in others:
-            if {one, other} <= given:
-                raise InputError(f"{_option(other)} cannot be given beside {_option(one)}: {why}.")
-    _check_numbers(options)
-    preset, order = options.preset, options.order
-    if preset == "eb" and "steps" in given:
-        raise InputError(f"--steps cannot be given beside --preset eb: {_AS_IT_TAKES}.")
-    if preset == "best" and "block" in given:
-        raise InputError("--block cannot be given beside --preset best: its plan is made for the whole sequence.")
-    looking = order in MEASURES or preset in ("llada", "eb") or bool({"threshold", "entropy_bound"} & given)
-    for bound in ("threshold", "entropy_bound"):
-        if bound in given and order is not None and order not in MEASURES:
-            wanted = ", ".join(MEASURES)
-            raise InputError(f"--order must be one of {wanted} beside {_option(bound)}; got {order!r}.")
-    if "order_temperature" in given and not looking:
-        raise InputError(
-            "--order-temperature needs an order that looks at the model: --order probability, margin or entropy, "
-            "--threshold, --entropy-bound, or --preset llada or eb."
-        )
-    if order == "left_to_right" and "block" in given:
-        raise InputError("--block cannot be given beside --order left_to_right: blocks are done so already.")
-    if order == "left_to_right" and "end" in given:
-        raise InputError(
-            "--end cannot be given beside --order left_to_right; --block 1 goes from left to right token by token."
-        )
-    if "guidance" in given and options.prompt is None and options.infill is None:
-        raise InputError("--guidance needs --prompt or --infill: it strengthens what is given.")
-
-
-def check_temperature(value: float) -> None:
-    """Refuse a ``--temperature`` that is none, or of which float32 would make 0 or infinity: another law."""
-    least, most = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
-    wanted = f"0, or from {least:.2g} to {most:.2g}"
-    require(value == 0 or least <= value <= most, "--temperature", value, wanted)
-
-
-def _check_numbers(options: argparse.Namespace) -> None:
-    """Those that need no run to be judged."""
-    bounds = (
-        ("threshold", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
-        ("entropy_bound", lambda value: 0 <= value < math.inf, "0 or more (nats), and finite"),
-        ("order_temperature", lambda value: 0 <= value <= HOTTEST, f"0 or more, and at most {HOTTEST:g}"),
-        ("guidance", lambda value: abs(value) <= STRONGEST, f"a finite number, up to {STRONGEST:g} in size"),
-        ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1"),
-        ("top_k", lambda value: value >= 1, "at least 1"),
-        ("block", lambda value: value >= 1, "at least 1"),
-    )
-    for name, good, wanted in bounds:
-        value = getattr(options, name)
-        require(value is None or good(value), _option(name), value, wanted)
-
-
 def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, " length"]) -> Chosen:
     """The sampler that the options describe, for this run and what is given.
 
     Args:
         trained: the run, which has a length, a vocabulary and perhaps a profile.
-        options: checked by :func:`check`.
+        options: checked by :func:`mdm_jax.app.options.sampler_checks.check`.
         canvas: int32[length], the mask where tokens are to be drawn.
     """
     length, block = len(canvas), options.block
@@ -308,7 +238,3 @@ def _end(trained: Run, text: str) -> int:
     require(len(tokens) == 1, "--end", text, "one token of this run's vocabulary")
     require_end(int(tokens[0]), trained.denoiser, "--end")
     return int(tokens[0])
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

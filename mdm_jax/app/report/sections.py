@@ -133,11 +133,11 @@ def steps(files: RunFiles) -> str:
         f"is one token per step, {floor * _bits_per_token(tuning['length']):.3f} bits per token.</p>"
         + costs
         + excess
-        + _landscape(files)
+        + landscape(files)
     )
 
 
-def _landscape(files: RunFiles) -> str:
+def landscape(files: RunFiles) -> str:
     """The picture of all Beta schedules, if it is there."""
     path = files.directory.landscape
     if not path.exists():
@@ -267,12 +267,14 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFi
     pace = _PLAY_SECONDS / max(panel["budget"], 1)  # plans side by side keep the same time
     for i, row in enumerate(panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]):
         score = "no score" if row["score"] is None else f"{drawn['score_name']}: {row['score']:.2f}{beside}"
-        parts.append(_sample(row, panel["steps"], most, notation, None if i else pace))
+        parts.append(one_sample(row, panel["steps"], most, notation, None if i else pace))
         parts.append(f"<p>{escape(score)} · {row['nfe']:,} model calls</p>")
     return "".join(parts) + "</div>"
 
 
-def _sample(row: dict[str, Any], steps: int, most: int, notation: Numbers | None, seconds: float | None = None) -> str:
+def one_sample(
+    row: dict[str, Any], steps: int, most: int, notation: Numbers | None, seconds: float | None = None
+) -> str:
     """One sample as a picture, where it is one, or else as text; ``seconds`` per step if it is to be animated."""
     pieces, shape = row["pieces"], notation.shape if notation else None
     if notation and shape and len(pieces) == shape[0] * shape[1] and all(map(is_number, pieces)):

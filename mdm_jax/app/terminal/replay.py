@@ -30,7 +30,7 @@ PRINTED = 8
 
 _FREE, _AGAIN, _NOW_AGAIN, _NEW, _HELD, _GIVEN, _FILLED = range(7)
 _COLOURS = {_FREE: "2", _AGAIN: "31", _NOW_AGAIN: "97;41", _NEW: "30;42", _GIVEN: "4", _FILLED: "2"}
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
+ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 """Another screen without cursor and without wrapping, and back: what stood on the terminal before is left alone."""
 _HOME, _END_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
@@ -249,7 +249,7 @@ def show(made: Sequence[Recording], vocabulary: Notation, seconds: float) -> Non
         return
     write = sys.stdout.write
     try:
-        write(_ENTER)
+        write(ENTER)
         for i, recording in enumerate(made):
             look = look_of(recording, vocabulary)
             most = None if seconds == 0 else max(round(RATE * seconds), 2)
@@ -261,7 +261,7 @@ def show(made: Sequence[Recording], vocabulary: Notation, seconds: float) -> Non
                 sys.stdout.flush()
                 time.sleep(max(begun + seconds * k / count - time.monotonic(), 0.0))
     finally:
-        write(_LEAVE)
+        write(LEAVE)
         sys.stdout.flush()
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app.options.canvas import make_canvas
-from mdm_jax.app.options.samplers import check, check_temperature, choose, choose_denoiser
+from mdm_jax.app.options.sampler_checks import check, check_temperature
+from mdm_jax.app.options.samplers import choose, choose_denoiser
 from mdm_jax.app.terminal import replay
 from mdm_jax.app.terminal.output import figure, note, show
 from mdm_jax.app.work.rows import as_rows
