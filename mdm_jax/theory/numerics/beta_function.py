@@ -2,7 +2,7 @@ r"""The regularised incomplete beta function ``I_t(a, b)``, its derivatives of e
 
 JAX's ``betainc`` has no derivative in ``a`` and ``b`` and errs by 1e-5 in float32. Here, for ``a, b`` in [0.05, 50] and
 every ``t``, the error in float32 is below 2e-6 for the value and 1e-5 for its derivatives in ``a`` and ``b``
-(``tests/theory/test_incomplete_beta.py``; in float64 it is about 1e-13).
+(``tests/theory/numerics/test_incomplete_beta.py``; in float64 it is about 1e-13).
 
 **Method** (ours). With ``x = t e^{-m/a}`` the integral becomes one against ``e^{-m}`` on the half-line (DLMF 8.17.8):
 

@@ -98,16 +98,16 @@ class Schedule:
 
     def one_minus_alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         """Probability that a token is masked at time ``t``, ``1 - alpha(t)``, without cancellation near 1."""
-        return 1 - before(self, "one_minus_alpha").alpha(t)
+        return 1 - before(self, "one_minus_alpha").alpha(as_float(t))
 
     def theta(self, t: ArrayLike) -> Float[Array, "..."]:
         """The angle ``(2/pi) arcsin sqrt(alpha(t))``, from 0 to 1 (arXiv 2509.13866, condition 3.4)."""
-        older = before(self, "theta", "one_minus_theta")
+        older, t = before(self, "theta", "one_minus_theta"), as_float(t)
         return angle(older.alpha(t), older.one_minus_alpha(t))
 
     def one_minus_theta(self, t: ArrayLike) -> Float[Array, "..."]:
         """``1 - theta(t)``, without cancellation near 1."""
-        older = before(self, "theta", "one_minus_theta")
+        older, t = before(self, "theta", "one_minus_theta"), as_float(t)
         return angle(older.one_minus_alpha(t), older.alpha(t))
 
     def derivative(self, t: ArrayLike) -> Float[Array, "..."]:
