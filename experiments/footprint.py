@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.common import Experiment
 from mdm_jax.app.work.footprints import size
-from mdm_jax.footprint.estimate import SIZES, Footprint, compiled, extrapolated, footprint, named
+from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.support.files import write_text
 from mdm_jax.training import Settings
 

@@ -32,9 +32,8 @@ from experiments.common import Experiment
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import RunDirectory, Settings, fit
-from mdm_jax.training.checkpoints import manifest
+from mdm_jax.training.checkpoints import Checkpoints, manifest
 from mdm_jax.training.checkpoints.catalogue import Catalogue
-from mdm_jax.training.checkpoints.saving import Checkpoints
 from mdm_jax.training.step import TrainState, initial_state
 
 VOCABULARY, LENGTH = 6, 8

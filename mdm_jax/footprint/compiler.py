@@ -29,6 +29,7 @@ from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.progress import remark
+from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import train_step
 from mdm_jax.training.ways import Job, OnAMesh, OnDevices, OnOneDevice
@@ -79,7 +80,11 @@ class Compiled:
 
 
 def compile_step(
-    denoiser: Denoiser, settings: Settings, mesh: Mapping[str, int] | None = None, devices: int = 1
+    denoiser: Denoiser,
+    settings: Settings,
+    mesh: Mapping[str, int] | None = None,
+    devices: int = 1,
+    objective: Objective = MASKED_NELBO,
 ) -> Compiled:
     """Compile the step for devices that this process has.
 
@@ -88,23 +93,24 @@ def compile_step(
         settings: how to train.
         mesh: sizes of the axes "data" and "model"; without it the step runs by ``pmap`` on ``devices``.
         devices: how many.
+        objective: what is learned.
 
     Raises:
         InputError: there are not so many devices.
     """
-    start = time.perf_counter()
+    start, job = time.perf_counter(), Job(denoiser, settings, objective)
     # Twice a sequence: enough to be a stream of tokens, too little to count.
     tokens = np.zeros(2 * settings.length, np.int32)
     if mesh is not None:
         way = OnAMesh(make_mesh(mesh))
-        state = way.abstract(Job(denoiser, settings))
+        state = way.abstract(job)
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
-        step: Any = jax.jit(train_step, static_argnums=(0, 1, 4), out_shardings=(places, None), donate_argnums=2)
-        lowered = step.lower(denoiser, settings, state, _shape(way.put(tokens)), way.rows)
+        step: Any = jax.jit(train_step, static_argnums=(0, 1, 4, 5), out_shardings=(places, None), donate_argnums=2)
+        lowered = step.lower(denoiser, settings, state, _shape(way.put(tokens)), way.rows, objective)
     elif devices > 1:
         apart = OnDevices(devices)
         mapped: Any = jax.pmap(
-            lambda state, train, _: train_step(denoiser, settings, state, train, apart.rows),
+            lambda state, train, _: train_step(denoiser, settings, state, train, apart.rows, objective),
             apart.rows.axis,
             in_axes=(None, None, 0),  # pyright: ignore[reportArgumentType]
             out_axes=None,
@@ -112,13 +118,11 @@ def compile_step(
             donate_argnums=0,
         )
         each = np.zeros(devices, np.int32)
-        lowered = mapped.lower(apart.abstract(Job(denoiser, settings)), _shape(apart.put(tokens)), each)
+        lowered = mapped.lower(apart.abstract(job), _shape(apart.put(tokens)), each)
     else:
-        step = jax.jit(train_step, static_argnums=(0, 1, 4), donate_argnums=2)
+        step = jax.jit(train_step, static_argnums=(0, 1, 4, 5), donate_argnums=2)
         one = OnOneDevice()
-        lowered = step.lower(
-            denoiser, settings, one.abstract(Job(denoiser, settings)), _shape(one.put(tokens)), one.rows
-        )
+        lowered = step.lower(denoiser, settings, one.abstract(job), _shape(one.put(tokens)), one.rows, objective)
     compiled = lowered.compile()
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
@@ -209,7 +213,7 @@ def compile_elsewhere(
         remark(f"compiling a step of {what} (at most {limit:g} s) ...")
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "mdm_jax.footprint.compiler"],
+            [sys.executable, "-P", "-c", "from mdm_jax.footprint import compiler; compiler.answer()"],
             input=json.dumps(request),
             env={**os.environ, **quiet},
             capture_output=True,
@@ -241,12 +245,9 @@ def _bytes(types: str) -> int:
     )
 
 
-def _main() -> None:
+def answer() -> None:
+    """What :func:`compile_elsewhere` has another process do: read a request, write what it finds."""
     request = json.load(sys.stdin)
     denoiser = models.from_description(request["model"])
     result = compile_step(denoiser, Settings(**request["settings"]), request["mesh"], request["devices"])
     json.dump(dataclasses.asdict(result), sys.stdout)
-
-
-if __name__ == "__main__":
-    _main()

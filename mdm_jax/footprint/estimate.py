@@ -20,7 +20,7 @@ from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.support.devices import DATA
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.training.devices.sharding import Part, explain
+from mdm_jax.training.devices import Part, explain
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import TrainState, initial_state
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
 from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, checked_tokens, logits
+from mdm_jax.models.guiding import Guidance, guidance, guided
 from mdm_jax.models.parameters import joined, parted
 from mdm_jax.models.transformers import Transformer, transformer
-from mdm_jax.models.wrappers import Guidance, banned, guidance, guided, hooked, shifted, tempered, top_k, top_p
+from mdm_jax.models.wrappers import banned, hooked, shifted, tempered, top_k, top_p
 from mdm_jax.support.errors import InputError, require
 
 __all__ = [

@@ -6,6 +6,7 @@ its own state, is refused with a sentence. In its evaluation form (dropout off, 
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from flax import linen, nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mdm_jax.models.calling import call, change_refused, check_call, parameters_of, random_refused
 from mdm_jax.models.denoiser import Context, Params, checked_hidden, checked_logits
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.text import shortened
 
 Whole = int | np.integer
 
@@ -36,18 +39,21 @@ class LinenDenoiser:
     mask_id: int
     passes: int = 1
 
+    def __repr__(self) -> str:
+        return f"LinenDenoiser({_told(self.module)}, vocab_size={self.vocab_size}, mask_id={self.mask_id})"
+
     @property
     def _halves(self) -> bool:
         return hasattr(self.module, "encode") and hasattr(self.module, "readout")
 
     def _apply(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
-        _check_call(getattr(self.module, method or "__call__"), *inputs)
+        check_call(getattr(self.module, method or "__call__"), *inputs)
         try:
             return self.module.apply(params, *inputs, method=method)
         except flax.errors.InvalidRngError:
-            raise _random("build it with nn.Dropout(..., deterministic=True)") from None
+            raise random_refused("build it with nn.Dropout(..., deterministic=True)") from None
         except flax.errors.ModifyScopeVariableError:
-            raise _changing("its own variables", "build it with nn.BatchNorm(use_running_average=True)") from None
+            raise change_refused("its own variables", "build it with nn.BatchNorm(use_running_average=True)") from None
 
     def trains(self, params: Params) -> Any:
         """Of every leaf, whether it is a parameter."""
@@ -56,7 +62,7 @@ class LinenDenoiser:
 
     def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
         inputs = (jnp.zeros((1, length), jnp.int32), *(() if context is None else (context,)))
-        _check_call(self.module.encode if self._halves else self.module.__call__, *inputs)
+        check_call(self.module.encode if self._halves else self.module.__call__, *inputs)
         if not self._halves:
             return self.module.init(key, *inputs)
         return self.module.init(key, *inputs, method=lambda module, *x: module.readout(module.encode(*x)))
@@ -91,19 +97,24 @@ class NNXDenoiser:
     streams: tuple[Any, tuple[tuple[tuple[int, ...], str], ...]] = (None, ())
     """Structure, shapes and types of the random state: a module cannot be made without one, though it draws nothing."""
 
+    def __repr__(self) -> str:
+        kind = re.search(r"type='?(\w+)", repr(self.graph))  # the module's own: it comes first
+        name = "module" if kind is None else kind[1]
+        return f"NNXDenoiser({name}, vocab_size={self.vocab_size}, mask_id={self.mask_id})"
+
     def encode(
         self, params: Params, tokens: Int[Array, "rows length"], context: Context = None
     ) -> Float[Array, "rows length d"]:
         inputs = (tokens,) if context is None else (tokens, context)
         if self.halves:
-            return checked_hidden(self._call(params, lambda module: _called(module.encode, *inputs)), tokens.shape)
-        values = self._call(params, lambda module: _called(module, *inputs))
+            return checked_hidden(self._call(params, lambda module: call(module.encode, *inputs)), tokens.shape)
+        values = self._call(params, lambda module: call(module, *inputs))
         return checked_logits(values, self.vocab_size, self.mask_id, tokens.shape)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         if not self.halves:
             return hidden
-        values = self._call(params, lambda module: _called(module.readout, hidden))
+        values = self._call(params, lambda module: call(module.readout, hidden))
         return checked_logits(values, self.vocab_size, self.mask_id, hidden.shape[:-1])
 
     def trains(self, params: Params) -> Any:
@@ -133,10 +144,10 @@ class NNXDenoiser:
         for name, leaf in before.items():
             if after.get(name) is not leaf:
                 if name in _values(module, nnx.RngState):
-                    raise _random(
+                    raise random_refused(
                         "call module.eval() before from_nnx, and let the module draw nothing from its own nnx.Rngs"
                     )
-                raise _changing(name, "call module.eval() before from_nnx")
+                raise change_refused(name, "call module.eval() before from_nnx")
         return value
 
 
@@ -206,7 +217,7 @@ def from_function(function: Callable[..., Array], vocab_size: Whole, mask_id: Wh
     The function must be pure; compiled samplers are shared per function *object*, so define it once.
     """
     wanted = "a function of (params, tokens) or (params, tokens, context)"
-    given = _parameters(function) if callable(function) else None
+    given = parameters_of(function) if callable(function) else None
     require(given is not None, "function", function, wanted)
     assert given is not None
     taken = [parameter for parameter in given if parameter.kind in _POSITIONAL]
@@ -224,6 +235,13 @@ def from_function(function: Callable[..., Array], vocab_size: Whole, mask_id: Wh
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
+def _told(module: linen.Module) -> str:
+    """A module on one line, its fields without the parts that Flax counts among them."""
+    fields = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+    values = ", ".join(f"{name}={getattr(module, name)!r}" for name in fields)
+    return shortened(f"{type(module).__name__}({' '.join(values.split())})", 300)
+
+
 def _ids(vocab_size: Any, mask_id: Any) -> tuple[int, int]:
     size = require_whole("vocab_size", vocab_size, 2, 2**31 - 2)
     return size, size if mask_id is None else require_whole("mask_id", mask_id, 0, 2**31 - 1)
@@ -239,51 +257,6 @@ def _hashable(denoiser: Any, made_of: Any) -> Any:
             "it tuples for lists and dictionaries, and arrays as parameters."
         ) from None
     return denoiser
-
-
-def _parameters(function: Any) -> list[inspect.Parameter] | None:
-    """What a function takes, or ``None`` where Python cannot tell."""
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return None
-
-
-def _called(method: Any, *inputs: Any) -> Any:
-    _check_call(method, *inputs)
-    return method(*inputs)
-
-
-def _check_call(method: Any, *inputs: Any) -> None:
-    """Refuse a module's method that cannot be called with these: Python's own words would name an argument alone."""
-    given = _parameters(method)
-    if given is None:
-        return
-    signature = inspect.Signature(given)
-    try:
-        signature.bind(*inputs)
-    except TypeError as error:
-        told = "tokens and a context" if len(inputs) > 1 else "tokens (and a context, where one is given)"
-        name = getattr(method, "__name__", "__call__")
-        told = "hidden vectors" if name == "readout" else told
-        raise InputError(
-            f"the module is called with {told} and nothing else, and its {name} takes {signature}: "
-            f"{error}; give what else it takes a default, or leave the context out."
-        ) from None
-
-
-def _random(remedy: str) -> InputError:
-    return InputError(
-        "the module draws random numbers when it is called (dropout, most likely), and a denoiser may not, in training "
-        f"or in sampling: {remedy}, or with a rate of 0."
-    )
-
-
-def _changing(what: str, remedy: str) -> InputError:
-    return InputError(
-        f"the module changes {what} when it is called (batch statistics or a cache, most likely), and a denoiser may "
-        f"not: {remedy}."
-    )
 
 
 def _values(module: Any, kind: Any = nnx.Not(nnx.Intermediate)) -> dict[str, Any]:  # noqa: B008

@@ -4,6 +4,7 @@ Running statistics, constants, whole numbers and PRNG keys belong to ``params`` 
 arrays there, but no gradient, no decay and no average may move them.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,13 @@ def parted(denoiser: Denoiser, params: Params) -> tuple[Params, Params]:
 def joined(trained: Params, held: Params) -> Params:
     """The one tree of which :func:`parted` made two."""
     return jax.tree.map(lambda one, two: two if one is None else one, trained, held, is_leaf=lambda leaf: leaf is None)
+
+
+def summary(tree: Any) -> str:
+    """A pytree of arrays in a few words, as for a ``repr``: ``41 arrays, 613,248 numbers``."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+    numbers = sum(math.prod(leaf.shape) for leaf in leaves)
+    return f"<{len(leaves)} array{'' if len(leaves) == 1 else 's'}, {numbers:,} number{'' if numbers == 1 else 's'}>"
 
 
 def _trains(denoiser: Any) -> Callable[[Params], Any] | None:

@@ -1,9 +1,9 @@
 """Training: objectives, corruption, the NELBO, one step, the loop around it, run directories."""
 
-from mdm_jax.support.stops import Interrupted, NonFinite
+from mdm_jax.support.stops import Dead, Interrupted, NonFinite
 from mdm_jax.training.corruption import Corrupted, mask_counts, mask_times
 from mdm_jax.training.fitting import fit
-from mdm_jax.training.losses import masked_cross_entropy, nelbo
+from mdm_jax.training.losses import masked_cross_entropy, nelbo, stratified_nelbo
 from mdm_jax.training.objective import Examples, Losses, MaskedNelbo, Objective
 from mdm_jax.training.runs import Run, RunDirectory, load
 from mdm_jax.training.settings import Settings
@@ -11,6 +11,7 @@ from mdm_jax.training.step import Metrics, TrainState, initial_state, train_step
 
 __all__ = [
     "Corrupted",
+    "Dead",
     "Examples",
     "Interrupted",
     "Losses",
@@ -29,5 +30,6 @@ __all__ = [
     "mask_times",
     "masked_cross_entropy",
     "nelbo",
+    "stratified_nelbo",
     "train_step",
 ]

@@ -22,7 +22,7 @@ from mdm_jax.models.denoiser import Context
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import digest, read_json, to_json, write_text
 from mdm_jax.training import contexts
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.settings import Settings
 
 FORMAT = "mdm_jax run 1"

@@ -13,7 +13,7 @@ from mdm_jax.support.files import write_bytes
 from mdm_jax.support.processes import together
 from mdm_jax.support.stops import Dead, NonFinite
 from mdm_jax.training import watch, ways
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.directory import RunDirectory
 from mdm_jax.training.step import Data, Metrics, TrainState, batch_of, cast_params
 from mdm_jax.training.ways import Job

@@ -18,8 +18,7 @@ from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import agreed, together
 from mdm_jax.tasks import Task
 from mdm_jax.training import contexts, ways
-from mdm_jax.training.checkpoints.catalogue import NEWEST
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import NEWEST, Checkpoints
 from mdm_jax.training.checks import check_mask, check_model, checked_data
 from mdm_jax.training.endings import Kept
 from mdm_jax.training.loop import Pace, run_steps

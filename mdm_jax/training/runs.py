@@ -12,6 +12,7 @@ import jax
 
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.parameters import summary
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import write_json
@@ -21,7 +22,7 @@ from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import contexts, tally
-from mdm_jax.training.checkpoints.catalogue import NEWEST
+from mdm_jax.training.checkpoints import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
 from mdm_jax.training.objective import MASKED_NELBO
 from mdm_jax.training.optimizer import describe_state
@@ -103,7 +104,8 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     for part in ("task", "settings", "model", "objective", "shown", "context", "optimizer"):
         one, other = ours.get(part), theirs.get(part)
         if not (isinstance(one, dict) and isinstance(other, dict)):
-            found |= {} if one == other else {part: part}
+            if one != other and part != "optimizer":  # of an own one and a recipe the settings tell
+                found[part] = part
             continue
         names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
         if part == "task" and names == ["spec"] and _same_kind_of_file(one["spec"], other["spec"]):
@@ -146,6 +148,12 @@ class Run:
     step: int
     description: dict[str, Any]
     tally: Tally | None = None
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.directory is None else str(self.directory.path)
+        task = shortened(str(self.description.get("spec")), 80)
+        step = f"step {self.step} of {self.settings.steps}"
+        return f"Run({where!r}, {step}, task={task!r}, params={summary(self.params)},\n    denoiser={self.denoiser!r})"
 
     @functools.cached_property
     def task(self) -> Task:

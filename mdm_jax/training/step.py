@@ -8,12 +8,12 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params
-from mdm_jax.models.parameters import joined, parted
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, is_readable
+from mdm_jax.models.parameters import joined, parted, summary
 from mdm_jax.support.errors import require
 from mdm_jax.support.keys import key_of
 from mdm_jax.training import batches, tally
-from mdm_jax.training.devices.rows import TOGETHER, Rows
+from mdm_jax.training.devices import TOGETHER, Rows
 from mdm_jax.training.objective import MASKED_NELBO, Examples, Losses, Objective
 from mdm_jax.training.optimizer import optimizer_of
 from mdm_jax.training.settings import Settings
@@ -43,6 +43,11 @@ class TrainState:
     ema_params: Params
     optimizer: Any
     tally: Tally
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={summary(getattr(self, name))}" for name in ("params", "ema_params", "optimizer"))
+        step = self.step if is_readable(self.step) else summary(self.step)
+        return f"TrainState(step={step}, {', '.join(parts)}, tally={self.tally!r})"
 
 
 class Metrics(NamedTuple):

@@ -15,6 +15,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from mdm_jax.models.denoiser import is_readable
+from mdm_jax.models.parameters import summary
 from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 
 HALF_LIVES = 20
@@ -40,6 +42,12 @@ class Tally:
     weight_squared: Any
     loss: Any
     loss_squared: Any
+
+    def __repr__(self) -> str:
+        if not is_readable(self.weight) or not hasattr(self.weight, "__array__"):
+            return f"Tally({summary(self.weight)} each)"
+        seen = np.asarray(self.weight, np.float64)
+        return f"Tally(length={len(seen)}, examples={seen.sum():.1f} in effect, over {np.sum(seen > 0)} of the counts)"
 
 
 def empty(length: int) -> Tally:

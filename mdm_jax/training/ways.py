@@ -17,8 +17,7 @@ from jaxtyping import Array
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.training.devices.rows import TOGETHER, AlongAxis, OnMesh, Rows
-from mdm_jax.training.devices.sharding import shardings
+from mdm_jax.training.devices import TOGETHER, AlongAxis, OnMesh, Rows, shardings
 from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import Data, Metrics, TrainState, initial_state, train_steps

@@ -11,7 +11,7 @@ from mdm_jax.app.cli import main
 from mdm_jax.sampling import sample
 from mdm_jax.theory import plans, schedules
 from mdm_jax.training import RunDirectory, Settings, load
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.runs import claim, configuration
 from mdm_jax.training.step import initial_state
 from mdm_jax.training.ways import Job

@@ -15,7 +15,7 @@ from mdm_jax.tasks.vocabulary import Vocabulary
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import grids
 from mdm_jax.training import RunDirectory, Settings
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.runs import claim, configuration
 from mdm_jax.training.step import initial_state
 from mdm_jax.training.ways import Job

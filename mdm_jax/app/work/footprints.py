@@ -8,7 +8,7 @@ from typing import Any
 
 from mdm_jax import models
 from mdm_jax.app.terminal.output import show
-from mdm_jax.footprint.estimate import SIZES, Footprint, compiled, extrapolated, footprint, named
+from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require

@@ -463,7 +463,7 @@ from mdm_jax.evaluation import Execution, evaluate
 from mdm_jax.sampling import rules
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.theory import plans
-from mdm_jax.training.devices.sharding import shardings
+from mdm_jax.training.devices import shardings
 
 model = models.transformer(6, length=8, width=32, depth=1, heads=2)
 params = model.init(jax.random.key(1), 8)

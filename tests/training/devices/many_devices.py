@@ -16,15 +16,17 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import jax
 import numpy as np
-from toys import SETTINGS, PatternTask, tiny_transformer
+from toys import LENGTH, SETTINGS, VOCAB, PatternTask, tiny_transformer
 
+from mdm_jax import models
 from mdm_jax.support.devices import make_mesh, parse_mesh
 from mdm_jax.training import RunDirectory, fit, ways
-from mdm_jax.training.checkpoints.saving import Checkpoints
+from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.step import batch_of
 from mdm_jax.training.ways import Job
 
 STEPS = 20
+CLASSES = ("pmap:4", "mesh:data=4,model=2", "pmap:2,accumulate:2")
 
 
 def largest(one, two):
@@ -113,6 +115,32 @@ def checkpoints_travel():
     return found
 
 
+def class_conditional():
+    """A class with every row, drawn and divided with it: parameters beside those of one device, and what is learnt."""
+    task = PatternTask()
+    classes = tuple({"class": rows[:, 0]} for rows in (task.train, task.validation))  # the first token tells the row
+    settings = dataclasses.replace(SETTINGS, steps=40, optimizer="adamw", learning_rate=0.1)
+    denoiser, params = models.from_function(by_class, VOCAB), {"table": np.zeros((VOCAB, LENGTH, VOCAB), np.float32)}
+    found, figures, reference = {}, [], None
+    for name in ("accumulate:1", *CLASSES):
+        way, changes = read(name)
+        where = {"mesh": way.rows.mesh} if isinstance(way, ways.OnAMesh) else {}
+        where |= {"devices": way.rows.parts} if isinstance(way, ways.OnDevices) else {}
+        run = fit(
+            denoiser, task, settings=dataclasses.replace(settings, **changes), params=params, context=classes,
+            on_report=lambda _, of: figures.append(of["held_out_bits_per_token"]), progress=False, **where,
+        )  # fmt: skip
+        reference = ways.fetch(run.params) if reference is None else reference
+        found[name] = [largest(run.params, reference), figures[-1]]
+    return found
+
+
+def by_class(params, tokens, context):
+    """Logits by class and position, whatever the tokens."""
+    del tokens
+    return params["table"][context["class"]]
+
+
 def a_run_goes_on():
     """Begun on a mesh, continued by pmap, finished on one device."""
     settings = dataclasses.replace(SETTINGS, steps=30)
@@ -174,5 +202,8 @@ class Stopping:
 
 if __name__ == "__main__":
     what = {"steps": compare(sys.argv[1], sys.argv[2:])}
-    what |= {"run": a_run_goes_on()} if sys.argv[1] == "muon" else {"checkpoints": checkpoints_travel()}
+    if sys.argv[1] == "muon":
+        what["run"] = a_run_goes_on()
+    else:
+        what |= {"checkpoints": checkpoints_travel(), "classes": class_conditional()}
     print(json.dumps(what))

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import Settings, initial_state
-from mdm_jax.training.devices.sharding import explain, gathered, shardings
+from mdm_jax.training.devices import explain, gathered, shardings
 
 MESH = AbstractMesh((4, 2), ("data", "model"))
 

@@ -19,7 +19,7 @@ from toys import SETTINGS, PatternTask, tiny_transformer
 from mdm_jax.support import devices
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import RunDirectory, Settings, fit, load, ways
-from mdm_jax.training.devices.rows import TOGETHER
+from mdm_jax.training.devices import TOGETHER
 from mdm_jax.training.objective import MASKED_NELBO
 from mdm_jax.training.step import _gradient, batch_of, initial_state
 from mdm_jax.training.ways import Job
@@ -88,6 +88,16 @@ def test_checkpoints_travel_between_meshes_pmap_and_one_device_bit_for_bit(few):
     for before, after, difference, placed in few["checkpoints"]:
         assert difference == 0, (before, after)
         assert placed, (before, after)
+
+
+@pytest.mark.thorough
+@pytest.mark.core
+def test_contexts_are_divided_with_their_rows(few):
+    """The class tells everything: 0 bits per token where it is seen, log2(6) where it is not or is another row's."""
+    assert len(few["classes"]) == 4
+    for name, (difference, bits) in few["classes"].items():
+        assert difference < PARAMS, name
+        assert bits < 0.5, name
 
 
 def processes(directory, mesh, each=1, wrong=()):
