@@ -1,10 +1,12 @@
-"""Whatever a caller or a file gave, looked at before it is used: arrays, texts, paths, JSON, budgets."""
+"""Whatever a caller or a file gave, looked at before it is used: numbers, arrays, texts, paths, JSON, budgets."""
 
 import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -13,6 +15,7 @@ from jaxtyping import Array
 from mdm_jax.support.errors import InputError, is_number, require, require_whole
 from mdm_jax.support.text import shortened
 
+_SMALL_FLOATS = ("bfloat16", "float16")
 LONGEST = 2**31 - 1
 """The longest sequence: positions are 32-bit numbers."""
 
@@ -82,3 +85,28 @@ def told_nats(nats: float | int) -> float | None:
 def as_float(x: ArrayLike) -> Array:
     """``x`` as an array of JAX's default float type (float32, or float64 under ``jax_enable_x64``)."""
     return jnp.asarray(x, dtype=float)
+
+
+def positive(argument: str, value: ArrayLike, least: float = 0.0, most: float | None = None) -> Array:
+    """``value`` as floats if all are positive and finite (from ``least`` to ``most``); tracers pass unchecked.
+
+    Raises:
+        InputError: another number.
+    """
+    if not isinstance(value, jax.core.Tracer):
+        held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
+        try:
+            given = np.asarray(value)
+            if given.dtype.kind not in "fiu" and str(given.dtype) not in _SMALL_FLOATS:  # true and "1" are no numbers
+                raise TypeError
+            with np.errstate(over="ignore"):
+                numbers = given.astype(float).astype(held.dtype)
+        except (TypeError, ValueError):
+            raise InputError(f"{argument} must be a positive number; got {value!r}.") from None
+        good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
+        require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
+        if not bool(np.all(numbers >= np.asarray(least, held.dtype))):
+            raise InputError(f"{argument} must be at least {least:g}; got {value}.")
+        if most is not None and not bool(np.all(numbers <= most)):
+            raise InputError(f"{argument} must be at most {most:g}; got {value}.")
+    return as_float(value)

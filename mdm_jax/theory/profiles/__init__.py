@@ -10,16 +10,14 @@ from mdm_jax.theory.profiles.curves import (
     information_metric,
     total_correlation,
 )
+from mdm_jax.theory.profiles.interpolation import default_counts, interpolated, interpolation_slopes
 from mdm_jax.theory.profiles.profile import (
     FORMAT,
     LONGEST,
     Profile,
     checked_profile,
     checked_sizes,
-    default_counts,
     from_values,
-    interpolated,
-    interpolation_slopes,
     load,
 )
 

@@ -25,14 +25,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mdm_jax.support.arrays import described
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import require
 from mdm_jax.theory.numerics.given import as_float
 from mdm_jax.theory.schedules.checks import check_companions, check_rise
 from mdm_jax.theory.schedules.inheriting import before, forget_older, own
 
 HALF_PI = 0.5 * np.pi
 _BISECTIONS = 40
-_SMALL_FLOATS = ("bfloat16", "float16")
 _NEAR = 1e-30
 """A time so early that what is left of a power law there is its leading term."""
 
@@ -296,31 +295,6 @@ def power_of(log_base: Array, exponent: ArrayLike) -> Array:
     """``exponent log_base``: the logarithm of a power, which is 0 for the exponent 0, even of 0."""
     constant = (jnp.asarray(exponent) == 0) & jnp.isneginf(log_base)
     return jnp.multiply(exponent, jnp.where(constant, 0.0, log_base))
-
-
-def positive(argument: str, value: ArrayLike, least: float = 0.0, most: float | None = None) -> Array:
-    """``value`` as floats if all are positive and finite (from ``least`` to ``most``); tracers pass unchecked.
-
-    Raises:
-        InputError: another number.
-    """
-    if not isinstance(value, jax.core.Tracer):
-        held = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
-        try:
-            given = np.asarray(value)
-            if given.dtype.kind not in "fiu" and str(given.dtype) not in _SMALL_FLOATS:  # true and "1" are no numbers
-                raise TypeError
-            with np.errstate(over="ignore"):
-                numbers = given.astype(float).astype(held.dtype)
-        except (TypeError, ValueError):
-            raise InputError(f"{argument} must be a positive number; got {value!r}.") from None
-        good = bool(np.all((numbers >= held.tiny) & np.isfinite(numbers)))
-        require(good, argument, value, f"a positive, finite number that {held.dtype} can hold")
-        if not bool(np.all(numbers >= np.asarray(least, held.dtype))):
-            raise InputError(f"{argument} must be at least {least:g}; got {value}.")
-        if most is not None and not bool(np.all(numbers <= most)):
-            raise InputError(f"{argument} must be at most {most:g}; got {value}.")
-    return as_float(value)
 
 
 def times(t: ArrayLike, complement: ArrayLike | None) -> tuple[Array, Array]:

@@ -33,14 +33,13 @@ from jaxtyping import Array, Float
 
 from mdm_jax.support.errors import require
 from mdm_jax.theory.numerics.beta_function import beta_hazard, incomplete_beta, incomplete_beta_inverse
-from mdm_jax.theory.numerics.given import as_float
+from mdm_jax.theory.numerics.given import as_float, positive
 from mdm_jax.theory.numerics.special import log_beta
 from mdm_jax.theory.schedules.base import (
     AngleSchedule,
     Schedule,
     angle,
     checked_schedule,
-    positive,
     power_of,
     times,
 )

@@ -11,7 +11,7 @@ from selecting import thorough_but
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
-from mdm_jax.theory.energies import mask_energies
+from mdm_jax.theory.energies import batches
 from mdm_jax.theory.schedules import Schedule
 
 LINEAR, SINE, SINE_SQUARED, MASKGIT = (
@@ -357,7 +357,7 @@ def test_one_executable_for_any_number_of_schedules(gradient):
         return energies.kinetic(schedule, weight)
 
     generator = np.random.default_rng(0)
-    for count in (1, 3, 1000, mask_energies.CHUNK, mask_energies.CHUNK + 1):
+    for count in (1, 3, 1000, batches.CHUNK, batches.CHUNK + 1):
         a, b = generator.uniform(0.3, 2, (2, count)).astype(np.float32)
         weight = schedules.beta(*generator.uniform(0.3, 1, 2))
         values = energies.batch(schedules.beta(a, b), weight, energy=energy, gradient=gradient)

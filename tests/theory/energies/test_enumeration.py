@@ -12,7 +12,7 @@ from worlds import random_table
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
-from mdm_jax.theory.energies import enumeration
+from mdm_jax.theory.energies import enumeration, least_flows
 
 
 def law_on(*sentences: str) -> np.ndarray:
@@ -150,7 +150,7 @@ def check(least, law, law_rate, allowed):
 def least(target, allowed):
     law, law_rate = enumeration.path(target, 0.4, 1.0)
     allowed = allowed & ~np.eye(len(law), dtype=bool)
-    found = enumeration.least_energy(law, law_rate, allowed)
+    found = least_flows.least_energy(law, law_rate, allowed)
     check(found, law, law_rate, allowed)
     return found.value
 
@@ -241,7 +241,7 @@ def test_least_energies_are_ordered(shape, seed, alpha):
     law, law_rate = enumeration.path(target, alpha, 1.0)
     found = []
     for moves in (any_move, enumeration.one_token_changes, enumeration.unmaskings):
-        answer = enumeration.least_energy(law, law_rate, moves(*shape))
+        answer = least_flows.least_energy(law, law_rate, moves(*shape))
         assert abs(answer.value - answer.bound) <= 1e-8 * answer.value
         found.append(answer.value)
     found.append(enumeration.instantaneous(target, alpha, 1.0).kinetic)
@@ -409,6 +409,6 @@ def test_bad_flows():
         (-law, moving, every, "probabilities must be finite and not negative"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            enumeration.least_energy(given_law, rate, allowed)
-    still = enumeration.least_energy(law, 0 * moving, none)
+            least_flows.least_energy(given_law, rate, allowed)
+    still = least_flows.least_energy(law, 0 * moving, none)
     assert (still.value, still.residual) == (0.0, 0.0)
