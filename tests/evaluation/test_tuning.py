@@ -92,3 +92,15 @@ def test_the_default_search(profile):
         least = float(search.landscape[place].min()) + floor
         assert optimal.nelbo[steps - 1] - 1e-9 <= search.nelbo[place] <= least + 1e-5
     assert np.mean(agree) >= 0.98
+
+
+@pytest.mark.core
+def test_a_tuning_prints_what_each_plan_costs(tuned):
+    lines = repr(tuned).splitlines()
+    assert lines[0] == "Tuned(24 tokens; expected NELBO in bits per token"
+    assert [line.split()[:2] for line in lines[1:]] == [["8", "steps:"], ["4", "steps:"]]
+    optimal = tuned.result["budgets"][0]["plans"][0]["expected_nelbo_nats"] / (LENGTH * np.log(2))
+    assert f"optimal {optimal:.4f}, best beta (beta:" in lines[1]
+    assert "<svg" in tuned._repr_html_()
+    many = evaluation.tune(markov(0.2, LENGTH), range(1, LENGTH + 1), grid=[0.5, 1.0])
+    assert repr(many).splitlines()[-1] == "    and 16 more budgets)"

@@ -3,6 +3,8 @@
 import re
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from known_profiles import markov
@@ -11,6 +13,7 @@ from matplotlib.axes import Axes
 
 import mdm_jax as mdm
 from mdm_jax.plot import charts, cost_landscapes, drawing, tokens
+from mdm_jax.sampling import Sampled
 from mdm_jax.support.errors import InputError
 
 LENGTH = 24
@@ -259,3 +262,21 @@ def test_colours_of_the_page_are_those_of_the_charts():
     for light, dark in drawing.COLOURS.values():
         assert colors.is_color_like(light)
         assert colors.is_color_like(dark)
+
+
+@pytest.mark.core
+def test_samples_are_a_picture_in_notebooks_where_they_can_be_looked_at():
+    drawn = sampled()
+    rows = jnp.zeros(3, jnp.int32)
+    out = Sampled(
+        jnp.asarray(drawn.tokens, jnp.int32), rows, rows[0], rows, jnp.asarray(drawn.reveal_step, jnp.int32),
+        jnp.zeros(3), rows[0],
+    )  # fmt: skip
+    page = out._repr_html_()
+    assert page.count("<svg") == 1
+    assert f">{drawn.tokens[0, 0]}<" in page
+    assert page == jax.tree.map(np.asarray, out)._repr_html_()
+    assert out._replace(tokens=out.tokens[:0], reveal_step=out.reveal_step[:0])._repr_html_() is None
+    seen = []
+    jax.jit(lambda sampled: seen.append(sampled._repr_html_()))(out)
+    assert seen == [None]
