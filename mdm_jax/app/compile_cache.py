@@ -73,7 +73,7 @@ def folder() -> Path | None:
 def shrink(place: Path, most: int) -> None:
     """Delete what was used longest ago until there are at most ``most`` bytes."""
     found = []
-    for path in place.iterdir():
+    for path in filter(Path.is_file, place.rglob("*")):
         with contextlib.suppress(OSError):  # another process may have deleted it
             status = path.stat()
             found.append((max(status.st_atime_ns, status.st_mtime_ns), status.st_size, path))

@@ -98,15 +98,16 @@ def test_where_it_cannot_be_kept_nothing_is_said(told):
 
 @pytest.mark.core
 def test_what_was_used_longest_ago_goes_first(tmp_path):
-    for age, name in enumerate(("new", "old", "older", "oldest")):
+    (tmp_path / "by XLA").mkdir()
+    for age, name in enumerate(("new", "by XLA/old", "older", "by XLA/oldest")):
         (tmp_path / name).write_bytes(b"x" * 10)
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     compile_cache.shrink(tmp_path, 40)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.rglob("*"))) == 5
     compile_cache.shrink(tmp_path, 25)
-    assert {path.name for path in tmp_path.iterdir()} == {"new", "old"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"new", "by XLA", "old"}
     compile_cache.shrink(tmp_path, 0)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.rglob("*")] == ["by XLA"]
 
 
 @pytest.mark.core
