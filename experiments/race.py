@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from experiments.common import Experiment
 from experiments.judging import clean, model_of
+from mdm_jax import plot
 from mdm_jax.evaluation import Evaluation, Execution, Halving, Raced, evaluate, own_entropy, race
 from mdm_jax.evaluation.samples import JUDGED
 from mdm_jax.sampling import rules
@@ -127,17 +127,7 @@ def picture(found: dict[int, Raced], again: dict[int, Evaluation]) -> Figure:
     figure = Figure(figsize=(3.2 * len(found), 5.6), layout="constrained")
     grid = figure.subplots(2, len(found), squeeze=False)
     for (steps, raced), (above, below) in zip(found.items(), grid.T):
-        drawn = above.pcolormesh(raced.a, raced.b, raced.landscape.T, cmap="YlGnBu_r", shading="nearest")
-        middle = (np.nanmin(raced.landscape) + np.nanmax(raced.landscape)) / 2
-        for i, j in np.ndindex(raced.counts.shape):
-            colour = "white" if raced.landscape[i, j] < middle else "#111111"
-            at = raced.a[i], raced.b[j]
-            above.text(*at, str(raced.counts[i, j]), fontsize=6, ha="center", va="center", color=colour)
-        above.set(xscale="log", yscale="log", xlabel="a", ylabel="b", title=f"{steps} steps: search (samples)")
-        for axis in (above.xaxis, above.yaxis):
-            axis.set(major_locator=FixedLocator([0.25, 0.5, 1, 2]), minor_locator=NullLocator())
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        figure.colorbar(drawn, ax=above, shrink=0.8)
+        plot.landscape(raced, axes=above)
         for offset, name, colour in ((-0.12, SCORE, "#c2410c"), (0.12, ENTROPY, "#1d6fb8")):
             others = [other for other in JUDGED if other != raced.winner]
             ones = [again[steps].difference(WINNER, other, name) for other in others]

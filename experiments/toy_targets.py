@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.common import Experiment
-from mdm_jax import oracles
+from mdm_jax import oracles, plot
 from mdm_jax.evaluation import exact
 from mdm_jax.theory.schedules import text as schedule_text
 
@@ -123,22 +123,13 @@ def picture(
     figure = Figure(figsize=(9.6, 6.4), layout="constrained")
     panels = figure.subplots(2, 2, height_ratios=[3, 2])
     for (name, search), (above, below), letter in zip(searches.items(), panels.T, "LR", strict=True):
-        row, shown = rows[name], search.landscape.T
-        image = above.pcolormesh(search.values, search.values, shown, cmap="viridis_r", rasterized=True)
+        plot.landscape(search, axes=above).set_title(f"target {letter}")
         above.contour(
-            search.values, search.values, shown, levels=search.value + np.array([0.005, 0.02, 0.05, 0.1]),
+            search.values, search.values, search.landscape.T, levels=search.value + np.array([0.005, 0.02, 0.05, 0.1]),
             colors="#1d2730", linewidths=0.5,
         )  # fmt: skip
-        above.plot(search.a, search.b, "*", ms=15, mfc="#ff7a1a", mec="#1d2730", mew=0.6, ls="", label="refined")
-        above.plot(*row["tenths"]["at"], "*", ms=9, mfc="white", mec="#1d2730", mew=0.6, ls="", label="best of tenths")
-        above.plot(0.5, 0.5, "o", ms=5, mfc="white", mec="#1d2730", ls="", label="linear")
-        above.plot(1, 1, "s", ms=5, mfc="white", mec="#1d2730", ls="", label="sine squared")
-        above.set(xscale="log", yscale="log", xlabel="a", ylabel="b", title=f"target {letter}: total variation")
-        ticks = [0.1, 0.3, 1, 3, 10]
-        above.set_xticks(ticks, [f"{x:g}" for x in ticks])
-        above.set_yticks(ticks, [f"{x:g}" for x in ticks])
-        above.minorticks_off()
-        figure.colorbar(image, ax=above)
+        at = rows[name]["tenths"]["at"]
+        above.plot(*at, "*", ms=9, mfc="white", mec="#1d2730", mew=0.6, ls="", label="best of tenths")
         logits, target = worlds[name]
         number_of_a = target.ndim - np.indices(target.shape).sum(axis=0).ravel()
         order = np.argsort(number_of_a, kind="stable")
