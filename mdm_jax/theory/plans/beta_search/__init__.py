@@ -8,8 +8,8 @@ for every ``(a, b, K)``: 256 x 256 schedules at every ``K`` from 1 to 128 are 8.
 distinct up to ``K = 128``. One pass along the sorted union of these fractions and a base grid gives a schedule's
 ``I_t`` at all of them: two-point Gauss quadrature of the density in every interval, a series beyond the outermost
 nodes, running sums, divided by the total. Rounding needs no sorting: the smallest remainder that still earns a token is
-found by bisection, and whoever ties with it is served in order. Schedules go through one executable in chunks; the
-profile is an argument of it.
+found by bisection, and whoever ties with it is served in order. Schedules go through one executable in chunks, as many
+at a time as there are processors; the profile is an argument of it.
 
 **Refining** (``refining``). Sizes are whole, so the cost is piecewise constant. Gradients follow a smooth one instead,
 the left Riemann sum of the interpolated ``g`` at unrounded knots, in ``log a`` and ``log b``; every point on the way is

@@ -125,10 +125,10 @@ def scores(
 def _padded(steps: int, most: int) -> int:
     """The next of 4, 6, 8, 12, 16, 24, 32, ...: budgets that share a shape, little of which is padding.
 
-    Nothing below an eighth of the largest: such budgets cost little, and every shape takes time to compile.
+    Nothing below a quarter of the largest: such budgets cost little, and every shape takes time to compile.
     """
     width = 4
-    while width < max(steps, most // 8):
+    while width < max(steps, most // 4):
         width = width * 3 // 2 if width & (width - 1) == 0 else width * 4 // 3
     return width
 

@@ -1,10 +1,14 @@
 """The search for the best Beta schedules of a profile: what is asked, what is looked at, what comes out."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence, Set
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
@@ -13,7 +17,7 @@ from mdm_jax.theory.numerics.given import check_budget
 from mdm_jax.theory.plans import rules as plan_rules
 from mdm_jax.theory.plans.beta_search.judging import Judge, starts_of
 from mdm_jax.theory.plans.beta_search.refining import knots_of, refined
-from mdm_jax.theory.plans.beta_search.scoring import scores, single, table_of
+from mdm_jax.theory.plans.beta_search.scoring import Table, scores, single, table_of
 from mdm_jax.theory.plans.plan import Plan
 from mdm_jax.theory.plans.rounding import round_sizes
 from mdm_jax.theory.profiles import Profile, checked_profile
@@ -161,32 +165,19 @@ def search(
     starts, gradient_steps = require_whole("starts", starts, 0), require_whole("gradient_steps", gradient_steps, 0)
     chunk = require_whole("chunk", chunk, 1)
 
-    table = table_of(profile)
-    size = len(values)
-    a, b = (x.ravel() for x in np.meshgrid(values, values, indexing="ij"))
-    chunk = min(chunk, len(a))
-    landscape = np.empty((len(asked), len(a)), np.float32)
-    padded = np.pad(np.arange(len(a)), (0, -len(a) % chunk), mode="edge").reshape(-1, chunk)
-    refining = starts > 0 and gradient_steps > 0
-    with bar(len(a) * len(asked), "search", "pair", progress) as advance:
-        for i, cells in enumerate(padded):
-            excess = scores(single(a[cells]), single(b[cells]), table, length, asked)
-            done = min(chunk, len(a) - i * chunk)
-            landscape[:, i * chunk : i * chunk + done] = np.asarray(excess)[:, :done]
-            advance(done * len(asked))
-    landscape = landscape.reshape(len(asked), size, size)
-
-    judges = [Judge(profile, steps, values, landscape[i]) for i, steps in enumerate(asked)]
-    for judge in judges:
-        judge.settle()
-    if refining:
-        cells = np.stack([starts_of(landscape[i], starts) for i in range(len(asked))])  # [budgets, starts, 2]
-        knots = knots_of(np.repeat(asked, starts))
-        begin, bounds = single(np.log(values[cells.reshape(-1, 2)])), single(np.log([values[0], values[-1]]))
-        found = refined(begin, knots, table, bounds, length, gradient_steps)
-        visited = np.clip(np.asarray(found), values[0], values[-1]).astype(np.float64)
-        for judge, points in zip(judges, visited.reshape(len(asked), -1, 2)):
-            judge.hear(points)
+    table, refine = table_of(profile), None
+    with _workers() as pool:
+        if starts and gradient_steps:
+            refine = _refiner(pool, np.repeat(asked, starts), values, table, length, gradient_steps)
+        landscape = _landscape(pool, values, table, length, asked, chunk, progress)
+        judges = [Judge(profile, steps, values, landscape[i]) for i, steps in enumerate(asked)]
+        for judge in judges:
+            judge.settle()
+        if refine is not None:
+            cells = np.stack([starts_of(landscape[i], starts) for i in range(len(asked))])  # [budgets, starts, 2]
+            visited = refine(values[cells.reshape(-1, 2)])
+            for judge, points in zip(judges, visited.reshape(len(asked), -1, 2)):
+                judge.hear(points)
     for judge in judges:
         judge.shorten()
     return BetaSearch(
@@ -196,8 +187,69 @@ def search(
         landscape=landscape,
         best=np.array([judge.best for judge in judges]),
         nelbo=np.array([judge.nelbo for judge in judges]),
-        gradient_steps=gradient_steps if refining else 0,
+        gradient_steps=gradient_steps if refine else 0,
     )
+
+
+@contextlib.contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """A thread for each processor; whatever still waits for one is dropped at the end."""
+    mine = getattr(os, "sched_getaffinity", None)
+    pool = ThreadPoolExecutor((len(mine(0)) if mine else os.cpu_count()) or 1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _landscape(
+    pool: ThreadPoolExecutor,
+    values: Float[np.ndarray, " n"],
+    table: Table,
+    length: int,
+    budgets: tuple[int, ...],
+    chunk: int,
+    progress: bool,
+) -> Float[np.ndarray, "budgets n n"]:
+    """The excess NELBO of every schedule at every budget; XLA gives a chunk one processor, so that several run at once.
+
+    The program is made here: in a thread of its own JAX would not have the settings of the caller's.
+    """
+    a, b = (x.ravel().astype(np.float32) for x in np.meshgrid(values, values, indexing="ij"))
+    count = len(a)
+    chunk = min(chunk, count)
+    padded = np.pad(np.arange(count), (0, -count % chunk), mode="edge").reshape(-1, chunk)
+    landscape = np.empty((len(budgets), padded.size), np.float32)
+    program = scores.lower(a[padded[0]], b[padded[0]], table, length, budgets).compile()
+
+    def excess(cells: np.ndarray) -> np.ndarray:
+        return np.asarray(program(a[cells], b[cells], table))
+
+    with bar(count * len(budgets), "search", "pair", progress) as advance:
+        for i, scored in enumerate(pool.map(excess, padded)):
+            landscape[:, i * chunk : (i + 1) * chunk] = scored
+            advance(min(chunk, count - i * chunk) * len(budgets))
+    return landscape[:, :count].reshape(len(budgets), len(values), len(values))
+
+
+def _refiner(
+    pool: ThreadPoolExecutor,
+    steps: Int[np.ndarray, " points"],
+    values: Float[np.ndarray, " n"],
+    table: Table,
+    length: int,
+    gradient_steps: int,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """From where points start to where gradients lead them; its program is compiled while schedules are scored."""
+    knots, bounds = knots_of(steps), single(np.log([values[0], values[-1]]))
+    begin = jax.ShapeDtypeStruct((len(steps), 2), np.float32)
+    program = pool.submit(refined.lower(begin, knots, table, bounds, length, gradient_steps).compile)
+
+    def refine(points: np.ndarray) -> np.ndarray:
+        found = program.result()(single(np.log(points)), knots, table, bounds)
+        return np.clip(np.asarray(found), values[0], values[-1]).astype(np.float64)
+
+    return refine
 
 
 def _values(grid: int | Sequence[float]) -> Float[np.ndarray, " n"]:
