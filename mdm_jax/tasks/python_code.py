@@ -26,10 +26,10 @@ def code(length: int = 128) -> TextTask:
     Raises:
         InputError: ``length`` is too small or too large, or this Python comes without its sources.
     """
-    return from_content(_library(Path(os.__file__).parent), length, "code", "Python's standard library")
+    return from_content(library(Path(os.__file__).parent), length, "code", "Python's standard library")
 
 
-def _library(directory: Path) -> str:
+def library(directory: Path) -> str:
     """The modules in ``directory`` as one text."""
     names = [path.name for path in directory.glob("*.py") if not path.name.startswith("_sysconfigdata")]
     parts, room = [], MOST_CHARACTERS

@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +6,8 @@ import pytest
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import digest
-from mdm_jax.tasks import Task, code, from_spec, restore
-from mdm_jax.tasks.python_code import MOST_CHARACTERS, _library
+from mdm_jax.tasks import Task, code, from_spec, python_code, restore
+from mdm_jax.tasks.python_code import MOST_CHARACTERS, library
 
 
 @pytest.mark.core
@@ -38,9 +37,9 @@ def test_modules_come_whole_in_the_order_of_their_names_digests(tmp_path, monkey
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "inner.py").write_text("inner\n")
     want = "".join(f"# {name}\nx = 1\n" for name in sorted(names, key=digest))
-    assert _library(tmp_path) == want
-    monkeypatch.setattr(sys.modules["mdm_jax.tasks.python_code"], "MOST_CHARACTERS", 50)
-    assert _library(tmp_path) == want[:50]
+    assert library(tmp_path) == want
+    monkeypatch.setattr(python_code, "MOST_CHARACTERS", 50)
+    assert library(tmp_path) == want[:50]
 
 
 @pytest.mark.core
