@@ -49,6 +49,10 @@ def test_json_and_options(capsys):
         (("--model", "10m", "--devices", "3", "--batch", "4"), "batch must be a multiple of 3"),
         (("--model", "10m", "--length", "1"), "length must be a whole number from 2"),
         (("--model", "10m", "--optimizer", "sgd"), "optimizer must be one of adamw, muon"),
+        (
+            ("--model", "10m", "--optimizer", "own"),
+            "--optimizer must be adamw or muon, whose state is known; got 'own'",
+        ),
         (("--model", "10m", "--time-limit", "nan"), "--time-limit must be more than 0 seconds"),
         (("--model", "10m", "--time-limit", "inf"), "--time-limit must be more than 0 seconds, at most 86400"),
         (("--model", "10m", "--mesh", "data=8192"), "--mesh must be at most 4,096 devices in all; 1,000,000 with"),

@@ -6,6 +6,7 @@ import pytest
 
 from mdm_jax import models
 from mdm_jax.app.work import training as train
+from mdm_jax.support.errors import InputError
 
 start = getattr(train.start, "__wrapped__", train.start)  # without the check of what the stand-in for fit returns
 
@@ -43,3 +44,19 @@ def test_a_task_alone_leaves_settings_and_sizes_as_they_are(tmp_path, asked):
     assert asked["settings"].batch == 4
     described = models.describe(asked["denoiser"]) or {}
     assert (described["depth"], described["width"]) == (2, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"model": None}, "a model"),
+        ({"settings": {"steps": 7, "length": 16, "optimizer": "own"}}, "an optimizer"),
+        ({"objective": {"name": "mine", "is_bound": False}}, "an objective"),
+        ({"context": {"digest": "0" * 64}}, "a context"),
+    ],
+)
+def test_what_python_gave_to_fit_no_command_makes_again(change, part, tmp_path):
+    config = {"format": "mdm_jax run 1", "task": {}, "model": {}, "settings": {"steps": 7, "length": 16}}
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(InputError, match=f"was trained with {part} of your own; resume it with mdm_jax.fit"):
+        train.start(tmp_path)

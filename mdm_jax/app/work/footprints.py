@@ -14,6 +14,7 @@ from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable, table
 from mdm_jax.training import RunDirectory, Settings
+from mdm_jax.training.settings import OWN
 
 MOST_COMPILED, MOST_COUNTED = 4096, 1_000_000
 """Devices: for more a compiler on one machine is not asked, and more there are not."""
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     require(count <= most, "--devices" if mesh is None else "--mesh", count, wanted)
     shares = count if mesh is None else mesh.get(DATA, 1)
     denoiser, settings = model_and_settings(options, shares)
+    require(settings.optimizer != OWN, "--optimizer", settings.optimizer, "adamw or muon, whose state is known")
     result = footprint(denoiser, settings, mesh, options.devices or 1)
     if not options.no_compile:
         ask = compiled if options.whole else extrapolated
