@@ -1,18 +1,18 @@
 """Pictures of what the library finds, each on Matplotlib axes: given ones, or those of a new figure.
 
->>> axes = profile(mdm_jax.profiles.from_values([2.0, 1.0, 0.5, 0.4]))
->>> axes.get_xlabel()
-'i: tokens already revealed'
+| function      | shows                                                                                 |
+|---------------|---------------------------------------------------------------------------------------|
+| ``profile``   | the information profile, and a plan's cost as a staircase over it                     |
+| ``plan``      | how much each step reveals, and what it loses                                         |
+| ``excess``    | what families of schedules cost above the least possible, against the number of steps |
+| ``landscape`` | what every Beta(a, b) schedule costs: of a search, a tuning, a race                   |
+| ``samples``   | when each token was revealed                                                          |
 
-| function    | shows                                                                                |
-|-------------|--------------------------------------------------------------------------------------|
-| `profile`   | the information profile, and a plan's cost as a staircase over it                      |
-| `plan`      | how much each step reveals, and what it loses                                          |
-| `excess`    | what families of schedules cost above the least possible, against the number of steps |
-| `landscape` | what every Beta(a, b) schedule costs: of a search, a tuning, a race                    |
-| `samples`   | when each token was revealed                                                           |
+``README.md`` beside this file is the guide. Without ``axes`` the figure is one of pyplot's, which notebooks show.
 
-Without ``axes`` the figure is one of pyplot's, so that a notebook shows it; ``axes.figure.savefig`` writes it.
+>>> import mdm_jax as mdm
+>>> mdm.plot.plan(mdm.plans.uniform(10, 4)).get_ylabel()
+'tokens revealed'
 """
 
 from mdm_jax.plot.charts import excess, plan, profile

@@ -417,11 +417,11 @@ def test_a_geodesic_is_differentiable_in_metric_and_weight(double):
 def test_discrete_steps():
     for steps, value in [(2, 9.373), (4, 9.743), (8, 9.838), (16, 9.862)]:
         even = jnp.linspace(0, 1, steps + 1)
-        assert float(actions.chord_energy(even, even)) == pytest.approx(
+        assert float(energies.chord_energy(even, even)) == pytest.approx(
             8 * steps**2 * (1 - np.cos(np.pi / 2 / steps)), rel=1e-5
         )
-        assert float(actions.chord_energy(even, even)) == pytest.approx(value, abs=6e-4)
-        assert float(actions.angle_energy(even, even)) == pytest.approx(np.pi**2, rel=1e-6)
+        assert float(energies.chord_energy(even, even)) == pytest.approx(value, abs=6e-4)
+        assert float(energies.angle_energy(even, even)) == pytest.approx(np.pi**2, rel=1e-6)
     # arXiv 2509.13866, appendix D.5: for unequal steps theta = gamma is not quite the optimum of chords
     gammas = np.cumsum([0, 0.1, 0.2, 0.3, 0.4])
 
@@ -430,19 +430,19 @@ def test_discrete_steps():
         return np.sum(4 * (2 - 2 * np.cos(np.diff(angles))) / np.diff(gammas))
 
     best = optimize.minimize(chords, gammas[1:-1], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-12})
-    assert float(actions.chord_energy(gammas, gammas)) == pytest.approx(9.66882, abs=2e-5)
+    assert float(energies.chord_energy(gammas, gammas)) == pytest.approx(9.66882, abs=2e-5)
     assert best.fun == pytest.approx(9.66345, abs=1e-5)
-    found = actions.chord_energy(np.concatenate([[0], best.x, [1]]), gammas)
+    found = energies.chord_energy(np.concatenate([[0], best.x, [1]]), gammas)
     assert float(found) == pytest.approx(best.fun, rel=1e-5)
-    assert float(actions.angle_energy(gammas, gammas)) == pytest.approx(np.pi**2, rel=1e-6)
-    slope = jax.grad(actions.angle_energy)(jnp.asarray(gammas, float), jnp.asarray(gammas, float))
+    assert float(energies.angle_energy(gammas, gammas)) == pytest.approx(np.pi**2, rel=1e-6)
+    slope = jax.grad(energies.angle_energy)(jnp.asarray(gammas, float), jnp.asarray(gammas, float))
     np.testing.assert_allclose(slope[1:-1], 0, atol=1e-4)
-    stacked = actions.angle_energy(jnp.stack([even, even]), jnp.stack([even, even]))
+    stacked = energies.angle_energy(jnp.stack([even, even]), jnp.stack([even, even]))
     assert stacked.shape == (2,)
     with pytest.raises(
         InputError, match=r"angles and gammas must be arrays with the same number of knots.*\(3,\) and \(4,\)"
     ):
-        actions.chord_energy(jnp.ones(3), jnp.ones(4))
+        energies.chord_energy(jnp.ones(3), jnp.ones(4))
 
 
 def test_finer_steps_rise_to_the_energy():
@@ -451,7 +451,7 @@ def test_finer_steps_rise_to_the_energy():
     last, t = 0.0, jnp.linspace(0, 1, 257)
     angles, gammas = (np.asarray(s.theta(t)) for s in (schedule, weight))
     for stride in (64, 16, 4, 1):
-        value = float(actions.angle_energy(angles[::stride], gammas[::stride]))
+        value = float(energies.angle_energy(angles[::stride], gammas[::stride]))
         assert last < value < exact_value
         last = value
     assert last == pytest.approx(exact_value, rel=1e-2)
