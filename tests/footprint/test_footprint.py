@@ -10,12 +10,22 @@ import pytest
 from toys import LENGTH, tiny_transformer
 
 from mdm_jax import models
+from mdm_jax.footprint import (
+    SIZES,
+    Collective,
+    compile_elsewhere,
+    compile_step,
+    compiled,
+    extrapolated,
+    footprint,
+    named,
+    step_flops,
+)
 from mdm_jax.footprint import compiler as compiled_module
-from mdm_jax.footprint.compiler import Collective, collectives, compile_elsewhere, compile_step
-from mdm_jax.footprint.estimate import SIZES, compiled, extrapolated, footprint, named
-from mdm_jax.footprint.flops import newton_schulz_flops, step_flops
+from mdm_jax.footprint.compiler import collectives
+from mdm_jax.footprint.flops import newton_schulz_flops
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import Settings, initial_state
+from mdm_jax.training import MaskedNelbo, Settings, initial_state
 
 MESH = {"data": 16, "model": 16}
 
@@ -183,3 +193,23 @@ def test_a_footprint_is_a_value():
     found = footprint(small(), Settings(batch=4, length=32))
     assert found == dataclasses.replace(found)
     assert np.isclose(found.flops.total, sum(found.flops))
+
+
+class Twice(MaskedNelbo):
+    """The model is asked for everything twice, the second time of tokens turned round."""
+
+    def losses(self, denoiser, params, examples, corrupted):
+        once = super().losses(denoiser, params, examples, corrupted)
+        turned = corrupted._replace(tokens=corrupted.tokens[:, ::-1], masked=corrupted.masked[:, ::-1])
+        other = super().losses(denoiser, params, examples._replace(tokens=examples.tokens[:, ::-1]), turned)
+        return once._replace(loss=once.loss + other.loss)
+
+
+def test_the_objective_is_compiled_with_the_step():
+    settings = Settings(batch=8, length=32, optimizer="adamw")
+    one, two = compile_step(small(), settings), compile_step(small(), settings, objective=Twice())
+    assert 1.7 < two.flops / one.flops < 2.1
+    with pytest.raises(
+        InputError, match=r"optimizer must be given where, and only where, settings\.optimizer is 'own'"
+    ):
+        footprint(small(), Settings(batch=8, length=32, optimizer="own"))
