@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from mdm_jax.app import compile_cache
 
@@ -66,6 +68,7 @@ def told(tmp_path_factory):
 
 
 @pytest.mark.processes
+@pytest.mark.thorough
 def test_the_second_command_finds_what_the_first_compiled(told):
     assert told["off"]["files"] is None
     assert told["first"]["files"]
@@ -77,6 +80,7 @@ def test_the_second_command_finds_what_the_first_compiled(told):
 
 
 @pytest.mark.processes
+@pytest.mark.thorough
 def test_what_is_damaged_is_compiled_anew_and_said_in_one_line(told):
     damaged = told["damaged"]
     assert (damaged["status"], damaged["out"]) == (0, told["off"]["out"])
@@ -90,10 +94,35 @@ def test_what_is_damaged_is_compiled_anew_and_said_in_one_line(told):
 
 
 @pytest.mark.processes
+@pytest.mark.thorough
 def test_where_it_cannot_be_kept_nothing_is_said(told):
     for name in ("anybody may write there", "nowhere"):
         assert (told[name]["status"], told[name]["err"], told[name]["out"]) == (0, "", told["off"]["out"])
     assert told["after"] == len(told["mended"]["files"])  # what others compile in this process is theirs
+
+
+@pytest.fixture
+def no_cache():
+    """Without the cache that tests have."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.core
+def test_what_is_compiled_within_is_kept_and_nothing_else(no_cache, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with compile_cache.kept():
+        jax.jit(lambda x: 3 * x + 1)(2.0)
+    kept = set(tmp_path.glob("mdm-jax/compiled/*"))
+    assert kept
+    assert jax.config.jax_compilation_cache_dir is None
+    jax.jit(lambda x: 5 * x - 1)(2.0)
+    assert set(tmp_path.glob("mdm-jax/compiled/*")) == kept
 
 
 @pytest.mark.core
