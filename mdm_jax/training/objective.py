@@ -79,7 +79,8 @@ class Objective(Hashable, Protocol):
         ...
 
     def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Any:
-        """What the model is shown of a batch, and whatever else is random: a pytree of arrays with an axis of rows.
+        """What the model is shown of a batch, and whatever else is random: a pytree of arrays of numbers, no keys, each
+        with a leading axis of rows.
 
         Args:
             key: of this batch.

@@ -254,6 +254,22 @@ def test_contexts_that_do_not_fit_are_refused():
         fit(DENOISER, task, params=table(), context=task.context, **BARE)
 
 
+class Twice(MaskedNelbo):
+    """Tallies every row twice, as an objective does that predicts at several numbers of revealed tokens at once."""
+
+    def losses(self, *given):
+        one = super().losses(*given)
+        return one._replace(revealed=jnp.stack([one.revealed] * 2, axis=1), cost=jnp.stack([one.cost] * 2, axis=1))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_row_may_be_tallied_at_several_counts(plain, accumulate):
+    run = train(objective=Twice(), settings=dataclasses.replace(SHORT, accumulate=accumulate))
+    np.testing.assert_allclose(run.tally.weight, 2 * plain.tally.weight, rtol=1e-5)
+    np.testing.assert_allclose(run.tally.loss, 2 * plain.tally.loss, rtol=1e-3)
+
+
 class Mean(MaskedNelbo):
     """One number for all rows."""
 

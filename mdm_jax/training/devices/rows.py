@@ -37,7 +37,7 @@ class Rows(Protocol):
         """Parameters, told how they lie where they are used: whole along "data"."""
         ...
 
-    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows *more"]) -> Shaped[Array, " batch *more"]:
         """The values of all rows, in the batch's order, of those of this program's rows."""
         ...
 
@@ -60,7 +60,7 @@ class Together:
     def gather_params(self, params: Any) -> Any:
         return params
 
-    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows *more"]) -> Shaped[Array, " batch *more"]:
         return values
 
 
@@ -90,7 +90,7 @@ class AlongAxis:
     def gather_params(self, params: Any) -> Any:
         return params
 
-    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows *more"]) -> Shaped[Array, " batch *more"]:
         # A sum of parts and zeros, not a gather: so the compiler knows that it is the same everywhere.
         rows = values.shape[0]
         whole = jnp.zeros((rows * self.parts, *values.shape[1:]), values.dtype)
@@ -121,5 +121,5 @@ class OnMesh:
     def gather_params(self, params: Any) -> Any:
         return jax.lax.with_sharding_constraint(params, gathered(self.mesh, params))
 
-    def gather_rows(self, values: Shaped[Array, " rows"]) -> Shaped[Array, " batch"]:
+    def gather_rows(self, values: Shaped[Array, " rows *more"]) -> Shaped[Array, " batch *more"]:
         return jax.lax.with_sharding_constraint(values, NamedSharding(self.mesh, PartitionSpec()))
