@@ -24,6 +24,7 @@ PLAN = mdm.plans.optimal(PROFILE, 6)
 
 @pytest.fixture(autouse=True)
 def closed():
+    pyplot.close("all")  # what tests of other files have left open
     yield
     pyplot.close("all")
 
