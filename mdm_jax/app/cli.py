@@ -1,7 +1,6 @@
 """``mdm-jax``: the command line. Nothing heavy is imported until a command runs, so that ``--help`` is instant."""
 
 import argparse
-import contextlib
 import io
 import os
 import sys
@@ -101,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
 
     with warnings.catch_warnings(), silence(options.quiet), usual():
         warnings.showwarning = _show_warning
-        with contextlib.nullcontext() if options.no_compile_cache else compile_cache.kept():
+        with compile_cache.unused() if options.no_compile_cache else compile_cache.kept():
             COMMANDS[options.command].run(options)
 
 

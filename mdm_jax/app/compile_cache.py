@@ -62,6 +62,22 @@ def kept() -> Iterator[None]:
         warnings.warn(f"{said} anew: {next(iter(trouble.values()))}", RuntimeWarning, stacklevel=2)
 
 
+@contextlib.contextmanager
+def unused() -> Iterator[None]:
+    """Within it everything is compiled anew and nothing is kept, whatever cache is set; in processes begun there too."""
+    name = "jax_enable_compilation_cache"
+    before, told = getattr(jax.config, name), os.environ.get(name.upper())
+    try:
+        jax.config.update(name, False)
+        compilation_cache.reset_cache()  # which remembers whether it is used
+        os.environ[name.upper()] = "false"
+        yield
+    finally:
+        jax.config.update(name, before)
+        compilation_cache.reset_cache()
+        os.environ.pop(name.upper()) if told is None else os.environ.update({name.upper(): told})
+
+
 def folder() -> Path | None:
     """Where the cache is: in ``XDG_CACHE_HOME``, or where this platform keeps caches; ``None`` without a home."""
     usual = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}

@@ -126,6 +126,18 @@ def test_what_is_compiled_within_is_kept_and_nothing_else(no_cache, tmp_path, mo
 
 
 @pytest.mark.core
+def test_a_cache_that_is_set_is_left_unused_where_none_is_wanted(no_cache, tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    with compile_cache.unused():
+        jax.jit(lambda x: 7 * x + 2)(2.0)
+        assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+    assert list(tmp_path.iterdir()) == []
+    assert "JAX_ENABLE_COMPILATION_CACHE" not in os.environ
+    jax.jit(lambda x: 9 * x + 2)(2.0)
+    assert list(tmp_path.iterdir())
+
+
+@pytest.mark.core
 def test_what_was_used_longest_ago_goes_first(tmp_path):
     (tmp_path / "by XLA").mkdir()
     for age, name in enumerate(("new", "by XLA/old", "older", "by XLA/oldest")):
