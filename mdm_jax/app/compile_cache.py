@@ -64,7 +64,7 @@ def kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unused() -> Iterator[None]:
-    """Within it everything is compiled anew and nothing is kept, whatever cache is set; in processes begun there too."""
+    """Within it, and in processes begun there, all is compiled anew and nothing is kept, whatever cache is set."""
     name = "jax_enable_compilation_cache"
     before, told = getattr(jax.config, name), os.environ.get(name.upper())
     try:
