@@ -25,11 +25,12 @@ import jax
 import numpy as np
 
 from mdm_jax import models
-from mdm_jax.models.denoiser import Denoiser
+from mdm_jax.models.denoiser import Context, Denoiser
 from mdm_jax.support.devices import make_mesh
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.progress import remark
-from mdm_jax.training.objective import MASKED_NELBO, Objective
+from mdm_jax.training import contexts
+from mdm_jax.training.objective import MASKED_NELBO, Examples, Objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import train_step
 from mdm_jax.training.ways import Job, OnAMesh, OnDevices, OnOneDevice
@@ -85,6 +86,7 @@ def compile_step(
     mesh: Mapping[str, int] | None = None,
     devices: int = 1,
     objective: Objective = MASKED_NELBO,
+    context: Context = None,
 ) -> Compiled:
     """Compile the step for devices that this process has.
 
@@ -94,19 +96,20 @@ def compile_step(
         mesh: sizes of the axes "data" and "model"; without it the step runs by ``pmap`` on ``devices``.
         devices: how many.
         objective: what is learned.
+        context: one row of what is known of the data's rows, or its shapes; ``None``: nothing is.
 
     Raises:
         InputError: there are not so many devices.
     """
     start, job = time.perf_counter(), Job(denoiser, settings, objective)
-    # Twice a sequence: enough to be a stream of tokens, too little to count.
-    tokens = np.zeros(2 * settings.length, np.int32)
+    known = contexts.shapes_of(context)
+    data, shown = _data(settings.length, known), jax.eval_shape(objective.context, known)
     if mesh is not None:
         way = OnAMesh(make_mesh(mesh))
-        state = way.abstract(job)
+        state = way.abstract(job, None, shown)
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         step: Any = jax.jit(train_step, static_argnums=(0, 1, 4, 5), out_shardings=(places, None), donate_argnums=2)
-        lowered = step.lower(denoiser, settings, state, _shape(way.put(tokens)), way.rows, objective)
+        lowered = step.lower(denoiser, settings, state, _shapes(way.put(data)), way.rows, objective)
     elif devices > 1:
         apart = OnDevices(devices)
         mapped: Any = jax.pmap(
@@ -118,18 +121,19 @@ def compile_step(
             donate_argnums=0,
         )
         each = np.zeros(devices, np.int32)
-        lowered = mapped.lower(apart.abstract(job), _shape(apart.put(tokens)), each)
+        lowered = mapped.lower(apart.abstract(job, None, shown), _shapes(apart.put(data)), each)
     else:
         step = jax.jit(train_step, static_argnums=(0, 1, 4, 5), donate_argnums=2)
         one = OnOneDevice()
-        lowered = step.lower(denoiser, settings, one.abstract(job), _shape(one.put(tokens)), one.rows, objective)
+        state = one.abstract(job, None, shown)
+        lowered = step.lower(denoiser, settings, state, _shapes(one.put(data)), one.rows, objective)
     compiled = lowered.compile()
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
     return Compiled(
         temporaries=int(memory.temp_size_in_bytes),
         arguments=int(memory.argument_size_in_bytes),
-        data=tokens.nbytes,
+        data=sum(leaf.nbytes for leaf in jax.tree.leaves(data)),
         flops=round(costs["flops"]),
         collectives=collectives(compiled.as_text()),
         seconds=time.perf_counter() - start,
@@ -179,6 +183,7 @@ def compile_elsewhere(
     devices: int = 1,
     limit: float | int = 900,
     show: bool = True,
+    context: Context = None,
 ) -> Compiled:
     """:func:`compile_step` in a process of its own, which has as many virtual CPU devices as it takes.
 
@@ -189,19 +194,24 @@ def compile_elsewhere(
         devices: as there.
         limit: seconds that it may take.
         show: whether to say on standard error what is going on.
+        context: as there, in dictionaries, tuples and lists.
 
     Raises:
-        InputError: a model of the user's own, no end within the limit, or a step that XLA does not compile.
+        InputError: a model or containers of the user's own, no end within the limit, or a step that XLA does not
+            compile.
     """
     description = models.describe(denoiser)
     if description is None:
         raise InputError("the step of a model of your own cannot be compiled in another process; use compile_step.")
+    shapes = None if context is None else contexts.to_json(contexts.shapes_of(context))
+    require((shapes is None) == (context is None), "context", context, "of dictionaries, tuples and lists")
     count = math.prod(mesh.values()) if mesh is not None else devices
     request = {
         "model": description,
         "settings": dataclasses.asdict(settings),
         "mesh": None if mesh is None else dict(mesh),
         "devices": devices,
+        "context": shapes,
     }
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}".strip()
     root = str(Path(models.__file__).parents[2])
@@ -233,8 +243,17 @@ def compile_elsewhere(
     return Compiled(**{**values, "collectives": messages, "blocks": (description["depth"],)})
 
 
-def _shape(array: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+def _data(length: int, context: Context) -> Any:
+    """Two sequences: enough to be a stream of tokens, or rows with a context each, and too little to count."""
+    tokens = np.zeros(2 * length, np.int32)
+    if context is None:
+        return tokens
+    known = jax.tree.map(lambda leaf: np.zeros((2, *leaf.shape[1:]), leaf.dtype), context)
+    return Examples(tokens.reshape(2, length), known)
+
+
+def _shapes(data: Any) -> Any:
+    return jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=one.sharding), data)
 
 
 def _bytes(types: str) -> int:
@@ -249,5 +268,7 @@ def answer() -> None:
     """What :func:`compile_elsewhere` has another process do: read a request, write what it finds."""
     request = json.load(sys.stdin)
     denoiser = models.from_description(request["model"])
-    result = compile_step(denoiser, Settings(**request["settings"]), request["mesh"], request["devices"])
+    context = None if request["context"] is None else contexts.from_json(request["context"])
+    settings = Settings(**request["settings"])
+    result = compile_step(denoiser, settings, request["mesh"], request["devices"], context=context)
     json.dump(dataclasses.asdict(result), sys.stdout)

@@ -17,9 +17,11 @@ from jax.sharding import AbstractMesh
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere
 from mdm_jax.footprint.flops import StepFlops, step_flops
 from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.models.denoiser import Context
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.support.devices import DATA
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.training.contexts import shapes_of
 from mdm_jax.training.devices import Part, explain
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import TrainState, initial_state
@@ -79,6 +81,7 @@ class Footprint:
         gradients: bytes of all gradients on every device, divided as the parameters; they live during a step.
         flops: operations of a step, over all devices.
         compiled: what the compiler says; ``None`` if it was not asked.
+        context: the shape of one row of what the model gets as a context; ``None`` if it gets none.
     """
 
     parameters: int
@@ -89,6 +92,12 @@ class Footprint:
     gradients: int
     flops: StepFlops
     compiled: Compiled | None = None
+    context: Context = None
+
+    def __repr__(self) -> str:
+        told = {field.name: repr(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        told["state"] = f"<{len(self.state)} lines, {self.state_bytes:,} bytes on every device>"
+        return f"Footprint({', '.join(f'{name}={value}' for name, value in told.items())})"
 
     @property
     def state_bytes(self) -> int:
@@ -113,7 +122,11 @@ def named(name: str, length: int | None = None) -> LinenDenoiser:
 
 
 def footprint(
-    denoiser: LinenDenoiser, settings: Settings, mesh: Mapping[str, int] | None = None, devices: int = 1
+    denoiser: LinenDenoiser,
+    settings: Settings,
+    mesh: Mapping[str, int] | None = None,
+    devices: int = 1,
+    context: Context = None,
 ) -> Footprint:
     """All that needs no compiler; takes seconds at any size.
 
@@ -122,9 +135,11 @@ def footprint(
         settings: how to train.
         mesh: sizes of the axes "data" and "model"; without it everything is on each of ``devices``.
         devices: how many; a mesh has its own number.
+        context: one row of what the model gets as a context, float32[1, context], or its shape; ``None`` if it gets
+            none.
 
     Raises:
-        InputError: another model, or a batch that cannot be divided.
+        InputError: another model, a context that it does not take, or a batch that cannot be divided.
     """
     model = denoiser.module
     if not isinstance(model, Transformer):
@@ -133,7 +148,10 @@ def footprint(
     require(count >= 1, "devices", count, "at least 1")
     wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"
     require(settings.batch % (shares * settings.accumulate) == 0, "batch", settings.batch, wanted)
-    state: TrainState = jax.eval_shape(functools.partial(initial_state, denoiser, settings))
+    shown = shapes_of(context)
+    good = shown is None or (isinstance(shown, jax.ShapeDtypeStruct) and len(shown.shape) == 2)
+    require(good, "context", context, "one array of shape [1, context], as the library's transformers take it")
+    state: TrainState = jax.eval_shape(functools.partial(initial_state, denoiser, settings), None, shown)
     sizes = {DATA: 1} if mesh is None else dict(mesh)
     abstract = AbstractMesh(tuple(sizes.values()), tuple(sizes))
     lines = grouped(explain(abstract, state))
@@ -145,7 +163,8 @@ def footprint(
         settings=settings,
         state=lines,
         gradients=gradients,
-        flops=step_flops(model, state.params, settings),
+        flops=step_flops(model, state.params, settings, shown),
+        context=shown,
     )
 
 
@@ -170,7 +189,7 @@ def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, s
         limit: seconds that compiling may take.
         show: whether to say on standard error what is going on.
     """
-    result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show)
+    result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show, of.context)
     return dataclasses.replace(of, compiled=result)
 
 
@@ -183,7 +202,8 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
     if model.depth <= SHALLOW[1]:
         return compiled(denoiser, of, limit, show)
     low, high = (
-        compile_elsewhere(_of_depth(model, depth), of.settings, of.mesh, of.devices, limit, show) for depth in SHALLOW
+        compile_elsewhere(_of_depth(model, depth), of.settings, of.mesh, of.devices, limit, show, of.context)
+        for depth in SHALLOW
     )
 
     def line(at_low: int, at_high: int) -> int:

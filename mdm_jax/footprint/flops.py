@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mdm_jax.models.denoiser import Context
 from mdm_jax.models.transformers import Transformer
 from mdm_jax.training.optimizer import optimizer_of
 from mdm_jax.training.settings import Settings
@@ -16,7 +17,7 @@ from mdm_jax.training.settings import Settings
 NEWTON_SCHULZ_STEPS = 5
 """Of Optax's Muon (arXiv 2502.16982 uses as many)."""
 _ADAM, _MUON, _EVERY = 14, 8, 8
-"""Per parameter: Adam's moments and update; Muon's momentum, normalisation and update; clipping, step, average."""
+"""Per parameter: Adam's moments and update; Muon's momentum, normalisation and update; clipping, step, EMA."""
 
 
 class StepFlops(NamedTuple):
@@ -24,8 +25,9 @@ class StepFlops(NamedTuple):
 
     Attributes:
         forward: of the forward pass.
-        backward: of the backward pass: two products for each of the forward pass, by inputs and by weights.
-        optimizer: of the update, the moving average included.
+        backward: of the backward pass: two products for each of the forward pass, by inputs and by weights; of a
+            context by weights alone.
+        optimizer: of the update, the EMA of the parameters included.
     """
 
     forward: int
@@ -53,6 +55,19 @@ def forward_flops(model: Transformer, tokens: int, length: int) -> int:
     return tokens * (model.depth * block + 2 * width * model.vocab_size)
 
 
+def context_flops(model: Transformer, rows: int, context: Context) -> int:
+    """Matrix products of one forward pass by which a context modulates norms: two in each block, and the last one.
+
+    Args:
+        model: the transformer.
+        rows: sequences, each with a context of its own.
+        context: one row of it, or its shape, [1, context]; ``None``: there is none.
+    """
+    if context is None:
+        return 0
+    return rows * (2 * model.depth + 1) * 2 * context.shape[-1] * 2 * model.width
+
+
 def newton_schulz_flops(rows: int, columns: int) -> int:
     """Of Muon's orthogonalisation of one matrix: in every step ``x x^T``, its square, and its product with ``x``."""
     short, long = sorted((rows, columns))
@@ -60,7 +75,7 @@ def newton_schulz_flops(rows: int, columns: int) -> int:
 
 
 def optimizer_flops(params: Any, settings: Settings, vocab_size: int) -> int:
-    """Of the update of all parameters, the moving average included; elementwise operations are counted by hand.
+    """Of the update of all parameters, their EMA included; elementwise operations are counted by hand.
 
     Args:
         params: parameters or their shapes.
@@ -79,13 +94,16 @@ def optimizer_flops(params: Any, settings: Settings, vocab_size: int) -> int:
     return total + _ADAM * (sum(sizes) - orthogonalised) + _MUON * orthogonalised + products
 
 
-def step_flops(model: Transformer, params: Any, settings: Settings) -> StepFlops:
+def step_flops(model: Transformer, params: Any, settings: Settings, context: Context = None) -> StepFlops:
     """Of one training step, over all devices.
 
     Args:
         model: the transformer.
         params: its parameters, or their shapes.
         settings: how to train; batch, length and optimiser count.
+        context: one row of what the model gets as a context, or its shape.
     """
     forward = forward_flops(model, settings.batch * settings.length, settings.length)
-    return StepFlops(forward, 2 * forward, optimizer_flops(params, settings, model.vocab_size))
+    modulation = context_flops(model, settings.batch, context)
+    optimizer = optimizer_flops(params, settings, model.vocab_size)
+    return StepFlops(forward + modulation, 2 * forward + modulation, optimizer)

@@ -11,6 +11,8 @@ from mdm_jax.models.denoiser import Context
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
 
+_KINDS = {"b": np.bool_, "f": np.float32, "i": np.int32, "u": np.int32}
+"""What arrays of a kind become."""
 _WANTED = "(train, validation): two pytrees of arrays, one row for each row of task.train and of task.validation"
 
 
@@ -42,15 +44,28 @@ def checked_contexts(contexts: Any, train: np.ndarray, validation: np.ndarray) -
 
 def _checked(leaf: Any) -> np.ndarray:
     values = as_array(leaf)
-    require(values.dtype.kind in "biuf", "context", leaf, "of numbers: floats, whole numbers or booleans")
+    require(values.dtype.kind in _KINDS, "context", leaf, "of numbers: floats, whole numbers or booleans")
     require(values.dtype.kind != "f" or bool(np.isfinite(values).all()), "context", leaf, "of finite numbers")
-    if values.dtype.kind == "b":
-        return values
-    kind, least = (np.float32, None) if values.dtype.kind == "f" else (np.int32, -(2**31))
-    if least is not None and values.size:
-        held = least <= int(values.min()) and int(values.max()) < 2**31
+    kind = _KINDS[values.dtype.kind]
+    if kind is np.int32 and values.size:
+        held = int(values.min()) >= -(2**31) and int(values.max()) < 2**31
         require(held, "context", leaf, "of whole numbers that 32 bits hold")
     return values.astype(kind)
+
+
+def shapes_of(row: Context) -> Context:
+    """The shapes of one row of a context, given as arrays or shapes, in the types that :func:`checked_contexts` gives.
+
+    Raises:
+        InputError: something in it has neither shape nor type, or more rows than one.
+    """
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        good = hasattr(leaf, "shape") and leaf.shape[:1] == (1,) and leaf.dtype.kind in _KINDS
+        require(good, "context", leaf, "one row: arrays of numbers, or their shapes, with a leading axis of 1")
+        return jax.ShapeDtypeStruct(leaf.shape, _KINDS[leaf.dtype.kind])
+
+    return jax.tree.map(one, row)
 
 
 def first_row(context: Context) -> Context:
@@ -75,7 +90,7 @@ def to_json(row: Context) -> Any:
     if type(row) in (tuple, list):
         parts = [to_json(part) for part in row]
         return None if None in parts else {type(row).__name__: parts}
-    if isinstance(row, np.ndarray | jax.Array):
+    if isinstance(row, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         return {"shape": list(row.shape[1:]), "dtype": row.dtype.name}
     return None
 

@@ -26,7 +26,7 @@ from mdm_jax.training.checkpoints import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
 from mdm_jax.training.objective import MASKED_NELBO
 from mdm_jax.training.optimizer import describe_state
-from mdm_jax.training.settings import Settings
+from mdm_jax.training.settings import OWN, Settings
 from mdm_jax.training.step import TrainState, initial_params
 from mdm_jax.training.tally import Tally
 from mdm_jax.training.ways import Job
@@ -96,6 +96,20 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
             f"{directory.path} holds a run with another {', '.join(differences)}; name another directory, or use the "
             "same settings (what is left out has its default)."
         )
+
+
+def own_part(config: dict[str, Any], settings: Settings) -> str | None:
+    """What of a run can be made by nobody but who gave it to ``fit``: model, optimizer or objective.
+
+    Args:
+        config: the content of ``config.json``.
+        settings: of the run.
+    """
+    if config.get("model") is None:
+        return "a model"
+    if settings.optimizer == OWN:
+        return "an optimizer"
+    return None if config.get("objective", _FIRST) == _FIRST else "an objective"
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

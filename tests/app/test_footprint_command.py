@@ -1,4 +1,4 @@
-"""``mdm-jax footprint`` in process; what it counts is tested in tests/training/test_footprint.py."""
+"""``mdm-jax footprint`` in process; what it counts is tested in tests/footprint/test_footprint.py."""
 
 import argparse
 import itertools
@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from mdm_jax import models
 from mdm_jax.app.commands import footprint
 from mdm_jax.app.options import common
 from mdm_jax.support.errors import InputError
+from mdm_jax.training import MaskedNelbo
 
 
 def run(*words):
@@ -63,6 +65,54 @@ def test_json_and_options(capsys):
 def test_bad_input_is_one_sentence(words, sentence):
     with pytest.raises(InputError, match=sentence):
         run(*words)
+
+
+CONTEXT = {"shown": {"shape": [7], "dtype": "float32"}, "context": "0" * 64}
+
+
+def a_run(directory, **change):
+    """The ``config.json`` of a run, and no more than that."""
+    model = models.describe(models.transformer(7, length=8, width=8, depth=1, heads=1))
+    settings = {"steps": 6, "batch": 8, "length": 8, "optimizer": "adamw"}
+    config = {"format": "mdm_jax run 1", "task": {}, "model": model, "settings": settings}
+    (directory / "config.json").write_text(json.dumps(config | change))
+    return str(directory)
+
+
+@pytest.mark.core
+def test_a_run_is_counted_with_its_context(tmp_path, capsys):
+    """The fault: a model without the weights by which a context modulates its three norms, 7 x 16 each."""
+    bare, found = ({}, {})
+    for into, change in ((bare, {}), (found, CONTEXT)):
+        run("--model", a_run(tmp_path, **change), "--no-compile", "--json")
+        into |= json.loads(capsys.readouterr().out)
+    assert (bare["parameters"], found["parameters"]) == (1008, 1008 + 3 * 7 * 16)
+    assert "context" not in bare
+    assert found["context"] == {"shape": [7], "dtype": "float32"}
+    run("--model", a_run(tmp_path, **CONTEXT), "--no-compile")
+    assert "1,344 parameters (width 8, depth 1, heads 1, vocab_size 7, context 7, feed-" in capsys.readouterr().out
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"model": None}, "a model"),
+        ({"settings": {"steps": 7, "length": 8, "optimizer": "own"}}, "an optimizer"),
+        ({"objective": {"name": "mine", "is_bound": False}}, "an objective"),
+    ],
+)
+def test_what_python_gave_to_fit_is_not_counted_as_ours(change, part, tmp_path):
+    with pytest.raises(InputError, match=f"was trained with {part} of your own, whose operations no formula here"):
+        run("--model", a_run(tmp_path, **change), "--no-compile")
+
+
+def test_the_objective_that_a_run_names_is_compared_whole(tmp_path, capsys):
+    usual = MaskedNelbo()
+    for described in (usual.describe() | {"is_bound": usual.is_bound}, None):
+        change = {} if described is None else {"objective": described}
+        run("--model", a_run(tmp_path, **change), "--no-compile")
+        assert "1,008 parameters" in capsys.readouterr().out
 
 
 @pytest.mark.thorough

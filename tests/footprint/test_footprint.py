@@ -13,6 +13,7 @@ from mdm_jax import models
 from mdm_jax.footprint import (
     SIZES,
     Collective,
+    Compiled,
     compile_elsewhere,
     compile_step,
     compiled,
@@ -22,10 +23,10 @@ from mdm_jax.footprint import (
     step_flops,
 )
 from mdm_jax.footprint import compiler as compiled_module
-from mdm_jax.footprint.compiler import collectives
+from mdm_jax.footprint.compiler import KINDS, collectives
 from mdm_jax.footprint.flops import newton_schulz_flops
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import MaskedNelbo, Settings, initial_state
+from mdm_jax.training import Examples, MaskedNelbo, Settings, initial_state
 
 MESH = {"data": 16, "model": 16}
 
@@ -43,7 +44,7 @@ def test_llada_8b_on_256_devices_by_hand():
     matrices = 4 * w * w + 2 * w * feed_forward
     vectors = 2 * 5 * w + 2 * w + 2 * 128
     assert found.parameters == 32 * (matrices + vectors) + (vocab + 1) * w + w + vocab * w == 8_016_904_192
-    # Matrices, embedding and head in 256 parts, vectors whole; parameters, average and two moments; a tally, counters.
+    # Matrices, embedding and head in 256 parts, vectors whole; parameters, EMA and two moments; a tally, counters.
     per_device = 4 * (32 * matrices + (2 * vocab + 1) * w) // 256 + 4 * (32 * vectors + w)
     assert found.gradients == per_device
     assert found.state_bytes == 4 * per_device + 4 * 4 * 4096 + 3 * 4
@@ -91,6 +92,46 @@ def test_operations_of_wider_models_agree_within_three_per_cent(optimizer):
         state = jax.eval_shape(lambda model=model, settings=settings: initial_state(model, settings))
         ours = step_flops(model.module, state.params, settings)
         assert 1.0 <= compile_step(model, settings).flops / ours.total <= 1.03
+
+
+@pytest.mark.core
+def test_a_context_counts_wherever_it_modulates_a_norm():
+    """Two norms in each block and the last one; of the products behind it one of two: it is not trained."""
+    settings = Settings(batch=4, length=32, optimizer="adamw")
+    bare, found = footprint(small(2), settings), footprint(small(2), settings, context=np.ones((1, 10)))
+    weights = 5 * 10 * 2 * 64
+    assert found.parameters == bare.parameters + weights
+    assert found.state_bytes == bare.state_bytes + 4 * 4 * weights
+    assert found.flops.forward == bare.flops.forward + 2 * 4 * weights
+    assert found.flops.backward == bare.flops.backward + 2 * 4 * weights
+    assert found == footprint(small(2), settings, context=jax.ShapeDtypeStruct((1, 10), np.float32))
+    assert footprint(small(2), settings, MESH | {"data": 4}, context=np.ones((1, 10))).parameters == found.parameters
+    for wrong in (np.ones(10), np.ones((2, 10)), np.ones((1, 2, 5)), {"class": np.ones((1, 10))}, "10", 3):
+        with pytest.raises(InputError, match=r"context must be one (row|array)"):
+            footprint(small(), settings, context=wrong)
+
+
+@pytest.mark.thorough
+def test_operations_and_bytes_of_a_wide_context_agree_with_xla():
+    settings, context = Settings(batch=256, length=8, optimizer="adamw"), np.ones((1, 3000))
+    model = models.transformer(60, length=8, width=64, depth=1, heads=2)
+    found, ours = compile_step(model, settings, context=context), footprint(model, settings, context=context)
+    assert found.arguments - found.data == ours.state_bytes
+    bare = compile_step(model, settings).flops, footprint(model, settings).flops.total
+    # Many rows, so that products outweigh what the optimiser does; a third one would make it 0.67.
+    assert (found.flops - bare[0]) / (ours.flops.total - bare[1]) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.processes
+@pytest.mark.thorough
+def test_the_compiler_is_told_of_the_context_in_another_process():
+    settings, context = Settings(batch=4, length=8, optimizer="adamw"), np.ones((1, 5))
+    model = models.transformer(6, length=8, width=8, depth=1, heads=1)
+    found = footprint(model, settings, devices=2, context=context)
+    told = extrapolated(model, found, show=False).compiled
+    assert told.arguments - told.data == found.state_bytes
+    with pytest.raises(InputError, match="context must be of dictionaries, tuples and lists"):
+        compile_elsewhere(model, settings, context=Examples(np.ones((1, 5)), None))
 
 
 def test_newton_schulz_counts_its_matrix_products():
@@ -193,6 +234,16 @@ def test_a_footprint_is_a_value():
     found = footprint(small(), Settings(batch=4, length=32))
     assert found == dataclasses.replace(found)
     assert np.isclose(found.flops.total, sum(found.flops))
+
+
+def test_a_footprint_fits_a_screen():
+    whole = Compiled(10**9, 10**9, 10**6, 10**12, tuple(Collective(kind, 9, 10**9) for kind in KINDS), 3.0, (2, 4))
+    settings = Settings(batch=256, length=4096, optimizer="adamw")
+    for found in (footprint(named("llada-8b"), settings, MESH), footprint(small(), Settings(batch=4, length=32))):
+        assert len(repr(dataclasses.replace(found, compiled=whole))) < 24 * 80
+        lines = f"state=<{len(found.state)} lines, {found.state_bytes:,} bytes on every device>"
+        for part in (f"Footprint(parameters={found.parameters}, devices=", lines, "compiled=None, context=None)"):
+            assert part in repr(found)
 
 
 class Twice(MaskedNelbo):

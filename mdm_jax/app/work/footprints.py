@@ -10,10 +10,12 @@ from mdm_jax import models
 from mdm_jax.app.terminal.output import show
 from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.models.denoiser import Context
 from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable, table
-from mdm_jax.training import RunDirectory, Settings
+from mdm_jax.training import RunDirectory, Settings, contexts
+from mdm_jax.training.runs import own_part
 from mdm_jax.training.settings import OWN
 
 MOST_COMPILED, MOST_COUNTED = 4096, 1_000_000
@@ -35,17 +37,17 @@ def run(options: argparse.Namespace) -> None:
     )
     require(count <= most, "--devices" if mesh is None else "--mesh", count, wanted)
     shares = count if mesh is None else mesh.get(DATA, 1)
-    denoiser, settings = model_and_settings(options, shares)
+    denoiser, settings, context = what_is_trained(options, shares)
     require(settings.optimizer != OWN, "--optimizer", settings.optimizer, "adamw or muon, whose state is known")
-    result = footprint(denoiser, settings, mesh, options.devices or 1)
+    result = footprint(denoiser, settings, mesh, options.devices or 1, context)
     if not options.no_compile:
         ask = compiled if options.whole else extrapolated
         result = ask(denoiser, result, options.time_limit)
     show(to_json(result), describe(options.model, denoiser, result), options.json)
 
 
-def model_and_settings(options: argparse.Namespace, shares: int) -> tuple[LinenDenoiser, Settings]:
-    """The model that is named, and how it would be trained.
+def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDenoiser, Settings, Context]:
+    """The model that is named, how it would be trained, and the shape of the context that it gets, if it gets one.
 
     Args:
         options: of the command line.
@@ -56,19 +58,21 @@ def model_and_settings(options: argparse.Namespace, shares: int) -> tuple[LinenD
     if options.model.lower() in SIZES:
         denoiser = named(options.model.lower(), options.length)
         defaults = {"batch": shares * max(1, given.get("accumulate", 1)), "optimizer": "adamw"}
-        return denoiser, Settings(**{**defaults, "length": denoiser.module.length, **given})  # pyright: ignore[reportAttributeAccessIssue]
+        settings = Settings(**{**defaults, "length": denoiser.module.length, **given})  # pyright: ignore[reportAttributeAccessIssue]
+        return denoiser, settings, None
     place = RunDirectory(Path(options.model))
     if not place.config.exists():
         names = ", ".join(SIZES)
         raise InputError(f"--model must be one of {names}, or a run directory; got {options.model!r}.")
     config = place.read_config()
-    if config.get("model") is None:
-        raise InputError(f"{place.path} was trained with a model of your own, whose operations no formula here counts.")
-    denoiser = models.from_description(config["model"])
     settings = dataclasses.replace(place.settings(config), **given)
+    own = own_part(config, settings)
+    if own is not None:
+        raise InputError(f"{place.path} was trained with {own} of your own, whose operations no formula here counts.")
+    denoiser = models.from_description(config["model"])
     most = denoiser.module.length  # pyright: ignore[reportAttributeAccessIssue]
     require(settings.length <= most, "--length", settings.length, f"at most {most}, as the model is")
-    return denoiser, settings
+    return denoiser, settings, place.shown(config)
 
 
 def to_json(of: Footprint) -> dict[str, Any]:
@@ -79,6 +83,7 @@ def to_json(of: Footprint) -> dict[str, Any]:
         "devices": of.devices,
         "mesh": of.mesh,
         "settings": dataclasses.asdict(of.settings),
+        **({} if of.context is None else {"context": contexts.to_json(of.context)}),
         "tokens_per_step": of.tokens,
         "state": [dataclasses.asdict(line) for line in of.state],
         "state_bytes_per_device": of.state_bytes,
@@ -108,6 +113,7 @@ def _head(name: str, denoiser: LinenDenoiser, of: Footprint) -> str:
     model, settings = denoiser.module, of.settings
     described = models.describe(denoiser) or {}
     shape = ", ".join(f"{key} {described[key]:,}" for key in ("width", "depth", "heads", "vocab_size"))
+    shape += "" if of.context is None else f", context {of.context.shape[-1]:,}"
     if of.mesh is not None:
         where = "mesh " + ", ".join(f"{axis} = {n}" for axis, n in of.mesh.items()) + ": state divided over all devices"
     else:

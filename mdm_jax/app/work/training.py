@@ -16,7 +16,8 @@ from mdm_jax.app.terminal.output import figure, finite, show
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable
-from mdm_jax.training import MaskedNelbo, Run, RunDirectory, Settings, fit, ways
+from mdm_jax.training import Run, RunDirectory, fit, ways
+from mdm_jax.training.runs import own_part
 from mdm_jax.training.settings import OWN
 
 
@@ -73,7 +74,7 @@ def start(
     if place.config.exists() and task is None and recipe is None and not overrides:
         config = place.read_config()
         settings = place.settings(config)
-        own = _own_part(config, settings)
+        own = own_part(config, settings) or ("a context" if "context" in config else None)
         if own is not None:
             raise InputError(f"{place.path} was trained with {own} of your own; resume it with mdm_jax.fit.")
         learnt, denoiser = tasks.restore(config["task"]), models.from_description(config["model"])
@@ -98,19 +99,6 @@ def start(
         devices=devices,
         mesh=mesh,
     )
-
-
-def _own_part(config: Mapping[str, Any], settings: Settings) -> str | None:
-    """What of a run no command can make again, since Python gave it to ``fit``."""
-    if config.get("model") is None:
-        return "a model"
-    if settings.optimizer == OWN:
-        return "an optimizer"
-    usual = MaskedNelbo()
-    described = {**usual.describe(), "is_bound": usual.is_bound}
-    if config.get("objective", described) != described:
-        return "an objective"
-    return "a context" if "context" in config else None
 
 
 def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
