@@ -22,6 +22,8 @@ MOST_BARS = 256
 """Steps up to which each has a bar."""
 LONGEST = 2**16
 """Of a profile that is drawn between its counts as well."""
+_NOTHING = 1e-6
+"""Bits per token above the least cost that are taken for rounding."""
 
 
 @rc_context(STYLE)
@@ -37,6 +39,9 @@ def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = No
 
         mdm.plot.profile(profile, mdm.plans.optimal(profile, 8)).figure.savefig("profile.png")
     """
+    _require_profile(profile)
+    if plan is not None:
+        _require_plan(plan, "a plan, or left out")
     _check_length(profile, plan)
     axes = new_axes(3.0) if axes is None else axes
     tokens, values = _curve(profile)
@@ -78,10 +83,13 @@ def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | 
 
         mdm.plot.plan(mdm.plans.optimal(profile, 16), profile)
     """
+    if profile is not None:
+        _require_profile(profile)
     if isinstance(plan, Fractions):
         require(profile is None, "profile", verbatim("one"), "left out: the sizes of a grid are random")
         heights, lost, what = np.diff(plan.fractions), None, "share of the tokens"
     else:
+        _require_plan(plan, "a plan or a grid, as mdm.plans and mdm.grids make them")
         heights, lost, what = plan.sizes, _lost(plan, profile), "tokens revealed"
     axes = new_axes(2.4) if axes is None else axes
     bars(axes, heights, light("optimal"))
@@ -100,6 +108,8 @@ def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | 
 @rc_context(STYLE)
 def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
     """What each family of schedules costs above the least possible, against the number of steps; both logarithmic.
+
+    Where no family costs more than the least, all are drawn at zero on a linear axis.
 
     Args:
         tuned: what ``tune`` returned, or the content of ``tuning.json``.
@@ -120,30 +130,33 @@ def nelbo(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> A
 
 def _against_steps(tuned: Compared | Mapping[str, Any], axes: Axes, excess: bool) -> Axes:
     """One line for each family: its cost in bits per token, or what that is above :func:`least_cost`."""
-    tuning = tuned if isinstance(tuned, Mapping) else tuned.result
+    tuning = _tuning(tuned)
     scale = 1 / (tuning["length"] * np.log(2))
     steps = np.asarray(tuning["steps"])
+    bits = {family: np.asarray(nats, np.float64) * scale for family, nats in tuning["families"].items()}
     floor = tuning["nelbo_nats"] * scale
+    logarithmic = excess and not costs_nothing(tuning)
+    if excess:
+        above = {family: costs - least_cost(tuning) * scale for family, costs in bits.items()}
+        nothing = np.nan if logarithmic else 0.0  # the optimum ends at zero, which no logarithm shows
+        bits = {family: np.where(costs > _NOTHING, costs, nothing) for family, costs in above.items()}
     styles = {"optimal": ("optimal", "-", 2.6, 5), "best beta": ("beta", "-", 1.5, 4)}
     dashes = ("--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1.5, 1)))
     others = itertools.cycle([(f"family-{i}", dash, 1.2, 3) for i, dash in enumerate(dashes, 1)])
-    top = 0.0
-    for family, nats in tuning["families"].items():
+    for family, costs in bits.items():
         colour, dash, width, order = styles.get(family) or next(others)
-        bits = np.asarray(nats, dtype=np.float64) * scale
-        if excess:
-            above = bits - least_cost(tuning) * scale
-            bits = np.where(above > 1e-6, above, np.nan)  # the optimum ends at zero, which no logarithm shows
-        top = max(top, float(np.nanmax(bits, initial=0.0)))
-        axes.plot(steps, bits, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=label(family))
+        axes.plot(steps, costs, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=label(family))
     axes.set_xscale("log")
     if excess:
-        axes.set_yscale("log")
+        axes.set_yscale("log" if logarithmic else "linear")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.grid(axis="y")
     else:
         axes.axhline(floor, color=light("ink"), linewidth=0.9, dashes=(4, 3), label="one token per step (bound)")
-        axes.set_ylim(floor - 0.06 * (top - floor), None)
+        lowest = min(floor, *(float(costs.min()) for costs in bits.values()))
+        top = max(floor, *(float(costs.max()) for costs in bits.values()))
+        if top - lowest > _NOTHING:
+            axes.set_ylim(lowest - 0.06 * (top - lowest), None)
     ticks = [2**i for i in range(20) if steps.min() <= 2**i <= steps.max()]
     axes.xaxis.set(major_locator=FixedLocator(ticks or [int(steps[0])]), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
@@ -153,9 +166,23 @@ def _against_steps(tuned: Compared | Mapping[str, Any], axes: Axes, excess: bool
     return axes
 
 
+def _tuning(tuned: Compared | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of ``tuning.json``."""
+    tuning = tuned if isinstance(tuned, Mapping) else tuned.result if isinstance(tuned, Compared) else {}
+    wanted = "what tune returned, or the content of tuning.json"
+    require({"length", "steps", "families", "nelbo_nats"} <= set(tuning), "tuned", tuned, wanted)
+    return tuning
+
+
 def least_cost(tuning: Mapping[str, Any]) -> float:
     """The smallest expected NELBO of any plan, nats per sequence: one token per step, unless the profile rises."""
     return min(tuning["nelbo_nats"], *(min(nats) for nats in tuning["families"].values()))
+
+
+def costs_nothing(tuning: Mapping[str, Any]) -> bool:
+    """Whether every family costs the least possible at every number of steps, as under a flat profile."""
+    most = max(max(nats) for nats in tuning["families"].values())
+    return bool((most - least_cost(tuning)) / (tuning["length"] * np.log(2)) <= _NOTHING)
 
 
 def _lost(plan: Sizes, profile: Curve | None) -> np.ndarray | None:
@@ -165,6 +192,14 @@ def _lost(plan: Sizes, profile: Curve | None) -> np.ndarray | None:
     _check_length(profile, plan)
     before = plan.knots[:-1]
     return plan.sizes * profile.values[before] - np.add.reduceat(profile.values, before)
+
+
+def _require_profile(profile: Any) -> None:
+    require(isinstance(profile, Curve), "profile", profile, "a profile, as mdm.estimate_profile returns it")
+
+
+def _require_plan(plan: Any, wanted: str) -> None:
+    require(isinstance(plan, Sizes), "plan", plan, wanted)
 
 
 def _check_length(profile: Curve, plan: Sizes | None) -> None:

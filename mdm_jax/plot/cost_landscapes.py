@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -188,17 +189,23 @@ def _range(panels: Sequence[CostLandscape]) -> tuple[float, float]:
     finite = [panel.costs[np.isfinite(panel.costs)] for panel in panels]
     most = max(float(costs.max(initial=0.0)) for costs in finite)
     least = min(float(costs.min(initial=most)) for costs in finite)
-    return max(least, most / _RANGE, 1e-12), max(most, 2e-12)
+    least, most = max(least, most / _RANGE, 1e-12), max(most, 2e-12)
+    return (least, most) if most > least else (least / 2, 2 * most)  # colours of a single cost
 
 
 def _panel(axes: Axes, panel: CostLandscape, least: float, most: float) -> QuadMesh:
     """One panel; what its colours mean."""
     cells, norm = np.maximum(panel.costs.T, least), LogNorm(least, most, clip=True)
-    drawn = axes.pcolormesh(panel.a, panel.b, cells, norm=norm, cmap=HEAT, shading="nearest", rasterized=True)
-    axes.set(xscale="log", yscale="log", xlabel="a", xlim=(panel.a[0], panel.a[-1]), ylim=(panel.b[0], panel.b[-1]))
+    look: dict[str, Any] = {"norm": norm, "cmap": HEAT, "rasterized": True}
+    if min(cells.shape) > 1:
+        drawn = axes.pcolormesh(panel.a, panel.b, cells, shading="nearest", **look)
+    else:  # a single value has no neighbours to tell where its cell ends
+        drawn = axes.pcolormesh(_edges(panel.a), _edges(panel.b), cells, **look)
+    axes.set(xscale="log", yscale="log", xlabel="a", xlim=_ends(panel.a), ylim=_ends(panel.b))
     axes.set_box_aspect(1)
-    for axis in (axes.xaxis, axes.yaxis):
-        ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if panel.a[0] <= tick <= panel.a[-1]]
+    for axis, values in ((axes.xaxis, panel.a), (axes.yaxis, panel.b)):
+        ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if values[0] <= tick <= values[-1]]
+        ticks = ticks or sorted({float(values[0]), float(values[-1])})
         axis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title(panel.name, fontsize=8.5)
@@ -206,6 +213,19 @@ def _panel(axes: Axes, panel: CostLandscape, least: float, most: float) -> QuadM
     if panel.samples is not None:
         _write_samples(axes, panel, panel.samples)
     return drawn
+
+
+def _edges(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " edges"]:
+    """Where the cells of values end: half-way to the next in the logarithm; that of a single one at 1.5 times it."""
+    between = np.sqrt(values[1:] * values[:-1])
+    half = float(np.sqrt(values[1] / values[0])) if len(values) > 1 else 1.5
+    return np.concatenate([[values[0] / half], between, [values[-1] * half]])
+
+
+def _ends(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Of an axis: from the first value to the last, or around a single one."""
+    ends = values if len(values) > 1 else _edges(values)
+    return float(ends[0]), float(ends[-1])
 
 
 def _name_colours(bar: Colorbar, least: float, most: float) -> None:
@@ -218,8 +238,8 @@ def _name_colours(bar: Colorbar, least: float, most: float) -> None:
 
 def _write_samples(axes: Axes, panel: CostLandscape, samples: Int[np.ndarray, "a b"]) -> None:
     """How many samples, cell by cell, and room for those at the edge."""
-    half = float(np.sqrt(panel.a[1] / panel.a[0]))
-    axes.set(xlim=(panel.a[0] / half, panel.a[-1] * half), ylim=(panel.b[0] / half, panel.b[-1] * half))
+    across, up = _edges(panel.a), _edges(panel.b)
+    axes.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
     for i, j in np.ndindex(panel.costs.shape):
         axes.text(
             float(panel.a[i]), float(panel.b[j]), str(samples[i, j]), fontsize=5, ha="center",

@@ -61,6 +61,9 @@ def of_rows(sampled: Drawn, rows: int = 4) -> Axes:
 
 @rc_context(STYLE)
 def _draw(sampled: Drawn, vocabulary: Words | None, rows: int, axes_of: Callable[[float], Axes]) -> Axes:
+    require(isinstance(sampled, Drawn), "sampled", sampled, "what sample returned")
+    words_known = vocabulary is None or isinstance(vocabulary, Words)
+    require(words_known, "vocabulary", vocabulary, "a task's vocabulary, or left out")
     shape = np.shape(sampled.reveal_step)
     good = len(shape) == 2 and np.shape(sampled.tokens) == shape and 0 not in shape
     require(good, "sampled", verbatim(f"reveal_step of shape {shape}"), "samples, [rows, length], at least one")

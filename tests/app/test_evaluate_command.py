@@ -1,6 +1,7 @@
 """``mdm-jax evaluate`` and ``race``: which numbers can be, what is printed, kept and written. Untrained model."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from mdm_jax import models, tasks
 from mdm_jax.app.cli import main
 from mdm_jax.sampling import sample
-from mdm_jax.theory import plans, schedules
+from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.training import RunDirectory, Settings, load
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.runs import claim, configuration
@@ -166,3 +167,14 @@ def test_bad_input_is_one_sentence(run, capsys, arguments, says):
     assert printed.out == ""
     assert says in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.thorough
+def test_a_report_of_a_run_whose_profile_is_flat(run, tmp_path):
+    """Every family costs the least possible, so that no logarithm shows any."""
+    shutil.copytree(run, tmp_path / "flat")
+    flat = RunDirectory(tmp_path / "flat")
+    profiles.from_values(np.ones(LENGTH)).save(flat.profile)
+    for command in (["tune", "--budgets", "2,4", "--check-rows", "0", "--grid", "4"], ["report"]):
+        assert main([command[0], str(flat.path), *command[1:], "--quiet"]) == 0
+    assert "all at zero, for the profile is flat" in " ".join(flat.report.read_text().split())

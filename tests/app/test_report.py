@@ -588,3 +588,11 @@ def test_pictures_are_deterministic_and_save_as_png(tmp_path):
     one, two = (drawing.save_png(figures[2](), tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
     assert one == two
     assert one.startswith(b"\x89PNG")
+
+
+@pytest.mark.core
+def test_the_report_of_a_flat_profile(tmp_path):
+    run = fill(tmp_path / "text", budgets=(8,), profile=profiles.from_values(np.full(LENGTH, 2.0)))
+    page = plain(report.render(run))
+    assert "all at zero, for the profile is flat" in page
+    assert "A line ends where nothing is left to pay" not in page

@@ -108,6 +108,59 @@ def test_excess_is_what_families_cost_above_the_least(tuned):
     np.testing.assert_array_equal(again.lines[0].get_ydata(), axes.lines[0].get_ydata())
 
 
+FLAT = {
+    "one token": (np.ones(1), [1]),
+    "equal": (np.ones(8), [2, 4]),
+    "nothing": (np.zeros(8), [8]),
+    "one budget": (np.linspace(2, 1, 8), [8]),
+    "rising": (np.linspace(0, 1, 8), [1, 8]),
+}
+
+
+@pytest.mark.core
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FLAT)
+def test_where_nothing_costs_more_than_the_least_all_is_drawn_at_zero(name):
+    values, budgets = FLAT[name]
+    found = mdm.tune(mdm.profiles.from_values(values), budgets, grid=4)
+    assert found._repr_html_().count("<svg") == 1
+    assert found.search._repr_html_().count("<svg") == 1
+    assert drawing.svg(charts.nelbo(found, axes=drawing.wide(3.0)))
+    axes = mdm.plot.excess(found)
+    drawing.svg(axes)
+    flat = bool(np.ptp(values) == 0)
+    assert charts.costs_nothing(found.result) == flat
+    assert axes.get_yscale() == ("linear" if flat else "log")
+    if flat:
+        assert all((line.get_ydata() == 0).all() for line in axes.lines)
+    low, high = axes.get_ylim()
+    assert low < high
+
+
+@pytest.mark.core
+def test_of_a_rising_profile_every_cost_is_inside_the_axes():
+    found = mdm.tune(mdm.profiles.from_values(np.linspace(0, 1, 8)), [1, 8], grid=4)
+    axes = charts.nelbo(found, axes=drawing.wide(3.0))
+    low, high = axes.get_ylim()
+    shown = np.concatenate([line.get_ydata() for line in axes.lines])
+    assert low < shown.min() < shown.max() < high
+
+
+@pytest.mark.core
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("grid", [[0.5], [0.5, 0.6], [20.0, 30.0]], ids=str)
+def test_a_landscape_of_few_values(grid):
+    found = mdm.plans.search_beta(PROFILE, [3], grid=grid, starts=0)
+    assert found._repr_html_().count("<svg") == 1
+    axes = mdm.plot.landscape(found)
+    above = found.landscape[0].T / (LENGTH * np.log(2))
+    np.testing.assert_allclose(mesh_of(axes).reshape(above.shape), above, rtol=1e-6)
+    (low, high), best = axes.get_xlim(), found.best[0]
+    assert low <= best[0] <= high
+    assert low < high
+    assert len(axes.get_xticks()) > 0
+
+
 def mesh_of(axes):
     return np.asarray(next(one for one in axes.collections if type(one).__name__ == "QuadMesh").get_array())
 

@@ -117,8 +117,11 @@ def steps(files: RunFiles) -> str:
         charts.excess(tuning, axes=wide(3.4)),
         "excess",
         "excess cost against steps",
-        "The same lines above the least cost that any plan reaches, on logarithmic axes: the price of revealing tokens "
-        "together. A line ends where nothing is left to pay.",
+        "The same lines above the least cost that any plan reaches: all at zero, for the profile is flat, and tokens "
+        "cost the same together as one by one."
+        if charts.costs_nothing(tuning)
+        else "The same lines above the least cost that any plan reaches, on logarithmic axes: the price of revealing "
+        "tokens together. A line ends where nothing is left to pay.",
     )
     if floor - charts.least_cost(tuning) > RISE * floor:
         excess += (
