@@ -16,7 +16,8 @@ from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.tasks import Task
 from mdm_jax.training.contexts import checked_contexts
 from mdm_jax.training.objective import Examples, check_losses
-from mdm_jax.training.step import TrainState, batch_of, initial_state
+from mdm_jax.training.optimizer import check_update
+from mdm_jax.training.step import TrainState, batch_of, initial_params, initial_state
 from mdm_jax.training.ways import Job
 
 
@@ -62,7 +63,7 @@ def check_model(job: Job, params: Params | None, shown: Context, train: Examples
     Raises:
         InputError: one too short, one that draws random numbers or changes itself when it is called, parameters of
             which nothing can be trained, that are not finite or of less than 32 bits, logits of another shape; an
-            objective whose losses are of other shapes or names than it says.
+            optimizer that cannot move them; an objective whose losses are of other shapes or names than it says.
     """
     denoiser, settings = job.denoiser, job.settings
     model = _module(denoiser)
@@ -73,6 +74,9 @@ def check_model(job: Job, params: Params | None, shown: Context, train: Examples
         )
     if params is not None:
         _check_finite(parted(denoiser, params)[0])  # parted: of no array JAX's own complaint would be long
+    if job.optimizer is not None:
+        begun = jax.eval_shape(functools.partial(initial_params, denoiser, settings), params, shown)
+        check_update(job.optimizer, parted(denoiser, begun)[0])
     made = functools.partial(initial_state, denoiser, settings, optimizer=job.optimizer)
     state = jax.eval_shape(made, params, shown)
     bare = kept and jax.tree_util.treedef_is_leaf(jax.tree.structure(state.params))

@@ -69,7 +69,7 @@ def fit(
             NELBO shows it all.
         optimizer: "muon" or "adamw", shorthand for ``settings=Settings(optimizer=...)``; or any
             ``optax.GradientTransformation``. It takes the place of all that ``settings`` say of learning rates,
-            warm-up, weight decay and clipping; the average of the parameters (``ema_decay``) is kept beside it, and a
+            warm-up, weight decay and clipping; the EMA of the parameters (``ema_decay``) is kept beside it, and a
             step that is not finite is not taken. Such a run records the shapes of its state: two transformations of
             equal shapes cannot be told apart, and which rate a run goes on with is then yours to know.
         report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
@@ -93,7 +93,7 @@ def fit(
     Raises:
         InputError: a task that does not fit the model, ids that are no token's, a model that is not pure (dropout,
             running statistics) or gives NaN for masks, parameters that are not finite or of less than 32 bits, an
-            objective or an optimizer that is none, contexts that do not fit the rows, a directory that holds another
+            objective or an optimizer that is none or asks for more than a step has, contexts that do not fit the rows, a directory that holds another
             run (another objective, context or optimiser too) or is in use by another process, a damaged checkpoint (the
             newest good one is named), checkpoints that have all lost their manifest, or a checkpoint or log that cannot
             be written (what is left is named).

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from mdm_jax.models.calling import parameters_of
 from mdm_jax.models.denoiser import Params
-from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import digest
+from mdm_jax.support.text import shortened
 from mdm_jax.training.settings import OWN, Settings
 
 
@@ -75,6 +77,39 @@ def check_optimizer(given: Any) -> optax.GradientTransformation:
     return given
 
 
+def check_update(own: optax.GradientTransformation, trained: Params) -> None:
+    """Refuse a user's own transformation that cannot move these parameters, without running it.
+
+    Args:
+        own: the transformation.
+        trained: what it would move, or the shapes of it.
+
+    Raises:
+        InputError: it asks for more than a step gives it, or what it makes has other structures, shapes or types than
+            it is given.
+    """
+
+    def moved(trained: Params, loss: Any) -> tuple[Any, Any]:
+        moving = _as_usual(own)
+        before = moving.init(trained)
+        updates, after = moving.update(trained, before, trained, value=loss)
+        # As a step does, which takes them only where they are finite.
+        new, old = (optax.apply_updates(trained, updates), after), (trained, before)
+        return jax.tree.map(lambda new, old: jnp.where(True, new, old), new, old), old
+
+    wanted = "a transformation that needs no more than gradient, state, parameters and the loss (as value)"
+    try:
+        new, old = jax.eval_shape(moved, trained, jax.ShapeDtypeStruct((), jnp.float32))
+    except (TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"optimizer must be {wanted}; this one fails: {shortened(said, 200)}") from error
+    for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(new), jax.tree.leaves(old), strict=True):
+        kinds = [verbatim(f"{leaf.dtype} of shape {leaf.shape}") for leaf in (one, other)]
+        where = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+        good = (one.shape, one.dtype) == (other.shape, other.dtype)
+        require(good, "optimizer", kinds[0], f"one whose update keeps shapes and types: {kinds[1]} at {where}")
+
+
 def describe_state(state: Any) -> dict[str, Any]:
     """What a run can tell of a transformation: the kinds of its state, how many arrays, a digest of paths and shapes.
 
@@ -97,8 +132,13 @@ def _kinds(state: Any) -> list[str]:
 
 
 def _as_usual(given: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """The same in the types that JAX has by default: Optax mixes them, and would keep some of its state in float64."""
+    """The same in the types that JAX has by default: Optax mixes them, and would keep some of its state in float64.
+
+    It is told of ``value`` where it takes it.
+    """
     inner = optax.with_extra_args_support(given)
+    taken = parameters_of(inner.update)
+    told = taken is None or any(one.kind is one.VAR_KEYWORD or one.name == "value" for one in taken)
 
     @contextmanager
     def types(params: Params) -> Iterator[None]:
@@ -110,9 +150,9 @@ def _as_usual(given: optax.GradientTransformation) -> optax.GradientTransformati
         with types(params):
             return inner.init(params)
 
-    def update(updates: Any, state: Any, params: Params | None = None, **more: Any) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Params | None = None, *, value: Any = None) -> tuple[Any, Any]:
         with types(params):
-            return inner.update(updates, state, params, **more)
+            return inner.update(updates, state, params, **({"value": value} if told else {}))
 
     return optax.GradientTransformationExtraArgs(init, update)
 

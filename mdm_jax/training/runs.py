@@ -115,8 +115,10 @@ def own_part(config: dict[str, Any], settings: Settings) -> str | None:
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """What differs in the configurations of two runs, the telling ones first: others are often left to defaults."""
     found: dict[str, str] = {}
-    for part in ("task", "settings", "model", "objective", "shown", "context", "optimizer"):
+    for part in ("task", "settings", "model", "objective", "context", "shown", "optimizer"):
         one, other = ours.get(part), theirs.get(part)
+        if part == "shown" and "context" in found:
+            continue  # what the model is shown follows from what is known
         if not (isinstance(one, dict) and isinstance(other, dict)):
             if one != other and part != "optimizer":  # of an own one and a recipe the settings tell
                 found[part] = part

@@ -60,9 +60,9 @@ def table():
     return {"table": jnp.zeros((CLASSES, VOCAB))}
 
 
-def train(**more):
+def train(denoiser=DENOISER, **more):
     task, untyped = ClassTask(), getattr(fit, "__wrapped__", fit)  # without jaxtyping's checks, which only tests have
-    return untyped(DENOISER, task, **BARE | {"params": table(), "context": task.context} | more)
+    return untyped(denoiser, task, **BARE | {"params": table(), "context": task.context} | more)
 
 
 def same(one, two):
@@ -120,6 +120,10 @@ def test_such_a_run_goes_on_bitwise_and_with_no_other_data_or_objective(plain, t
     other = tuple({"class": (part["class"] + 1) % CLASSES} for part in ClassTask().context)
     with pytest.raises(InputError, match="holds a run with another context;"):
         train(directory=directory, context=other)
+    wider = tuple({"class": np.eye(CLASSES)[part["class"]]} for part in ClassTask().context)
+    for context, model in ((wider, by_one_hot), (None, lookup)):  # what the model is shown is another too
+        with pytest.raises(InputError, match="holds a run with another context;"):
+            train(models.from_function(model, VOCAB), directory=directory, context=context)
     with pytest.raises(InputError, match=r'another objective name \("masked NELBO", not "other"\)'):
         train(directory=directory, objective=Other())
     assert same(train(directory=directory).params, plain.params)
@@ -148,6 +152,10 @@ def test_runs_that_name_no_objective_are_the_nelbos(tmp_path):
 
 def lookup(params, tokens):
     return params["table"][tokens]
+
+
+def by_one_hot(params, tokens, context):
+    return jnp.broadcast_to((context["class"] @ params["table"])[:, None, :], (*tokens.shape, VOCAB))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from toys import SETTINGS, VOCAB, PatternTask
 
@@ -46,7 +47,7 @@ def same(one, two):
 
 @pytest.mark.core
 def test_the_recipe_written_by_hand_is_the_recipe():
-    """What ``settings`` say of AdamW, given as a transformation: the same steps, average and all."""
+    """What ``settings`` say of AdamW, given as a transformation: the same steps, EMA and all."""
     settings = dataclasses.replace(PLAIN, optimizer="adamw", learning_rate=0.01)
     warm = round(settings.warmup * settings.steps)
 
@@ -99,6 +100,41 @@ def test_a_transformation_that_asks_for_the_loss_gets_it():
     assert kept[0]["train_bits_per_token"] == pytest.approx(np.log2(VOCAB), rel=1e-5)
     plateau = optax.chain(optax.adam(0.05), optax.contrib.reduce_on_plateau(patience=5))
     assert np.any(np.asarray(train(optimizer=plateau).params["table"]) != 0)
+
+
+@pytest.mark.core
+def test_the_loss_is_given_where_it_is_taken_and_nowhere_else():
+    """Optax's sharpness-aware minimisation takes other arguments than the loss, by name, and no others."""
+    sam = optax.contrib.sam(optax.sgd(0.5), optax.sgd(0.1), sync_period=2)
+    assert train(optimizer=sam).step == PLAIN.steps
+    sgd = optax.sgd(0.5)
+    strict = optax.GradientTransformationExtraArgs(sgd.init, lambda updates, state, params: sgd.update(updates, state))
+    assert same(train(optimizer=strict).params, train(optimizer=sgd).params)
+
+
+def made(update):
+    return optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        (optax.lbfgs(), r"the loss \(as value\); this one fails: .* missing 2 .*'grad' and 'value_fn'"),
+        (optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), opaque_mode=True), "fails: grad_fn must be provided"),
+        (optax.chain(optax.clip(1.0), optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1))), "unexpected .* 'value'"),
+        (made(lambda updates, state, params: (updates, (state, state))), "this one fails: "),
+        (made(lambda updates, state, params: (updates["table"], state)), "this one fails: "),
+        (
+            made(lambda updates, state, params: (updates, jnp.zeros(3))),
+            r"whose update keeps shapes and types: float32 of shape \(\) at .*; got float32 of shape \(3,\)",
+        ),
+    ],
+)
+def test_what_cannot_move_the_parameters_is_refused_before_anything_is_written(optimizer, says, tmp_path):
+    with pytest.raises(InputError, match=f"^optimizer must be .*{says}"):
+        train(optimizer=optimizer, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.core
