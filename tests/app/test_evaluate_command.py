@@ -69,7 +69,7 @@ def test_json_has_what_sample_and_the_task_give(said, run):
     plan = plans.from_schedule(schedules.sine(), LENGTH, 2)
     drawn = sample(trained.denoiser, trained.params, plan, 6, key=jax.random.key(3), row_ids=range(6))
     scores = trained.task.score(np.asarray(drawn.tokens)[:4])
-    entry = next(entry for entry in found["schedules"] if entry["name"] == "sine, 2 steps")
+    entry = next(entry for entry in found["samplers"] if entry["name"] == "sine, 2 steps")
     assert entry["trigram bits per character"]["mean"] == pytest.approx(scores.mean())
     assert entry["nfe"]["mean"] == 2
     assert entry["less_baseline"]["baseline"] == "linear, 2 steps"
@@ -85,8 +85,8 @@ def test_what_was_drawn_is_kept_and_more_is_added(said, run, tmp_path):
     assert (run / "evaluations" / "step-0.jsonl").exists()
     again = said("evaluate", "linear", "sine", *arguments)
     assert again["drawn"] == 8
-    assert again["schedules"][:2] == first["schedules"][:2]
-    even = again["schedules"][-1]
+    assert again["samplers"][:2] == first["samplers"][:2]
+    even = again["samplers"][-1]
     assert even["less_baseline"]["baseline"] == "linear, 2 steps"
     assert even["less_baseline"]["trigram bits per character"]["mean"] == 0  # the same plan, the same rows
 

@@ -72,7 +72,7 @@ CASES = {
         lambda: draw(where={"devices": 1, "mesh": MESH}),
         "mesh must be left out where devices is given",
     ),
-    "baseline": (lambda: draw(baseline=3), "baseline must be the name of a schedule, or a mapping"),
+    "baseline": (lambda: draw(baseline=3), "baseline must be the name of a sampler, or a mapping"),
     "context": (lambda: draw(context=3), "context must be a pytree of arrays whose leading axis is samples, 4"),
     "length": (lambda: draw(length=np.array([6])), "length must be a whole number from 1"),
     "length float": (lambda: draw(length=6.0), "length must be a whole number from 1"),

@@ -1,4 +1,4 @@
-"""Rows of many schedules as one array program: which of them share a batch, and how a batch runs on each device.
+"""Rows of many samplers as one array program: which of them share a batch, and how a batch runs on each device.
 
 Every batch has one shape, and every device runs the same program on a batch of its own, with no communication: so a
 sample is the same bit for bit wherever and beside whatever it is drawn. (Rows divided by the compiler, by bare
@@ -48,17 +48,17 @@ programs return)."""
 
 
 class Batch(NamedTuple):
-    """Which rows: the schedule's and the sample's number of each, padded to the batch's size by the last one.
+    """Which rows: the sampler's and the sample's number of each, padded to the batch's size by the last one.
 
     Attributes:
         structure: equal where batches run the same program.
-        schedules: int[rows].
+        samplers: int[rows].
         samples: int[rows].
         filled: how many of them are no padding.
     """
 
     structure: Hashable
-    schedules: np.ndarray
+    samplers: np.ndarray
     samples: np.ndarray
     filled: int
 
@@ -80,7 +80,7 @@ def cut(samplers: Sequence[Blind | Rule], wanted: np.ndarray, batch: int) -> lis
 
     Args:
         samplers: as :func:`normal` returns them.
-        wanted: bool[schedules, samples].
+        wanted: bool[samplers, samples].
         batch: rows of each.
     """
     groups: dict[Hashable, list[int]] = {}
@@ -101,7 +101,7 @@ def rows_of(
     batch: Batch, samplers: Sequence[Blind | Rule], canvas: np.ndarray, context: Context, key: jax.Array, mask_id: int
 ) -> Rows:
     """The arrays of a batch. ``canvas`` is int32[samples, length], ``context`` has a leading axis of samples."""
-    chosen = [samplers[i] for i in batch.schedules]
+    chosen = [samplers[i] for i in batch.samplers]
     given, ids = canvas[batch.samples], batch.samples.astype(np.int32)
     first = chosen[0]
     if isinstance(first, Rule):

@@ -1,4 +1,4 @@
-"""Hundreds of schedules, budgets and samplers on common random numbers: rows of one array program."""
+"""Hundreds of samplers on common random numbers: rows of one array program."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
 
 Score = Callable[[Int[np.ndarray, "rows length"]], Float[Any, " rows"]]
-"""``score(tokens) -> float[rows]``. It sees all samples of one schedule at once, so it may look at them together."""
+"""``score(tokens) -> float[rows]``. It sees all samples of one sampler at once, so it may look at them together."""
 
 _MOST_TOKENS = 2**31
 
@@ -92,13 +92,13 @@ def evaluate(
     require_temperature(temperature)
     temperature = float(temperature)
     names = tuple(named)
-    wanted = "the name of a schedule, or a mapping from names to names"
+    wanted = "the name of a sampler, or a mapping from names to names"
     require(baseline is None or isinstance(baseline, str | Mapping), "baseline", baseline, wanted)
     for one in [baseline] if isinstance(baseline, str) else [*(baseline or {}), *(baseline or {}).values()]:
-        require(one in named, "baseline", one, f"one of the schedules, as in {names[0]!r}")
+        require(one in named, "baseline", one, f"one of the samplers, as in {names[0]!r}")
     if baseline is not None and not isinstance(baseline, str):
         lacking = [name for name in names if name not in baseline]
-        require(not lacking, "baseline", list(baseline), f"one for every schedule; {lacking[:3]} lack theirs")
+        require(not lacking, "baseline", list(baseline), f"one for every sampler; {lacking[:3]} lack theirs")
     given = _canvas(denoiser, list(named.values()), canvas, length, samples)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
     wanted = f"a pytree of arrays whose leading axis is samples, {samples}"
@@ -146,24 +146,24 @@ def evaluate(
 
 
 class _Table:
-    """Results as they come in, by schedule and sample."""
+    """Results as they come in, by sampler and sample."""
 
-    def __init__(self, schedules: int, samples: int, length: int) -> None:
-        shape = schedules, samples
+    def __init__(self, samplers: int, samples: int, length: int) -> None:
+        shape = samplers, samples
         self.done = np.zeros(shape, bool)
         self.tokens = np.zeros((*shape, length), np.int32)
         self.nfe, self.remaining = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         self.log_prob = np.zeros(shape, np.float32)
 
-    def row(self, schedule: int, sample: int) -> Row:
-        at = schedule, sample
+    def row(self, sampler: int, sample: int) -> Row:
+        at = sampler, sample
         return Row(self.tokens[at], int(self.nfe[at]), int(self.remaining[at]), float(self.log_prob[at]))
 
     def put(self, launch: Sequence[batches.Batch], drawn: batches.Drawn) -> list[tuple[int, int]]:
         """Enter what a launch drew; which rows these are."""
         found: list[tuple[int, int]] = []
         for place, batch in enumerate(launch):
-            at = batch.schedules[: batch.filled], batch.samples[: batch.filled]
+            at = batch.samplers[: batch.filled], batch.samples[: batch.filled]
             for name in drawn._fields:
                 getattr(self, name)[at] = getattr(drawn, name)[place, : batch.filled]
             self.done[at] = True
@@ -242,7 +242,7 @@ def _canvas(
         whole = [sampler.plans[0] for sampler in samplers if isinstance(sampler, Blind) and sampler.block is None]
         if length is None:
             told = {plan.length for plan in whole if isinstance(plan, Plan)}
-            wanted = "given, or else a canvas: the schedules tell none" if not told else "given, or plans of one length"
+            wanted = "given, or else a canvas: the samplers tell none" if not told else "given, or plans of one length"
             require(len(told) == 1, "length", sorted(told) or None, wanted)
             length = told.pop()
         length = require_whole("length", length, 1, _MOST_TOKENS - 1)
@@ -255,7 +255,7 @@ def _canvas(
     return np.broadcast_to(array, (samples, array.shape[-1]))
 
 
-def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "schedules samples"]:
+def _scored(name: str, score: Score, table: _Table) -> Float[np.ndarray, "samplers samples"]:
     """Scores of complete rows; NaN where masks are left."""
     values = np.full(table.nfe.shape, np.nan)
     for i, complete in enumerate(table.remaining == 0):

@@ -60,7 +60,7 @@ def row_ids(
     context: Context,
     name: str | None,
 ) -> list[list[RowId]]:
-    """What identifies each row, by schedule and sample."""
+    """What identifies each row, by sampler and sample."""
     owner = None if name is None else (name,)
     law = fingerprint(str(jax.random.key_impl(key)), jax.random.key_data(key), temperature)
     leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, context))

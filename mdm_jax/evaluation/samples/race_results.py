@@ -13,6 +13,7 @@ from mdm_jax.support.text import printable
 from mdm_jax.theory.plans import Plan
 
 FORMAT = "mdm_jax race 1"
+_EVALUATION_FORMAT = "mdm_jax evaluation 1"
 
 
 class Rung(NamedTuple):
@@ -96,8 +97,8 @@ class Raced:
             "plan": self.plan.to_json(),
             "lower_is_better": self.lower_is_better,
             "conclusions": list(self.conclusions()),
-            "test": self.test.to_json(),
-            "validation": self.validation.to_json(),
+            "test": _of_schedules(self.test),
+            "validation": _of_schedules(self.validation),
             "rungs": [
                 {"samples": rung.samples, "means": dict(zip(rung.names, map(_finite, rung.means.tolist())))}
                 for rung in self.rungs
@@ -109,6 +110,13 @@ class Raced:
                 "samples": self.counts.tolist(),
             },
         }
+
+
+def _of_schedules(found: Evaluation) -> dict[str, Any]:
+    """An evaluation as files of races have it: its samplers are schedules."""
+    told = found.to_json()
+    entries = told.pop("samplers")
+    return told | {"format": _EVALUATION_FORMAT, "schedules": entries}
 
 
 def _finite(value: float) -> float | None:

@@ -15,15 +15,15 @@ from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import printable, table
 from mdm_jax.tasks.task import token_ids
 
-FORMAT = "mdm_jax evaluation 1"
+FORMAT = "mdm_jax evaluation 2"
 _RECORDED = ("nfe", "remaining", "log_prob")
 
 
 class Difference(NamedTuple):
-    """A schedule's mean score less another's, over samples that share their random numbers.
+    """A sampler's mean score less another's, over samples that share their random numbers.
 
     Attributes:
-        name: the schedule.
+        name: the sampler.
         baseline: the other.
         mean: of the differences.
         standard_error: of that mean; NaN with fewer than two samples.
@@ -46,29 +46,29 @@ class Difference(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Samples of several schedules (or samplers of any kind) and their scores.
+    """Samples of several samplers and their scores.
 
     A row without a score (masks were left, or the score itself is NaN) makes the means that it belongs to NaN, and
     :meth:`table` counts it: nothing is averaged over the rest without a word.
 
     Attributes:
-        names: of the schedules.
-        scores: what :func:`~mdm_jax.evaluation.evaluate` was asked to score, by name, float64[schedules, samples]; the
+        names: of the samplers.
+        scores: what :func:`~mdm_jax.evaluation.evaluate` was asked to score, by name, float64[samplers, samples]; the
             first is the one that matters.
-        nfe: int32[schedules, samples], model calls.
-        remaining: int32[schedules, samples], masks left.
-        log_prob: float32[schedules, samples], log-probability along the path, nats; NaN where that is not defined.
-        tokens: int32[schedules, samples, length].
+        nfe: int32[samplers, samples], model calls.
+        remaining: int32[samplers, samples], masks left.
+        log_prob: float32[samplers, samples], log-probability along the path, nats; NaN where that is not defined.
+        tokens: int32[samplers, samples, length].
         baseline: what the others are compared with in :meth:`table`: a name, or a name for each name; or ``None``.
         drawn: rows that were drawn now, the others having been in the store.
     """
 
     names: tuple[str, ...]
-    scores: Mapping[str, Float[np.ndarray, "schedules samples"]]
-    nfe: Int[np.ndarray, "schedules samples"]
-    remaining: Int[np.ndarray, "schedules samples"]
-    log_prob: Float[np.ndarray, "schedules samples"]
-    tokens: Int[np.ndarray, "schedules samples length"]
+    scores: Mapping[str, Float[np.ndarray, "samplers samples"]]
+    nfe: Int[np.ndarray, "samplers samples"]
+    remaining: Int[np.ndarray, "samplers samples"]
+    log_prob: Float[np.ndarray, "samplers samples"]
+    tokens: Int[np.ndarray, "samplers samples length"]
     baseline: str | Mapping[str, str] | None = None
     drawn: int = 0
 
@@ -81,25 +81,25 @@ class Evaluation:
 
     @property
     def samples(self) -> int:
-        """Of each schedule."""
+        """Of each sampler."""
         return self.nfe.shape[1]
 
-    def values(self, score: str | None = None) -> Float[np.ndarray, "schedules samples"]:
+    def values(self, score: str | None = None) -> Float[np.ndarray, "samplers samples"]:
         """A score (the first if none is named), or ``nfe``, ``remaining``, ``log_prob``, as float64."""
         name = next(iter(self.scores)) if score is None else score
         require_choice("score", name, (*self.scores, *_RECORDED))
         return np.asarray(self.scores[name] if name in self.scores else getattr(self, name), np.float64)
 
-    def means(self, score: str | None = None) -> Float[np.ndarray, " schedules"]:
-        """Mean over the samples of each schedule; NaN where any of them has no score."""
+    def means(self, score: str | None = None) -> Float[np.ndarray, " samplers"]:
+        """Mean over the samples of each sampler; NaN where any of them has no score."""
         return self.values(score).mean(axis=1)
 
-    def standard_errors(self, score: str | None = None) -> Float[np.ndarray, " schedules"]:
+    def standard_errors(self, score: str | None = None) -> Float[np.ndarray, " samplers"]:
         """Of :meth:`means`, from the spread of the samples (``n - 1``); NaN for a single sample."""
         return standard_errors(self.values(score), axis=1)
 
     def difference(self, name: str, baseline: str, score: str | None = None) -> Difference:
-        """One schedule less another, paired sample by sample.
+        """One sampler less another, paired sample by sample.
 
         Raises:
             InputError: an unknown name.
@@ -113,7 +113,7 @@ class Evaluation:
     def differences(
         self, baseline: str | Mapping[str, str] | None = None, score: str | None = None
     ) -> tuple[Difference, ...]:
-        """:meth:`difference` of every schedule, in order.
+        """:meth:`difference` of every sampler, in order.
 
         Args:
             baseline: a name, or a name for each name; the evaluation's own if left out.
@@ -124,24 +124,24 @@ class Evaluation:
         assert base is not None
         others = dict.fromkeys(self.names, base) if isinstance(base, str) else base
         missing = [name for name in self.names if name not in others]
-        require(not missing, "baseline", list(others), f"one for every schedule; {missing[:3]} lack theirs")
+        require(not missing, "baseline", list(others), f"one for every sampler; {missing[:3]} lack theirs")
         return tuple(self.difference(name, others[name], score) for name in self.names)
 
-    def incomplete(self, score: str | None = None) -> Int[np.ndarray, " schedules"]:
-        """How many samples of each schedule have no score."""
+    def incomplete(self, score: str | None = None) -> Int[np.ndarray, " samplers"]:
+        """How many samples of each sampler have no score."""
         return np.isnan(self.values(score)).sum(axis=1)
 
     def index(self, name: str, argument: str = "name") -> int:
-        """The place of a schedule.
+        """The place of a sampler.
 
         Raises:
             InputError: there is none of this name; ``argument`` is what it is called then.
         """
-        require(name in self.names, argument, name, f"one of the schedules, as in {self.names[0]!r}")
+        require(name in self.names, argument, name, f"one of the samplers, as in {self.names[0]!r}")
         return self.names.index(name)
 
     def to_json(self) -> dict[str, Any]:
-        """Names, sample size, and of each schedule means, standard errors and differences; no tokens."""
+        """Names, sample size, and of each sampler means, standard errors and differences; no tokens."""
         entries: list[dict[str, Any]] = [{"name": name} for name in self.names]
         for score in (*self.scores, *_RECORDED):
             for entry, mean, error in zip(entries, self.means(score), self.standard_errors(score)):
@@ -159,12 +159,12 @@ class Evaluation:
             "samples": self.samples,
             "score": next(iter(self.scores)),
             "drawn": self.drawn,
-            "schedules": entries,
+            "samplers": entries,
         }
 
     def table(self) -> str:
-        """Of each schedule nfe, scores and paired differences, each with its standard error, as aligned text."""
-        heading = ["schedule", "nfe", *map(printable, self.scores)]
+        """Of each sampler nfe, scores and paired differences, each with its standard error, as aligned text."""
+        heading = ["sampler", "nfe", *map(printable, self.scores)]
         columns = [list(map(printable, self.names)), [f"{mean:.1f}" for mean in self.means("nfe")]]
         for score in self.scores:
             columns.append(with_errors(self.means(score), self.standard_errors(score)))

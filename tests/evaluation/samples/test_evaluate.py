@@ -130,12 +130,13 @@ def test_means_errors_and_paired_differences_are_those_of_a_paired_t_test():
     assert found.difference("surest", "surest").mean == 0
     by_name = dict.fromkeys(found.names, "grid")
     assert found.differences(by_name)[0].mean == -found.difference("grid", "one step").mean
-    entry = json.loads(json.dumps(found.to_json(), allow_nan=False))["schedules"][4]
+    entry = json.loads(json.dumps(found.to_json(), allow_nan=False))["samplers"][4]
     assert entry["name"] == "surest"
     assert entry["less_baseline"]["baseline"] == "one step"
     assert entry["score"]["mean"] == pytest.approx(values[4].mean())
     lines = found.table().splitlines()
     assert len(lines) == 2 + len(ALL)
+    assert lines[0].startswith("sampler ")
     assert lines[0].endswith("less one step")
     assert "±" in lines[3]
 
@@ -153,7 +154,7 @@ def test_rows_without_a_score_are_counted_not_averaged_over():
     assert found.means("total")[0] >= 0
     assert f"{zeros} of 8" in found.table()
     assert "undefined" in found.table()
-    assert found.to_json()["schedules"][0]["odd"]["mean"] is None
+    assert found.to_json()["samplers"][0]["odd"]["mean"] is None
 
 
 def no_law(params, tokens):
@@ -311,8 +312,8 @@ def test_a_store_keeps_every_log_probability_and_splits_long_lines(tmp_path, mon
         ({"samplers": {}}, "samplers must be at least one"),
         ({"samplers": [Blind([plans.uniform(LENGTH, 1)] * 2)]}, "for one row"),
         ({"samples": 0}, "samples must be a whole number from 1 to 2147483647; got 0"),
-        ({"baseline": "none"}, "baseline must be one of the schedules, as in 'one step'; got 'none'"),
-        ({"baseline": {}}, "baseline must be one for every schedule"),
+        ({"baseline": "none"}, "baseline must be one of the samplers, as in 'one step'; got 'none'"),
+        ({"baseline": {}}, "baseline must be one for every sampler"),
         ({"temperature": math.inf}, "temperature must be 0 or more"),
         ({"batch": 0}, "batch must be a whole number, 1 or more; got 0"),
         ({"batch": 2**30}, "batch must be so small"),

@@ -78,7 +78,11 @@ def test_the_landscape_is_each_cells_score(raced):
         assert raced.landscape[i, j] == candidates()[f"beta:{a:.4g},{b:.4g}"]
     assert raced.counts.min() == 1
     assert raced.counts.max() == raced.rungs[-1].samples > 1
-    assert raced.to_json()["landscape"]["samples"] == raced.counts.tolist()
+    written = raced.to_json()
+    assert written["landscape"]["samples"] == raced.counts.tolist()
+    for part in ("test", "validation"):  # files of races are as they always were
+        assert written[part]["format"] == "mdm_jax evaluation 1"
+        assert list(written[part]) == ["format", "samples", "score", "drawn", "schedules"]
 
 
 def test_it_prints_in_a_line(raced):
