@@ -1,7 +1,7 @@
 """What of a model's arrays is trained: parameters, told apart from whatever else the model was given.
 
 Running statistics, constants, whole numbers and PRNG keys belong to ``params`` too, since a denoiser gets all its
-arrays there, but no gradient, no decay and no average may move them.
+arrays there, but no gradient, no decay and no EMA may move them.
 """
 
 import math

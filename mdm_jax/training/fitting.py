@@ -87,16 +87,16 @@ def fit(
         progress: show loss, tokens per second, time left and held-out bits per token.
 
     Returns:
-        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the averaged ones (over a mesh they stay where they
-        are).
+        The :class:`~mdm_jax.training.runs.Run`; its ``params`` are the EMA of its parameters (over a mesh they stay
+        where they are).
 
     Raises:
         InputError: a task that does not fit the model, ids that are no token's, a model that is not pure (dropout,
             running statistics) or gives NaN for masks, parameters that are not finite or of less than 32 bits, an
-            objective or an optimizer that is none or asks for more than a step has, contexts that do not fit the rows, a directory that holds another
-            run (another objective, context or optimiser too) or is in use by another process, a damaged checkpoint (the
-            newest good one is named), checkpoints that have all lost their manifest, or a checkpoint or log that cannot
-            be written (what is left is named).
+            objective or an optimizer that is none, an optimizer that asks for more than a step has, contexts that do
+            not fit the rows, a directory that holds another run (another objective, context or optimiser too) or is in
+            use by another process, a damaged checkpoint (the newest good one is named), checkpoints that have all lost
+            their manifest, or a checkpoint or log that cannot be written (what is left is named).
         Interrupted: Ctrl-C or SIGTERM; the state is saved first.
         NonFinite: a step's loss, gradient or update is not finite; the state before it is saved first, and the batch.
         Dead: the gradient has been exactly zero for several steps though the loss has not, as happens after a blow-up

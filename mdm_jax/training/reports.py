@@ -29,7 +29,7 @@ HELD_OUT_ROWS = 128
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Held-out loss of a state's averaged parameters, bits per token, and its standard error (over rows).
+    """Held-out loss of the EMA of a state's parameters, bits per token, and its standard error (over rows).
 
     Attributes:
         mean: of the rows.

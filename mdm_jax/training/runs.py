@@ -149,7 +149,7 @@ class Run:
 
     Attributes:
         denoiser: the model.
-        params: its averaged parameters.
+        params: the EMA of its parameters.
         directory: where it lives, or ``None`` if it was trained in memory.
         settings: how it was trained.
         step: steps done.
@@ -243,7 +243,7 @@ def load(
     params: Params | None = None,
     checkpoint: int | str = NEWEST,
 ) -> Run:
-    """A run from its directory: denoiser, averaged parameters, task.
+    """A run from its directory: denoiser, EMA of the parameters, task.
 
     Args:
         directory: what ``training.fit`` or ``mdm-jax train`` wrote.

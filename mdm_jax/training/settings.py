@@ -31,7 +31,7 @@ class Settings:
         weight_decay: decoupled; under Muon on the matrices between hidden layers, under AdamW on every parameter of
             two axes or more.
         clip: global gradient norm.
-        ema_decay: of the exponential moving average of the parameters, which is what is evaluated and sampled;
+        ema_decay: of the exponential moving average (EMA) of the parameters, which is what is evaluated and sampled;
             at step ``n`` no more than ``(1 + n) / (10 + n)``, so that the start is soon forgotten.
         seed: of the parameters, the data order and the masks.
         accumulate: parts that the batch is worked on one after the other, their gradients added up: the same step in

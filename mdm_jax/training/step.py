@@ -33,7 +33,7 @@ class TrainState:
     Attributes:
         step: int32[], steps done.
         params: the model's arrays: its parameters, and what is held beside them (:mod:`mdm_jax.models.parameters`).
-        ema_params: their exponential moving average, which is evaluated and sampled.
+        ema_params: their exponential moving average (EMA), which is evaluated and sampled.
         optimizer: the state of the optimiser.
         tally: losses by number of revealed tokens: the profile that training measures as it goes.
     """
@@ -159,7 +159,7 @@ def train_step(
     moving = optimizer_of(settings, denoiser.vocab_size, optimizer)
     updates, moments = moving.update(gradient, state.optimizer, trained, value=value)
     moved = optax.apply_updates(trained, updates)
-    # The average forgets the first steps faster than its final decay would.
+    # The EMA forgets the first steps faster than its final decay would.
     steps = state.step.astype(jnp.float32)
     decay = jnp.minimum(settings.ema_decay, (1 + steps) / (10 + steps))
     ema = optax.incremental_update(moved, parted(denoiser, state.ema_params)[0], step_size=1 - decay)

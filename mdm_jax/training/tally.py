@@ -2,8 +2,8 @@
 
 Every training example has a number of revealed tokens and a mean loss over its hidden ones: an unbiased draw of
 ``g(revealed)`` for the parameters of that step. Adding them up costs nothing beside the step itself. What comes out is
-the profile of the parameters as they are trained (not averaged) on *training* data, seen through a window that forgets:
-it follows the model as it learns and says early which schedule it is going to want. A held-out profile
+the profile of the parameters as they are trained (not their EMA) on *training* data, through a window that forgets: it
+follows the model as it learns and says early which schedule it is going to want. A held-out profile
 (``evaluation.estimate_profile``) has the last word.
 """
 

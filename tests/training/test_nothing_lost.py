@@ -332,7 +332,7 @@ def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):
 
 
 @pytest.mark.parametrize("manifests", [True, False])
-def test_runs_that_call_averaged_parameters_by_their_former_name_are_read_and_go_on_bitwise(finished, copy, manifests):
+def test_runs_that_call_the_ema_by_its_former_name_are_read_and_go_on_bitwise(finished, copy, manifests):
     """``average`` in config.json, an item ``average`` in checkpoints, and ``None`` in its former place."""
     path, place = copy / "config.json", RunDirectory(copy)
     config = json.loads(path.read_text())

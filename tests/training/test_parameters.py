@@ -97,7 +97,7 @@ def trained(linen):
 
 
 def by_hand(denoiser, params, steps):
-    """Parameters, their average and the losses of so many steps of Optax's AdamW on ``params["params"]`` alone."""
+    """Parameters, their EMA and the losses of so many steps of Optax's AdamW on ``params["params"]`` alone."""
     warm = round(SHORT.warmup * SHORT.steps)
 
     def rate(count):
@@ -109,7 +109,7 @@ def by_hand(denoiser, params, steps):
     )
     optimizer = optax.chain(optax.clip_by_global_norm(SHORT.clip), adamw)
     moving, held = params["params"], params["batch_stats"]
-    state, average, losses = optimizer.init(moving), moving, []
+    state, ema, losses = optimizer.init(moving), moving, []
     train = jnp.asarray(PatternTask().train)
 
     @jax.jit
@@ -124,18 +124,18 @@ def by_hand(denoiser, params, steps):
         updates, state = optimizer.update(gradient, state, moving)
         moving = optax.apply_updates(moving, updates)
         decay = min(SHORT.ema_decay, (1 + step) / (10 + step))
-        average = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, average, moving)
+        ema = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, ema, moving)
         losses.append(float(loss))
-    return moving, average, losses
+    return moving, ema, losses
 
 
 @pytest.mark.core
 def test_of_a_linen_module_params_are_trained_as_optax_trains_them_and_batch_statistics_stay(linen, trained, tmp_path):
     """The fault: the whole dictionary was differentiated, so a running mean of 0 became .052 within 200 steps."""
     denoiser, params = linen
-    _, average, losses = by_hand(denoiser, params, SHORT.steps)
+    _, ema, losses = by_hand(denoiser, params, SHORT.steps)
     assert same(trained.params["batch_stats"], params["batch_stats"])
-    for one, two, old in zip(*map(jax.tree.leaves, (trained.params["params"], average, params["params"])), strict=True):
+    for one, two, old in zip(*map(jax.tree.leaves, (trained.params["params"], ema, params["params"])), strict=True):
         np.testing.assert_allclose(one, two, atol=2e-6)
         assert not np.array_equal(one, old)
     arguments = {"settings": SHORT, "params": params, "directory": tmp_path / "run", "progress": False}

@@ -40,7 +40,7 @@ class Manifest:
     Attributes:
         step: of the checkpoint.
         run: digest of the configuration of the run (:func:`mdm_jax.training.runs.identity`), if it belongs to one.
-        figure: held-out bits per token of its averaged parameters, if they were measured; lower is better.
+        figure: held-out bits per token of the EMA of its parameters, if they were measured; lower is better.
         files: every other file in the folder by its path in it, with ``/`` between the parts.
     """
 

@@ -23,14 +23,14 @@ from mdm_jax.training.tally import Tally
 
 _LOG = logging.getLogger(__name__)
 _FORMERLY = "average"
-"""What earlier versions called the averaged parameters' item."""
+"""What earlier versions called the item of the EMA."""
 _TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
 
 
 class Checkpoints:
     """The checkpoints of one run, under ``directory``, one folder per step.
 
-    The averaged parameters are an item of their own, so that sampling restores them without the optimiser. Every
+    The EMA of the parameters is an item of its own, so that sampling restores them without the optimiser. Every
     process of a run makes the same calls; process 0 verifies, writes manifests and deletes. Nothing is written before
     the first ``save``, so reading needs no permission to write. Use as a context manager: leaving it waits for the
     last save.
@@ -163,7 +163,7 @@ class Checkpoints:
         ema_params = self._name_of_ema_params(step)
         if ema_params == _FORMERLY:
             items[_FORMERLY] = items.pop("ema_params")
-            items["training"][_FORMERLY] = None  # stood where the average had been
+            items["training"][_FORMERLY] = None  # stood where the EMA had been
         found = self._read(step, **items)
         training = {name: value for name, value in found["training"].items() if name != _FORMERLY}
         seen = Tally(**found["tally"]) if "tally" in items else _no_tally(like.tally)
@@ -171,7 +171,7 @@ class Checkpoints:
         return TrainState(**training, ema_params=found[ema_params], tally=seen)
 
     def restore_ema_params(self, like: Params, step: int | None = None) -> Params:
-        """The averaged parameters alone; arguments and errors as for :meth:`restore`.
+        """The EMA of the parameters alone; arguments and errors as for :meth:`restore`.
 
         Of the contents only theirs are verified, since only they are read: a model can be sampled at the cost of
         reading it, and when its optimiser is damaged too. Sizes are checked of all files.
@@ -254,7 +254,7 @@ class Checkpoints:
         return step
 
     def _name_of_ema_params(self, step: int) -> str:
-        """What the item of the averaged parameters is called in a checkpoint."""
+        """What the item of the EMA is called in a checkpoint."""
         former = agreed((self._catalogue.folder(step) / _FORMERLY).exists)
         return _FORMERLY if former else "ema_params"
 
@@ -275,7 +275,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """What is kept, each by itself: the averaged parameters, the tally, all that training needs besides."""
+    """What is kept, each by itself: the EMA of the parameters, the tally, all that training needs besides."""
     rest = {name: value for name, value in vars(state).items() if name not in ("ema_params", "tally")}
     return {"ema_params": state.ema_params, "tally": vars(state.tally), "training": rest}
 

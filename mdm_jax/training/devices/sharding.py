@@ -6,8 +6,8 @@ arXiv 1909.08053), so that what lies between them is never gathered; what is lef
 gathered when it is needed (ZeRO, arXiv 1910.02054). These are storage rules: the compiler inserts the communication,
 and no rule changes what is computed.
 
-A rule looks at the end of a leaf's path and at its shape, nothing else. The optimiser's moments and the moving average
-end in the same names and have the same shapes as the parameters they belong to, so they are divided alike.
+A rule looks at the end of a leaf's path and at its shape, nothing else. The optimiser's moments and the EMA end
+in the same names and have the same shapes as the parameters they belong to, so they are divided alike.
 """
 
 import itertools

@@ -49,12 +49,12 @@ def test_each_matrix_of_the_transformer_is_divided_as_megatron_and_zero_do():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_moments_and_average_lie_where_their_parameters_lie(optimizer):
+def test_moments_and_ema_lie_where_their_parameters_lie(optimizer):
     state = state_of(optimizer)
     places = shardings(MESH, state)
     assert jax.tree.structure(places) == jax.tree.structure(state)
-    params, average = by_path(places.params), by_path(places.ema_params)
-    assert params == average
+    params, ema = by_path(places.params), by_path(places.ema_params)
+    assert params == ema
     shapes, moments, seen = by_path(state.params), by_path(places.optimizer), 0
     for path, place in moments.items():
         owner = next((name for name in params if path.endswith(f"/{name}")), None)
