@@ -48,6 +48,7 @@ def printed_json(capsys, arguments):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_tuning_is_optimal_and_its_prediction_holds(trained):
     check_tuning(trained, 16, [2, 4, 8])
 
@@ -127,6 +128,7 @@ def test_a_profile_and_an_oracle_are_tuned_without_a_run(trained, tmp_path, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.json", "urn"]
 
 
+@pytest.mark.thorough
 def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ask = ["tune", "oracle:toy_right", "--budgets", "3", "--by-law", "total_variation", "--grid", "16"]
@@ -142,6 +144,7 @@ def test_an_oracle_is_tuned_by_its_law(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_profiles_of_what_follows_something_given(trained, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
@@ -217,6 +220,7 @@ def test_python_is_as_easy(trained):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_energy_prints_a_table_and_json(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = printed_json(capsys, ["energy", "linear", "sine_squared", "beta:0.9,0.6", "--weight", "linear"])

@@ -184,6 +184,7 @@ def test_what_commands_print_of_foreign_names_is_seen_and_not_obeyed(work, as_js
         assert "<script" not in text
 
 
+@pytest.mark.thorough
 def test_refusals_repeat_foreign_names_on_one_clean_line(world, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"mine {NAME}.jsonl").write_text("mine")

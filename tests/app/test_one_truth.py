@@ -65,6 +65,7 @@ def sizes_run(row):
 
 
 @pytest.mark.parametrize("preset", [[], ["--preset", "best"]], ids=["default", "best"])
+@pytest.mark.thorough
 def test_sample_follows_the_plan_file_that_tune_wrote(preset, copy, capsys):
     """Another plan of the same cost in the file (equally good by the profile) is the one that is run."""
     flat = profiles.from_values(np.ones(16), profiles.load(copy.profile).provenance)
@@ -171,6 +172,7 @@ def test_a_blank_that_the_text_itself_has_is_refused_by_its_name(tuned):
         canvas.make_canvas(run, "--infill", "a^", "?")
 
 
+@pytest.mark.thorough
 def test_the_report_says_which_plan_files_are_not_what_it_shows(copy):
     assert "Changed since" not in report.render(copy)
     plans.uniform(16, 3).save(copy.plan("optimal", 3))
@@ -190,6 +192,7 @@ LATER = ["samples.json", "tuning.json", "landscape.png", "plans", "profile.json"
 
 
 @pytest.mark.parametrize("missing", thorough_but([3], range(len(LATER) + 1)))
+@pytest.mark.thorough
 def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, copy, capsys):
     """From any state: what the page says first is run, until nothing is missing. None of it refuses."""
     for name in LATER[:missing]:

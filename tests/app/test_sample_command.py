@@ -183,6 +183,7 @@ def test_guidance_and_cuts_change_the_law(sampled):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_terminal(sampled):
     """Three steps for each of two blocks; two positions of the first are free, which take two."""
     out = sampled("--preset", "llada", "--steps", 6, "--block", 8, "--infill", "bc□abcdeb□", "--rows", 2, "--replay")

@@ -53,6 +53,7 @@ def in_a_process_of_its_own(script, **environment):
 
 @pytest.mark.processes
 @pytest.mark.core
+@pytest.mark.thorough
 def test_what_is_no_token_no_number_no_key_and_no_cost_is_refused_in_a_sentence():
     """Some 320 calls: ids outside the vocabulary, masks, floats, wrong shapes, models that rule a token out or say NaN,
     numbers that are truths, fractions or huge, keys that are none. No warning, no traceback, no flattering number."""

@@ -81,6 +81,7 @@ def test_increments_fall_as_the_entropies_do():
     assert np.median(levels) > 1.5  # how much sharper than differences of losses
 
 
+@pytest.mark.thorough
 def test_increments_of_what_never_moves_and_of_what_is_certain():
     """A model that has learnt nothing yet, without a warning; and a law with hard zeros, against its closed form."""
     rows = np.zeros((4, 8), int)
@@ -204,6 +205,7 @@ def test_what_plans_share_on_their_way_changes_no_path(world):
         np.testing.assert_array_equal(cost, -np.asarray(alone, np.float64))
 
 
+@pytest.mark.thorough
 def test_batches_do_not_change_a_row(world, monkeypatch):
     _, denoiser, params, _ = world
     rows = draw_rows(world[0], 10, 0)

@@ -115,6 +115,7 @@ def test_components_without_weight_do_not_count():
 
 
 @pytest.mark.parametrize("name", thorough_but(["markov"], EVERY))
+@pytest.mark.thorough
 def test_the_same_with_64_bits_and_with_keys_of_another_kind(name):
     oracle = EVERY[name]()
     shown = half_shown(oracle)

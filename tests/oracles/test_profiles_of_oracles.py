@@ -145,6 +145,7 @@ def test_profiles_without_closed_forms_are_sums_over_states():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_binsaw():
     """Marginals are 1/2; neighbours agree as their hidden shift says; 4,096 samples, 5 standard errors at 64 places."""
     saw = oracles.binsaw()

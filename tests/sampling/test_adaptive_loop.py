@@ -325,6 +325,7 @@ def test_numbers_of_a_rule_that_cannot_be_are_refused(change, says):
         sampling.sample(THREE, CHANCES, rule, 2, key=KEY, length=3)
 
 
+@pytest.mark.thorough
 def test_samples_repeat_what_each_row_has_of_its_own():
     """Plans in rules and in blind orders, and permutations; a user's arrays of two axes are nobody's rows."""
     two = [plans.uniform(3, 1), plans.uniform(3, 3)]

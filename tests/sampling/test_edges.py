@@ -50,6 +50,7 @@ def test_a_position_without_a_law_stays_masked(sampler):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_tiny_and_impossible_temperatures():
     logits = jnp.asarray([[0.0, -jnp.inf, 1.0, -jnp.inf]], jnp.float32)
     keys = jax.random.split(KEY, 4000)
@@ -154,6 +155,7 @@ def test_rows_can_be_drawn_in_several_calls():
             np.testing.assert_array_equal(part.reveal_step, np.asarray(whole.reveal_step)[ids])
 
 
+@pytest.mark.thorough
 def test_rows_do_not_pay_for_each_other_s_empty_steps():
     denoiser, params = wrong_world(4, 3)
     out = sample(denoiser, params, grids.uniform(64), 20, key=KEY, length=4)

@@ -37,6 +37,7 @@ def the_same(one, other):
 
 @pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
 @pytest.mark.parametrize("name", thorough_but(["plan"], ["plan", "noisy", "remdm"]))
+@pytest.mark.thorough
 def test_rows_do_not_depend_on_their_batch_whatever_the_key(kind, name):
     """Rows asked for in reverse, and alone, are the same rows; and those of the threefry key of that seed."""
     key = jax.random.key(7, impl=kind)
@@ -57,6 +58,7 @@ def test_the_default_kind_of_keys_changes_no_sample(kind, name):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_orders_take_keys_of_any_kind():
     free = jnp.asarray(CANVAS == 3)
     knots = jnp.asarray(sampling.plan_knots(PLAN, ROWS))

@@ -107,6 +107,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("name", "double"), cases())
+@pytest.mark.thorough
 def test_samples_follow_the_exact_law(name, double):
     world, denoiser, params = world_of("wrong", SMALL)
     with jax.enable_x64(double):

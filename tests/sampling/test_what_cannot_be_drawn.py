@@ -57,6 +57,7 @@ def test_a_plan_for_more_than_a_traced_canvas_can_hold_is_refused(name):
         jax.jit(lambda canvas: sample(MODEL, {}, MADE[name](LONG), 2, key=KEY, canvas=canvas).tokens)(CANVAS)
 
 
+@pytest.mark.thorough
 def test_a_plan_that_fits_draws_the_same_under_jit():
     for sampler in (FITTING, rules.surest(FITTING)):
         plain = sample(MODEL, {}, sampler, 2, key=KEY, canvas=CANVAS)

@@ -355,6 +355,7 @@ def test_the_command_line_refuses_in_one_sentence(task, says, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_samples_are_read_and_shown_as_numbers(save, monkeypatch, capsys):
     """The command on a model that has learnt nothing."""
     task = npy(save((np.arange(40)[:, None] + np.arange(6)) % 5))

@@ -170,6 +170,7 @@ def test_an_embedding_without_a_row_for_the_mask_is_named_before_the_first_step(
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_with_the_row_it_trains_and_nan_everywhere_is_another_sentence():
     denoiser = models.from_linen(Short(VOCAB + 1), VOCAB)
     params = denoiser.init(jax.random.key(0), LENGTH)
@@ -250,6 +251,7 @@ def infinite_for_fives(params, tokens):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_a_first_step_that_is_not_finite_blames_no_learning_rate():
     task = PatternTask()
     task.train = np.full((4, LENGTH), 5, np.int32)

@@ -111,6 +111,7 @@ def test_blocks_of_steps_are_the_single_steps():
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+@pytest.mark.thorough
 def test_every_setting_changes_the_program():
     """An option that nothing reads is a defect: each field must change the traced step."""
     denoiser, train = tiny_transformer(), jnp.asarray(PatternTask().train)
@@ -266,6 +267,7 @@ def test_intervals_must_be_positive(name, value):
         fit(tiny_transformer(), PatternTask(), settings=SETTINGS, progress=False, **{name: value})
 
 
+@pytest.mark.thorough
 def test_a_left_over_temporary_file_does_not_block_a_run(tmp_path):
     (tmp_path / ".config.json.abc.tmp").write_text("{")
     settings = dataclasses.replace(SETTINGS, steps=1)

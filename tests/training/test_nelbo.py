@@ -107,6 +107,7 @@ def test_with_the_exact_denoiser_the_mean_nelbo_is_the_entropy():
     assert abs(values.mean() - entropy) < 3 * values.std(ddof=1) / np.sqrt(len(values))
 
 
+@pytest.mark.thorough
 def test_an_unmasked_row_costs_nothing_and_gradients_stay_finite():
     denoiser, params = wrong_world(LENGTH, VOCAB)
     tokens = jnp.broadcast_to(jnp.asarray(TOKENS), (64, LENGTH))

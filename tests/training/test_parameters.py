@@ -130,6 +130,7 @@ def by_hand(denoiser, params, steps):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_of_a_linen_module_params_are_trained_as_optax_trains_them_and_batch_statistics_stay(linen, trained, tmp_path):
     """The fault: the whole dictionary was differentiated, so a running mean of 0 became .052 within 200 steps."""
     denoiser, params = linen

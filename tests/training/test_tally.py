@@ -44,6 +44,7 @@ def test_it_finds_the_profile_and_its_errors(tallied):
     assert found[0].provenance["estimator"] == "training loss"
 
 
+@pytest.mark.thorough
 def test_its_costs_are_those_of_the_curve_it_draws(tallied):
     """NELBO and the cost of four steps: mean z within 4/sqrt(40) of 0 (24 of 32 counts miss next to nothing)."""
     sizes, exact = np.array([2, 4, 8, 18]), profiles.from_values(truth(np.arange(LENGTH)))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selecting import thorough_but
 from toys import LENGTH, SETTINGS, VOCAB, PatternTask, tiny_transformer
 
 import mdm_jax
@@ -99,6 +100,7 @@ def test_a_transformer_at_a_learning_rate_of_a_million_is_not_taken_for_finished
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_one_that_dies_in_its_last_steps_is_not_taken_for_finished(tmp_path):
     for _ in range(2):
         with pytest.raises(Dead, match=r"step 2 of 2: .*: the gradient of the last 2 steps is exactly zero"):
@@ -116,11 +118,16 @@ def test_a_model_whose_loss_does_not_depend_on_its_parameters_has_nothing_to_lea
     ("function", "changes"),
     [
         (look_up, {}),
-        (look_up, {"optimizer": "muon"}),
-        (look_up, {"compute": "bfloat16"}),
-        (look_up, {"learning_rate": 1e-30, "weight_decay": 0.0}),
-        pytest.param(partly_frozen, {}, marks=pytest.mark.thorough),
         (constant, {}),
+        *thorough_but(
+            [],
+            [
+                (look_up, {"optimizer": "muon"}),
+                (look_up, {"compute": "bfloat16"}),
+                (look_up, {"learning_rate": 1e-30, "weight_decay": 0.0}),
+                (partly_frozen, {}),
+            ],
+        ),
     ],
 )
 def test_a_living_network_goes_on(function, changes):
@@ -141,6 +148,7 @@ def test_unigram_data_that_are_learnt_to_their_entropy_are_no_death():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_constant_data_whose_loss_and_gradient_are_gone_are_an_end_and_no_death():
     """Probability 1 in every digit: the loss is 0 and so is the gradient, from the first step on."""
     start = jnp.tile(jnp.where(jnp.arange(VOCAB) == 3, 200.0, 0.0), (VOCAB + 1, 1))

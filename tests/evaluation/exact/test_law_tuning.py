@@ -84,7 +84,7 @@ BY_HAND = {
 )
 def test_the_grid_of_the_paper_and_gradients_beyond_it(name, best, worst):
     logits, target = toy(name)
-    found = search_beta_by_law(logits, target, 3, values=TENTHS)
+    found = search_beta_by_law(logits, target, 3, grid=TENTHS)
     np.testing.assert_allclose(found.best_of_grid, best, atol=6e-5)
     i, j = np.unravel_index(found.landscape.argmax(), found.landscape.shape)
     np.testing.assert_allclose((TENTHS[i], TENTHS[j], found.landscape.max()), worst, atol=6e-5)
@@ -121,7 +121,7 @@ def test_starts_do_not_depend_on_how_many_there_are():
 @pytest.mark.core
 def test_the_landscape_against_a_closed_form():
     for points in (8, 72):  # 64 schedules, and two chunks
-        found = search_beta_by_law(*toy("left"), 3, points=points)
+        found = search_beta_by_law(*toy("left"), 3, grid=points)
         a, b = np.meshgrid(found.values, found.values, indexing="ij")
         np.testing.assert_allclose(found.landscape, left_toy_by_hand(beta_fractions(a, b, 3)), atol=2e-6)
         assert found.value == pytest.approx(OPTIMA["left"][0], abs=6e-5)
@@ -141,10 +141,10 @@ def test_values_hold_linear_and_sine_squared_exactly():
 
 
 def test_one_executable_for_all_chunks_numbers_and_targets():
-    search_beta_by_law(*toy("left"), 3, points=4)
+    search_beta_by_law(*toy("left"), 3, grid=4)
     with programs() as made:
-        search_beta_by_law(*toy("right"), 3, points=66)  # 4,356 schedules
-        search_beta_by_law(toy("left")[0], toy("right")[1], 3, values=[0.3, 0.7, 1.1])
+        search_beta_by_law(*toy("right"), 3, grid=66)  # 4,356 schedules
+        search_beta_by_law(toy("left")[0], toy("right")[1], 3, grid=[0.3, 0.7, 1.1])
         optimal_grid_by_law(*toy("right"), 3, starts=1, key=jax.random.key(1))
     assert not [name for name in made if "scores" in name or "slope" in name]
 
@@ -164,7 +164,7 @@ def test_two_steps_against_a_scan_of_the_only_free_fraction(divergence):
     np.testing.assert_allclose(free.values, values[least], rtol=1e-4)
     assert free.value < values[least] + 1e-7
     assert free.grid.fractions[1] == pytest.approx(scan[least], abs=2e-3)
-    found = search_beta_by_law(logits, table, 2, divergence, points=4)
+    found = search_beta_by_law(logits, table, 2, divergence, grid=4)
     assert found.value == pytest.approx(free.value, rel=1e-5)
     for i, j in ((0, 0), (1, 2), (3, 1)):
         a = beta_fractions(found.values[i], found.values[j], 2)[1]
@@ -173,6 +173,7 @@ def test_two_steps_against_a_scan_of_the_only_free_fraction(divergence):
         assert directly == pytest.approx(found.landscape[i, j], abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_profile_bounds_what_the_law_has():
     table, logits = small_world()
     profile = profiles.from_values(oracles.table(table).entropies())
@@ -196,10 +197,10 @@ def test_what_is_refused(capsys):
     for call, message in [
         (lambda: search_beta_by_law(logits, target, 0), "steps must be a whole number from 1 to 1048576; got 0."),
         (
-            lambda: search_beta_by_law(logits, target, 3, points=1),
-            "points must be a whole number from 2 to 4096; got 1.",
+            lambda: search_beta_by_law(logits, target, 3, grid=1),
+            "grid must be a whole number from 2 to 4096; got 1.",
         ),
-        (lambda: search_beta_by_law(logits, target, 3, values=[1.0, -1.0]), "values must be a list of positive"),
+        (lambda: search_beta_by_law(logits, target, 3, grid=[1.0, -1.0]), "or rising numbers above 0, up to 1000; got"),
         (lambda: search_beta_by_law(logits, target, 3, "distance"), "one of Jensen-Shannon, KL, total variation"),
         (lambda: search_beta_by_law(logits, target[0], 3), r"target must be a law of the 2\^5 sequences"),
         (lambda: search_beta_by_law(logits, 2 * target, 3), r"target must be a law of the 2\^5 sequences"),
@@ -215,10 +216,10 @@ def test_a_denoiser_that_rules_out_what_the_target_allows():
     logits = jnp.log(jnp.array([[[1.0, 0.0]]] * 3))
     target = np.array([0.5, 0.5])
     with pytest.raises(InputError, match="KL is infinite for every schedule tried"):
-        search_beta_by_law(logits, target, 2, "KL", points=2)
+        search_beta_by_law(logits, target, 2, "KL", grid=2)
     with pytest.raises(InputError, match="KL is infinite at all 2 starts"):
         optimal_grid_by_law(logits, target, 2, "KL", starts=2, key=jax.random.key(0))
-    assert search_beta_by_law(logits, target, 2, points=2).value == pytest.approx(0.5)
+    assert search_beta_by_law(logits, target, 2, grid=2).value == pytest.approx(0.5)
 
 
 def test_one_step_has_nothing_to_choose():
@@ -229,5 +230,5 @@ def test_one_step_has_nothing_to_choose():
 
 
 def test_progress_is_shown(capsys):
-    search_beta_by_law(*toy("left"), 3, values=[0.5, 1.0], progress=True)
+    search_beta_by_law(*toy("left"), 3, grid=[0.5, 1.0], progress=True)
     assert "Beta by law" in capsys.readouterr().err

@@ -362,6 +362,7 @@ print(fingerprint(mk("2")[0](), mk("2")[1], owner=("mine",)))
 
 
 @pytest.mark.processes
+@pytest.mark.thorough
 def test_a_users_class_has_the_same_fingerprint_in_another_process():
     found = set()
     for seed in ("1", "2"):
@@ -395,6 +396,7 @@ def first_open(view):
     return Choice(view.open & (jnp.cumsum(view.open, axis=1) == 1))
 
 
+@pytest.mark.thorough
 def test_a_rule_of_ones_own_needs_a_name_and_keeps_its_own_rows(tmp_path):
     chain = models.from_function(lookup_logits, 3)
     params = exact_world(3)[2]

@@ -399,6 +399,7 @@ def test_a_metric_with_poles_has_slopes_too():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=5e-3, atol=5e-3), by_metric, known)
 
 
+@pytest.mark.thorough
 def test_a_geodesic_is_differentiable_in_metric_and_weight(double):
     def alpha(scale, a):
         metric = jax.tree_util.Partial(lambda s, x, _: 1 + s * x, scale)

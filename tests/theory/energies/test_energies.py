@@ -174,6 +174,7 @@ def test_quadrature_in_float32():
         assert energies.kinetic(schedule, weight) == pytest.approx(truth, rel=1e-4), (schedule, weight)
 
 
+@pytest.mark.thorough
 def test_quadrature_in_float64(double):
     for schedule, weight, log_rate, log_weight in QUADRATURES:
         # rebuilt, so that the parameters are float64

@@ -81,6 +81,7 @@ def check_betas(tolerance):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_beta_finds_a_beta_weight_from_any_start():
     check_betas(3e-4)
 
@@ -289,6 +290,7 @@ def test_units_of_the_energy_do_not_matter(unit):
     np.testing.assert_allclose([found.schedule.a, found.schedule.b], [3.0, 0.2], rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_what_has_no_smooth_minimum_ends_too():
     start = schedules.beta(5.0, 0.1)
     kink = minimise(lambda s: jnp.abs(jnp.log(s.a)) + jnp.abs(s.b - 3), start)
@@ -301,6 +303,7 @@ def test_what_has_no_smooth_minimum_ends_too():
     assert int(level.steps) == 0
 
 
+@pytest.mark.thorough
 def test_steps_and_tolerance():
     start = schedules.beta(5.0, 0.1)
     for steps in (0, 1, 2):

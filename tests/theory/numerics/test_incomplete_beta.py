@@ -151,6 +151,7 @@ def test_value_and_complement_on_a_dense_grid(strict_types):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_two_thousand_random_points(strict_types):
     a, b, t = random_points(1, 2000, np.float32)
     true = exact(a, b, t)
@@ -182,6 +183,7 @@ def test_beyond_the_promised_range():
 
 @settings(deadline=None, max_examples=200)
 @given(*[st.floats(np.float32(0.05), 50, width=32)] * 2, st.floats(0, 1, width=32))
+@pytest.mark.thorough
 def test_any_point(a, b, t):
     a, b, t = (np.full(1, x, np.float32) for x in (a, b, t))
     for ours, truth in zip(value(a, b, t), (special.betainc, special.betaincc)):
@@ -568,6 +570,7 @@ def test_entropy_excess(double, strict_types):
         np.testing.assert_allclose(ours, 2 * truth, rtol=2e-6)
 
 
+@pytest.mark.thorough
 def test_examples_in_the_docstrings():
     result = doctest.testmod(module)
     assert result.failed == 0

@@ -73,6 +73,7 @@ def test_roundings_make_plans(rounding):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_a_plan_as_a_schedule_is_the_plan_again(tmp_path):
     generator = np.random.default_rng(0)
     cases = [[5], [1], [4096 - 3, 1, 1, 1], [1, 1, 1, 4096 - 3], [1, 2, 30, 4], [1] * 600]

@@ -131,6 +131,7 @@ def _random_profile(seed=0, length=24, counts=(0, 1, 3, 7, 12, 23), noise=0.02):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_standard_error_by_monte_carlo():
     # 20,000 draws of the means: the standard deviation is known to 1 / sqrt(2 * 20,000) = 0.5 % (one standard error);
     # asked of 5 sizes within 4 of them. The seed is fixed, so the test does not flicker.

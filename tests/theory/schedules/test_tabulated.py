@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special
+from selecting import thorough_but
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import energies, schedules
@@ -27,7 +28,7 @@ T = jnp.asarray(
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", thorough_but(["linear", "beta:0.9,0.3"], EVERY))
 def test_a_table_is_close_to_its_schedule(name):
     schedule, t = EVERY[name], T.astype(jnp.float32)
     table = schedules.tabulate(schedule)
