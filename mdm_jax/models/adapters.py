@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mdm_jax.models.calling import call, change_refused, check_call, parameters_of, random_refused
 from mdm_jax.models.denoiser import Context, Params, checked_hidden, checked_logits
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.keys import threefry
 from mdm_jax.support.text import shortened
 
 Whole = int | np.integer
@@ -61,6 +62,12 @@ class LinenDenoiser:
         return jax.tree_util.tree_map_with_path(lambda path, _: path[:1] == first, params)
 
     def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
+        """Fresh parameters: the variables that the module makes of one key, for one row of so many tokens.
+
+        Raises:
+            InputError: ``key`` is none.
+        """
+        key = threefry(key)
         inputs = (jnp.zeros((1, length), jnp.int32), *(() if context is None else (context,)))
         check_call(self.module.encode if self._halves else self.module.__call__, *inputs)
         if not self._halves:

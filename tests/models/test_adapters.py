@@ -132,6 +132,23 @@ def test_the_transformer_takes_a_context_if_it_was_made_for_one():
 
 
 @pytest.mark.core
+@pytest.mark.parametrize("halves", [False, True])
+def test_parameters_are_made_of_one_key_as_the_module_makes_them(halves):
+    module, tokens, key = (HalvedLinen() if halves else WholeLinen()), jnp.zeros((1, 4), jnp.int32), jax.random.key(3)
+    denoiser = models.from_linen(module, VOCAB)
+    params = denoiser.init(key, 4)
+    own = module.init(key, tokens, method=lambda module, x: module.readout(module.encode(x)) if halves else module(x))
+    untyped = getattr(type(denoiser).init, "__wrapped__", type(denoiser).init)
+    other = untyped(denoiser, jax.random.key(3, impl="rbg"), 4)
+    for one, two, three in zip(*map(jax.tree.leaves, (params, own, other)), strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+    for bad in (0, None, jax.random.key_data(key), jax.random.split(key, 2)):
+        with pytest.raises(InputError, match=r"^key must be one PRNG key, as jax.random.key\(0\) makes it"):
+            untyped(denoiser, bad, 4)
+
+
+@pytest.mark.core
 def test_the_transformer_sees_both_ways_and_takes_shorter_sequences():
     denoiser = models.transformer(VOCAB, length=8, width=16, depth=1, heads=2)
     params = denoiser.init(jax.random.key(0), 8)
