@@ -1,5 +1,6 @@
 """Fixtures that the whole suite shares, and the folder in which compiled programs are kept."""
 
+import collections
 import gc
 import os
 import shutil
@@ -30,6 +31,19 @@ def pytest_configure(config):
     for name, value in kept_programs.settings(kept_programs.folder_in(place)).items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test that is marked ``few(n)`` the first n cases are plain, all others thorough."""
+    seen = collections.Counter()
+    for item in items:
+        mark = item.get_closest_marker("few")
+        if mark is not None:
+            name = item.nodeid.partition("[")[0]
+            seen[name] += 1
+            if seen[name] > mark.args[0]:
+                item.add_marker(pytest.mark.thorough)
 
 
 _STARTED: list[object] = []

@@ -235,6 +235,7 @@ def test_energy_prints_a_table_and_json(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_sample_by_a_schedule_in_a_file(trained, capsys, tmp_path):
     path = schedule_text.save(schedules.tabulate(schedules.beta(0.9, 0.3), 32), tmp_path / "schedule.json")
     arguments = ["sample", str(trained), "--steps", "8", "--rows", "1", "--schedule"]

@@ -34,6 +34,7 @@ def test_every_example_has_a_name_of_its_own():
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_energies():
     names = run(example("energies", {"100_000": "1_000"}), {})
     assert names["values"].shape == names["slopes"].a.shape == (1000,)

@@ -61,6 +61,7 @@ def test_json_has_the_same_energies_and_null_where_they_diverge(capsys):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_a_table_in_a_file_is_called_by_what_was_typed(capsys, tmp_path):
     schedule_text.save(schedules.free(8), tmp_path / "free.json")
     out = json.loads(printed(capsys, "tabulated:free.json", "--weight", "sine_squared", "--no-picture", "--json"))

@@ -163,6 +163,7 @@ def status(words):
 
 @pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["text", "json"])
 @pytest.mark.parametrize("work", [QUICK, pytest.param(WORK, marks=pytest.mark.thorough)], ids=["some", "all"])
+@pytest.mark.thorough
 def test_what_commands_print_of_foreign_names_is_seen_and_not_obeyed(work, as_json, world, tmp_path, capfd):
     """Every command that works, on names of every kind; what they write for browsers is clean as well."""
     for words in work:

@@ -199,6 +199,7 @@ def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_
     assert replayed[5].splitlines()[1] == text
 
 
+@pytest.mark.thorough
 def test_a_grid_file_is_ancestral_sampling(run, sampled, tmp_path, capsys):
     path = grids.uniform(5).save(tmp_path / "grid.json")
     result = sampled("--plan", path, "--json")

@@ -256,6 +256,7 @@ class Twice(MaskedNelbo):
         return once._replace(loss=once.loss + other.loss)
 
 
+@pytest.mark.thorough
 def test_the_objective_is_compiled_with_the_step():
     settings = Settings(batch=8, length=32, optimizer="adamw")
     one, two = compile_step(small(), settings), compile_step(small(), settings, objective=Twice())

@@ -149,6 +149,7 @@ def test_parameters_are_made_of_one_key_as_the_module_makes_them(halves):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_the_transformer_sees_both_ways_and_takes_shorter_sequences():
     denoiser = models.transformer(VOCAB, length=8, width=16, depth=1, heads=2)
     params = denoiser.init(jax.random.key(0), 8)
@@ -162,6 +163,7 @@ def test_the_transformer_sees_both_ways_and_takes_shorter_sequences():
         models.logits(denoiser, params, jnp.zeros((1, 9), jnp.int32))
 
 
+@pytest.mark.thorough
 def test_a_mask_among_the_logits_is_never_drawn():
     denoiser = models.from_function(plain, VOCAB, mask_id=2)
     params = jnp.zeros((VOCAB + 1, VOCAB)).at[:, 2].set(100.0)

@@ -158,6 +158,7 @@ def test_entropies_are_those_of_the_table(oracle):
 
 @pytest.mark.core
 @pytest.mark.parametrize("name", ["table", "chain with zeros", "lopsided urn", "mixture with zeros"])
+@pytest.mark.few(1)
 def test_samples_follow_the_law(name):
     """Chi-square of 20,000 samples: within 4 standard deviations of its mean; cells of less than 5 go together."""
     oracle, rows = WORLDS[name](), 20_000
@@ -187,6 +188,7 @@ def check_law(tokens, law):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_the_sampler_reproduces_the_law_one_token_at_a_time():
     """8,000 samples in random order; chi-square within 4 standard deviations of its mean."""
     table = random_table(5, 2, 0)

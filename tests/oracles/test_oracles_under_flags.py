@@ -16,6 +16,7 @@ ORACLES = {
 
 
 @pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.few(1)
 def test_samples_are_the_same_without_partitionable_threefry(name):
     oracle = ORACLES[name]()
     usual = np.asarray(oracle.sample(KEY, 16))

@@ -47,6 +47,7 @@ def surest(**more):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_rows_with_plans_of_their_own_count_their_own_passes(params):
     out = run(params, surest())
     assert out.nfe.tolist() == list(range(1, ROWS + 1))
@@ -205,6 +206,7 @@ def own_run(count, temperature=0.0):
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0])
+@pytest.mark.thorough
 def test_an_order_temperature_draws_positions_without_replacement(temperature):
     """30,000 rows of three positions, one per step: the six orders, chi-square below its mean + 4 s.d.
 
@@ -284,6 +286,7 @@ LOOKING = {
 @pytest.mark.parametrize(
     "name", ["llada", *(pytest.param(name, marks=pytest.mark.thorough) for name in LOOKING if name != "llada")]
 )
+@pytest.mark.thorough
 def test_a_row_with_nothing_to_draw_has_probability_one_whatever_the_rule(name):
     """Its log-probability is 0, as under plans; that of a row with one mask is undefined under these rules."""
     canvas = np.array([[0, 1, 2], [0, 3, 2]])

@@ -40,6 +40,7 @@ def law_by_enumeration(table, sizes):
     "sizes",
     [(1, 2), *(pytest.param(sizes, marks=pytest.mark.thorough) for sizes in ((3,), (2, 1), (1, 1, 1)))],
 )
+@pytest.mark.thorough
 def test_samples_follow_the_exact_law(sizes):
     """Chi-square of 40,000 samples over 27 cells (26 degrees of freedom): 26 + 4 sqrt(52) is its mean + 4 s.d."""
     table, denoiser, params = exact_world(3, 3)
@@ -100,6 +101,7 @@ def test_a_row_does_not_depend_on_the_rows_around_it():
     assert int(together.batch_nfe) == 4
 
 
+@pytest.mark.thorough
 def test_row_ids_name_the_draws_whatever_the_place():
     denoiser, params = wrong_world(4, 3)
     free = jnp.ones((5, 4), bool)

@@ -36,6 +36,7 @@ def the_same(one, other):
 
 
 @pytest.mark.parametrize(("kind", "name"), cases(QUICK))
+@pytest.mark.few(1)
 def test_every_sampler_draws_the_same_with_64_bits(kind, name):
     single = sampled(kind, name, KEY)
     assert [single.tokens.dtype, single.log_prob.dtype] == [np.int32, np.float32]

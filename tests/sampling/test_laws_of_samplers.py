@@ -197,6 +197,7 @@ def counts_of(tokens, size):
         for kind in ("exact", "wrong")
     ],
 )
+@pytest.mark.few(5)
 def test_samples_follow_the_exact_law(name, size, kind):
     sampler = SAMPLERS[name][size == LARGE](world_of(kind, size)[0])
     out = sampled(name, sampler, kind, size, jax.random.key(sum(map(ord, name))))

@@ -102,6 +102,7 @@ def test_any_three_whole_numbers_may_be_masked_again(most):
         pytest.param(rules.remasked(grids.uniform(3), 0.0), marks=pytest.mark.thorough),
     ],
 )
+@pytest.mark.few(1)
 def test_a_row_that_could_not_be_drawn_has_no_log_probability(sampler, logit):
     """The other row has it: six uniform draws of three tokens, five after a given one."""
     canvas = np.array([[1, *[VOCAB] * 5], [0, *[VOCAB] * 5], [1] * 6], np.int32)

@@ -52,6 +52,7 @@ def test_sharp_peaks_are_right_or_refused():
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 10.0), (0.05, 50.0), (1000.0, 1000.0), (0.01, 0.01), (0.01, 1000.0)])
+@pytest.mark.few(1)
 def test_weights_of_beta_have_no_nan_and_are_right(a, b):
     mpmath = pytest.importorskip("mpmath")
     schedule = schedules.beta(a, b)

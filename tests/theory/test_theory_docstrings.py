@@ -13,6 +13,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(theory.__path__, "mdm
 
 @pytest.mark.core
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.few(2)
 def test_examples_in_the_docstrings(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0

@@ -65,6 +65,7 @@ def test_what_the_tables_name_is_there(page):
     assert [name for name in names if not hasattr(face, name)] == []
 
 
+@pytest.mark.thorough
 def test_schedules(elsewhere):
     names = run("schedules", "schedules")
     assert float(names["schedule"].alpha(names["schedule"].inverse(0.5))) == pytest.approx(0.5, abs=1e-5)

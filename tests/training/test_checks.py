@@ -158,6 +158,7 @@ def nan_everywhere(params, tokens):
         lambda: (models.tempered(models.from_function(filling, VOCAB), 0.5), table(VOCAB)),
     ],
 )
+@pytest.mark.few(1)
 def test_an_embedding_without_a_row_for_the_mask_is_named_before_the_first_step(make):
     """The fault: "not finite ... a lower learning rate"."""
     denoiser, params = make()
@@ -211,6 +212,7 @@ def start(rows, scale=1.0):
         (unseeing, table(VOCAB), False),
     ],
 )
+@pytest.mark.few(1)
 def test_a_mask_that_looks_like_the_last_token_is_told(function, params, told):
     found = mask_taken_for_a_token(models.from_function(function, VOCAB), params, LENGTH)
     assert (found is not None) == told

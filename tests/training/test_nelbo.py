@@ -50,6 +50,7 @@ def estimates(corrupt, rows, batches, seed):
         itertools.product(["linear", "sine_squared", "maskgit", "polynomial:2", "beta:0.9,0.6"], [True, False]),
     ),
 )
+@pytest.mark.few(2)
 def test_the_nelbo_is_the_same_under_every_training_schedule(schedule, stratified):
     """4,096 batches of 16; the mean of batch means within 3 standard errors of the enumerated value.
 

@@ -97,6 +97,7 @@ def test_a_class_conditional_model_reaches_what_only_the_class_can_give(plain, t
     ("how", "changes"),
     [({"devices": 1}, {}), ({"mesh": {"data": 1}}, {}), ({}, {"accumulate": 2}), ({"devices": 1}, {"accumulate": 4})],
 )
+@pytest.mark.thorough
 def test_contexts_go_along_in_every_way_and_part_by_part(plain, how, changes):
     how = {name: make_mesh(value) if name == "mesh" else value for name, value in how.items()}
     run = train(settings=dataclasses.replace(SHORT, **changes), **how)
@@ -190,6 +191,7 @@ def told_the_time(params, tokens, context):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_an_objective_of_ones_own_makes_contexts_logs_terms_and_tallies_as_it_says(tmp_path, capsys):
     """All that latents, times and hybrid noise need: and the same step, accumulated, on a mesh, resumed."""
     denoiser = models.from_function(told_the_time, VOCAB)
@@ -224,6 +226,7 @@ def test_an_objective_of_ones_own_makes_contexts_logs_terms_and_tallies_as_it_sa
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_a_transformer_with_a_context_is_rebuilt_by_load_and_asks_for_one(tmp_path):
     task = ClassTask()
     denoiser = models.transformer(VOCAB, length=LENGTH, width=16, depth=1, heads=2)
@@ -272,6 +275,7 @@ class Twice(MaskedNelbo):
 
 @pytest.mark.core
 @pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.thorough
 def test_a_row_may_be_tallied_at_several_counts(plain, accumulate):
     run = train(objective=Twice(), settings=dataclasses.replace(SHORT, accumulate=accumulate))
     np.testing.assert_allclose(run.tally.weight, 2 * plain.tally.weight, rtol=1e-5)

@@ -46,6 +46,7 @@ def same(one, two):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_the_recipe_written_by_hand_is_the_recipe():
     """What ``settings`` say of AdamW, given as a transformation: the same steps, EMA and all."""
     settings = dataclasses.replace(PLAIN, optimizer="adamw", learning_rate=0.01)
@@ -90,6 +91,7 @@ def test_a_run_of_ones_own_goes_on_bitwise_and_refuses_another_shape(tmp_path):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_a_transformation_that_asks_for_the_loss_gets_it():
     seen = optax.GradientTransformationExtraArgs(
         lambda params: jnp.zeros(()), lambda updates, state, params=None, *, value, **_: (updates, value)
@@ -187,6 +189,7 @@ def test_reports_are_told_as_they_are_logged_and_what_a_caller_raises_loses_noth
         train(on_report=lambda *_: {}["missing"])
 
 
+@pytest.mark.thorough
 def test_settings_of_ones_own_say_nothing_that_is_not_done():
     assert Settings(optimizer="own").optimizer == "own"
     for name in ("learning_rate", "adam_fraction", "warmup", "weight_decay", "clip"):

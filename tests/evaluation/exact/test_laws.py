@@ -195,6 +195,7 @@ def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(cons
 # ------------------------------------------------------------------------------------------------ against samples
 
 
+@pytest.mark.thorough
 def test_against_compiled_samples():
     """Chi-square of 100,000 rows over 27 sequences; 26 degrees of freedom exceed 61.7 with probability 1e-4."""
     denoiser, params = worlds.wrong_world(3, 3)
@@ -237,6 +238,7 @@ def test_fixed_sizes_on_the_toys():
 
 @pytest.mark.core
 @pytest.mark.usefixtures("double")
+@pytest.mark.thorough
 def test_gradients_against_finite_differences():
     table, logits = worlds.random_table(3, 3, seed=5), random_logits(3, 3, seed=6)
 

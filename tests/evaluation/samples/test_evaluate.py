@@ -576,6 +576,7 @@ def test_what_fails_in_one_process_leaves_none_waiting(tmp_path):
 
 
 @pytest.mark.processes
+@pytest.mark.thorough
 def test_fingerprints_are_the_same_in_another_process(elsewhere):
     mine = known()
     assert elsewhere["known"] == mine

@@ -115,6 +115,7 @@ def test_two_classes_of_one_name_are_two_models_everywhere(nets, tmp_path):
     assert (draw(down, params, tmp_path / "down.jsonl", "falling").tokens == 0).all()
 
 
+@pytest.mark.thorough
 def test_one_name_for_two_classes_whose_code_differs_is_noticed(tmp_path):
     class Net(nn.Module):
         @nn.compact

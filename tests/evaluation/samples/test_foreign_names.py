@@ -29,6 +29,7 @@ def total(tokens):
     return tokens.sum(axis=1)
 
 
+@pytest.mark.thorough
 def test_a_table_shows_names_without_what_is_obeyed():
     found = run({BAD: plans.uniform(6, 2), "plain": plans.uniform(6, 3)}, {BAD: total}, baseline=BAD)
     text = found.table()

@@ -36,6 +36,7 @@ STEEP = {
 @pytest.mark.parametrize(
     "beside", ["a table of sine", *(pytest.param(x, marks=SLOW) for x in ("a table", "geometric"))]
 )
+@pytest.mark.few(1)
 def test_a_weight_goes_on_as_a_power_law_beside_what_the_other_really_does(name, beside):
     """The energy of the twin, to 1 %: before, 15.8 came for 28.9 where a table is steeper than the nodes reached."""
     twin, other = TWINS[name], STEEP.get(beside, schedules.geometric())

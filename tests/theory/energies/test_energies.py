@@ -305,6 +305,7 @@ def alpha_alone(share, power):
         [closed, closed_weight, quadrature_schedule, quadrature_weight, alpha_alone],
     ),
 )
+@pytest.mark.few(1)
 def test_gradient(function, double):
     compiled, slope = jax.jit(function), jax.jit(jax.grad(function, argnums=(0, 1)))
     for at in [(0.9, 0.7), (0.6, 0.8)]:
@@ -350,6 +351,7 @@ def test_infinite_neighbours_do_not_spoil_gradients(weight):
 
 @pytest.mark.core
 @pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.few(1)
 def test_one_executable_for_any_number_of_schedules(gradient):
     traces = []
 

@@ -264,6 +264,7 @@ def test_constants_times_pi_squared_at_the_optimum(pair):
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (1.0, 1.0), (1.3, 0.7), (0.8, 0.9), (2.0, 3.0)])
+@pytest.mark.few(1)
 def test_every_schedule_is_optimal_for_its_own_weight(pair, a, b):
     target, constants = pair
     own = schedules.beta(a, b)

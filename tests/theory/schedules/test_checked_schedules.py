@@ -82,6 +82,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("schedule", GOOD, ids=lambda s: schedule_text.label(s)[:40])
+@pytest.mark.few(2)
 def test_extreme_shapes_are_taken(schedule):
     assert checked_schedule(schedule) is schedule
     own = type("Own", (Schedule,), {"alpha": lambda self, t: schedule.alpha(t)})()

@@ -181,6 +181,7 @@ def test_values_are_those_of_the_formula(name, strict_types):
 
 @pytest.mark.core
 @every_family
+@pytest.mark.few(4)
 def test_ends_are_the_limits(name):
     schedule, t = FAMILIES[name][0](), jnp.asarray(T, jnp.float32)
     assert call(schedule, "alpha", t)[jnp.array([0, -1])].tolist() == [0, 1]
@@ -219,6 +220,7 @@ def test_float64_is_exact(name, double):
 
 
 @pytest.mark.parametrize("name", ["linear", "sine", "sine_squared", "maskgit", "polynomial:3.5", "beta:0.9,0.3"])
+@pytest.mark.few(2)
 def test_closed_forms_agree_with_the_defaults_of_the_base_class(name, double):
     schedule = FAMILIES[name][0]()
     plain = AlphaOnly(schedule)
@@ -250,6 +252,7 @@ def test_closed_forms_agree_with_the_defaults_of_the_base_class(name, double):
     ],
     ids=str,
 )
+@pytest.mark.few(2)
 def test_slopes_at_the_ends(schedule, at_0, at_1):
     np.testing.assert_allclose(call(schedule, "derivative", jnp.array([0.0, 1.0])), [at_0, at_1], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(call(schedule, "weight", 0.0), at_0, rtol=1e-5)  # 1 - alpha(0) = 1
@@ -269,6 +272,7 @@ def test_the_masked_fraction_keeps_its_digits_near_the_end(name):
 
 
 @every_family
+@pytest.mark.few(3)
 def test_gradient_in_time_is_finite_inside_and_right(name):
     schedule, (_, _, rate) = FAMILIES[name][0](), _truth(name)
     t = jnp.asarray(T, jnp.float32)
@@ -285,6 +289,7 @@ def test_slopes_of_alpha_and_of_its_complement_are_opposite_at_the_start(degree)
 
 
 @every_family
+@pytest.mark.few(2)
 def test_inverse_has_the_slope_of_the_implicit_function(name):
     schedule = FAMILIES[name][0]()
     levels = jnp.linspace(0.05, 0.95, len(T))

@@ -137,6 +137,7 @@ def test_bad_input_is_one_sentence(make, message):
 
 
 @pytest.mark.core
+@pytest.mark.thorough
 def test_coordinates_go_both_ways():
     for schedule in (
         schedules.beta(0.9, 0.3),
