@@ -152,8 +152,8 @@ def train_step(
         optimizer: a transformation of one's own instead of the recipe that ``settings`` name; it gets the loss as
             ``value``, if it takes it.
     """
-    batch = batch_of(denoiser, settings, state.step, train, objective)
-    value, losses, gradient = _gradient(objective, denoiser, settings, state.params, rows, *rows.take_share(batch))
+    examples, corrupted = rows.take_share(batch_of(denoiser, settings, state.step, train, objective))
+    value, losses, gradient = loss_and_gradient(denoiser, settings, state.params, examples, corrupted, rows, objective)
     value, gradient = rows.mean_over_shares((value, gradient))
     trained, held = parted(denoiser, state.params)
     moving = optimizer_of(settings, denoiser.vocab_size, optimizer)
@@ -175,10 +175,27 @@ def train_step(
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), taken, state), metrics
 
 
-def _gradient(
-    objective: Objective, denoiser: Denoiser, settings: Settings, params: Params, rows: Rows, *batch: Any
-) -> tuple[Array, Losses, Params]:
-    """Mean loss and its gradient, in nats per token, and what each row costs."""
+def loss_and_gradient(
+    denoiser: Denoiser,
+    settings: Settings,
+    params: Params,
+    examples: Examples,
+    corrupted: Any,
+    rows: Rows = TOGETHER,
+    objective: Objective = MASKED_NELBO,
+) -> tuple[Float[Array, ""], Losses, Params]:
+    """Mean loss of a batch in nats per token, what each of its rows costs, and the gradient of the mean.
+
+    Args:
+        denoiser: the model.
+        settings: how to train: in how many parts, and in what precision.
+        params: where.
+        examples: of the batch, or the share of them that this device works on.
+        corrupted: what the objective makes of them.
+        rows: as in :func:`train_step`.
+        objective: as in :func:`train_step`.
+    """
+    batch = examples, corrupted
     trained, held = parted(denoiser, params)
 
     def mean(trained: Params, examples: Examples, corrupted: Any) -> tuple[Array, Losses]:

@@ -7,7 +7,7 @@ follows the model as it learns and says early which schedule it is going to want
 (``evaluation.estimate_profile``) has the last word.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ from mdm_jax.theory.profiles import Profile, default_counts, interpolated, inter
 
 HALF_LIVES = 20
 """Half-lives of the window in a training run: what was tallied a twentieth of the run ago counts half."""
-_COUNTS = (24, 16, 12, 8, 6, 4)
+COUNTS = (24, 16, 12, 8, 6, 4)
+"""How many counts a profile has: as many of these as there are examples enough for."""
 _NEWTON_STEPS = 4
 _ENOUGH = 4.0
 """Examples that every count of a profile must rest on, in effect."""
@@ -80,20 +81,27 @@ def add(tally: Tally, revealed: Int[Array, " rows"], loss: Float[Array, " rows"]
     )
 
 
-def to_profile(tally: Tally, provenance: Mapping[str, Any] | None = None) -> Profile | None:
+def to_profile(
+    tally: Tally, provenance: Mapping[str, Any] | None = None, numbers: Sequence[int] = COUNTS
+) -> Profile | None:
     """The profile that fits the tally best, or ``None`` while too little has been seen.
 
     Weighted least squares by the very curve that a profile draws between its counts (fewer while little has been
     seen), which takes a few Gauss-Newton steps from straight lines; the covariance of its means comes from the
     residuals (White's, which takes no variance for granted). Errors count examples as independent; they do not know
     that parameters moved meanwhile, nor that this is training data.
+
+    Args:
+        tally: what was seen.
+        provenance: JSON to store with the profile.
+        numbers: how many counts it may have, from many to few: the first for which enough has been seen.
     """
     weight, squared, loss, loss_squared = (
         np.asarray(leaf, dtype=np.float64)
         for leaf in (tally.weight, tally.weight_squared, tally.loss, tally.loss_squared)
     )
     length = len(weight)
-    for most in _COUNTS:
+    for most in numbers:
         counts = default_counts(length, most)
         hats = np.stack([np.interp(np.arange(length), counts, row) for row in np.eye(len(counts))], axis=1)
         effective = (hats.T @ weight) ** 2 / np.maximum(hats.T**2 @ squared, 1e-30)

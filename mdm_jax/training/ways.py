@@ -100,8 +100,8 @@ class OnDevices:
 
     def __init__(self, count: int) -> None:
         require(jax.process_count() == 1, "devices", count, "left out in a run of several processes; give a mesh")
-        self._devices = local_devices(count)
-        self._everywhere = NamedSharding(Mesh(np.asarray(self._devices), (DATA,)), PartitionSpec())
+        self.devices = local_devices(count)
+        self._everywhere = NamedSharding(Mesh(np.asarray(self.devices), (DATA,)), PartitionSpec())
         self.rows = AlongAxis(DATA, count)
 
     def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
@@ -111,8 +111,8 @@ class OnDevices:
         return jax.device_put(_initial(job, params, context), self._everywhere)
 
     def steps(self, job: Job, state: TrainState, train: Data, count: int) -> tuple[TrainState, Metrics]:
-        run = _pmapped(job, self.rows, self._devices)
-        return run(state, train, jnp.int32(count), np.zeros(len(self._devices), np.int32))
+        run = _pmapped(job, self.rows, self.devices)
+        return run(state, train, jnp.int32(count), np.zeros(len(self.devices), np.int32))
 
     def put(self, data: Any) -> Any:
         return jax.device_put(data, self._everywhere)

@@ -1,5 +1,6 @@
 """Training under global flags of JAX: the same batches, masks and losses, and checkpoints that travel between them."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -7,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import SETTINGS, VOCAB, PatternTask
 
-pytestmark = pytest.mark.processes
+from mdm_jax import models
+from mdm_jax.training import fit
 
 HERE = Path(__file__).parent
 EXACT = (
@@ -36,6 +41,31 @@ def under(flag, directory, optimizer="muon", other=None):
     return json.loads(done.stdout)
 
 
+def look_up(params, tokens):
+    return params["table"][tokens]
+
+
+@pytest.mark.core
+def test_double_precision_draws_the_same_and_trains_in_the_same_types():
+    """A table by AdamW, in this process: the cheap sibling of what follows."""
+    settings = dataclasses.replace(SETTINGS, steps=40, weight_decay=0.0, optimizer="adamw")
+    denoiser, runs, logs = models.from_function(look_up, VOCAB), [], []
+    for double in (False, True):
+        with jax.enable_x64(double):
+            params, told = {"table": jnp.zeros((VOCAB + 1, VOCAB), jnp.float32)}, []
+            arguments = {"settings": settings, "params": params, "progress": False}
+
+            def tell(step, figures, told=told):
+                told.append((step, figures["train_bits_per_token"], figures["held_out_bits_per_token"]))
+
+            runs.append(fit(denoiser, PatternTask(), on_report=tell, **arguments))
+        logs.append(told)
+    for one, two in zip(*map(jax.tree.leaves, ((run.params, run.tally) for run in runs)), strict=True):
+        assert one.dtype == two.dtype == np.float32
+        np.testing.assert_array_equal(one, two)
+    assert logs[0] == logs[1]
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     directory = tmp_path_factory.mktemp("plain") / "run"
@@ -55,6 +85,7 @@ def close(one, two, within):
         np.testing.assert_allclose(a, b, atol=within, rtol=0)
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.parametrize("flag", EXACT)
 def test_numbers_are_the_same_in_every_bit(flag, plain, half, tmp_path):
@@ -65,6 +96,7 @@ def test_numbers_are_the_same_in_every_bit(flag, plain, half, tmp_path):
     assert found["resumed"] == plain[1]["params"]
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_double_precision_changes_rounding_alone_and_checkpoints_travel_both_ways(plain, half, tmp_path):
     found = under("jax_enable_x64=True", tmp_path / "run", other=half)
@@ -79,6 +111,7 @@ def test_double_precision_changes_rounding_alone_and_checkpoints_travel_both_way
     assert back["params"] == plain[1]["params"]
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_double_precision_with_adam(tmp_path):
     one = under("none", tmp_path / "plain", "adamw")

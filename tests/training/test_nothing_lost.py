@@ -292,20 +292,28 @@ def test_leaving_one_reader_keeps_the_other_quiet(tmp_path):
 
 
 def test_what_process_0_says_is_heard_whole_however_long(monkeypatch):
-    sent = []
+    sent, asked = [], []
 
     def broadcast(piece):
         sent.append(piece)
         return piece
 
-    for size in (0, 1, processes._PIECE, processes._PIECE + 1, 5 * processes._PIECE + 3):
-        message = np.random.default_rng(size).bytes(size)
+    def agree(index, value, send):
+        monkeypatch.setattr(jax, "process_index", lambda: index)
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", send)
+        return processes.agreed(lambda: asked.append(index) or value)
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    agree(0, "", broadcast)
+    piece, around = len(sent[0]) - 1, len(json.dumps({"value": ""}))  # a piece begins with the size of all of them
+    sizes = (0, 1, piece - around - 1, piece - around, piece - around + 1, 2 * piece - around, 5 * piece + 3)
+    for size in sizes:
+        value = "".join(np.random.default_rng(size).choice(list("abcdef"), size))
         sent.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(multihost_utils, "broadcast_one_to_all", broadcast)
-            assert processes._told(message) == message
-            patch.setattr(multihost_utils, "broadcast_one_to_all", lambda _, told=list(sent): told.pop(0))
-            assert processes._told(b"") == message  # another process, which has nothing to say
+        assert agree(0, value, broadcast) == value
+        assert len(sent) == max(1, -(-(size + around) // piece))
+        assert agree(1, "another", lambda _, told=list(sent): told.pop(0)) == value
+    assert set(asked) == {0}  # the other process has nothing to say
 
 
 def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):

@@ -19,9 +19,7 @@ from toys import SETTINGS, PatternTask, tiny_transformer
 from mdm_jax.support import devices
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import RunDirectory, Settings, fit, load, ways
-from mdm_jax.training.devices import TOGETHER
-from mdm_jax.training.objective import MASKED_NELBO
-from mdm_jax.training.step import _gradient, batch_of, initial_state
+from mdm_jax.training.step import batch_of, initial_state, loss_and_gradient
 from mdm_jax.training.ways import Job
 
 HERE = Path(__file__).parent
@@ -188,7 +186,7 @@ def gradients():
 
     def gradient(**changes):
         settings = dataclasses.replace(SETTINGS, **changes)
-        return jax.jit(lambda params: _gradient(MASKED_NELBO, denoiser, settings, params, TOGETHER, *batch))(params)
+        return jax.jit(lambda params: loss_and_gradient(denoiser, settings, params, *batch))(params)
 
     return {"plain": gradient(), "accumulated": gradient(accumulate=4), "bfloat16": gradient(compute="bfloat16")}
 
@@ -281,7 +279,7 @@ def test_an_environment_that_names_other_processes_wrongly_is_refused(monkeypatc
 
 
 def test_no_other_processes_is_no_matter(monkeypatch):
-    for name in ("JAX_COORDINATOR_ADDRESS", *devices._COUNTS):
+    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     devices.join_processes()
     assert jax.process_count() == 1
