@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.plot.drawing import STYLE, label, light, new_axes
+from mdm_jax.plot.drawing import label, light, new_axes, styled
 from mdm_jax.plot.values import Compared, Curve, Fractions, Sizes
 from mdm_jax.support.errors import require, verbatim
 
@@ -26,7 +25,7 @@ _NOTHING = 1e-6
 """Bits per token above the least cost that are taken for rounding."""
 
 
-@rc_context(STYLE)
+@styled()
 def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = None) -> Axes:
     """The information profile g(i) with error bars of one standard error, nats per token.
 
@@ -69,7 +68,7 @@ def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = No
     return axes
 
 
-@rc_context(STYLE)
+@styled()
 def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | None = None) -> Axes:
     """How much a plan reveals at every step, as bars; and, with a profile, what each step costs.
 
@@ -105,7 +104,7 @@ def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | 
     return axes
 
 
-@rc_context(STYLE)
+@styled()
 def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
     """What each family of schedules costs above the least possible, against the number of steps; both logarithmic.
 
@@ -122,7 +121,7 @@ def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> 
     return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=True)
 
 
-@rc_context(STYLE)
+@styled()
 def nelbo(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
     """Expected NELBO in bits per token against the number of steps; arguments as in :func:`excess`."""
     return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=False)

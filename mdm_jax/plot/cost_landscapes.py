@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from mdm_jax.plot.drawing import HEAT, STYLE, light, new_axes
+from mdm_jax.plot.drawing import HEAT, light, new_axes, styled
 from mdm_jax.plot.values import Compared, Contest, Searched, SearchedByLaw
 from mdm_jax.support.errors import InputError, require
 
@@ -48,7 +47,7 @@ class CostLandscape:
     samples: Int[np.ndarray, "a b"] | None = None
 
 
-@rc_context(STYLE)
+@styled()
 def landscape(
     found: Searched | Compared | SearchedByLaw | Contest, steps: int | None = None, *, axes: Axes | None = None
 ) -> Axes:
@@ -161,7 +160,7 @@ def spread(panels: int, most: int = MOST_PANELS) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, panels - 1, min(panels, most)).tolist()})
 
 
-@rc_context(STYLE)
+@styled()
 def side_by_side(panels: Sequence[CostLandscape], quantity: str) -> Figure:
     """Costs over the Beta schedules on logarithmic axes, a panel for each budget, the best marked by a star.
 

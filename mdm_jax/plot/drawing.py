@@ -5,15 +5,18 @@ with a fallback, so that the page decides how they look in the light and the dar
 gave no axes, asks pyplot: notebooks and ``pyplot.show()`` then find the figure.
 """
 
+import contextlib
 import hashlib
 import html
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from matplotlib import colormaps, rc_context
+import matplotlib
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -73,6 +76,18 @@ STYLE: Any = {
 }
 
 
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Within it, or a function that it decorates, charts look like ours; the caller's settings are as they were.
+
+    But for one: the first figure of a notebook makes it interactive, so that it shows figures, and so it stays.
+    """
+    with matplotlib.rc_context(STYLE):
+        yield
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)
+
+
 FORMATS: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None},
@@ -91,7 +106,7 @@ def svg(picture: Figure | Axes, name: str = "figure") -> str:
     return _with_names(_drawn(picture), name)
 
 
-@rc_context(STYLE)
+@styled()
 def _drawn(picture: Figure | Axes) -> str:
     buffer = io.StringIO()
     _whole(picture).savefig(buffer, format="svg", metadata={"Date": None})
@@ -146,7 +161,7 @@ def check_suffix(argument: str, path: str | Path) -> None:
         raise InputError(f"{path} cannot be used: it is no file that {argument} could replace.")
 
 
-@rc_context(STYLE)
+@styled()
 def _save(figure: Figure, path: Path, suffix: str) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=FORMATS[suffix])
@@ -159,19 +174,19 @@ def _whole(picture: Figure | Axes) -> Figure:
     return cast(Figure, part if isinstance(part, Figure) else part.figure)
 
 
-@rc_context(STYLE)
+@styled()
 def wide(height: float, lines: bool = True) -> Axes:
     """Axes of a wide chart of this height in inches, with lines across or without."""
     return _axes(Figure(figsize=(WIDTH, height), layout="constrained"), lines)
 
 
-@rc_context(STYLE)
+@styled()
 def small(height: float) -> Axes:
     """Axes of a chart that stands beside others."""
     return _axes(Figure(figsize=(WIDTH / 2, height), layout="constrained"), False)
 
 
-@rc_context(STYLE)
+@styled()
 def new_axes(height: float, lines: bool = True) -> Axes:
     """As :func:`wide`, of a figure of pyplot's: whatever shows such figures shows this one."""
     from matplotlib import pyplot  # slow to import, and looks for a screen

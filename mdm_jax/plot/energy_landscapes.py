@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.contour import ContourSet
@@ -14,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from mdm_jax.plot.drawing import HEAT, STYLE, label, light
+from mdm_jax.plot.drawing import HEAT, label, light, styled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ _LINES = (1.02, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 _BARRED = {"facecolor": "#eff1f3", "edgecolor": "#cdd2d8", "hatch": "/////", "linewidth": 0.0, "zorder": 2.0}
 
 
-@rc_context(STYLE)
+@styled()
 def side_by_side(panels: Sequence[EnergyLandscape], marks: Mapping[str, tuple[float, float]]) -> Figure:
     """Energies over the Beta schedules, one panel for each weight, the optimum marked by a star.
 

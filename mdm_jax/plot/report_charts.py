@@ -4,22 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
 from mdm_jax.plot.charts import bars
-from mdm_jax.plot.drawing import STYLE, WIDTH, label, light, small, wide
+from mdm_jax.plot.drawing import WIDTH, label, light, small, styled, wide
 from mdm_jax.plot.values import Sizes
 
 
 def role_colour(role: str) -> str:
-    """The name in :data:`COLOURS` for a plan's role ("optimal", "best beta", "best hand-crafted")."""
+    """The name in :data:`~mdm_jax.plot.drawing.COLOURS` of a role ("optimal", "best beta", "best hand-crafted")."""
     return {"optimal": "optimal", "best beta": "beta", "best hand-crafted": "hand"}.get(role, "family-1")
 
 
-@rc_context(STYLE)
+@styled()
 def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, float]] = ()) -> Axes:
     """Bits per token against the training step: training data, and held-out data with a band of one standard error.
 
@@ -52,7 +51,7 @@ def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, 
     return axes
 
 
-@rc_context(STYLE)
+@styled()
 def plan_curves(plans: Sequence[tuple[str, Sizes]]) -> Axes:
     """Revealed fraction after every step against the fraction of steps done, one line for each (role, plan)."""
     axes = small(2.3)
@@ -72,7 +71,7 @@ def plan_curves(plans: Sequence[tuple[str, Sizes]]) -> Axes:
     return axes
 
 
-@rc_context(STYLE)
+@styled()
 def plan_sizes(plans: Sequence[tuple[str, Sizes]]) -> Figure:
     """Tokens revealed at every step as bars, one row of bars for each (role, plan), all on the same scale."""
     figure = Figure(figsize=(WIDTH / 2, 0.45 + 0.72 * len(plans)), layout="constrained")
@@ -91,7 +90,7 @@ def plan_sizes(plans: Sequence[tuple[str, Sizes]]) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@styled()
 def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float]]) -> Figure:
     """Bits per token of the model beside those of other models, as bars from the worst to the best.
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from mdm_jax.plot.drawing import STYLE, new_axes, wide
+from mdm_jax.plot.drawing import new_axes, styled, wide
 from mdm_jax.plot.values import Drawn, Words
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.text import printable, shortened
@@ -59,7 +59,7 @@ def of_rows(sampled: Drawn, rows: int = 4) -> Axes:
     return _draw(sampled, None, rows, lambda height: wide(height, lines=False))
 
 
-@rc_context(STYLE)
+@styled()
 def _draw(sampled: Drawn, vocabulary: Words | None, rows: int, axes_of: Callable[[float], Axes]) -> Axes:
     require(isinstance(sampled, Drawn), "sampled", sampled, "what sample returned")
     words_known = vocabulary is None or isinstance(vocabulary, Words)

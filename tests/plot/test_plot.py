@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from known_profiles import markov
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 
 import mdm_jax as mdm
 from mdm_jax.plot import charts, cost_landscapes, drawing, tokens
+from mdm_jax.plot.drawing import styled
 from mdm_jax.sampling import Sampled
 from mdm_jax.support.errors import InputError
 
@@ -341,3 +343,16 @@ def test_samples_are_a_picture_in_notebooks_where_they_can_be_looked_at():
 def test_examples_in_the_docstrings():
     result = doctest.testmod(mdm.plot)
     assert (result.failed, result.attempted) == (0, 2)
+
+
+def test_a_notebook_that_becomes_interactive_within_stays_so():
+    """Its first figure makes it so; settings of style come back all the same."""
+    before = matplotlib.is_interactive(), matplotlib.rcParams["font.size"]
+    try:
+        with styled():
+            matplotlib.rcParams["font.size"] = 31.0
+            matplotlib.interactive(True)
+        assert matplotlib.is_interactive()
+        assert matplotlib.rcParams["font.size"] == before[1]
+    finally:
+        matplotlib.interactive(before[0])

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -101,7 +100,7 @@ def describe(found: Evaluation, task: Task, options: argparse.Namespace) -> str:
     )
 
 
-@rc_context(drawing.STYLE)
+@drawing.styled()
 def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], task: Task) -> Axes:
     """The score of each schedule against its steps, with 95 % intervals of the means; plans as single points."""
     axes = drawing.wide(2.9)
