@@ -82,9 +82,9 @@ def tune(logits: jax.Array, target: np.ndarray, points: int, starts: int) -> tup
     """Everything about one target; distances in total variation."""
     times = np.arange(STEPS + 1) / STEPS
     named = {text: exact.law_divergence(logits, target, schedule_text.parse(text).alpha(times)) for text in NAMED}
-    coarse = exact.search_beta_by_law(logits, target, STEPS, values=TENTHS)
+    coarse = exact.search_beta_by_law(logits, target, STEPS, grid=TENTHS)
     begun = time.perf_counter()
-    fine = exact.search_beta_by_law(logits, target, STEPS, points=points, progress=True)
+    fine = exact.search_beta_by_law(logits, target, STEPS, grid=points, progress=True)
     seconds = time.perf_counter() - begun
     free = exact.optimal_grid_by_law(logits, target, STEPS, starts=starts, key=jax.random.key(0), progress=True)
     length = target.ndim

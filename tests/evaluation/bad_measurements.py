@@ -209,7 +209,7 @@ def of_laws():
         yield f"steps {bad!r} of a grid", lambda bad=bad: free(logits, target, bad), "steps must be"
         yield f"starts {bad!r}", lambda bad=bad: free(logits, target, 2, starts=bad), "starts must be"
         if bad is not None:
-            yield f"points {bad!r}", lambda bad=bad: search(logits, target, 2, points=bad), "points must be"
+            yield f"points {bad!r}", lambda bad=bad: search(logits, target, 2, grid=bad), "grid must be"
     for bad in ([1.0, 2.0], [True] * 3, [1, 1], "abc", 3, [[1], [2, 3]], None):
         yield f"sizes {bad!r}", lambda bad=bad: exact.random_order_law(logits, bad), "sizes must be whole numbers"
     for bad in ([0, 0.5], "a", None, 3, [0, np.nan, 1], [[0, 1]]):
@@ -225,8 +225,8 @@ def of_laws():
             "target must be a law",
         )
         yield f"profile of {bad!r}", lambda bad=bad: exact.exact_profile(logits, bad), "target must be a law"
-    for bad in ([], [0.0], ["a"], [np.nan], 3.0, [[1.0]]):
-        yield f"values {bad!r}", lambda bad=bad: search(logits, target, 2, values=bad), "values must be a list"
+    for bad in ([], [0.0], ["a"], [np.nan], 3.0, [[1.0]], [1.0, 0.5], [1.0, 1.0], [0.5, 1001.0], [0.5, np.inf], "abc"):
+        yield f"values {bad!r}", lambda bad=bad: search(logits, target, 2, grid=bad), "grid must be a number of values"
     for bad in (jnp.zeros((26, 3, 2)), jnp.zeros((27, 3)), "a", jnp.zeros((27, 3, 2), jnp.int32)):
         yield f"logits {bad!r}", lambda bad=bad: exact.random_order_law(bad, [1, 2]), "logits must be conditionals"
     bad = jnp.full((27, 3, 2), -jnp.inf)

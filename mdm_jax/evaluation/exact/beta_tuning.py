@@ -14,6 +14,7 @@ from mdm_jax.evaluation.exact.descent import MOST_STEPS, Objective, descend, dis
 from mdm_jax.evaluation.exact.divergences import checked
 from mdm_jax.evaluation.exact.laws import ancestral_law
 from mdm_jax.evaluation.exact.states import Numbers
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.progress import bar
 from mdm_jax.theory import schedules
@@ -32,6 +33,8 @@ MOST_WORK = 2e10
 """The same for a whole search with as many points as there is time for: a few minutes."""
 _LEAST, _MOST = 0.02, 50.0
 """Bounds of ``a`` and ``b`` for gradients: as far as incomplete beta functions have their digits."""
+_LARGEST = 1000.0
+"""Value that a grid may have."""
 _KNOTS = 64
 
 
@@ -40,7 +43,7 @@ class BetaByLaw:
     """The Beta schedules that :func:`search_beta_by_law` scored, and the best one.
 
     Attributes:
-        divergence: its name, one of :data:`DIVERGENCES`.
+        divergence: its name, one of :data:`~mdm_jax.evaluation.exact.divergences.DIVERGENCES`.
         steps: number of equal time steps.
         values: float64[points], the values of ``a`` and of ``b`` that were tried.
         landscape: float64[points, points], the divergence at ``a = values[i]``, ``b = values[j]`` (float32 digits).
@@ -77,28 +80,28 @@ def search_beta_by_law(
     target: Numbers,
     steps: int,
     divergence: str = "total variation",
-    points: int | None = None,
+    grid: int | Sequence[float] | np.ndarray | None = None,
     *,
-    values: Sequence[float] | np.ndarray | None = None,
     progress: bool = False,
 ) -> BetaByLaw:
     """The Beta(a, b) schedule whose ancestral sampler of ``steps`` equal time steps is nearest to ``target``.
 
-    Every pair of ``values`` is scored; gradients in ``(log a, log b)`` then start from the least local minima of that
+    Every pair of values is scored; gradients in ``(log a, log b)`` then start from the least local minima of that
     landscape (as many as :data:`REFINED`), with ``a`` and ``b`` kept between 1/50 and 50. Total variation has kinks,
     where they may stop short of the optimum; but the best of the grid is where the first of them starts, so the result
     is no worse.
 
-    The cost is that of ``points^2`` output laws, each in proportion to ``(2 vocab_size + 1)^length`` and to ``steps``.
+    Each pair costs one output law, in proportion to ``(2 vocab_size + 1)^length`` and to ``steps``.
 
     Args:
         logits: of every partial state (:func:`~mdm_jax.evaluation.exact.states.conditionals`).
         target: the law to be sampled, ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
         steps: number of steps, 1 or more; step ``k`` ends at the revealed fraction ``alpha(k / steps)``.
-        divergence: one of :data:`DIVERGENCES`; KL is from the target to the sampler's law.
-        points: number of values of ``a`` and of ``b``, at most :data:`CHUNK`: those of
-            :func:`mdm_jax.theory.plans.beta_search.beta_values`; 256 if left out, or as many as take a few minutes.
-        values: other values of ``a`` and ``b``, instead of ``points``.
+        divergence: one of :data:`~mdm_jax.evaluation.exact.divergences.DIVERGENCES`; KL is from the target to the
+            sampler's law.
+        grid: how many values of ``a`` and of ``b`` to try, at most :data:`CHUNK`
+            (:func:`mdm_jax.theory.plans.beta_search.beta_values`: N x N schedules), or the values themselves, rising,
+            up to 1000; if left out 256, or as many as take a few minutes.
         progress: show a progress bar.
 
     Raises:
@@ -106,8 +109,7 @@ def search_beta_by_law(
     """
     target = checked(logits, target, divergence)
     steps = require_whole("steps", steps, 1, MOST_STEPS)
-    points = require_whole("points", affordable_points(logits, steps) if points is None else points, 2, CHUNK)
-    tried = beta_values(points) if values is None else _checked_values(values)
+    tried = _values(affordable_points(logits, steps) if grid is None else grid)
     landscape = _landscape(logits, target, tried, steps, divergence, progress)
     if not np.isfinite(landscape).any():
         raise InputError(f"divergence must be finite somewhere; {divergence} is infinite for every schedule tried.")
@@ -128,8 +130,8 @@ def search_beta_by_law(
         fractions, _ = _beta_fractions(x, times)
     a, b = np.exp(x).tolist()
     origin = {"rule": "Beta schedule of least divergence", "divergence": divergence, "value": value, "a": a, "b": b}
-    grid = grid_of(fractions, f"beta:{a:.4g},{b:.4g}", origin)
-    return BetaByLaw(divergence, steps, tried, landscape, a, b, value, grid)
+    best = grid_of(fractions, f"beta:{a:.4g},{b:.4g}", origin)
+    return BetaByLaw(divergence, steps, tried, landscape, a, b, value, best)
 
 
 def affordable_points(logits: Float[Array, "states length vocab_size"], steps: int) -> int:
@@ -139,13 +141,16 @@ def affordable_points(logits: Float[Array, "states length vocab_size"], steps: i
     return int(np.clip(math.isqrt(int(schedules_at_most)), 8, 256))
 
 
-def _checked_values(values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " points"]:
-    try:
-        tried = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        tried = np.full(1, np.nan)
-    good = tried.ndim == 1 and tried.size > 0 and bool(np.all((tried > 0) & (tried <= 1000)))
-    require(good, "values", tried.tolist(), "a list of positive numbers up to 1000")
+def _values(grid: int | Sequence[float] | np.ndarray) -> Float[np.ndarray, " points"]:
+    """The values of ``a`` and ``b`` that ``grid`` asks for, checked."""
+    if isinstance(grid, int | np.integer) and not isinstance(grid, bool):
+        return beta_values(require_whole("grid", grid, 2, CHUNK))
+    given = as_array(grid)
+    numbers = given.ndim == 1 and len(given) > 0 and given.dtype.kind in "fiu"
+    tried = given.astype(np.float64) if numbers else np.zeros(1)
+    good = tried[0] > 0 and tried[-1] <= _LARGEST and bool(np.all(np.diff(tried) > 0))
+    wanted = f"a number of values, 2 to {CHUNK}, or rising numbers above 0, up to {_LARGEST:g}"
+    require(bool(good), "grid", given.tolist() if numbers else grid, wanted)
     return tried
 
 

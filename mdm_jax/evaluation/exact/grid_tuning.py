@@ -21,7 +21,7 @@ class GridByLaw:
     """The grid of least divergence that :func:`optimal_grid_by_law` found, and where every start led.
 
     Attributes:
-        divergence: its name, one of :data:`DIVERGENCES`.
+        divergence: its name, one of :data:`~mdm_jax.evaluation.exact.divergences.DIVERGENCES`.
         grid: the best fractions. Steps that nothing gains shrink to nothing and are left out.
         value: the divergence of its law from the target.
         values: float64[starts], the divergence where each start led.
@@ -54,7 +54,8 @@ def optimal_grid_by_law(
         logits: of every partial state (:func:`~mdm_jax.evaluation.exact.states.conditionals`).
         target: the law to be sampled, ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
         steps: number of steps, 1 or more.
-        divergence: one of :data:`DIVERGENCES`; KL is from the target to the sampler's law.
+        divergence: one of :data:`~mdm_jax.evaluation.exact.divergences.DIVERGENCES`; KL is from the target to the
+            sampler's law.
         starts: number of random starts; start ``s`` depends on ``fold_in(key, s)`` alone.
         key: a typed PRNG key.
         progress: show a progress bar.

@@ -44,8 +44,8 @@ def ancestral_law(logits: Float[Array, "states length vocab_size"], grid: Number
     grids shares what does not depend on them. One executable for all grids of as many steps.
 
     Args:
-        logits: of every partial state, as from :func:`conditionals`; normalised here, so they may be divided by a
-            temperature. Entries at revealed positions are not read.
+        logits: of every partial state, as from :func:`~mdm_jax.evaluation.exact.states.conditionals`; normalised here,
+            so they may be divided by a temperature. Entries at revealed positions are not read.
         grid: float[K + 1], the revealed fractions ``0 = a_0 <= ... <= a_K = 1`` (``Grid.fractions``).
 
     Returns:
