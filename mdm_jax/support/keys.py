@@ -16,6 +16,8 @@ from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import loose
 
 IMPLEMENTATION = "threefry2x32"
+_KINDS: dict[tuple[int, ...], str] = {(2,): IMPLEMENTATION, (4,): "rbg"}
+"""Of raw keys, by their shape."""
 
 
 def key_of(seed: int) -> PRNGKeyArray:
@@ -54,8 +56,9 @@ def threefry(key: Any, argument: str = "key") -> PRNGKeyArray:
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         array = isinstance(key, jax.Array) or type(key).__module__ == "numpy"
         given = verbatim(f"{key.dtype} of shape {key.shape}") if array else key
-        if array and str(key.dtype) == "uint32" and key.shape in ((2,), (4,)):  # of threefry or of rbg
-            wanted += " (of a raw key, jax.random.wrap_key_data makes one)"
+        kind = _KINDS.get(key.shape) if array and str(key.dtype) == "uint32" else None
+        if kind is not None:
+            wanted += f' (of this raw one, jax.random.wrap_key_data({argument}, impl="{kind}") makes it)'
         require(False, argument, given, wanted)
     require(key.shape == (), argument, verbatim(f"keys of shape {key.shape}"), wanted)
     if str(jax.random.key_impl(key)) == IMPLEMENTATION:

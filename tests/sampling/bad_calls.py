@@ -51,7 +51,7 @@ CASES = {
     "seed for key": (lambda: sample(key=5), "key must be one PRNG key, as jax.random.key(0) makes it; got 5"),
     "raw key": (
         lambda: sample(key=jax.random.PRNGKey(0)),
-        "key must be one PRNG key, as jax.random.key(0) makes it (of a",
+        "key must be one PRNG key, as jax.random.key(0) makes it (of this raw one",
     ),
     "two keys": (lambda: sample(key=jax.random.split(KEY)), "key must be one PRNG key"),
     "no plan": (lambda: sample(None), "plan must be a Plan or a Grid"),

@@ -1,6 +1,7 @@
 """What is printed of foreign text, and keys of one implementation."""
 
 import json
+import re
 import warnings
 
 import jax
@@ -72,20 +73,20 @@ def test_what_is_no_key_is_refused(bad):
         threefry(jax.random.split(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
-def test_a_raw_key_is_refused_in_a_sentence_that_says_how_to_make_a_right_one(kind):
-    """Of two words or, where jax_default_prng_impl is rbg, of four; traced too."""
+@pytest.mark.parametrize("default", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_a_raw_key_is_refused_in_a_sentence_whose_advice_works(kind, default):
+    """Of two words or of four, whatever the default is where the advice is followed; traced too."""
     with jax.default_prng_impl(kind):
         raw = jax.random.PRNGKey(3)
-        said = (
-            r"^key must be one PRNG key, .* \(of a raw key, jax.random.wrap_key_data makes one\); got uint32 of shape "
-        )
-        for one in (raw, np.asarray(raw)):
-            with pytest.raises(InputError, match=said):
-                threefry(one)
-        with pytest.raises(InputError, match=said):
-            jax.jit(threefry)(raw)
-        assert words(threefry(jax.random.wrap_key_data(raw))) == words(jax.random.key(3, impl="threefry2x32"))
+    said = r"^key must be one PRNG key, .* \(of this raw one, (.*) makes it\); got uint32 of shape "
+    with jax.default_prng_impl(default):
+        for refuse, one in ((threefry, raw), (threefry, np.asarray(raw)), (jax.jit(threefry), raw)):
+            with pytest.raises(InputError, match=said) as caught:
+                refuse(one)
+            advice = re.match(said, str(caught.value))[1]
+            advised = eval(advice, {"jax": jax, "key": one})  # what the sentence says, word for word
+            assert words(threefry(advised)) == words(jax.random.key(3, impl="threefry2x32"))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, 2**16, 2**31 - 1])
