@@ -81,6 +81,10 @@ CASES = {
     "lower None": (lambda: run(lower_is_better=None), "lower_is_better must be True or False"),
     "lower nan": (lambda: run(lower_is_better=np.nan), "lower_is_better must be True or False"),
     "named": (lambda: run(named="linear"), "named must be a sequence of the texts of schedules; got 'linear'"),
+    "named nope": (
+        lambda: Halving(named=("sine", "nope")),
+        "named must be texts of schedules; schedule must be one of linear, ",
+    ),
     "order": (lambda: run(order=PLAN), "order must be a function from a plan to a sampler"),
     "race of nothing": (lambda: run(NAN, TABLE), "score must be a number for every sample of at least one schedule"),
     "evaluate's model": (lambda: draw(model=None), NO_MODEL),

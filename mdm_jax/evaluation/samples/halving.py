@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mdm_jax.evaluation.inputs import LARGEST
-from mdm_jax.support.errors import require, require_whole
+from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.schedules import Schedule
@@ -40,7 +40,7 @@ class Halving:
         final_samples: of each finalist on validation seeds, and of the winner and those it is judged by on test seeds.
 
     Raises:
-        InputError: numbers that cannot be, or no schedule to start with.
+        InputError: numbers that cannot be, a text that names no schedule, or no schedule to start with.
     """
 
     grid: int = 7
@@ -56,6 +56,8 @@ class Halving:
         texts = isinstance(named, Sequence) and not isinstance(named, str)
         texts = texts and all(isinstance(one, str) for one in named)
         require(texts, "named", named, "a sequence of the texts of schedules")
+        for text in set(named).difference(schedule_text.HAND_CRAFTED):  # these are known, and to parse them starts JAX
+            _require_schedule(text)
         least = {"grid": 0, "free": 0, "samples": 1, "eta": 2, "finalists": 1, "final_samples": 2}
         for name, lowest in least.items():
             object.__setattr__(self, name, require_whole(name, getattr(self, name), lowest, LARGEST))
@@ -96,6 +98,13 @@ class Halving:
         """
         started = len(set(representatives(plans_of(self.starting(), length, steps)).values()))
         return list(self.rounds(max(started, self.free)))[-1].samples  # the more start, the more rounds
+
+
+def _require_schedule(text: str) -> None:
+    try:
+        schedule_text.parse(text)
+    except InputError as error:
+        raise InputError(f"named must be texts of schedules; {error}") from None
 
 
 USUAL = Halving()
