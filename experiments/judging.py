@@ -58,7 +58,7 @@ def in_batches(
     temperature: float = 1.0,
     batch: int = BATCH,
 ) -> Drawn:
-    """``rows`` samples, a batch at a time; row ``r`` of batch ``b`` has the same random numbers under every ``how``."""
+    """``rows`` samples, a batch at a time; row ``r`` of batch ``b`` has the same random numbers under every sampler."""
     parts = []
     for start in range(0, rows, batch):
         made = sample(

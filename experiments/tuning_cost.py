@@ -14,7 +14,7 @@ is exact (a Markov chain's own conditionals), so the score can be, too. Two are 
 
 All schedules use the same random numbers, which favours sampling: differences are sharper than the values. What both
 ways are held against is the expected divergence from the exact profile of the chain. The profile that ranks is a
-*measured* one, from samples of the chain; its forward passes are counted, though they serve every schedule and budget.
+*measured* one, from samples of the chain; its model calls are counted, though they serve every schedule and budget.
 """
 
 import time

@@ -22,7 +22,7 @@ from mdm_jax.theory.profiles import Profile, default_counts, interpolated, inter
 from mdm_jax.training.losses import masked_cross_entropy
 
 BATCH = 32
-"""Sequences per forward pass."""
+"""Sequences per model call."""
 _HELD = 2**25
 """Most numbers that increments keep from one count to the next: fewer sequences at once in large vocabularies."""
 ESTIMATORS = {"loss": "E1", "increments": "E2"}

@@ -25,7 +25,7 @@ from mdm_jax.support.flags import loose, usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.plans.grids import Grid
-from mdm_jax.theory.schedules.base import Schedule
+from mdm_jax.theory.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,8 +181,9 @@ def sample(
             on the other rows, but for the rounding of the network in batches of other shapes (measured: 4e-6 of a
             hidden vector in float32 on CPU, which hardly ever changes a token; in bfloat16 it may).
         canvas: int32[length] or int32[rows, length]: what is given, with ``denoiser.mask_id`` where tokens are to be
-            drawn (infilling; a prompt is a canvas whose first tokens are given, see :func:`canvas_of`). All masked if
-            left out. Rows may have different numbers of free positions; plans are scaled to them.
+            drawn (infilling; a prompt is a canvas whose first tokens are given, see
+            :func:`~mdm_jax.sampling.requests.canvas_of`). All masked if left out. Rows may have different
+            numbers of free positions; plans are scaled to them.
         length: of the sequences where neither a canvas nor plans tell it.
         samples: sequences for each row; they follow each other in the result, which has ``rows * samples``.
         temperature: divides the logits of the draws; 0 is the argmax. One number that float32 holds.

@@ -59,7 +59,7 @@ def _head(files: RunFiles) -> str:
         f"different ones.</p>{page.tiles(_headline(files))}<p>A <strong>masked diffusion model</strong> learns to fill "
         "in blanks. In training a random part of each sequence is hidden, and the model learns to predict what was "
         f"there. To write, it starts from {task['length']:,} blanks and <strong>reveals</strong> a few tokens in each "
-        "of K steps; one step is one forward pass. The tokens of one step are drawn independently of each other, so "
+        "of K steps; one step is one model call. The tokens of one step are drawn independently of each other, so "
         "fewer steps are faster and less faithful. A <strong>schedule</strong> says how many tokens each step "
         "reveals; the resulting list of sizes is a <strong>plan</strong>.</p><p>Quality is measured in <strong>bits "
         f"per token</strong> on {files.kind} that training never saw: the negative evidence lower bound (NELBO), an "

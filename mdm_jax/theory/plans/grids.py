@@ -80,7 +80,7 @@ class Grid:
     def expected_steps(self, length: int) -> float:
         """How many steps reveal something, on average: ``sum_k 1 - (1 - (a_k - a_{k-1}))^length``.
 
-        An empty step needs no forward pass, so this is what to hold against the steps of a plan.
+        An empty step needs no model call, so this is what to hold against the steps of a plan.
         """
         length = require_whole("length", length, 1)
         return float(np.sum(1 - (1 - np.diff(self.fractions)) ** length))

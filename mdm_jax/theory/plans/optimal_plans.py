@@ -110,7 +110,7 @@ def at_price(profile: Profile, nats_per_step: float | int) -> Plan:
 
     Args:
         profile: the model's profile.
-        nats_per_step: what a forward pass is worth, nats per sequence, 0 or more.
+        nats_per_step: what a step is worth, nats per sequence, 0 or more.
     """
     require_number("nats_per_step", nats_per_step, 0, sys.float_info.max, "a number of at least 0")
     length, g = checked_profile(profile).length, profile.values

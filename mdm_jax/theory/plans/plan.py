@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         sizes: int64[steps], each at least 1, summing to the length. Idle steps of a schedule are dropped when the
-            plan is made, so ``steps`` is the number of forward passes.
+            plan is made, so ``steps`` is the number of model calls.
         name: what to call it in tables and pictures.
         origin: where it came from, as JSON (schedule, rounding, profile digest, expected NELBO).
 
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Number of steps, that is of forward passes."""
+        """Number of steps, that is of model calls."""
         return len(self.sizes)
 
     @property

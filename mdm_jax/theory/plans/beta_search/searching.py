@@ -146,8 +146,9 @@ def search(
             themselves, rising, from 0.05 to 50; rounded to float32.
         starts: cells per budget to refine, at least six cells apart; 0 for the grid alone.
         gradient_steps: per start.
-        chunk: schedules scored together; memory is about ``40 chunk * fractions`` bytes, with ``0.3 K^2`` fractions for
-            all budgets up to ``K``. The result does not depend on it.
+        chunk: schedules scored together, as many chunks at once as there are processors; memory is about
+            ``10 chunk * fractions`` bytes for each of these, with ``0.3 K^2`` fractions for all budgets up to ``K``.
+            The result does not depend on it.
         progress: show a progress bar.
 
     Raises:
