@@ -32,7 +32,8 @@ def everywhere(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-compile-cache",
         action="store_true",
-        help="compile everything anew, and keep nothing of it for the next command",
+        help="compile everything anew, and keep nothing of it for the next command (else it is kept in your cache "
+        "folder, under mdm-jax/compiled)",
     )
 
 
