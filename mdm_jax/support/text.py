@@ -48,7 +48,8 @@ def _escaped(character: str) -> str:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """``text``, or its beginning and three dots: at most ``most`` characters."""
+    """``text`` on one line, or its beginning and three dots: at most ``most`` characters."""
+    text = " ".join(line.strip() for line in text.splitlines() if line.strip())
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

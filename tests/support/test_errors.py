@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from mdm_jax.support.errors import InputError, require, require_choice, require_seed, verbatim
@@ -38,6 +39,26 @@ def test_what_is_long_is_shortened(given):
         require(False, "x", given, "y")
     assert len(str(caught.value)) < 250
     assert str(caught.value).endswith("....")
+
+
+class Told:
+    def __repr__(self):
+        return "Told(\n    1,\n\n    2)"
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (Told(), "Told( 1, 2)"),
+        (np.zeros((2, 2)), "array([[0., 0.], [0., 0.]])"),
+        (verbatim("one\r\ntwo\u2028three"), "one two three"),
+    ],
+)
+def test_what_has_several_lines_is_shown_on_one(given, shown):
+    with pytest.raises(InputError) as caught:
+        require(False, "x", given, "y")
+    assert str(caught.value) == f"x must be y; got {shown}."
 
 
 @pytest.mark.core
