@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, uncalled, verbatim
 
 Params = Any
 """A pytree of arrays."""
@@ -80,11 +80,20 @@ def require_model(denoiser: Denoiser, params: Params) -> None:
     Raises:
         InputError: one of the two.
     """
-    wanted = "a denoiser, as models.from_function, from_linen and from_nnx make them (a run's is run.denoiser)"
-    good = isinstance(denoiser, Denoiser) and not isinstance(denoiser, type)
-    require(good, "denoiser", denoiser, wanted)
+    require_denoiser(denoiser)
     for leaf in jax.tree.leaves(params):
         require(_is_array(leaf), "params", leaf, "a pytree of arrays (a run's are run.params)")
+
+
+def require_denoiser(denoiser: Any) -> None:
+    """Refuse what is no denoiser.
+
+    Raises:
+        InputError: it is none.
+    """
+    makers = "models.from_function, from_linen, from_nnx and transformer"
+    good = isinstance(denoiser, Denoiser) and not isinstance(denoiser, type)
+    require(good, "denoiser", uncalled(denoiser), f"a denoiser, as {makers} make them (a run's is run.denoiser)")
 
 
 def _is_array(leaf: Any) -> bool:

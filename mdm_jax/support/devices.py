@@ -64,6 +64,8 @@ def local_devices(count: int, argument: str = "devices") -> tuple[Any, ...]:
         InputError: there are not so many.
     """
     there = jax.local_device_count()
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    require(whole, argument, count, "a number of devices (of which kind JAX_PLATFORMS says)")
     require(1 <= count <= there, argument, count, f"from 1 to {_there(there)}")
     return tuple(jax.local_devices()[:count])
 

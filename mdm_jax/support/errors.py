@@ -67,6 +67,14 @@ def require_seed(argument: str, given: int) -> None:
     require(0 <= given < 2**31, argument, given, "from 0 to 2^31 - 1")
 
 
+def uncalled(given: object) -> object:
+    """``given`` as :func:`require` should show it: of a function or class of this library, that it is to be called."""
+    if not callable(given) or not str(getattr(given, "__module__", "")).startswith("mdm_jax."):
+        return given
+    name = getattr(given, "__name__", None)  # a made object that can be called has none
+    return given if name is None else verbatim(f"{name} itself: call it, as {name}(...)")
+
+
 def _shown(given: object) -> str:
     return shortened(given if isinstance(given, _Verbatim) else repr(given))
 

@@ -18,6 +18,7 @@ from mdm_jax.support.locks import exclusive
 from mdm_jax.support.processes import agreed, together
 from mdm_jax.tasks import Task
 from mdm_jax.training import contexts, ways
+from mdm_jax.training.asked import require_pair, require_settings, run_directory, writing
 from mdm_jax.training.checkpoints import NEWEST, Checkpoints
 from mdm_jax.training.checks import check_mask, check_model, checked_data
 from mdm_jax.training.endings import Kept
@@ -61,7 +62,8 @@ def fit(
         task: what to learn.
         steps: optimiser steps; shorthand for ``settings=Settings(steps=...)``.
         directory: where to keep the run; nothing is written if left out.
-        settings: everything else about the training; ``length`` is taken from the task.
+        settings: everything else about the training, as in ``Settings(batch=4, learning_rate=0.01, seed=1)``; its
+            ``length`` is taken from the task.
         params: where to start, for a denoiser that cannot make its own parameters (``from_nnx``, ``from_function``).
         objective: what is learned, :class:`~mdm_jax.training.objective.MaskedNelbo` if left out.
         context: what is known of each row of the data (its class, say), as (of ``task.train``, of ``task.validation``):
@@ -106,6 +108,8 @@ def fit(
         RuntimeWarning: training ended at several times the loss of a uniform guess.
         UserWarning: the model does not tell the mask from the last token.
     """
+    require_pair(denoiser, task)
+    require_settings(settings)
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
@@ -122,7 +126,7 @@ def fit(
     way, job = ways.choose(devices, mesh), Job(denoiser, settings, objective, own)
     ways.check(way, settings)
 
-    place = None if directory is None else RunDirectory(Path(directory))
+    place = None if directory is None else run_directory(directory)
     with ExitStack() as stack:
         stack.enter_context(usual())
         shown = objective.context(contexts.first_row(train.context))  # what the denoiser gets, for one row
@@ -152,9 +156,10 @@ def fit(
 
 def _occupy(place: RunDirectory, config: dict[str, Any], stack: ExitStack) -> None:
     """Make the directory this process's to write, until ``stack`` is left."""
-    examine(place, config)  # before anything is written: it may be somebody else's
-    stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
-    claim(place, config)
+    with writing(place):
+        examine(place, config)  # before anything is written: it may be somebody else's
+        stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
+        claim(place, config)
 
 
 def _open(place: RunDirectory, stack: ExitStack) -> Checkpoints:

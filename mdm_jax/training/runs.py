@@ -22,6 +22,7 @@ from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import contexts, tally
+from mdm_jax.training.asked import run_directory
 from mdm_jax.training.checkpoints import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
 from mdm_jax.training.objective import MASKED_NELBO
@@ -256,7 +257,7 @@ def load(
         InputError: no run there, no such checkpoint, a damaged one (the sentence names the newest good one), or a model
             that only you can supply.
     """
-    place = RunDirectory(Path(directory))
+    place = run_directory(directory)
     config = place.read_config()
     settings = place.settings(config)
     if denoiser is None:

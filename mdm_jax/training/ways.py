@@ -165,6 +165,8 @@ def choose(devices: int | None = None, mesh: Mesh | None = None) -> Way:
     if devices is not None and mesh is not None:
         raise InputError("devices and mesh cannot both be given: a mesh says how many devices it has.")
     if mesh is not None:
+        wanted = 'a mesh, as support.devices.make_mesh({"data": 2}) makes it'
+        require(isinstance(mesh, Mesh), "mesh", mesh, wanted)
         return OnAMesh(mesh)
     if devices is not None:
         return OnDevices(devices)

@@ -8,8 +8,9 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+from toys import PatternTask, tiny_transformer
 
-from mdm_jax import models, oracles, sampling
+from mdm_jax import models, oracles, sampling, tasks, training
 from mdm_jax.sampling import presets, rules
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
@@ -42,7 +43,53 @@ def canvas(length, free=None):
     return row
 
 
+def fit(model=None, task=None, **more):
+    return training.fit(
+        tiny_transformer() if model is None else model,
+        PatternTask() if task is None else task,
+        2,
+        progress=False,
+        **more,
+    )
+
+
+TASK = "task must be a Task, as tasks.text, code, digits, npy and from_spec make them, given after the denoiser; "
 CASES = {
+    # training
+    "swapped": (
+        lambda: fit(PatternTask(), tiny_transformer()),
+        f"{TASK}this one has no length, train, validation, describe; got LinenDenoiser(Transformer(",
+    ),
+    "array as task": (lambda: fit(task=np.zeros((4, 8), int)), f"{TASK}this one has no length, vocab_size, train"),
+    "text as task": (lambda: fit(task="text"), f"{TASK}this one has no length, vocab_size, train, validation"),
+    "task not called": (lambda: fit(task=tasks.code), f"{TASK}this one has no length"),
+    "text as model": (lambda: fit("transformer"), "denoiser must be a denoiser, as models.from_function"),
+    "model not called": (lambda: fit(models.transformer), "denoiser must be a denoiser, as models.from_function"),
+    "model's class": (lambda: fit(models.Denoiser), "denoiser must be a denoiser, as models.from_function"),
+    "dict as settings": (
+        lambda: fit(settings={"batch": 4}),
+        "settings must be Settings, as training.Settings(batch=4); got {'batch': 4}.",
+    ),
+    "text as devices": (
+        lambda: fit(devices="cpu"),
+        "devices must be a number of devices (of which kind JAX_PLATFORMS says); got 'cpu'.",
+    ),
+    "devices 0": (lambda: fit(devices=0), "devices must be from 1 to 1, the number of devices"),
+    "dict as mesh": (
+        lambda: fit(mesh={"data": 1}),
+        "mesh must be a mesh, as support.devices.make_mesh({\"data\": 2}) makes it; got {'data': 1}.",
+    ),
+    "number as directory": (lambda: fit(directory=5), "directory must be the path of a run directory; got 5."),
+    "no path": (lambda: training.load("a\0b"), "directory must be the path of a run directory; got 'a\\x00b'."),
+    "number to load": (lambda: training.load(5), "directory must be the path of a run directory; got 5."),
+    "file as directory": (
+        lambda: fit(directory=__file__),
+        f"directory must be one that can be made and written to; of {__file__} the system says: Not a directory.",
+    ),
+    "folder in a file": (
+        lambda: fit(directory=f"{__file__}/run"),
+        "directory must be one that can be made and written to; of ",
+    ),
     # what is no model, no parameters, no key
     "denoiser": (lambda: sample(model=None), "denoiser must be a denoiser, as models.from_function"),
     "run as denoiser": (lambda: sample(model=Run()), "denoiser must be a denoiser, as models.from_function"),

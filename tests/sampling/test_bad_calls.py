@@ -34,4 +34,10 @@ def test_a_bad_call_gets_one_sentence(name):
     assert answer["sentence"] is not None, answer
     assert answer["sentence"].startswith(wanted)
     assert answer["sentence"].endswith(".")
-    assert "\n" not in answer["sentence"].split("; got")[0]
+    assert "\n" not in answer["sentence"]
+
+
+@pytest.mark.parametrize("name", ["task not called", "model not called"])
+def test_of_a_function_of_the_library_it_is_said_to_call_it(name):
+    function = {"task": "code", "model": "transformer"}[name.split()[0]]
+    assert answers()[name]["sentence"].endswith(f"; got {function} itself: call it, as {function}(...).")
