@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,22 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from mdm_jax.plot.charts import thinned
 from mdm_jax.plot.drawing import HEAT, light, new_axes, styled
 from mdm_jax.plot.values import Compared, Contest, Searched, SearchedByLaw
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, verbatim
 
 MOST_PANELS = 8
 """Budgets in one picture."""
+MOST_VALUES = 512
+"""Of ``a`` and of ``b``: more are thinned."""
+MOST_WRITTEN = 24
+"""Values up to which cells have room for a number."""
+BEHIND, NUMBERS = "mean score in the search: behind the best", "; numbers: samples"
+"""What the colours of a race are, and what is written into them."""
 _NAMED = {"linear": (0.5, 0.5), "sine²": (1.0, 1.0)}
+_LONGEST_LABEL = 48
+"""Characters that stand beside the colours; what is longer goes on in a second line."""
 _RANGE = 1e4
 """Costs this many times below the greatest, and lower ones, have one colour."""
 
@@ -78,7 +88,7 @@ def landscape(
     bar = axes.figure.colorbar(_panel(axes, panel, least, most), ax=axes, shrink=0.82, aspect=24, pad=0.015)
     axes.set_ylabel("b")
     _name_colours(bar, least, most)
-    bar.set_label(quantity)
+    bar.set_label(textwrap.fill(quantity, _LONGEST_LABEL))
     return axes
 
 
@@ -104,9 +114,11 @@ def panel_of(
             panel = CostLandscape(f"{found.steps} steps", found.values, found.values, costs, best)
             return panel, f"{found.divergence} between the sampler's law and the target"
         case Contest():
+            require(found.landscape.size > 0, "found", verbatim("one without any"), "a race with a grid of schedules")
             budget = max(len(plan.sizes) for plan in found.plans.values())
             _only(steps, budget)
-            return _raced(found, budget), "mean score in the search: behind the best; numbers: samples"
+            written = max(found.counts.shape) <= MOST_WRITTEN
+            return _raced(found, budget, written), BEHIND + (NUMBERS if written else "")
     raise InputError(
         f"found must be what search_beta, tune, race or search_beta_by_law returned; got a {type(found).__name__}."
     )
@@ -134,7 +146,7 @@ def _searched(search: Searched, steps: int, least: float) -> CostLandscape:
     return CostLandscape(f"{steps} steps", search.values, search.values, above, best)
 
 
-def _raced(raced: Contest, steps: int) -> CostLandscape:
+def _raced(raced: Contest, steps: int, written: bool) -> CostLandscape:
     """How far each schedule was behind the best of those that came furthest.
 
     The best of all cells may be one that was lucky with few samples.
@@ -142,11 +154,12 @@ def _raced(raced: Contest, steps: int) -> CostLandscape:
     score = raced.landscape if raced.lower_is_better else -raced.landscape
     score = np.where(np.isnan(score), np.inf, score)
     best = np.unravel_index(np.argmin(np.where(raced.counts == raced.counts.max(), score, np.inf)), score.shape)
-    behind = score - score[best]
+    with np.errstate(invalid="ignore"):
+        behind = np.where(score == score[best], 0.0, score - score[best])  # the best score may be infinite
     worst = float(behind[np.isfinite(behind)].max(initial=0.0))
     cells = np.clip(behind, 0.01 * worst, worst)  # differences finer than that are noise
     star = (float(raced.a[best[0]]), float(raced.b[best[1]]), float(raced.landscape[best]))
-    return CostLandscape(f"{steps} steps", raced.a, raced.b, cells, star, raced.counts)
+    return CostLandscape(f"{steps} steps", raced.a, raced.b, cells, star, raced.counts if written else None)
 
 
 def of_budgets(found: Searched | Compared, budgets: Sequence[int], most: int = MOST_PANELS) -> Figure:
@@ -194,6 +207,7 @@ def _range(panels: Sequence[CostLandscape]) -> tuple[float, float]:
 
 def _panel(axes: Axes, panel: CostLandscape, least: float, most: float) -> QuadMesh:
     """One panel; what its colours mean."""
+    panel = _thinned(panel)
     cells, norm = np.maximum(panel.costs.T, least), LogNorm(least, most, clip=True)
     look: dict[str, Any] = {"norm": norm, "cmap": HEAT, "rasterized": True}
     if min(cells.shape) > 1:
@@ -212,6 +226,15 @@ def _panel(axes: Axes, panel: CostLandscape, least: float, most: float) -> QuadM
     if panel.samples is not None:
         _write_samples(axes, panel, panel.samples)
     return drawn
+
+
+def _thinned(panel: CostLandscape) -> CostLandscape:
+    """The panel with as many values as a picture shows, from the first to the last."""
+    if max(panel.costs.shape) <= MOST_VALUES:
+        return panel
+    a, b = (thinned(len(values), MOST_VALUES) for values in (panel.a, panel.b))
+    costs = panel.costs[np.ix_(a, b)]
+    return dataclasses.replace(panel, a=panel.a[a], b=panel.b[b], costs=costs, samples=None)
 
 
 def _edges(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " edges"]:
@@ -255,6 +278,8 @@ def _named_points(axes: Axes, panel: CostLandscape) -> None:
         axes.annotate(
             name, at, (-4, 4), textcoords="offset points", ha="right", fontsize=6.5, path_effects=halo, zorder=6
         )
+    if math.isnan(cost):  # nothing had a score
+        return
     axes.plot(a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7)
     left = np.log(a / panel.a[0]) > 0.55 * np.log(panel.a[-1] / panel.a[0])
     axes.annotate(

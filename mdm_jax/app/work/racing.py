@@ -133,8 +133,8 @@ def describe(budget: int, raced: Raced, task: Task) -> str:
 
 def landscape(raced: Raced, task: Task) -> Figure:
     """How far each Beta(a, b) schedule was behind in its last round, and with how many samples."""
-    panel, _ = cost_landscapes.panel_of(raced)
-    return cost_landscapes.side_by_side([panel], f"{task.score_name} in the search: behind the best; numbers: samples")
+    panel, quantity = cost_landscapes.panel_of(raced)
+    return cost_landscapes.side_by_side([panel], quantity.replace("mean score", task.score_name, 1))
 
 
 def _name(options: argparse.Namespace, step: int) -> str:

@@ -63,6 +63,18 @@ class BetaByLaw:
     value: float
     grid: Grid
 
+    def __repr__(self) -> str:
+        """How much was searched, and the best schedule."""
+        size = len(self.values)
+        best = f"Beta({self.a:.4g}, {self.b:.4g}), {self.divergence} {self.value:.4g}"
+        return f"BetaByLaw({size} x {size} schedules at {self.steps} steps; best: {best})"
+
+    def _repr_html_(self) -> str:
+        from mdm_jax.plot import cost_landscapes, drawing  # a notebook alone pays for Matplotlib
+
+        axes = drawing.wide(3.4, lines=False)
+        return drawing.fragment(cost_landscapes.landscape(self, axes=axes), repr(self))
+
     @property
     def schedule(self) -> schedules.Beta:
         """The best schedule."""

@@ -1,6 +1,7 @@
 """What a race found: who took part, who won, and how the winner does on fresh seeds."""
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -60,6 +61,16 @@ class Raced:
             f"Raced(winner={self.winner!r}, {plan}; {took_part} plans in {len(self.rungs)} rounds, then "
             f"{self.validation.samples} samples of {len(self.validation.names)}; test={self.test!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """The landscape of the search with the conclusions below; without a grid the table of the judged schedules."""
+        told = "\n".join([repr(self), *self.conclusions()])
+        if self.landscape.size == 0:
+            return f"{self.test._repr_html_()}<pre>{html.escape(told)}</pre>"
+        from mdm_jax.plot import cost_landscapes, drawing  # a notebook alone pays for Matplotlib
+
+        axes = drawing.wide(3.4, lines=False)
+        return drawing.fragment(cost_landscapes.landscape(self, axes=axes), told)
 
     @property
     def plan(self) -> Plan:

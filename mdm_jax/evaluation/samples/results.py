@@ -1,8 +1,9 @@
 """What an evaluation found: scores of samples under common random numbers, with errors and paired differences."""
 
 import dataclasses
+import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +13,14 @@ from jaxtyping import Float, Int
 from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.statistics import standard_error, standard_errors
-from mdm_jax.support.text import printable, table
+from mdm_jax.support.text import printable, shortened, table
 from mdm_jax.tasks.task import token_ids
 
 FORMAT = "mdm_jax evaluation 2"
+MOST_ROWS = 64
+"""Samplers that a notebook shows."""
+_LONGEST = 48
+"""Characters of a cell there."""
 _RECORDED = ("nfe", "remaining", "log_prob")
 
 
@@ -164,6 +169,16 @@ class Evaluation:
 
     def table(self) -> str:
         """Of each sampler nfe, scores and paired differences, each with its standard error, as aligned text."""
+        return table(*self._cells())
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks, of very many samplers the first ones."""
+        heading, rows = self._cells()
+        more = f"\nand {len(rows) - MOST_ROWS} more samplers" if len(rows) > MOST_ROWS else ""
+        return _html(heading, rows[:MOST_ROWS], repr(self) + more)
+
+    def _cells(self) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Heading and rows of the table."""
         heading = ["sampler", "nfe", *map(printable, self.scores)]
         columns = [list(map(printable, self.names)), [f"{mean:.1f}" for mean in self.means("nfe")]]
         for score in self.scores:
@@ -176,7 +191,24 @@ class Evaluation:
         if (left := self.incomplete()).any():
             heading.append("without score")
             columns.append([f"{count} of {self.samples}" if count else "" for count in left])
-        return table(heading, list(zip(*columns)))
+        return heading, list(zip(*columns))
+
+
+def _html(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A table whose first column stands to the left, the others to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        sides = ["left", *["right"] * (len(cells) - 1)]
+        return "".join(
+            f'<{tag} style="text-align: {side}; white-space: nowrap">{html.escape(shortened(cell, _LONGEST))}</{tag}>'
+            for side, cell in zip(sides, cells)
+        )
+
+    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return (
+        f"<table><thead><tr>{line('th', heading)}</tr></thead><tbody>{body}</tbody></table>"
+        f'<div style="font-size: 80%; white-space: pre-wrap">{html.escape(caption)}</div>'
+    )
 
 
 def with_errors(means: Any, errors: Any, sign: str = "") -> list[str]:
