@@ -41,7 +41,7 @@ def fit(
     params: Params | None = None,
     objective: Objective = MASKED_NELBO,
     context: tuple[Context, Context] | None = None,
-    optimizer: str | optax.GradientTransformation | None = None,
+    optimizer: str | optax.GradientTransformation | optax.MultiSteps | None = None,
     report_every: int | None = None,
     checkpoint_every: int | None = None,
     on_report: Callable[[int, Figures], object] | None = None,
@@ -70,10 +70,11 @@ def fit(
             two pytrees of arrays with a leading axis of rows. The objective says what the denoiser sees of it; the
             NELBO shows it all.
         optimizer: "muon" or "adamw", shorthand for ``settings=Settings(optimizer=...)``; or any
-            ``optax.GradientTransformation``. It takes the place of all that ``settings`` say of learning rates,
-            warm-up, weight decay and clipping; the EMA of the parameters (``ema_decay``) is kept beside it, and a
-            step that is not finite is not taken. Such a run records the shapes of its state: two transformations of
-            equal shapes cannot be told apart, and which rate a run goes on with is then yours to know.
+            ``optax.GradientTransformation`` (or ``optax.MultiSteps``). It takes the place of all that ``settings`` say
+            of learning rates, warm-up, weight decay and clipping; the EMA of the parameters (``ema_decay``) is kept
+            beside it, and a step that is not finite is not taken. Such a run records the shapes of its state: two
+            transformations of equal shapes cannot be told apart, and which rate a run goes on with is then yours to
+            know.
         report_every: steps between lines of the log and held-out figures; a twentieth of the run if left out.
         checkpoint_every: steps between checkpoints; a tenth of the run if left out. One is always written at the end
             and on Ctrl-C.
@@ -113,7 +114,7 @@ def fit(
     settings = dataclasses.replace(settings or Settings(), length=task.length)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
-    own = None if optimizer is None or isinstance(optimizer, str) else check_optimizer(optimizer)
+    own = None if optimizer is None else check_optimizer(optimizer)
     if optimizer is not None:
         settings = dataclasses.replace(settings, optimizer=optimizer if own is None else OWN)
     check_objective(objective)

@@ -14,7 +14,7 @@ from mdm_jax.models.denoiser import Params
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import digest
 from mdm_jax.support.text import shortened
-from mdm_jax.training.settings import OWN, Settings
+from mdm_jax.training.settings import OWN, RECIPES, Settings
 
 
 def optimizer_of(
@@ -62,19 +62,22 @@ def optimizer_of(
     return _as_usual(optax.chain(optax.clip_by_global_norm(settings.clip), chosen))
 
 
-def check_optimizer(given: Any) -> optax.GradientTransformation:
-    """A user's own transformation, seen to be one.
+def check_optimizer(given: Any) -> optax.GradientTransformation | None:
+    """A user's own transformation, seen to be one; ``None`` where a recipe is named.
 
     Raises:
-        InputError: it is none, or cannot be hashed.
+        InputError: it is neither, or cannot be hashed.
     """
-    wanted = 'an optax.GradientTransformation, "muon" or "adamw"'
-    require(isinstance(given, optax.GradientTransformation), "optimizer", given, wanted)
+    if isinstance(given, str) and given in RECIPES:
+        return None
+    own: Any = given.gradient_transformation() if isinstance(given, optax.MultiSteps) else given
+    wanted = '"adamw", "muon" or any optax.GradientTransformation'
+    require(isinstance(own, optax.GradientTransformation), "optimizer", own, wanted)
     try:
-        hash(given)
+        hash(own)
     except TypeError as error:
         require(False, "optimizer", verbatim(str(error)), "of hashable functions, since compiled steps are kept by it")
-    return given
+    return own
 
 
 def check_update(own: optax.GradientTransformation, trained: Params) -> None:

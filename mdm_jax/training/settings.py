@@ -9,6 +9,8 @@ import numpy as np
 from mdm_jax.support.errors import is_number, require, require_choice
 
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+RECIPES = ("adamw", "muon")
+"""The optimizers that settings can name."""
 OWN = "own"
 """The optimizer of settings whose run was given a transformation of the user's own."""
 _REPLACED = ("learning_rate", "adam_fraction", "warmup", "weight_decay", "clip")
@@ -71,7 +73,7 @@ class Settings:
         for name, value in rates.items():
             require(_is_held(value), name, value, f"positive and finite, {_HELD}")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, from 0 to below 1")
-        require_choice("optimizer", self.optimizer, ("adamw", "muon", OWN))
+        require(self.optimizer in (*RECIPES, OWN), "optimizer", self.optimizer, " or ".join(RECIPES))
         for field in dataclasses.fields(self):
             if self.optimizer == OWN and field.name in _REPLACED:
                 value = getattr(self, field.name)
@@ -95,7 +97,8 @@ def _plain(name: str, value: Any, kind: type) -> Any:
         require(whole is not None, name, value, "a whole number")
         return whole
     if kind is str:
-        require(isinstance(value, str), name, value, "text")
+        told = " (a transformation of your own is given to fit itself, as optimizer)" if name == "optimizer" else ""
+        require(isinstance(value, str), name, value, f"text{told}")
         return str(value)
     require(is_number(value), name, value, "a number")
     return value if type(value) is int else float(value)

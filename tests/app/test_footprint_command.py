@@ -50,7 +50,7 @@ def test_json_and_options(capsys):
         (("--model", "10m", "--devices", "0"), "--devices must be at least 1"),
         (("--model", "10m", "--devices", "3", "--batch", "4"), "batch must be a multiple of 3"),
         (("--model", "10m", "--length", "1"), "length must be a whole number from 2"),
-        (("--model", "10m", "--optimizer", "sgd"), "optimizer must be one of adamw, muon"),
+        (("--model", "10m", "--optimizer", "sgd"), "optimizer must be adamw or muon; got 'sgd'"),
         (
             ("--model", "10m", "--optimizer", "own"),
             "--optimizer must be adamw or muon, whose state is known; got 'own'",
@@ -115,6 +115,7 @@ def test_the_objective_that_a_run_names_is_compared_whole(tmp_path, capsys):
         assert "1,008 parameters" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 @pytest.mark.thorough
 def test_the_compiler_is_asked_unless_told_not_to(capsys):
     run("--model", "10m", "--mesh", "data=2", "--length", "32")
