@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.errors import InputError, is_list, require, require_whole, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.support.statistics import standard_error
 from mdm_jax.support.text import printable, shortened
@@ -15,7 +15,7 @@ from mdm_jax.theory import plans
 from mdm_jax.theory.plans import Plan, beta_search
 from mdm_jax.theory.plans.beta_search import GRID, BetaSearch
 from mdm_jax.theory.plans.rules import for_budgets
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, checked_profile
 from mdm_jax.theory.schedules import text as schedule_text
 
 FORMAT = "mdm_jax tuning 1"
@@ -78,9 +78,14 @@ def tune(
         progress: show a progress bar.
 
     Raises:
-        InputError: no budgets, or numbers of steps that are not from 1 to the length.
+        InputError: no profile, no budgets, numbers of steps that are not from 1 to the length, or schedules that are
+            not given as text.
     """
-    length = profile.length
+    length = checked_profile(profile).length
+    for name, given in (("budgets", budgets), ("steps", [] if steps is None else steps)):
+        require(is_list(given), name, given, "a list of numbers of steps, as in [4, 8]")
+    texts = is_list(hand_crafted) and all(isinstance(one, str) for one in hand_crafted)
+    require(texts, "hand_crafted", hand_crafted, 'a list of schedules as text, as in ["linear", "polynomial:2"]')
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
     budgets = [require_whole("budgets", budget, 1, length) for budget in budgets]
     require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")

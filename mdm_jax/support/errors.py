@@ -1,7 +1,7 @@
 """One kind of error for everything a caller got wrong, worded for the caller."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from mdm_jax.support.text import shortened
@@ -54,6 +54,14 @@ def is_number(given: object) -> bool:
     if dtype is None:
         return isinstance(given, int | float) and not isinstance(given, bool)
     return getattr(given, "shape", None) == () and (dtype.kind in "iuf" or "float" in str(dtype))
+
+
+def is_list(given: object) -> bool:
+    """Whether it is a list, a set or the like, or an array of one axis; text is none."""
+    shape = getattr(given, "shape", None)
+    return (
+        isinstance(given, Sequence | Set) and not isinstance(given, str | bytes) if shape is None else len(shape) == 1
+    )
 
 
 def require_number(argument: str, given: object, least: float | int, most: float | int, wanted: str) -> None:

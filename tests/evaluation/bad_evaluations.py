@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import models
-from mdm_jax.evaluation import Execution, Halving, estimate_profile, evaluate, held_out_nelbo, path_nelbo, race
+from mdm_jax.evaluation import Execution, Halving, estimate_profile, evaluate, held_out_nelbo, path_nelbo, race, tune
 from mdm_jax.sampling import presets
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import plans
+from mdm_jax.theory import plans, profiles, schedules
 
 
 def flat(params, tokens):
@@ -51,7 +51,20 @@ def run(model=MODEL, params=None, score=total, **more):
 NO_MODEL, NO_PARAMS = "denoiser must be a denoiser, as models.from_function", "params must be a pytree of arrays"
 SEVERAL = "samplers must be a sequence or a mapping of plans, grids, blind orders or rules"
 ONE = "must be a plan, a grid, a blind order or a rule; got "
+NO_PROFILE = "profile must be a Profile (evaluation.estimate_profile, profiles.load, profiles.from_values ...); got "
+TEXTS = 'hand_crafted must be a list of schedules as text, as in ["linear", "polynomial:2"]; got '
+PROFILE = profiles.from_values(np.linspace(2.0, 1.0, 16))
 CASES = {
+    "tune one budget": (
+        lambda: tune(PROFILE, 4),
+        "budgets must be a list of numbers of steps, as in [4, 8]; got 4.",
+    ),
+    "tune text": (lambda: tune(PROFILE, "48"), "budgets must be a list of numbers of steps, as in [4, 8]; got '48'."),
+    "tune steps": (lambda: tune(PROFILE, [4], steps=8), "steps must be a list of numbers of steps, as in [4, 8]"),
+    "tune swapped": (lambda: tune([4], PROFILE), NO_PROFILE),
+    "tune values": (lambda: tune(np.ones(16), [4]), NO_PROFILE),
+    "tune schedules": (lambda: tune(PROFILE, [4], hand_crafted=[schedules.linear()]), f"{TEXTS}[Linear("),
+    "tune a text": (lambda: tune(PROFILE, [4], hand_crafted="linear"), f"{TEXTS}'linear'."),
     "samplers None": (lambda: draw(None), f"{SEVERAL}; got None"),
     "samplers 3": (lambda: draw(3), f"{SEVERAL}; got 3"),
     "samplers text": (lambda: draw("3"), f"{SEVERAL}; got '3'"),

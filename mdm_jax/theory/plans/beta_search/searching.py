@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.errors import is_list, require, require_whole, verbatim
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.numerics.given import check_budget
 from mdm_jax.theory.plans import rules as plan_rules
@@ -156,8 +156,7 @@ def search(
     """
     length = checked_profile(profile).length
     budgets = default_budgets(length) if budgets is None else budgets
-    listed = np.ndim(budgets) == 1 if hasattr(budgets, "shape") else isinstance(budgets, Sequence | Set)
-    require(listed and not isinstance(budgets, str), "budgets", budgets, "a list of numbers of steps")
+    require(is_list(budgets), "budgets", budgets, "a list of numbers of steps")
     require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
     for steps in budgets:
         check_budget(length, steps)
