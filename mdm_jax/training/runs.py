@@ -93,9 +93,12 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
     present["settings"] = {**dataclasses.asdict(Settings()), **of_today(present["settings"])}
     differences = _differences(config, present)
     if differences:
+        ours, theirs = config["settings"]["steps"], present["settings"]["steps"]
+        longer = isinstance(theirs, int) and ours > theirs
+        told = " to train longer (from Python fit(..., params=run.params) begins with this run's parameters)"
         raise InputError(
-            f"{directory.path} holds a run with another {', '.join(differences)}; name another directory, or use the "
-            "same settings (what is left out has its default)."
+            f"{directory.path} holds a run that differs in {', '.join(differences)}; name another directory"
+            f"{told if longer else ''}, or use the same settings (what is left out has its default)."
         )
 
 

@@ -330,7 +330,11 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["profile", "--given", "16"], "--given must be from 1 to 15, the model's length less one; got 16"),
         (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 tokens of the model"),
         (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
-        (["train", "--seed", "5"], "holds a run with another"),
+        (
+            ["train", "--seed", "5"],
+            "holds a run that differs in seed (0, not 5); name another directory, or use the same",
+        ),
+        (["train", "--steps", "999"], "not 999); name another directory to train longer (from Python fit(..., params="),
     ],
 )
 def test_bad_requests_to_a_run_change_nothing(arguments, says, trained, capsys):

@@ -119,13 +119,13 @@ def test_such_a_run_goes_on_bitwise_and_with_no_other_data_or_objective(plain, t
         train(directory=directory, on_report=stop)
     assert mdm_jax.load(directory, DENOISER, table()).step == 30
     other = tuple({"class": (part["class"] + 1) % CLASSES} for part in ClassTask().context)
-    with pytest.raises(InputError, match="holds a run with another context;"):
+    with pytest.raises(InputError, match="holds a run that differs in context;"):
         train(directory=directory, context=other)
     wider = tuple({"class": np.eye(CLASSES)[part["class"]]} for part in ClassTask().context)
     for context, model in ((wider, by_one_hot), (None, lookup)):  # what the model is shown is another too
-        with pytest.raises(InputError, match="holds a run with another context;"):
+        with pytest.raises(InputError, match="holds a run that differs in context;"):
             train(models.from_function(model, VOCAB), directory=directory, context=context)
-    with pytest.raises(InputError, match=r'another objective name \("masked NELBO", not "other"\)'):
+    with pytest.raises(InputError, match=r'differs in objective name \("masked NELBO", not "other"\)'):
         train(directory=directory, objective=Other())
     assert same(train(directory=directory).params, plain.params)
 
@@ -147,7 +147,7 @@ def test_runs_that_name_no_objective_are_the_nelbos(tmp_path):
         manifest.unlink()  # it names the other config.json
     path.write_text(json.dumps(config | {"manifests": False}))
     assert fit(denoiser, PatternTask(), directory=directory, **arguments).step == 2
-    with pytest.raises(InputError, match=r'another objective name \("masked NELBO", not "other"\)'):
+    with pytest.raises(InputError, match=r'differs in objective name \("masked NELBO", not "other"\)'):
         fit(denoiser, PatternTask(), directory=directory, objective=Other(), **arguments)
 
 
@@ -216,7 +216,7 @@ def test_an_objective_of_ones_own_makes_contexts_logs_terms_and_tallies_as_it_sa
     parts = fit(denoiser, PatternTask(), mesh=make_mesh({"data": 1}), progress=False, **arguments)
     for one, two in zip(jax.tree.leaves(parts.params), jax.tree.leaves(run.params)):
         np.testing.assert_allclose(one, two, atol=2e-4)
-    with pytest.raises(InputError, match=r"another objective power \(1.0, not 2.0\)"):
+    with pytest.raises(InputError, match=r"differs in objective power \(1.0, not 2.0\)"):
         fit(
             denoiser,
             PatternTask(),

@@ -78,9 +78,9 @@ def test_a_run_of_ones_own_goes_on_bitwise_and_refuses_another_shape(tmp_path):
     assert config["settings"]["optimizer"] == "own"
     assert config["optimizer"]["state"] == ["EmptyState", "ScaleByAdamState", "EmptyState"]
     assert config["optimizer"]["arrays"] == 3
-    with pytest.raises(InputError, match=r"holds a run with another optimizer state .*, optimizer arrays"):
+    with pytest.raises(InputError, match=r"holds a run that differs in optimizer state .*, optimizer arrays"):
         train(optimizer=optax.sgd(0.05, momentum=0.9), directory=directory)
-    with pytest.raises(InputError, match=r'another optimizer \("own", not "muon"\)'):
+    with pytest.raises(InputError, match=r'differs in optimizer \("own", not "muon"\)'):
         train(directory=directory)
     own = dataclasses.replace(PLAIN, optimizer="own")
     with pytest.raises(
