@@ -1,9 +1,12 @@
 """How a module is called, and what is said of one that cannot be called so."""
 
+import contextlib
 import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.text import shortened
 
 
 def parameters_of(function: Any) -> list[inspect.Parameter] | None:
@@ -32,10 +35,45 @@ def check_call(method: Any, *inputs: Any) -> None:
         told = "tokens and a context" if len(inputs) > 1 else "tokens (and a context, where one is given)"
         name = getattr(method, "__name__", "__call__")
         told = "hidden vectors" if name == "readout" else told
+        advice = "leave the context out" if len(inputs) > 1 else "call it with a context"
         raise InputError(
             f"the module is called with {told} and nothing else, and its {name} takes {signature}: "
-            f"{error}; give what else it takes a default, or leave the context out."
+            f"{error}; give what else it takes a default, or {advice}."
         ) from None
+
+
+@contextlib.contextmanager
+def asking_for_context(given: Any, encode: Callable[[], Any]) -> Iterator[None]:
+    """Around what runs a model: of one that fails for want of a context, say that one must be given.
+
+    Args:
+        given: the context, ``None`` if there is none.
+        encode: the model alone, traced without a context; called once something has failed.
+
+    Raises:
+        InputError: instead of whatever was raised inside, where the model alone fails too.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        found = None if given is not None else _failure(encode)
+        if found is None:
+            raise
+        raise InputError(
+            "context must be given to a model that needs one; without a context this one fails: "
+            f"{type(found).__name__}: {shortened(str(found)).rstrip('.')}."
+        ) from error
+
+
+def _failure(act: Callable[[], Any]) -> Exception | None:
+    """What ``act`` raises."""
+    try:
+        act()
+    except Exception as error:  # told by the caller
+        return error
+    return None
 
 
 def random_refused(remedy: str) -> InputError:

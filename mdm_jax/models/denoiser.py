@@ -187,8 +187,13 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
         return tokens
     ids = as_array(tokens)
     if ids.dtype.kind not in "iu":
-        shape = verbatim(f"{ids.dtype} of shape {ids.shape}")
-        require(False, argument, shape, "an array of token ids (whole numbers)")
+        shown, wanted = verbatim(f"{ids.dtype} of shape {ids.shape}"), "an array of token ids (whole numbers)"
+        if ids.dtype.kind in "SU":
+            shown, wanted = tokens, f"{wanted}; task.vocabulary.encode makes them of text"
+            wanted += ", and sampling.canvas_of a canvas of them" if masks else ""
+        elif hasattr(tokens, "validation"):
+            shown, wanted = tokens, f"{wanted}, as those of a task are task.validation"
+        require(False, argument, shown, wanted)
     at = _first_wrong(ids, denoiser, masks)
     if at is not None:
         where = tuple(int(i) for i in np.unravel_index(at, ids.shape))

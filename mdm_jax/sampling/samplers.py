@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from mdm_jax.models.calling import asking_for_context
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.adaptive import adaptive_loop
@@ -20,7 +21,7 @@ from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.errors import require, require_choice, require_whole, uncalled, verbatim
 from mdm_jax.support.flags import loose, usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.theory.plans import Plan
@@ -226,7 +227,7 @@ def _sample(
 ) -> Sampled:
     require_model(denoiser, params)
     key = threefry(key)
-    chosen = sampler if isinstance(sampler, Blind | Rule) else Blind(sampler)
+    chosen = _chosen(sampler)
     samples = require_whole("samples", samples, 1, 2**31 - 1)
     rows, length, frames = (
         None if value is None else require_whole(name, value, 1, 2**31 - 1)
@@ -246,6 +247,9 @@ def _sample(
     require(len(known) == 1, "rows", rows, "the same in rows, plan and canvas")
     rows = known.pop()
     require(rows >= 1, "rows", rows, "at least 1")
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
+    good = all(shape[:1] == (rows,) for shape in shapes)
+    require(good, "context", verbatim(f"leaves of shapes {shapes}"), f"of leaves whose leading axis is rows, {rows}")
     require_temperature(temperature)
 
     filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
@@ -266,10 +270,27 @@ def _sample(
     order_key, token_key = jax.random.split(key)
     more: dict[str, Any] = {"key": token_key, "temperature": temperature, "context": context, "row_ids": ids}
     more |= {"record": record, "frames": frames}
-    if isinstance(chosen, Rule):
-        return adaptive_loop(denoiser, params, filled, chosen, **more)
-    steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
-    return blind_loop(denoiser, params, filled, steps, **more)
+    with asking_for_context(context, lambda: jax.eval_shape(denoiser.encode, params, filled)):
+        if isinstance(chosen, Rule):
+            return adaptive_loop(denoiser, params, filled, chosen, **more)
+        steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)
+        return blind_loop(denoiser, params, filled, steps, **more)
+
+
+def _chosen(sampler: Any) -> Blind | Rule:
+    """A sampler as an order or a rule.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(sampler, Blind | Rule):
+        return sampler
+    several = isinstance(sampler, Sequence) and len(sampler) > 0 and all(isinstance(p, Plan | Grid) for p in sampler)
+    wanted = "a plan, a grid, one of them for each row, a sampling.Blind, a rule (rules) or a preset (presets)"
+    if isinstance(sampler, Schedule | str):
+        wanted += "; of a schedule plans.from_schedule makes a plan, as of schedules.sine()"
+    require(isinstance(sampler, Plan | Grid) or several, "sampler", uncalled(sampler), wanted)
+    return Blind(sampler)  # pyright: ignore[reportArgumentType]
 
 
 def _length_of(sampler: Blind | Rule) -> int:

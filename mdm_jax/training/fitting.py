@@ -11,6 +11,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from mdm_jax.models.calling import asking_for_context
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.flags import usual
@@ -131,7 +132,8 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(usual())
         shown = objective.context(contexts.first_row(train.context))  # what the denoiser gets, for one row
-        shapes = check_model(job, params, shown, train, kept=directory is not None)
+        with asking_for_context(shown, lambda: ways.encoded(job, params)):
+            shapes = check_model(job, params, shown, train, kept=directory is not None)
         config = configuration(task, job, shapes, shown, context and (train.context, validation.context))
         checkpoints, state, log = None, None, []
         if place is not None:

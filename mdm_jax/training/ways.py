@@ -20,7 +20,7 @@ from mdm_jax.support.errors import InputError, require
 from mdm_jax.training.devices import TOGETHER, AlongAxis, OnMesh, Rows, shardings
 from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
-from mdm_jax.training.step import Data, Metrics, TrainState, initial_state, train_steps
+from mdm_jax.training.step import Data, Metrics, TrainState, initial_params, initial_state, train_steps
 
 
 class Job(NamedTuple):
@@ -183,6 +183,16 @@ def check(way: Way, settings: Settings) -> None:
     parts = way.rows.parts * settings.accumulate
     wanted = f"a multiple of {parts}: {way.rows.parts} shares of rows, {settings.accumulate} accumulated parts of each"
     require(settings.batch % parts == 0, "batch", settings.batch, wanted)
+
+
+def encoded(job: Job, params: Params | None) -> Any:
+    """The shapes of what the model makes of one row without a context, to see whether it can be run so."""
+
+    def one(params: Params | None) -> Any:
+        begun = initial_params(job.denoiser, job.settings, params)
+        return job.denoiser.encode(begun, jnp.zeros((1, job.settings.length), jnp.int32))
+
+    return jax.eval_shape(one, params)
 
 
 def fetch(tree: Any) -> Any:

@@ -9,6 +9,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+from toys import PatternTask
 
 from mdm_jax import models
 from mdm_jax.evaluation import Execution, Halving, estimate_profile, evaluate, held_out_nelbo, path_nelbo, race, tune
@@ -106,6 +107,10 @@ CASES = {
     "race's pair": (lambda: run((MODEL, None)), NO_MODEL),
     "NELBO's model": (lambda: held_out_nelbo(None, None, ROWS, key=KEY), NO_MODEL),
     "NELBO's parameters": (lambda: held_out_nelbo(MODEL, "a", ROWS, key=KEY), NO_PARAMS),
+    "profile of a task": (
+        lambda: estimate_profile(MODEL, None, PatternTask(), 64, key=KEY),
+        "tokens must be an array of token ids (whole numbers), as those of a task are task.validation; got <toys.Pat",
+    ),
     "profile's model": (lambda: estimate_profile((MODEL, None), None, ROWS, 64, key=KEY), NO_MODEL),
     "paths' model": (lambda: path_nelbo(None, None, ROWS, [PLAN], key=KEY), NO_MODEL),
     "paths' plans": (lambda: path_nelbo(MODEL, None, ROWS, PLAN, key=KEY), "plans must be a list of plans"),

@@ -5,6 +5,7 @@ Run as a program: prints, for each case, its name and what came, as JSON. ``test
 
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from toys import PatternTask, tiny_transformer
 from mdm_jax import models, oracles, sampling, tasks, training
 from mdm_jax.sampling import presets, rules
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import plans
+from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import grids
 
 
@@ -28,7 +29,28 @@ class Run:
         self.denoiser, self.params = MODEL, None
 
 
+def seeing(params, tokens, context):
+    return jnp.zeros((*tokens.shape, 5), jnp.float32) + jnp.asarray(context)[:, None, :]
+
+
+def seeing6(params, tokens, context):
+    return params["a"] + jnp.zeros((*tokens.shape, 6), jnp.float32) + jnp.asarray(context)[:, None, :]
+
+
+class Seeing(nn.Module):
+    @nn.compact
+    def __call__(self, tokens, context=None):
+        return nn.Embed(7, 6)(tokens) + jnp.asarray(context)[:, None, :]
+
+
+class Demanding(nn.Module):
+    @nn.compact
+    def __call__(self, tokens, context):
+        return nn.Embed(7, 6)(tokens) + jnp.asarray(context)[:, None, :]
+
+
 MODEL = models.from_function(flat, 5)
+SEEING, SEEING6 = models.from_function(seeing, 5), models.from_function(seeing6, 6)
 PLAN, KEY = plans.uniform(6, 2), jax.random.key(0)
 URN = oracles.polya(3)
 
@@ -53,6 +75,11 @@ def fit(model=None, task=None, **more):
     )
 
 
+SAMPLER = (
+    "sampler must be a plan, a grid, one of them for each row, a sampling.Blind, a rule (rules) or a preset (presets)"
+)
+CONTEXT = "context must be given to a model that needs one; without a context this one fails: "
+IDS = "must be an array of token ids (whole numbers)"
 TASK = "task must be a Task, as tasks.text, code, digits, npy and from_spec make them, given after the denoiser; "
 CASES = {
     # training
@@ -101,7 +128,33 @@ CASES = {
         "key must be one PRNG key, as jax.random.key(0) makes it (of this raw one",
     ),
     "two keys": (lambda: sample(key=jax.random.split(KEY)), "key must be one PRNG key"),
-    "no plan": (lambda: sample(None), "plan must be a Plan or a Grid"),
+    "no sampler": (lambda: sample(None), f"{SAMPLER}; got None."),
+    "schedule's name": (
+        lambda: sample("sine"),
+        f"{SAMPLER}; of a schedule plans.from_schedule makes a plan, as of schedules.sine(); got 'sine'.",
+    ),
+    "schedule": (lambda: sample(schedules.linear()), f"{SAMPLER}; of a schedule plans.from_schedule makes a plan"),
+    "rule not called": (lambda: sample(rules.surest), f"{SAMPLER}; got surest itself: call it, as surest(...)."),
+    "preset not called": (lambda: sample(presets.llada), f"{SAMPLER}; got llada itself: call it, as llada(...)."),
+    "Blind not called": (lambda: sample(sampling.Blind), f"{SAMPLER}; got Blind itself: call it, as Blind(...)."),
+    "a plan and none": (lambda: sample([PLAN, None]), f"{SAMPLER}; got [Plan("),
+    # contexts
+    "no context": (lambda: sample(model=SEEING), CONTEXT),
+    "no context for a rule": (lambda: sample(rules.confident(0.5), model=SEEING, length=6), CONTEXT),
+    "context of 2 for 3": (
+        lambda: sample(rows=3, model=SEEING, context=np.zeros((2, 5), np.float32)),
+        "context must be of leaves whose leading axis is rows, 3; got leaves of shapes [(2, 5)].",
+    ),
+    "one number as context": (
+        lambda: sample(model=SEEING, context=0.5),
+        "context must be of leaves whose leading axis is rows, 2; got leaves of shapes [()].",
+    ),
+    "training without context": (lambda: fit(SEEING6, params={"a": jnp.zeros(6)}), CONTEXT),
+    "a module without context": (lambda: fit(models.from_linen(Seeing(), 6)), CONTEXT),
+    "a module that demands one": (
+        lambda: fit(models.from_linen(Demanding(), 6)),
+        "the module is called with tokens (and a context, where one is given) and nothing else",
+    ),
     "order's key": (lambda: sampling.first_hitting(5, jnp.ones((1, 3), bool)), "key must be one PRNG key"),
     # whole numbers
     "rows": (lambda: sample(rows=2.0), "rows must be a whole number from 1 to 2147483647; got 2.0"),
@@ -176,6 +229,10 @@ CASES = {
     "wrapped canvas": (
         lambda: sample(canvas=np.array([5, 5, 5, 5, 5, 2**32 + 1])),
         "canvas must be token ids from 0 to 4, or mask_id 5; got 4294967297 at (5,)",
+    ),
+    "text as canvas": (
+        lambda: sample(canvas="The "),
+        f"canvas {IDS}; task.vocabulary.encode makes them of text, and sampling.canvas_of a canvas of them; got 'The '",
     ),
     "float canvas": (lambda: sample(canvas=np.full(6, 5.0)), "canvas must be an array of token ids (whole numbers)"),
     "ragged canvas": (lambda: sample(canvas=[[5, 5], [5]]), "canvas must be an array of token ids (whole numbers)"),
