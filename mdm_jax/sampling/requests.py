@@ -33,7 +33,9 @@ def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[
     for i, prompt in enumerate(prompts):
         tokens = as_array(prompt)
         good = tokens.ndim == 1 and (tokens.size == 0 or tokens.dtype.kind in "iu")
-        require(good, f"prompts[{i}]", verbatim(f"{tokens.dtype} of shape {tokens.shape}"), "one row of token ids")
+        text = " (task.vocabulary.encode makes them of text)" if tokens.dtype.kind in "SU" else ""
+        shown = verbatim(f"{tokens.dtype} of shape {tokens.shape}")
+        require(good, f"prompts[{i}]", prompt if text else shown, f"one row of token ids{text}")
         require(len(tokens) <= length, f"prompts[{i}]", verbatim(f"{len(tokens)} tokens"), f"at most {length} long")
         bad = tokens[(tokens < 0) | (tokens >= 2**31)] if tokens.size else tokens
         require(bad.size == 0, f"prompts[{i}]", bad[:1].tolist(), "token ids, from 0 to 2^31 - 1")

@@ -211,6 +211,10 @@ CASES = {
         "prompts[0] must be token ids, from 0 to 2^31 - 1; got [4294967297]",
     ),
     "canvas_of mask": (lambda: sampling.canvas_of([[1]], 6, 2**32 + 5), "mask_id must be a whole number from 0"),
+    "canvas_of text": (
+        lambda: sampling.canvas_of(["The "], 6, 5),
+        "prompts[0] must be one row of token ids (task.vocabulary.encode makes them of text); got 'The '.",
+    ),
     "canvas_of ragged": (lambda: sampling.canvas_of([[[1], [1, 2]]], 6, 5), "prompts[0] must be one row of token ids"),
     "canvas_of nothing": (lambda: sampling.canvas_of(5, 6, 5), "prompts must be at least one row of token ids; got 5"),
     "reads": (
