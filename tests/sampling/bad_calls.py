@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from toys import PatternTask, tiny_transformer
 
 from mdm_jax import models, oracles, sampling, tasks, training
@@ -97,6 +98,11 @@ CASES = {
         lambda: fit(settings={"batch": 4}),
         "settings must be Settings, as training.Settings(batch=4); got {'batch': 4}.",
     ),
+    "transformation in settings": (
+        lambda: training.Settings(optimizer=optax.adam(0.1)),
+        "optimizer must be text (a transformation of your own is given to fit itself, as optimizer); got Gradient",
+    ),
+    "objective's name": (lambda: fit(objective="nelbo"), "objective must be an objective, as training.MaskedNelbo()"),
     "text as devices": (
         lambda: fit(devices="cpu"),
         "devices must be a number of devices (of which kind JAX_PLATFORMS says); got 'cpu'.",
