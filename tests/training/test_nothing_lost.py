@@ -335,7 +335,7 @@ def test_runs_of_earlier_versions_are_read_and_go_on(finished, copy):
     assert json.loads(path.read_text()) == config
     assert identity(RunDirectory(copy)) == before != identity(RunDirectory(finished[0]))
     assert manifest.present(copy / "checkpoints" / "160")
-    with pytest.raises(InputError, match=r"another accumulate \(1, not 2\)"):
+    with pytest.raises(InputError, match=r"differs in accumulate \(1, not 2\)"):
         train(copy, settings=dataclasses.replace(SETTINGS, accumulate=2))
 
 
@@ -363,7 +363,7 @@ def test_runs_that_call_the_ema_by_its_former_name_are_read_and_go_on_bitwise(fi
     assert same(state_of(copy), state_of(finished[0]))
     assert identity(place) == before
     assert not (copy / "checkpoints" / "160" / "average").exists()
-    with pytest.raises(InputError, match=r"another ema_decay \(0.8, not 0.9\)"):
+    with pytest.raises(InputError, match=r"differs in ema_decay \(0.8, not 0.9\)"):
         train(copy, settings=dataclasses.replace(SETTINGS, ema_decay=0.9))
     path.write_text(json.dumps(config | {"settings": config["settings"] | {"ema_decay": 0.8}}))
     with pytest.raises(InputError, match="settings of another version"):
