@@ -185,7 +185,7 @@ def test_temperature_zero_is_argmax_and_high_temperature_is_uniform():
         ({"temperature": -1.0}, "temperature must be 0 or more, and finite"),
         ({"rows": 0}, "rows must be a whole number from 1 to 2147483647; got 0"),
         ({"rows": 3, "canvas": np.full((2, 4), 3)}, "rows must be the same in rows, plan and canvas"),
-        ({"plan": []}, "plan must be a Plan or a Grid, or a non-empty sequence of one of them"),
+        ({"plan": []}, "sampler must be a plan, a grid, one of them for each row"),
         ({"plan": [plans.uniform(4, 1), plans.uniform(5, 1)]}, "plans of one length"),
     ],
 )
