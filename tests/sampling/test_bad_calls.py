@@ -1,31 +1,15 @@
 """Bad calls get one sentence that names the argument, what was given and what would be right: never a cast, never a
 traceback. (In a process of its own: under pytest, beartype objects before the library does.)"""
 
-import functools
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import bad_calls
 import pytest
+from answers import answers_of
 
 pytestmark = [pytest.mark.core, pytest.mark.processes]
 
 
-@functools.cache
 def answers():
-    done = subprocess.run(
-        [sys.executable, bad_calls.__file__],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return answers_of(bad_calls.__file__)
 
 
 @pytest.mark.parametrize("name", bad_calls.CASES)
