@@ -1,4 +1,4 @@
-"""What a script of bad calls answers, in a process of its own: under pytest beartype would object before the library."""
+"""What a script of bad calls answers, in a process of its own: under pytest beartype objects before the library."""
 
 import functools
 import json
