@@ -46,7 +46,7 @@ NO_TOKENS = {
     "2^63 + x": (ROWS.astype(np.uint64) + np.uint64(2**63), "token ids from 0 to 3; got 92233720368547758"),
     "x + .9": (ROWS + 0.9, "an array of token ids (whole numbers); got float64"),
     "truths": (ROWS > 1, "got bool of shape (64, 8)"),
-    "text": ("abc", "got <U3"),
+    "text": ("abc", "got 'abc'"),
     "ragged": ([[1], [2, 3]], "an array of token ids"),
     "nothing": (None, "an array of token ids"),
     "no rows": (ROWS[:0], "got shape (0, 8)"),
