@@ -1,0 +1,51 @@
+"""What an example prints, held against what its page or docstring shows.
+
+Numbers may differ in their last digit or two, since another processor rounds otherwise; words, signs and whole
+numbers may not. ``...`` stands for anything.
+"""
+
+import re
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])")
+_NEAR = 2e-4
+
+
+def difference(shown: str, printed: str) -> str | None:
+    """What is wrong with what was printed, in a sentence; nothing where it is what is shown."""
+    wanted, got = _split(shown), _split(printed)
+    for index, (ours, theirs) in enumerate(zip(wanted, got, strict=False)):
+        if ours == "...":
+            return _after_anything(wanted[index + 1 :], got[index:], shown, printed)
+        if not _alike(ours, theirs):
+            return f"{ours!r} is shown and {theirs!r} printed.\n--- shown\n{shown}\n--- printed\n{printed}"
+    if len(wanted) != len(got) and wanted[len(got) :] != ["..."]:
+        return f"{len(wanted)} words are shown and {len(got)} printed.\n--- shown\n{shown}\n--- printed\n{printed}"
+    return None
+
+
+def _split(text: str) -> list[str]:
+    """Numbers, and what stands between them."""
+    parts = re.split(f"({_NUMBER.pattern})|\\s+|([\\[\\](),:|])", text)
+    return [part for part in parts if part and not part.isspace()]
+
+
+def _after_anything(wanted: list[str], got: list[str], shown: str, printed: str) -> str | None:
+    """The rest after ``...`` must be found somewhere in the rest of what was printed."""
+    if not wanted:
+        return None
+    for start in range(len(got) - 1, -1, -1):
+        if _alike(wanted[0], got[start]) and difference(" ".join(wanted), " ".join(got[start:])) is None:
+            return None
+    return f"what follows ... is not printed.\n--- shown\n{shown}\n--- printed\n{printed}"
+
+
+def _alike(ours: str, theirs: str) -> bool:
+    if ours == theirs:
+        return True
+    if not (_NUMBER.fullmatch(ours) and _NUMBER.fullmatch(theirs)):
+        return False
+    if not any(sign in ours + theirs for sign in ".e"):
+        return int(ours) == int(theirs)
+    digits = ours.partition("e")[0].partition(".")[2]
+    last = 10.0 ** (float(ours.partition("e")[2] or 0) - len(digits))  # a unit of the last digit that is shown
+    return abs(float(ours) - float(theirs)) <= max(2 * last, _NEAR * abs(float(ours)))
