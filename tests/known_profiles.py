@@ -78,7 +78,7 @@ class Table:
 
 
 def polya(b, length):
-    """``h(i)`` of the Beta(b, b) mixture of coins, from the beta-binomial count of ones (notes, A10)."""
+    """``h(i)`` of the Beta(b, b) mixture of coins, by the beta-binomial count of ones (profiles/DERIVATIONS.md, "Urns")."""
     values = []
     for i in range(length):
         ones = np.arange(i + 1)
@@ -94,7 +94,10 @@ def bit_entropy(p):
 
 
 def markov(flip, length):
-    """``h(i)`` of the stationary symmetric chain of bits, from the gaps to the nearest revealed bits (notes, A10)."""
+    """``h(i)`` of the stationary symmetric chain of bits, by the gaps to the nearest revealed bits.
+
+    (profiles/DERIVATIONS.md, "Chains".)
+    """
 
     def ways(m, r):  # C(m, r) / C(length - 1, i), 0 where m < r
         return special.comb(m, r) / special.comb(length - 1, i)

@@ -26,7 +26,7 @@ BATCH = 32
 _HELD = 2**25
 """Most numbers that increments keep from one count to the next: fewer sequences at once in large vocabularies."""
 ESTIMATORS = {"loss": "E1", "increments": "E2"}
-"""The estimators by name, and what the literature's notes and ``profile.json`` call them."""
+"""The estimators by name, and what ``profile.json`` and ``profiles/DERIVATIONS.md`` call them."""
 
 
 @usual()

@@ -19,7 +19,7 @@ def excess(oracle, plan):
 
 
 @pytest.mark.core
-def test_the_urn_of_the_notes():
+def test_the_best_sizes_on_the_urn():
     urn = oracles.polya(128, 0.5)
     best = plans.optimal(profiles.from_values(urn.entropies()), 8)
     assert best.sizes.tolist() == [1, 2, 3, 6, 10, 18, 32, 56]
@@ -28,7 +28,7 @@ def test_the_urn_of_the_notes():
 
 
 @pytest.mark.core
-def test_the_chain_of_the_notes():
+def test_the_best_sizes_on_the_chain():
     chain = oracles.markov(np.array([[0.8, 0.2], [0.2, 0.8]]), 48)
     best = plans.optimal(profiles.from_values(chain.entropies()), 8)
     assert best.sizes.tolist() == [4, 5, 5, 6, 6, 7, 7, 8]

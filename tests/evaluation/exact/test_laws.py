@@ -167,7 +167,10 @@ def test_one_token_at_a_time_gives_the_target():
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("consistent", [True, False], ids=["exact conditionals", "inconsistent conditionals"])
 def test_profiles_predict_the_divergence_per_path_and_bound_that_of_the_law(consistent):
-    """Notes, A1 to A4: equality for the joint law of path and sequence, a gap of known size for the output law."""
+    """Equality for the joint law of path and sequence, a gap of known size for the output law.
+
+    (profiles/DERIVATIONS.md, "Samples are nearer to the data than the cost says".)
+    """
     table = worlds.random_table(4, 2, seed=4)
     target, entropy = table.ravel(), float(scipy.stats.entropy(table.ravel()))
     logits = exact_logits(table) if consistent else random_logits(4, 2).at[-1, 0, 0].set(0.3)
@@ -213,7 +216,7 @@ def test_against_compiled_samples():
 
 @pytest.mark.core
 def test_the_toys_of_the_paper():
-    """Three steps at t = k/3 (notes on arXiv 2509.13866, section 3)."""
+    """Three steps at t = k/3 (exact/DERIVATIONS.md, "The toys")."""
     wanted = {"left": (0.4051, 0.3882, 0.5816, 0.2844), "right": (0.1169, 0.1277, 0.1113, 0.1026)}
     best = {"left": beta_fractions(0.5, 0.3), "right": beta_fractions(0.4, 0.6)}
     for name, values in wanted.items():

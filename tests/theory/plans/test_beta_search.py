@@ -104,8 +104,8 @@ def test_gradients_improve_on_a_coarse_grid(found):
     assert (refined.best <= 7.0).all()
 
 
-def test_the_urn_of_the_notes():
-    profile = polya(0.5, 128)  # the optimum of 8 steps loses .5135 nats, uniform sizes 3.855 (notes, A10)
+def test_the_best_beta_on_the_urn():
+    profile = polya(0.5, 128)  # the optimum of 8 steps loses .5135 nats (plans/DERIVATIONS.md, "Known optima")
     search = beta_search.search(profile, [8], starts=0)
     best = bounds.factorisation_error(profile, search.plan(8).sizes)
     assert 0.5135 < best < 0.5175

@@ -40,14 +40,14 @@ def test_optimal_is_the_best_of_all_compositions(length, kind):
 
 
 @pytest.mark.core
-def test_the_polya_urn_of_the_notes():
+def test_the_best_sizes_on_the_urn():
     profile = polya(0.5, 128)
     plan = plans.optimal(profile, 8)
     assert plan.sizes.tolist() == [1, 2, 3, 6, 10, 18, 32, 56]
     assert plan.origin["expected_nelbo_nats"] - profile.nelbo() == pytest.approx(0.5135, abs=5e-5)
     assert plan.origin["expected_nelbo_nats"] == pytest.approx(profile.expected_nelbo(plan.sizes), rel=1e-13)
     assert plan.origin["profile_digest"] == profile.digest
-    # .851 in the notes, which round MaskGIT's knots; rounding its shares gives .841
+    # .851 where MaskGIT's knots are rounded; rounding its shares, as from_schedule does, gives .841
     rounded = np.diff(np.rint(128 * (1 - np.cos(np.pi / 16 * np.arange(9)))).astype(int))
     assert profile.expected_nelbo(rounded) - profile.nelbo() == pytest.approx(0.851, abs=5e-4)
     cosine = plans.from_schedule(schedules.maskgit(), 128, 8)
@@ -88,7 +88,7 @@ def test_a_long_sequence_is_planned_in_no_time():
     eta = 0.5 + 1 / (1 + 40 * np.arange(1024) / 1024)
     profile = profiles.from_values(eta)
     excess = plans.optimal_for_every_budget(profile, 64).nelbo[-1] - profile.nelbo()
-    assert excess == pytest.approx(2.336, abs=1e-3)  # notes, A8
+    assert excess == pytest.approx(2.336, abs=1e-3)  # plans/DERIVATIONS.md, "Known optima"
     uniform = profile.expected_nelbo(plans.uniform(1024, 64).sizes) - profile.nelbo()
     assert uniform == pytest.approx(8.12, abs=5e-3)
 

@@ -8,7 +8,7 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.profiles import bounds, curves
 
-A8 = {
+CURVES = {
     "early": lambda t: 0.5 + 1 / (1 + 40 * t),
     "exponential": lambda t: np.exp(-3 * t),
     "late": lambda t: 1 - t**6,
@@ -16,7 +16,7 @@ A8 = {
 
 
 def continuum(name, length=1024):
-    return profiles.from_values(A8[name](np.arange(length) / length))
+    return profiles.from_values(CURVES[name](np.arange(length) / length))
 
 
 def error(profile, plan):
@@ -51,8 +51,8 @@ def test_the_fast_way_is_for_profiles_that_fall():
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("name", A8)
-def test_the_continuum_of_the_notes(name):
+@pytest.mark.parametrize("name", CURVES)
+def test_the_optimum_is_what_the_continuum_predicts(name):
     profile = continuum(name)
     best = plans.optimal_for_every_budget(profile, 64)
     assert (np.diff(best.nelbo, 2) >= -1e-9).all()
@@ -62,7 +62,7 @@ def test_the_continuum_of_the_notes(name):
     assert optimum <= rule <= 1.01 * optimum
     assert rule < 0.9 * uniform
     # F* ~ (d/K (integral sqrt|eta'|)^2 - (eta(0) - eta(1))) / 2
-    root = np.sum(np.sqrt(-np.diff(A8[name](np.linspace(0, 1, 100_001))) / 100_000))
+    root = np.sum(np.sqrt(-np.diff(CURVES[name](np.linspace(0, 1, 100_001))) / 100_000))
     predicted = 0.5 * (1024 / 64 * root**2 - (profile.values[0] - profile.values[-1]))
     assert optimum == pytest.approx(predicted, rel=0.04)
     if name == "early":
@@ -73,7 +73,7 @@ def test_the_continuum_of_the_notes(name):
 
 
 @pytest.mark.core
-def test_known_profiles_of_the_notes():
+def test_the_urn_and_the_chain_by_every_rule():
     urn, chain = polya(0.5, 128), markov(0.2, 48)
     assert chain.nelbo() == pytest.approx(np.log(2) + 47 * (-0.2 * np.log(0.2) - 0.8 * np.log(0.8)), abs=1e-11)
     for profile, uniform, rule, optimum, sizes in (

@@ -156,7 +156,7 @@ def test_the_square_root_rule_uses_every_step(length):
 
 
 @pytest.mark.core
-def test_the_late_profile_of_the_notes():
+def test_the_square_root_rule_sees_a_late_fall():
     # A rule that looks at the fall where it stands takes everything at once here.
     profile = profiles.from_values(1 - (np.arange(256) / 256) ** 6)
     rule, best = plans.square_root(profile, 16), plans.optimal(profile, 16)

@@ -74,7 +74,7 @@ def test_polya_urn_adds_up_to_its_entropy():
 def test_uniform_sizes_on_the_polya_urn():
     profile = polya(0.5, 128)
     excess = profile.expected_nelbo(np.full(8, 16)) - profile.nelbo()
-    assert excess == pytest.approx(3.855, abs=5e-4)  # notes, A10
+    assert excess == pytest.approx(3.855, abs=5e-4)  # plans/DERIVATIONS.md, "Known optima"
 
 
 @pytest.mark.core
