@@ -56,6 +56,15 @@ def random_order(
 
     Returns:
         int32[rows, length], the step of each free position, -1 elsewhere.
+
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> knots = jnp.asarray(mdm.sampling.plan_knots(mdm.plans.uniform(8, 4), rows=1))
+        >>> steps = mdm.sampling.random_order(mdm.key(0), knots, jnp.ones((1, 8), bool))
+        >>> print(jnp.sort(steps))  # which positions come first is random, how many is not
+        [[0 0 1 1 2 2 3 3]]
     """
     return _by_plan(_random_ranks(key, free, row_ids), knots, free)
 
@@ -78,6 +87,18 @@ def ancestral_order(
             up (see :func:`grid_fractions`). Each row may have its own grid.
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
+
+    Returns:
+        int32[rows, length], the step of each free position, -1 elsewhere. Steps may stay empty.
+
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> fractions = jnp.asarray(mdm.sampling.grid_fractions(mdm.grids.uniform(4), rows=1))
+        >>> steps = mdm.sampling.ancestral_order(mdm.key(0), fractions, jnp.ones((1, 8), bool))
+        >>> int(steps.max()) < 4, steps.shape
+        (True, (1, 8))
     """
     return _steps(fractions.astype(jnp.float32), uniform(_bits(key, free, row_ids)), free)
 
@@ -90,7 +111,23 @@ def first_hitting(
 
     For a denoiser without a time input the hitting times do not matter, only who comes next does.
 
+    Args:
+        key: a typed PRNG key.
+        free: bool[rows, length], the positions to reveal.
+        row_ids: as in :func:`random_order`.
+
+    Returns:
+        int32[rows, length]: 0, 1, 2, ... in random order at the free positions, -1 elsewhere.
+
     Source: arXiv 2409.02908; derived for any schedule.
+
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> free = jnp.asarray([[False, False, True, True, True]])
+        >>> print(jnp.sort(mdm.sampling.first_hitting(mdm.key(0), free)))
+        [[-1 -1  0  1  2]]
     """
     ranks = _random_ranks(key, free, row_ids)
     return jnp.where(free, ranks, GIVEN).astype(jnp.int32)
@@ -98,7 +135,18 @@ def first_hitting(
 
 @jax.jit
 def left_to_right(knots: Int[Array, "rows knots"], free: Bool[Array, "rows length"]) -> Int[Array, "rows length"]:
-    """Reveal the free positions of each row from left to right, as many per step as its plan says."""
+    """Reveal the free positions of each row from left to right, as many per step as its plan says.
+
+    Args and result are those of :func:`random_order`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> knots = jnp.asarray(mdm.sampling.plan_knots(mdm.plans.uniform(8, 4), rows=1))
+        >>> prompted = jnp.arange(8)[None] >= 4  # the plan is scaled to what is free
+        >>> print(mdm.sampling.left_to_right(knots, prompted))
+        [[-1 -1 -1 -1  0  1  2  3]]
+    """
     return _by_plan(jnp.cumsum(free, axis=-1, dtype=jnp.int32) - 1, knots, free)
 
 
@@ -113,6 +161,16 @@ def in_order(
             given are passed over.
         knots: as in :func:`random_order`.
         free: as in :func:`random_order`.
+
+    Returns:
+        int32[rows, length], as in :func:`random_order`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> knots = jnp.asarray(mdm.sampling.plan_knots(mdm.plans.uniform(4, 2), rows=1))
+        >>> print(mdm.sampling.in_order(jnp.asarray([[3, 1, 0, 2]]), knots, jnp.ones((1, 4), bool)))
+        [[1 0 1 0]]
     """
     turn = _sorted_places(order)
     return _by_plan(_ranks_of(jnp.where(free, turn, order.shape[1])), knots, free)
@@ -136,6 +194,17 @@ def in_blocks(
 
     Returns:
         int32[rows, length]; steps of different blocks never coincide, and need not be consecutive.
+
+    Raises:
+        InputError: a block that is no whole number of at least 1 (seen only where it is not traced).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> knots = jnp.asarray(mdm.sampling.plan_knots(mdm.plans.uniform(4, 2), rows=1))  # of one block
+        >>> steps = mdm.sampling.in_blocks(mdm.key(0), knots, jnp.ones((1, 8), bool), block=4)
+        >>> print(jnp.sort(steps[:, :4]), jnp.sort(steps[:, 4:]))
+        [[0 0 1 1]] [[4 4 5 5]]
     """
     if not isinstance(block, jax.core.Tracer):
         block = require_whole("block", block, 1, 2**31 - 1)
@@ -178,6 +247,15 @@ def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows
     """The knots of one plan for every row, or of one plan per row, padded to the length of the longest sequence.
 
     The padding makes the array's shape depend on the length alone: changing schedule or budget does not recompile.
+
+    Raises:
+        InputError: plans that are neither one nor one for each row.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.sampling.plan_knots([mdm.plans.uniform(6, 2), mdm.plans.uniform(6, 3)], rows=2)
+        array([[0, 3, 6, 6, 6, 6, 6],
+               [0, 2, 4, 6, 6, 6, 6]], dtype=int32)
     """
     chosen = listed(plans)
     require_rows(len(chosen), rows)
@@ -191,6 +269,15 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
 
     The width is 65, or the next power of two and one more: changing a grid, or its number of steps up to there, does
     not recompile.
+
+    Raises:
+        InputError: grids that are neither one nor one for each row.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> fractions = mdm.sampling.grid_fractions(mdm.grids.uniform(4), rows=2)
+        >>> fractions.shape, fractions[0, :6].tolist()
+        ((2, 65), [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
     """
     chosen = listed(grids)
     require_rows(len(chosen), rows)
