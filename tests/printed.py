@@ -1,7 +1,7 @@
 """What an example prints, held against what its page or docstring shows.
 
-Numbers may differ in their last digit or two, since another processor rounds otherwise; words, signs and whole
-numbers may not. ``...`` stands for anything.
+Numbers may differ by one in the last digit that is shown, or by 2e-4 of themselves, since another processor rounds
+otherwise; words, signs and whole numbers may not. ``...`` stands for anything.
 """
 
 import re
@@ -48,4 +48,6 @@ def _alike(ours: str, theirs: str) -> bool:
         return int(ours) == int(theirs)
     digits = ours.partition("e")[0].partition(".")[2]
     last = 10.0 ** (float(ours.partition("e")[2] or 0) - len(digits))  # a unit of the last digit that is shown
-    return abs(float(ours) - float(theirs)) <= max(2 * last, _NEAR * abs(float(ours)))
+    if float(ours) * float(theirs) < 0:
+        return False
+    return abs(float(ours) - float(theirs)) <= max(1.001 * last, _NEAR * abs(float(ours)))

@@ -73,8 +73,10 @@ def from_spec(text: str) -> Oracle:
     Raises:
         InputError: an unknown kind, a wrong number of numbers, or a number out of its range.
 
-    >>> from_spec("markov:0.2,48").length
-    48
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.oracles.from_spec("markov:0.2,48").length
+        48
     """
     require(isinstance(text, str), "oracle", text, f"one of {FORMS}")
     name, _, rest = text.strip().partition(":")

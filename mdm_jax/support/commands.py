@@ -8,6 +8,7 @@ def command(name: str, place: str | Path, *more: str) -> str:
     """``mdm-jax NAME PLACE ...`` as a line to paste into a shell, whatever the path is.
 
     Example:
+        >>> from mdm_jax.support.commands import command
         >>> command("profile", "runs/my run")
         "mdm-jax profile 'runs/my run'"
     """

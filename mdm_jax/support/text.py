@@ -21,6 +21,7 @@ def printable(text: str, lines: bool = False) -> str:
         lines: keep line ends and tabs, for text that is meant to have several lines.
 
     Example:
+        >>> from mdm_jax.support.text import printable
         >>> printable("plan \x1b[31m")
         'plan \\x1b[31m'
     """
@@ -32,6 +33,7 @@ def printable_json(text: str) -> str:
     r"""JSON of the same value without raw characters that a terminal would obey: JSON itself only forbids the first 32.
 
     Example:
+        >>> from mdm_jax.support.text import printable_json
         >>> printable_json('"\x9b"')
         '"\\u009b"'
     """

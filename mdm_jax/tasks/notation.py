@@ -50,16 +50,18 @@ class Notation(Protocol):
 class Numbers:
     """Ids written as decimal numbers with spaces between, or shown as a picture where they are grey levels.
 
-    >>> numbers = Numbers(300)
-    >>> numbers.decode(numbers.encode("7 □□ 299", mask="□"))
-    '7 · · 299'
-
     Attributes:
         size: number of real tokens, at least 2; the mask's id.
         shape: rows and columns, if a row of tokens is a picture in raster order whose ids are grey levels (0: no ink).
 
     Raises:
         InputError: one of them is out of range.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> numbers = mdm.tasks.Numbers(300)
+        >>> numbers.decode(numbers.encode("7 □□ 299", mask="□"))
+        '7 · · 299'
     """
 
     size: int

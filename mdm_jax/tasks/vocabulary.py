@@ -15,12 +15,14 @@ from mdm_jax.tasks.task import token_ids
 class Vocabulary:
     """The characters of a text; the id of a character is its place in ``characters``, the id ``size`` is the mask.
 
-    >>> vocabulary = Vocabulary("abc")
-    >>> vocabulary.decode(vocabulary.encode("ca·b", mask="·"), mask="_")
-    'ca_b'
-
     Attributes:
         characters: at least one, distinct, in ascending order of code point.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> vocabulary = mdm.tasks.Vocabulary("abc")
+        >>> vocabulary.decode(vocabulary.encode("ca·b", mask="·"), mask="_")
+        'ca_b'
 
     Raises:
         InputError: ``characters`` is empty, unsorted, repeats a character or has half of one (a lone surrogate).

@@ -1,6 +1,5 @@
 """Pictures of profiles, plans, landscapes and samples: what is drawn is what was found."""
 
-import doctest
 import re
 from types import SimpleNamespace
 
@@ -337,12 +336,6 @@ def test_samples_are_a_picture_in_notebooks_where_they_can_be_looked_at():
     seen = []
     jax.jit(lambda sampled: seen.append(sampled._repr_html_()))(out)
     assert seen == [None]
-
-
-@pytest.mark.core
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(mdm.plot)
-    assert (result.failed, result.attempted) == (0, 2)
 
 
 def test_a_notebook_that_becomes_interactive_within_stays_so():

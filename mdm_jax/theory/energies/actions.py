@@ -76,11 +76,12 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
 
     Source: the energies of arXiv 2509.13866 (example 3.3, equation 14), with the metric left free.
 
-    >>> from mdm_jax.theory import energies, schedules
-    >>> round(float(action(schedules.linear(), energies.flat)), 6)  # its geodesic
-    1.0
-    >>> round(float(action(schedules.sine(), fisher, schedules.linear()) / np.pi**2), 4)
-    1.1402
+    Example:
+        >>> from mdm_jax import energies, schedules
+        >>> float(energies.action(schedules.linear(), energies.flat))  # its geodesic
+        1.0
+        >>> float(energies.action(schedules.sine(), energies.fisher, schedules.linear())) / 3.14159265**2
+        1.1402
     """
     schedule, weight = checked_pair(schedule, weight)
     metrics.check(metric)

@@ -21,9 +21,11 @@ def chord_energy(angles: ArrayLike, gammas: ArrayLike) -> Float[Array, "*stack"]
         angles: float[*stack, K + 1], ``theta`` at the knots, from 0 to 1 along the last axis.
         gammas: float[*stack, K + 1], ``gamma`` at the knots, from 0 to 1.
 
-    >>> thetas = jnp.linspace(0.0, 1.0, 5)
-    >>> round(float(chord_energy(thetas, thetas)), 3)
-    9.743
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> thetas = jnp.linspace(0.0, 1.0, 5)
+        >>> float(mdm.energies.chord_energy(thetas, thetas))  # pi^2 with infinitely many steps
+        9.743
     """
     turns, times = _steps(angles, gammas)
     # |chord|^2 = 2 - 2 cos(turn) = 4 sin^2(turn / 2)

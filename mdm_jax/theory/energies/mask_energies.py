@@ -56,11 +56,12 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
 
     Source: arXiv 2509.13866, equation 5, example 3.3; one-token form derived and checked by enumeration.
 
-    >>> from mdm_jax.theory import schedules
-    >>> round(float(kinetic(schedules.sine_squared()) / np.pi**2), 4)
-    1.0
-    >>> float(kinetic(schedules.linear()))
-    inf
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.energies.kinetic(mdm.schedules.sine_squared()))  # pi^2, the least there is
+        9.8696
+        >>> float(mdm.energies.kinetic(mdm.schedules.linear()))
+        inf
     """
     schedule, weight = actions.checked_pair(schedule, weight)
     if _beta_parameters(schedule) is not None and _beta_parameters(weight) is not None:
@@ -112,10 +113,12 @@ def log_multiplicity(
     Raises:
         InputError: neither or both of ``vocab_size`` and ``support``, or numbers and shapes that fit no sequence.
 
-    >>> [round(np.exp(x)) for x in log_multiplicity(3, vocab_size=2)]
-    [27, 12, 3]
-    >>> [round(np.exp(x)) for x in log_multiplicity(3, support=np.array([[0, 0, 0], [1, 1, 1]]))]
-    [21, 12, 3]
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> np.exp(mdm.energies.log_multiplicity(3, vocab_size=2)).round().tolist()
+        [27.0, 12.0, 3.0]
+        >>> np.exp(mdm.energies.log_multiplicity(3, support=np.array([[0, 0, 0], [1, 1, 1]]))).round().tolist()
+        [21.0, 12.0, 3.0]
     """
     length = require_whole("length", length, 1)
     if support is not None and vocab_size is None:

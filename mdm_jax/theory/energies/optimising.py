@@ -103,10 +103,11 @@ def minimise(
             has no numbers, or near which no finite energy is found. (Under ``jit`` and ``vmap`` that last one cannot be
             seen: there it gives the start, its energy, and ``converged`` false.)
 
-    >>> from mdm_jax.theory import energies, schedules
-    >>> best = minimise(energies.kinetic, schedules.beta(0.2, 3.0))  # gamma = t
-    >>> round(float(best.schedule.a), 3), round(float(best.schedule.b), 3), round(float(best.energy / np.pi**2), 4)
-    (1.0, 1.0, 1.0)
+    Example:
+        >>> import mdm_jax as mdm
+        >>> best = mdm.energies.minimise(mdm.energies.kinetic, mdm.schedules.beta(0.2, 3.0))  # gamma = t
+        >>> round(float(best.schedule.a), 3), round(float(best.schedule.b), 3), float(best.energy)  # the last is pi^2
+        (1.0, 1.0, 9.8696)
     """
     require(callable(energy), "energy", energy, "a function of a schedule")
     checked_schedule(start, "start")

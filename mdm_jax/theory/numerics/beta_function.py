@@ -50,9 +50,11 @@ def incomplete_beta(
         Two float[...]. Differentiable in ``a``, ``b`` and ``t``, forwards, backwards and repeatedly; at ``t = 0`` and
         ``t = 1`` the derivative in ``t`` is the one-sided one (which may be infinite).
 
-    >>> low, high = incomplete_beta(0.5, 0.5, 0.25)
-    >>> round(float(low), 6), round(float(high), 6)
-    (0.333333, 0.666667)
+    Example:
+        >>> from mdm_jax.theory.numerics import incomplete_beta
+        >>> low, high = incomplete_beta(0.5, 0.5, 0.25)
+        >>> round(float(low), 6), round(float(high), 6)
+        (0.333333, 0.666667)
     """
     a, b, t, u = _broadcast(a, b, t, complement)
     return _value(a, b, t, u)
@@ -72,9 +74,11 @@ def incomplete_beta_inverse(
     Returns:
         Two float[...], differentiable in ``a``, ``b`` and ``value`` (implicit function theorem).
 
-    >>> t, rest = incomplete_beta_inverse(1.0, 0.25, 0.999999)
-    >>> float(t), float(rest) < 2e-24
-    (1.0, True)
+    Example:
+        >>> from mdm_jax.theory.numerics import incomplete_beta_inverse
+        >>> t, rest = incomplete_beta_inverse(1.0, 0.25, 0.999999)
+        >>> float(t), float(rest) < 2e-24
+        (1.0, True)
     """
     a, b, value, complement = _broadcast(a, b, value, complement)
     return _inverse(a, b, value, complement)
@@ -134,8 +138,10 @@ def density(a: ArrayLike, b: ArrayLike, t: ArrayLike, complement: ArrayLike | No
 def beta_hazard(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> Float[Array, "..."]:
     """The density over ``1 - I_t(a, b)`` inside (0, 1): neither need be representable.
 
-    >>> round(float(beta_hazard(1.0, 1.0, 0.75)), 4)
-    4.0
+    Example:
+        >>> from mdm_jax.theory.numerics.beta_function import beta_hazard
+        >>> round(float(beta_hazard(1.0, 1.0, 0.75)), 4)
+        4.0
     """
     a, b, t, u = _broadcast(a, b, t, None)
     swap = _beyond(a, b, t, u)

@@ -38,9 +38,10 @@ def falling(profile: Profile) -> Profile:
     Measured values out of order are replaced by their mean, weighted by inverse variances (pool adjacent violators).
     The covariance is that of those means, taking for granted which values are pooled.
 
-    >>> from mdm_jax.theory import profiles
-    >>> falling(profiles.from_values(np.array([3.0, 1.0, 2.0, 0.5]))).values.tolist()
-    [3.0, 1.5, 1.5, 0.5]
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> mdm.profiles.falling(mdm.profiles.from_values(np.array([3.0, 1.0, 2.0, 0.5]))).values.tolist()
+        [3.0, 1.5, 1.5, 0.5]
     """
     variances = np.diagonal(checked_profile(profile).covariance)
     most = variances.max()
@@ -76,8 +77,10 @@ def bernstein(
         alpha: float[...], revealed fractions.
         one_minus_alpha: ``1 - alpha`` where it is known with more digits.
 
-    >>> round(float(bernstein(np.array([2.0, 1.0]), 0.25)), 6)
-    1.75
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> float(mdm.profiles.bernstein(np.array([2.0, 1.0]), 0.25))
+        1.75
     """
     alpha = as_float(alpha)
     masked = 1 - alpha if one_minus_alpha is None else as_float(one_minus_alpha)

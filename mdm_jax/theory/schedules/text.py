@@ -76,10 +76,12 @@ def parse(text: str) -> Schedule:
     Raises:
         InputError: unknown family, wrong number of parameters, a parameter out of its range, or a bad file.
 
-    >>> parse("beta:0.9,0.3").name
-    'beta'
-    >>> text_of(parse("polynomial: 2"))
-    'polynomial:2'
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.parse("beta:0.9,0.3").name
+        'beta'
+        >>> mdm.schedules.text_of(mdm.schedules.parse("polynomial: 2"))
+        'polynomial:2'
     """
     require(isinstance(text, str), "schedule", text, f"one of {FORMS}")
     return _parse(text, text, 0)

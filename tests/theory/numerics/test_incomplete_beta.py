@@ -3,7 +3,6 @@
 References are taken at exactly the numbers the function was given: float32 values, read as float64 or mpmath numbers.
 """
 
-import doctest
 import itertools
 
 import jax
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import special
 from selecting import thorough_but
 
-from mdm_jax.theory.numerics import beta_function as module
 from mdm_jax.theory.numerics import special as special_functions
 from mdm_jax.theory.numerics.beta_function import density, incomplete_beta, incomplete_beta_inverse
 from mdm_jax.theory.numerics.special import log_beta
@@ -568,10 +566,3 @@ def test_entropy_excess(double, strict_types):
             truth = np.array([float(mpmath.mpf(float(s)) - mpmath.log1p(mpmath.mpf(float(s)))) for s in single])
         ours = special_functions.entropy_excess(jnp.full(len(single), 2.0), jnp.asarray(single), jnp.log1p(single))
         np.testing.assert_allclose(ours, 2 * truth, rtol=2e-6)
-
-
-@pytest.mark.thorough
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(module)
-    assert result.failed == 0
-    assert result.attempted > 0

@@ -43,8 +43,10 @@ def beta_values(points: int) -> Float[np.ndarray, " points"]:
     At 256 points ``2 ** ((i - 128) / 36)``, from 0.085 to 11.5; fewer points span about as much, more coarsely. So
     linear, Beta(1/2, 1/2), and sine squared, Beta(1, 1), are always on the grid. Float32 holds the values exactly.
 
-    >>> beta_values(8).tolist()
-    [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    Example:
+        >>> from mdm_jax.theory.plans.beta_search import beta_values
+        >>> beta_values(8).tolist()
+        [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
     """
     points = require_whole("points", points, 2)
     exponents = (np.arange(points) - points // 2) / max(1, round(points * 36 / 256))
