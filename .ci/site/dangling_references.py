@@ -1,0 +1,65 @@
+"""Whether what code and pages refer to by name is there: ``THEOREM.md``, or one of its
+headings: ``THEOREM.md, "What it says"``.
+
+References stand in docstrings, comments and prose, where a code host makes no link of them. A path is sought beside
+the file, in the folders above it (a test's: above what it tests), and by its end in the whole tree.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import page_texts
+
+_PLACES = ("mdm_jax/**/*.py", "tests/**/*.py", "experiments/**/*.py", ".ci/**/*.py")
+REFERENCE = re.compile(r"`{0,2}((?:[\w.-]+/)*[A-Z][A-Z_]+\.md)`{0,2}(?:(?:,|:| under)\s+\\?[\"“]([^\"“”\\]+)\\?[\"”])?")
+_NOTES = re.compile(r"\bnotes [A-Z]\d+|\.\./shared/")
+
+
+def dangling(root: Path = page_texts.ROOT) -> Iterator[str]:
+    """A sentence for every reference to a page or a heading that is not in the tree."""
+    for path in (*page_texts.pages(root), *sorted({path for place in _PLACES for path in root.glob(place)})):
+        text = page_texts.read(path)
+        where = path.relative_to(root)
+        for line, page, heading in references(text):
+            fault = _fault(path, page, heading, root)
+            if fault:
+                yield f"{where}, line {line}: {fault}"
+        for found in _NOTES.finditer(text):
+            yield f"{where}, line {_line(text, found)}: {found.group(0)!r} is not in the tree."
+
+
+def references(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, page and heading ('' if none is named) of every reference; one may go over a line's end."""
+    # A line that goes on in a comment or a docstring: what stands before its first word becomes one blank, and the
+    # newline is kept, so that lines can be counted.
+    joined = re.sub(r"\n[ \t]*(?:#[ \t]?|>[ \t])?", "\n", text)
+    for found in REFERENCE.finditer(joined):
+        heading = re.sub(r"\s+", " ", found.group(2) or "")
+        yield _line(joined, found), found.group(1), heading
+
+
+def _line(text: str, found: re.Match[str]) -> int:
+    return text.count("\n", 0, found.start()) + 1
+
+
+def find(origin: Path, page: str, root: Path = page_texts.ROOT) -> list[Path]:
+    """The pages that a reference in ``origin`` can mean: the nearest one, or all that end so."""
+    folders = list(origin.relative_to(root).parents)
+    if folders[-2:-1] == [Path("tests")]:  # tests mirror the library
+        folders += [Path("mdm_jax", *folder.parts[1:]) for folder in folders[:-1]]
+    for folder in folders:
+        if (root / folder / page).is_file():
+            return [root / folder / page]
+    return [path for path in page_texts.pages(root) if f"/{path.relative_to(root)}".endswith(f"/{page}")]
+
+
+def _fault(origin: Path, page: str, heading: str, root: Path) -> str | None:
+    found = find(origin, page, root)
+    if not found:
+        return f"there is no page {page}."
+    if heading and len(found) > 1:
+        return f"{page} can be {' or '.join(str(path.relative_to(root)) for path in found)}."
+    if heading and heading not in [page_texts.plain(name) for name in page_texts.headings(page_texts.read(found[0]))]:
+        return f"{found[0].relative_to(root)} has no heading {heading!r}."
+    return None

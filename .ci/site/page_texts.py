@@ -1,0 +1,69 @@
+"""The checkout as the site sees it: where it begins, its pages, and what a page's Markdown holds."""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_PLACES = ("*.md", "mdm_jax/**/*.md", "experiments/**/*.md")
+_FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", flags=re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
+_HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", flags=re.MULTILINE)
+_LINK = re.compile(r"!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^()]*\))?)*\]\(<?([^()\s>]+)>?(?: +\"[^\"]*\")?\)")
+_HTML_LINK = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"]+)\"")
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """Every page of Markdown, in the order of their paths."""
+    return sorted({path for place in _PLACES for path in root.glob(place)})
+
+
+@functools.cache
+def read(path: Path) -> str:
+    """The text of a file."""
+    return path.read_text(encoding="utf-8")
+
+
+def headings(text: str) -> list[str]:
+    """The headings of a page as they are written, code in it left out."""
+    return _HEADING.findall(_without(text, _FENCED))
+
+
+def plain(heading: str) -> str:
+    """A heading without its marks: the words that a reader sees."""
+    seen = re.sub(r"!?\[([^\[\]]*)\]\([^()]*\)", r"\1", heading)
+    return re.sub(r"[`*]", "", seen).strip()
+
+
+def anchors(text: str) -> list[str]:
+    """What the headings of a page are called in links, as code hosts name them."""
+    found: list[str] = []
+    for heading in headings(text):
+        found.append(anchor(plain(heading), found))
+    return found
+
+
+def anchor(heading: str, before: list[str]) -> str:
+    """The anchor of a heading after those ``before`` it: small letters, hyphens for blanks, a number if taken."""
+    name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    number, free = 0, name
+    while free in before:
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def links(text: str) -> Iterator[tuple[int, str]]:
+    """Line and target of every link and picture of a page, those inside code left out."""
+    text = _without(_without(text, _FENCED), _CODE)
+    for found in sorted([*_LINK.finditer(text), *_HTML_LINK.finditer(text)], key=lambda found: found.start()):
+        yield text.count("\n", 0, found.start()) + 1, found.group(1)
+        # A picture that is a link: the picture's own target stands inside the brackets.
+        for inner in re.finditer(r"!\[[^\[\]]*\]\(([^()\s]+)\)", found.group(0)[1:].rpartition("](")[0]):
+            yield text.count("\n", 0, found.start()) + 1, inner.group(1)
+
+
+def _without(text: str, pattern: re.Pattern[str]) -> str:
+    """The text with what matches made blank, so that lines keep their numbers."""
+    return pattern.sub(lambda found: re.sub(r"[^\n]", " ", found.group(0)), text)
