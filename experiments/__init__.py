@@ -1,1 +1,1 @@
-"""One module per claim: ``python -m experiments NAME [--quick]`` writes results.json, a picture and a verdict."""
+"""One module per claim; ``python -m experiments`` lists them, and runs them. The instrument is in ``experiments.tools``."""

@@ -1,29 +1,75 @@
-"""Run an experiment: ``python -m experiments NAME [--quick]``."""
+"""The experiments: ``python -m experiments`` lists them, ``python -m experiments NAME|all [--quick]`` runs them.
+
+``python -m experiments report`` writes ``experiments/README.md`` from the committed results, as every full run does.
+"""
 
 import argparse
-import importlib
-import pkgutil
+import os
 import sys
-from pathlib import Path
+import textwrap
+from collections.abc import Sequence
 
-import experiments
-from experiments.common import Experiment
-
-NOT_EXPERIMENTS = {"__main__", "common", "judging", "peers", "readme_pictures", "rooms", "torch_twin", "trained"}
+from experiments.tools.catalogue import Places, claims, known
+from mdm_jax.support.errors import InputError
 
 
-def main() -> int:
-    """Parse the command line and run one experiment; 0 also where its verdict is 'does not'."""
-    names = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.name not in NOT_EXPERIMENTS)
+def main(arguments: Sequence[str] | None = None, places: Places | None = None) -> int:
+    """The exit status: 0 also where a verdict is 'does not', 1 if an experiment failed, 2 if there is none such."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, allow_abbrev=False)
-    parser.add_argument("name", choices=names)
-    parser.add_argument("--quick", action="store_true", help="a minute at most: checks that it runs, proves little")
-    parser.add_argument("--output", type=Path, help="folder for results (default: experiments/results/NAME)")
-    options = parser.parse_args()
-    folder = options.output or Path(__file__).parent / "results" / options.name
-    experiment = Experiment(options.name, folder, options.quick)
-    importlib.import_module(f"experiments.{options.name}").run(experiment)
-    return 0
+    parser.add_argument("name", nargs="?", help="an experiment, all, or report (default: list them)")
+    parser.add_argument("--quick", action="store_true", help="seconds each: shows that they run, and proves nothing")
+    parser.add_argument("--again", action="store_true", help="repeat what is recorded of the present code, all parts")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="of all: how many at once (default: 1, since they take times; --quick: every processor)",
+    )
+    options = parser.parse_args(arguments)
+    places = places or Places()
+    try:
+        return _do(options, places)
+    except InputError as error:
+        print(f"python -m experiments: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        kept = "" if options.quick else "; finished parts are kept, and the same command goes on from them"
+        print(f"\npython -m experiments: stopped{kept}.", file=sys.stderr)
+        return 130
+
+
+def _do(options: argparse.Namespace, places: Places) -> int:
+    if options.name is None:
+        print(listing(places))
+        return 0
+    if options.name not in ("all", "report"):
+        known(places, options.name)
+    from experiments.tools import page, running  # running needs JAX, the list does not
+
+    if options.name == "report":
+        page.write_page(places)
+        print(f"written to {places.page}")
+        return 0
+    if options.name != "all":
+        running.run_one(places, options.name, options.quick, options.again)
+        return 0
+    processes = options.processes or (os.cpu_count() or 1 if options.quick else 1)
+    if processes < 1:
+        raise InputError(f"--processes must be 1 or more; got {processes}.")
+    return running.run_many(places, list(claims(places)), options.quick, options.again, processes)
+
+
+def listing(places: Places) -> str:
+    """Every experiment: its last verdict, when that was, what a full run costs, its claim and where that is from."""
+    from experiments.tools.page import cost, when
+    from experiments.tools.records import read
+
+    lines: list[str] = []
+    for name, claim in claims(places).items():
+        made = read(places, name)
+        verdict = "not run" if made is None else f"{made['verdict']} ({when(made)})"
+        lines.append(f"{name}: {verdict}; {cost(claim, made)}")
+        lines += textwrap.wrap(f"{claim.text} [{claim.source}]", 100, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import oracles
 from mdm_jax.evaluation import exact
 from mdm_jax.oracles import Oracle

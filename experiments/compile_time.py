@@ -16,7 +16,7 @@ import optax
 import optax.contrib
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import models
 from mdm_jax.training import Settings, initial_state
 from mdm_jax.training.step import BLOCK, train_steps

@@ -19,8 +19,8 @@ import scipy.stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from experiments.common import Experiment
-from experiments.trained import trained
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.trained import trained
 from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params

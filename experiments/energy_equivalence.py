@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.energies import actions, enumeration
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy.integrate import quad
 from scipy.special import betainc, betaincc, betaln
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.energies import actions
 

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from scipy.integrate import quad
 from scipy.special import betaln, digamma
 
-from experiments.common import Experiment, alternate, paired_ratio
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.timing import alternate, paired_ratio
 from mdm_jax.theory import energies, schedules
 from mdm_jax.theory.energies import actions
 

@@ -34,8 +34,18 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
-from experiments.judging import Summary, choice_of, clean, forced_path, in_batches, judged, model_of, nfe_at, summary
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import (
+    Summary,
+    choice_of,
+    clean,
+    forced_path,
+    in_batches,
+    judged,
+    model_of,
+    nfe_at,
+    summary,
+)
 from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile, exact, path_nelbo
 from mdm_jax.models.denoiser import Denoiser, Params

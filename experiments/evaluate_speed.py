@@ -31,8 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment, paired_ratio
-from experiments.judging import clean, model_of
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.timing import paired_ratio
+from experiments.tools.judging import clean, model_of
 from mdm_jax.evaluation import evaluate
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import Blind, Rule, blind_loop, plan_knots, random_order, rules, sample

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
-from experiments.judging import BATCH, Summary, clean, judged, model_of, summary
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import BATCH, Summary, clean, judged, model_of, summary
 from mdm_jax.evaluation import exact
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import ancestral_order, blind_loop, first_hitting, grid_fractions

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax.app.work.footprints import size
 from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.support.files import write_text

@@ -36,8 +36,8 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 from scipy.special import entr
 
-from experiments.common import Experiment
-from experiments.judging import Summary, clean, summary
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import Summary, clean, summary
 from mdm_jax import models
 from mdm_jax.sampling import presets, sample
 

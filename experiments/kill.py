@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import RunDirectory, Settings, fit

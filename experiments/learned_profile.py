@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import models, oracles
 from mdm_jax.evaluation import estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import models, tasks
 from mdm_jax.theory import schedules
 from mdm_jax.training import Settings, fit, mask_counts, mask_times, nelbo

@@ -20,8 +20,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
-from experiments.judging import clean, model_of
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import clean, model_of
 from mdm_jax import plot
 from mdm_jax.evaluation import Evaluation, Execution, Halving, Raced, evaluate, own_entropy, race
 from mdm_jax.evaluation.samples import JUDGED

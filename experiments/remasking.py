@@ -26,8 +26,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
-from experiments.judging import Summary, clean, in_batches, judged, model_of, summary
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import Summary, clean, in_batches, judged, model_of, summary
 from mdm_jax.sampling import Sampler, presets, rules
 from mdm_jax.sampling.readings import held_or_proposal_probability, proposal_probability
 from mdm_jax.theory import plans

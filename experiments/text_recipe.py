@@ -8,7 +8,7 @@ import dataclasses
 import jax
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import models, tasks
 from mdm_jax.app.options.recipes import settings_and_model
 from mdm_jax.evaluation import judge

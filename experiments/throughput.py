@@ -29,8 +29,9 @@ import numpy as np
 from jax import lax
 from matplotlib.figure import Figure
 
-from experiments import peers
-from experiments.common import Experiment, Verdict, alternate, paired_ratio
+from experiments.tools import peers
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run, Verdict
+from experiments.tools.timing import alternate, paired_ratio
 from mdm_jax import models
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.sampling import draws, rules, sample

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from mdm_jax import oracles, plot
 from mdm_jax.evaluation import exact
 from mdm_jax.theory.schedules import text as schedule_text

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Experiment, alternate, paired_ratio
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.timing import alternate, paired_ratio
 from mdm_jax import models
 from mdm_jax.training import Settings, initial_state, mask_counts, train_step
 from mdm_jax.training.step import BLOCK, train_steps
@@ -72,7 +73,7 @@ def torch_variant(denoiser, settings, train):
     """Ten steps in PyTorch on equal data volume, and how far its logits are from ours with equal weights."""
     import torch  # pyright: ignore[reportMissingImports]
 
-    from experiments.torch_twin import Twin
+    from experiments.tools.torch_twin import Twin
 
     torch.manual_seed(0)
     generator = np.random.default_rng(0)

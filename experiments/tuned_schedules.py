@@ -37,11 +37,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.special import xlogy
 from scipy.stats import rankdata
 
-from experiments.common import Experiment
-from experiments.trained import trained
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.judging import near
+from experiments.tools.pooled import by_row, distinct_share, entropy, pooled_entropy
+from experiments.tools.trained import trained
 from mdm_jax import models, tasks
 from mdm_jax.evaluation import estimate_profile, path_nelbo
 from mdm_jax.models.denoiser import Denoiser, Params
@@ -102,40 +103,6 @@ def around(mean: float, error: float) -> dict[str, float]:
     return {"mean": mean, "low": mean - Z * error, "high": mean + Z * error}
 
 
-def by_row(whole: float, without: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
-    """A statistic of all rows as one number per row: their mean is it, their spread the jackknife's.
-
-    Args:
-        whole: the statistic.
-        without: the same without each of the rows.
-    """
-    return whole - (len(without) - 1) * (without - without.mean())
-
-
-def entropy(counts: Float[np.ndarray, "*stack kinds"]) -> Float[np.ndarray, "*stack"]:
-    """The plug-in entropy of counts, bits."""
-    share = counts / counts.sum(axis=-1, keepdims=True)
-    return -xlogy(share, share).sum(axis=-1) / np.log(2)
-
-
-def pooled_entropy(codes: Int[np.ndarray, "rows n"]) -> Float[np.ndarray, " rows"]:
-    """The entropy of all rows' codes together, by row."""
-    kinds, places = np.unique(codes, return_inverse=True)
-    counts = np.zeros((len(codes), len(kinds)))
-    np.add.at(counts, (np.arange(len(codes))[:, None], places.reshape(codes.shape)), 1)
-    whole = counts.sum(axis=0)
-    return by_row(float(entropy(whole)), entropy(whole - counts))
-
-
-def distinct_share(codes: Int[np.ndarray, "rows n"]) -> Float[np.ndarray, " rows"]:
-    """How many of all codes are different, as a share of their number, by row."""
-    kinds, places = np.unique(codes, return_inverse=True)
-    seen = np.unique(np.arange(len(codes))[:, None] * len(kinds) + places.reshape(codes.shape))
-    row, kind = np.divmod(seen, len(kinds))
-    alone = np.bincount(row, np.bincount(kind)[kind] == 1, len(codes))  # kinds that no other row has
-    return by_row(len(kinds) / codes.size, (len(kinds) - alone) / (codes.size - codes.shape[1]))
-
-
 def text_judge(task: TextTask) -> Judge:
     """For :data:`TEXT_METRICS`."""
 
@@ -170,12 +137,6 @@ def digits_judge(task: DigitsTask) -> tuple[Judge, float]:
         return [task.score(tokens), probabilities.max(axis=1), pooled_entropy(classes)]
 
     return judge, accuracy
-
-
-def near(params: Params, tokens: Array) -> Array:
-    """A model for quick runs, made by hand: a token is like those near it that are known."""
-    seen = jax.nn.one_hot(tokens, len(params))
-    return params + sum(jnp.roll(seen, offset, axis=1) for offset in (-2, -1, 1, 2))
 
 
 def plans_for(profile: Profile, steps: int, search: beta_search.BetaSearch) -> dict[str, Plan]:

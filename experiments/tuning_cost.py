@@ -25,7 +25,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from experiments.common import Experiment, alternate, paired_ratio
+from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
+from experiments.tools.timing import alternate, paired_ratio
 from mdm_jax import oracles, sampling
 from mdm_jax.evaluation import estimate_profile
 from mdm_jax.theory import plans, profiles, schedules

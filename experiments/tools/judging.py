@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from numpy.lib.stride_tricks import sliding_window_view
 
-from experiments.trained import trained
-from experiments.tuned_schedules import distinct_share, near, pooled_entropy
+from experiments.tools.pooled import distinct_share, pooled_entropy
+from experiments.tools.trained import trained
 from mdm_jax import models, tasks
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import Rule, Sampler, View, sample
@@ -25,6 +25,12 @@ from mdm_jax.tasks.text_files import TextTask
 
 BATCH = 16
 """Rows sampled together: on two cores a row of the demo model costs least so, and fewer rows wait for the slowest."""
+
+
+def near(params: Params, tokens: Array) -> Array:
+    """A model for quick runs, made by hand: a token is like those near it that are known."""
+    seen = jax.nn.one_hot(tokens, len(params))
+    return params + sum(jnp.roll(seen, offset, axis=1) for offset in (-2, -1, 1, 2))
 
 
 def model_of(spec: str, quick: bool) -> tuple[Denoiser, Params, TextTask | DigitsTask]:
@@ -178,16 +184,3 @@ def nfe_at(quality: float, nfe: list[float], costs: list[float]) -> float:
         if above >= quality >= below:
             return left if above == below else left + (right - left) * (above - quality) / (above - below)
     return float("nan")
-
-
-def clean(value: Any) -> Any:
-    """A tree of results as JSON can hold it: no infinities, no NaNs, plain numbers."""
-    if isinstance(value, dict):
-        return {str(name): clean(one) for name, one in value.items()}
-    if isinstance(value, Summary):
-        return clean(value._asdict())
-    if isinstance(value, list | tuple):
-        return [clean(one) for one in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

@@ -1,14 +1,12 @@
-"""Models that several experiments share: the demo recipe on a task, trained once and kept beside the results."""
+"""Models that several experiments share: the demo recipe on a task, trained once and kept beside the runs."""
 
 import dataclasses
-from pathlib import Path
 
+from experiments.tools.catalogue import Places
 from mdm_jax import models, tasks
 from mdm_jax.app.options.recipes import settings_and_model
 from mdm_jax.tasks import Task
 from mdm_jax.training import Run, fit
-
-FOLDER = Path(__file__).parent / "results" / "models"
 
 
 def trained(spec: str, quick: bool) -> tuple[Run, Task]:
@@ -17,10 +15,10 @@ def trained(spec: str, quick: bool) -> tuple[Run, Task]:
     settings, denoiser = settings_and_model("demo", task, {})
     if quick:
         settings = dataclasses.replace(settings, steps=20, batch=4)
-        return fit(
-            models.transformer(task.vocab_size, length=task.length, width=16, depth=1), task, settings=settings
-        ), task
-    return fit(denoiser, task, settings=settings, directory=FOLDER / spec.replace(":", "-")), task
+        small = models.transformer(task.vocab_size, length=task.length, width=16, depth=1)
+        return fit(small, task, settings=settings), task
+    folder = Places().folder("models", quick) / spec.replace(":", "-")
+    return fit(denoiser, task, settings=settings, directory=folder), task
 
 
 if __name__ == "__main__":

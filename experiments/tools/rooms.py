@@ -1,7 +1,7 @@
 """The house in numbers: modules of every room, its longest, its arrows, and the names that its face offers.
 
-``python -m experiments.rooms``; ``--root PATH`` counts another checkout, so that a change of the house can be seen
-beside what was before.
+``python -m experiments.tools.rooms``; ``--root PATH`` counts another checkout, so that a change of the house can be
+seen beside what was before.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mdm_jax.support.text import table
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 
 
 def rooms(root: Path) -> list[dict]:

@@ -153,7 +153,7 @@ def uniform_sizes(length: int, steps: int) -> list[int]:
 def mdlm_torch(denoiser: LinenDenoiser, params: Any, rows: int, length: int) -> Sampler:
     import torch
 
-    from experiments.torch_twin import Twin
+    from experiments.tools.torch_twin import Twin
 
     wider, padded = with_mask_logit(denoiser, params)
     mask = denoiser.mask_id
@@ -189,7 +189,7 @@ def llada_torch(denoiser: LinenDenoiser, params: Any, rows: int, length: int, gr
     """As :func:`llada_jax`."""
     import torch
 
-    from experiments.torch_twin import Twin
+    from experiments.tools.torch_twin import Twin
 
     mask = denoiser.mask_id
     twin = Twin(denoiser.module).eval()
@@ -224,7 +224,7 @@ def twin_difference(denoiser: LinenDenoiser, params: Any, length: int) -> float:
     """The greatest difference of a logit between the two frameworks, with equal weights."""
     import torch
 
-    from experiments.torch_twin import Twin
+    from experiments.tools.torch_twin import Twin
 
     tokens = np.random.default_rng(0).integers(0, denoiser.mask_id + 1, (2, length))
     twin = Twin(denoiser.module).eval()

@@ -1,0 +1,137 @@
+"""What an experiment is: a claim, a run in parts that are kept, and a conclusion drawn from its results alone."""
+
+import dataclasses
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import read_json, write_json
+from mdm_jax.support.progress import remark
+
+Verdict = Literal["holds", "partly", "does not", "not tested"]
+Figures = Mapping[str, float | list[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What an experiment holds against measurement. Written with literals, since the list reads it without importing.
+
+    Attributes:
+        text: the claim, one sentence without its full stop, as it stood before anything was measured.
+        source: where it is from: ``"arXiv 2509.13866, Figure 2"``, or ``"ours"``.
+        minutes: what a full run takes, about, on two processor cores.
+        seeds: the seeds of everything random in it; empty if nothing is.
+    """
+
+    text: str
+    source: str
+    minutes: float
+    seeds: tuple[int, ...] = (0,)
+
+
+class Conclusion(NamedTuple):
+    """What the results of a run come to.
+
+    Attributes:
+        verdict: on the claim.
+        headline: one sentence with the main figure and its interval.
+        figures: all that pages may quote, by name: a number, or ``[value, low, high]``, in the units that pages use
+            (shares as shares: a page may write them as percent).
+        sample_size: what was counted or drawn, in words: ``"50 kills, 40 damages"``.
+    """
+
+    verdict: Verdict
+    headline: str
+    figures: Figures
+    sample_size: str
+
+
+class Run(NamedTuple):
+    """What ``run`` of an experiment returns: its results, which the caller makes :func:`plain`, and a picture."""
+
+    results: Mapping[str, Any]
+    picture: Figure
+
+
+@dataclasses.dataclass
+class Experiment:
+    """One run of one experiment.
+
+    Attributes:
+        name: the module's.
+        folder: what is too large to be committed lies here: parts, models, samples.
+        quick: a run of seconds, which shows that the code works and proves nothing.
+        fingerprint: of what determines the results; a part of another fingerprint is not used.
+        kept_seconds: what the parts that an earlier run had finished took then.
+    """
+
+    name: str
+    folder: Path
+    quick: bool
+    fingerprint: str
+    kept_seconds: float = 0.0
+
+    def part(self, name: str, function: Callable[[], Any]) -> Any:
+        """``function()`` made :func:`plain`; taken from an interrupted run, if one had finished it.
+
+        Nothing is kept of a quick run. A part is a value of JSON: numbers, text, lists, objects.
+        """
+        path = self.folder / "parts" / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.json"
+        if not self.quick and path.exists():
+            kept = read_json(path, "a part of an experiment")
+            if kept["fingerprint"] == self.fingerprint and kept["part"] == name:
+                self.kept_seconds += kept["seconds"]
+                remark(f"{self.name}: {name}: finished before ({spoken(kept['seconds'])})")
+                return kept["value"]
+        remark(f"{self.name}: {name} ...")
+        begun = time.perf_counter()
+        value = plain(function())
+        seconds = time.perf_counter() - begun
+        if not self.quick:
+            write_json(path, {"part": name, "fingerprint": self.fingerprint, "seconds": seconds, "value": value})
+        remark(f"{self.name}: {name}: {spoken(seconds)}")
+        return value
+
+    def forget(self) -> None:
+        """Remove the parts of earlier runs."""
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+
+
+def plain(value: Any) -> Any:
+    """A tree of results as JSON holds it: names are text, arrays are lists, NaN and infinities are ``None``.
+
+    Raises:
+        InputError: something that JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if hasattr(value, "__array__"):
+        return plain(np.asarray(value).tolist())
+    raise InputError(f"a result must be numbers, text, lists or objects; got {type(value).__name__}.")
+
+
+def spoken(seconds: float) -> str:
+    """A duration as one says it: ``"0.4 s"``, ``"75 s"``, ``"12 min"``, ``"1.6 h"``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

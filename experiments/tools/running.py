@@ -1,0 +1,123 @@
+"""Running one experiment here, or many in processes of their own."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import NamedTuple
+
+from experiments.tools import recording, records
+from experiments.tools.catalogue import Places, claims, fingerprint
+from experiments.tools.experiment import Experiment, plain, spoken
+from experiments.tools.page import write_page
+from mdm_jax.support.files import write_json
+from mdm_jax.support.progress import bar, remark
+
+
+def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
+    """Run an experiment, write what came out and say it."""
+    module = importlib.import_module(f"experiments.{name}")
+    folder = places.folder(name, quick)
+    experiment = Experiment(name, folder, quick, fingerprint(places, name))
+    if again:
+        experiment.forget()
+    begun = time.perf_counter()
+    run = module.run(experiment)
+    results = plain(run.results)
+    write_json(folder / "results.json", results)
+    conclusion = module.conclude(results)
+    seconds = time.perf_counter() - begun + experiment.kept_seconds
+    claim = claims(places)[name]
+    made = recording.record(module, claim, experiment, results, conclusion, seconds, places)
+    recording.write(places, made, run.picture, folder, quick)
+    print(f"{name}: {claim.text} ({claim.source}).")
+    print(conclusion.headline)
+    print(f"verdict: {conclusion.verdict}{' (quick run: not to be quoted)' if quick else ''}")
+    if not quick:
+        write_page(places)
+        kept = "" if made["results"] is not None else f", all results in {folder / 'results.json'}"
+        print(f"written to {places.results / f'{name}.json'}{kept}, and to {places.page}")
+
+
+class Ended(NamedTuple):
+    """How one of many ended."""
+
+    name: str
+    status: int
+    seconds: float
+    said: str
+
+
+def is_current(places: Places, name: str) -> bool:
+    """Whether the committed record is of the present code."""
+    made = records.read(places, name)
+    return made is not None and made["fingerprint"] == fingerprint(places, name)
+
+
+def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, processes: int) -> int:
+    """Run experiments, each in a process of its own; the value is the exit status, 1 if one of them failed.
+
+    A full run leaves out what is recorded of the present code, unless ``again``. One that fails stops no other.
+    """
+    left = [name for name in names if quick or again or not is_current(places, name)]
+    for name in names:
+        if name not in left:
+            print(f"{name}: recorded of the present code; --again repeats it")
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    stopping = False
+
+    def one(name: str) -> Ended:
+        folder = places.folder(name, quick)
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-m", "experiments", name]
+        words += [*["--quick"] * quick, *["--again"] * again]
+        begun = time.perf_counter()
+        with (folder / "log.txt").open("wb") as log:
+            if stopping:
+                return Ended(name, 130, 0.0, "")
+            running[name] = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=places.root,
+                start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+            status = running[name].wait()
+        said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        return Ended(name, status, time.perf_counter() - begun, said)
+
+    failed: list[str] = []
+    with ThreadPoolExecutor(processes) as pool, bar(len(left), "experiments", "experiment") as advance:
+        waited = [pool.submit(one, name) for name in left]
+        try:
+            for future in as_completed(waited):
+                ended = future.result()
+                advance(1)
+                print(_line(ended), flush=True)
+                if ended.status:
+                    failed.append(ended.name)
+                    print(_end(ended.said), file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            stopping = True
+            for process in running.values():
+                if process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    if not quick:
+        write_page(places)
+    if failed:
+        remark(f"{len(failed)} of {len(left)} experiments failed: {', '.join(sorted(failed))}.")
+    return 1 if failed else 0
+
+
+def _line(ended: Ended) -> str:
+    verdicts = [line for line in ended.said.splitlines() if line.startswith("verdict: ")]
+    outcome = f"failed with status {ended.status}" if ended.status else verdicts[-1].removeprefix("verdict: ")
+    return f"{ended.name}: {outcome}; {spoken(ended.seconds)}"
+
+
+def _end(said: str) -> str:
+    """The last lines of a log: where a failure is explained."""
+    return "\n".join(f"    {line}" for line in said.splitlines()[-25:])
