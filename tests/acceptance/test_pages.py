@@ -1,0 +1,210 @@
+"""Every page is true: its examples run and print what it shows, its links lead somewhere, the tests it names are there.
+
+A page's examples run in its order and share their names. ``PAGES`` says what is not run as it stands.
+"""
+
+import re
+import sys
+import types
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import examples as reading
+import numpy as np
+import pytest
+from examples import ROOT, examples, pages, run_example
+from matplotlib import pyplot
+from toys import LENGTH, VOCAB, PatternTask
+
+
+def with_a_task(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that the guide to training begins with, in small; other people's loggers are played.
+
+    ``told`` is what TensorBoard and Weights & Biases were told: name, figure and step.
+    """
+    import mdm_jax as mdm
+
+    task = PatternTask()
+    model = mdm.models.transformer(VOCAB, length=LENGTH, width=8, depth=1, heads=1)
+    told = []
+    logger = types.SimpleNamespace(add_scalar=lambda *figure: told.append(figure))
+    for module in ("tensorboardX", "wandb"):
+        played = types.ModuleType(module)
+        played.__dict__["SummaryWriter"] = lambda folder: logger
+        played.__dict__["init"] = lambda **settings: None
+        played.__dict__["log"] = lambda figures, step: told.extend((name, figures[name], step) for name in figures)
+        patch.setitem(sys.modules, module, played)
+    labels = {"train_labels": task.train[:, 0], "validation_labels": task.validation[:, 0]}
+    return {"mdm": mdm, "task": task, "model": model, "told": told, **labels}
+
+
+def check_training(names: dict[str, Any], folder: Path) -> None:
+    """The run is there, both loggers were told of it, and the loop of one's own took its steps."""
+    assert (folder / "runs" / "text" / "config.json").exists()
+    assert [step for name, _, step in names["told"] if name == "held_out_bits_per_token"].count(2) == 2
+    assert int(names["state"].step) == 2
+    assert np.isfinite(float(names["metrics"].loss))
+
+
+@dataclass(frozen=True)
+class Page:
+    """How a page is run: ``instead`` of what its examples show, after what ``before`` makes; ``after`` looks again.
+
+    ``otherwise`` are the examples that print something else then.
+    """
+
+    instead: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    otherwise: Collection[str] = ()
+    before: Callable[[pytest.MonkeyPatch], dict[str, Any]] = lambda patch: {}
+    after: Callable[[dict[str, Any], Path], None] = lambda names, folder: None
+    marks: tuple[pytest.MarkDecorator, ...] = (pytest.mark.thorough,)
+
+
+FEW = {"task.validation, key=key)": "task.validation, 96, key=key)"}
+"""Profiles of few sequences."""
+PLAIN = Page(marks=())
+"""A page that takes a second or two."""
+PAGES = {
+    "README.md": Page(
+        otherwise=("tour", "tuning", "samplers", "evaluations"),
+        instead={
+            "tour": {"width=128, depth=3": "width=16, depth=1", "steps=1600": "steps=3", **FEW},
+            "energies": {"100_000": "1_000"},
+            "tuning": FEW,
+        },
+    ),
+    "mdm_jax/evaluation/exact/README.md": PLAIN,
+    "mdm_jax/footprint/README.md": Page(
+        otherwise=["footprint"],
+        instead={"footprint": {"width=256, depth=12": "width=64, depth=2"}},
+        marks=(pytest.mark.thorough, pytest.mark.processes),
+    ),
+    "mdm_jax/theory/numerics/README.md": PLAIN,
+    "mdm_jax/theory/plans/README.md": PLAIN,
+    "mdm_jax/theory/profiles/README.md": PLAIN,
+    "mdm_jax/theory/schedules/README.md": PLAIN,
+    "mdm_jax/training/README.md": Page(
+        otherwise=["reports"],
+        before=with_a_task,
+        after=check_training,
+        instead={
+            "training": {
+                "mdm.tasks.text(length=128)": "task",
+                "steps=1_600": "steps=3",
+                "task.vocab_size, length=128)": "task.vocab_size, length=task.length, width=8, depth=1, heads=1)",
+            },
+            "optimisers": {"steps=1_600": "steps=2"},
+            "classes": {
+                "length=task.length)": "length=task.length, width=8, depth=1, heads=1)",
+                'directory="runs/classes"': 'directory="runs/classes", steps=2',
+            },
+            "reports": {"model, task,": "mdm.models.transformer(task.vocab_size, width=8, depth=1), task, 2,"},
+            "tensorboard": {'model, task, directory="runs/text"': 'run.denoiser, task, directory="runs/one", steps=2'},
+            "wandb": {'model, task, directory="runs/text"': 'run.denoiser, task, directory="runs/other", steps=2'},
+            "loop": {"range(100)": "range(2)"},
+        },
+    ),
+}
+WITH_EXAMPLES = {
+    str(page.relative_to(ROOT)): page for page in pages() if examples(page.read_text(encoding="utf-8"))
+}  # fmt: skip
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=PAGES.get(name, Page()).marks, id=name) for name in WITH_EXAMPLES]
+)
+def test_every_example_prints_what_its_page_shows(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = PAGES.get(name, Page())
+    names = page.before(monkeypatch)
+    for example in examples(WITH_EXAMPLES[name].read_text(encoding="utf-8")):
+        run_example(WITH_EXAMPLES[name], example, names, page.instead.get(example), example not in page.otherwise)
+    page.after(names, tmp_path)
+    pyplot.close("all")
+
+
+@pytest.mark.core
+def test_what_is_run_otherwise_is_there():
+    assert [name for name in PAGES if name not in WITH_EXAMPLES] == []
+    for name, page in PAGES.items():
+        there = examples(WITH_EXAMPLES[name].read_text(encoding="utf-8"))
+        assert [example for example in (*page.instead, *page.otherwise) if example not in there] == []
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere_and_the_tests_that_are_named_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for words, link in re.findall(r"\[([^]]*)\]\(([^)\s]+)\)", prose):
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if heading:
+            assert heading in headings(target), link
+        for test in re.findall(r"\btest_\w+\b", words) if target.suffix == ".py" else ():
+            assert test == target.stem or f"def {test}(" in target.read_text(encoding="utf-8"), (test, link)
+    for path, test in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", prose):
+        assert (ROOT / path).exists(), path
+        assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
+
+
+def headings(page: Path) -> set[str]:
+    """What a link may name in a page: its headings, as code hosts spell them."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in lines}
+
+
+@pytest.mark.core
+def test_every_example_has_a_name_of_its_own_and_what_follows_is_its_output():
+    shown = "text\n<!-- example: one -->\n```python\n1\n```\n\n```text\nA 1\n```\n"
+    assert examples(shown) == {"one": ("1\n", "A 1\n")}
+    assert examples(shown.replace("\n\n", "\n")) == examples(shown)
+    assert examples(shown.replace("\n\n", "\nAnd so:\n")) == {"one": ("1\n", "")}
+    for wrong in (
+        "```python\n2\n```\n",
+        "<!-- example: one -->\n```python\n2\n```\n",
+        "<!-- note -->\n```python\n3\n```\n",
+    ):
+        with pytest.raises(AssertionError, match=r"no name|two examples"):
+            examples(shown + wrong)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """A page of two examples."""
+    monkeypatch.setattr(reading, "ROOT", tmp_path)
+    monkeypatch.delenv(reading.REFRESH, raising=False)
+    path = tmp_path / "page.md"
+    path.write_text(
+        "# Page\n<!-- example: one -->\n```python\nx = 5\nprint('x is', x / 7)\n```\n\n```text\nx is 0.714\n```\n\n"
+        "<!-- example: two -->\n```python\nprint(x)\n```\nThe end.\n"
+    )
+    return path
+
+
+@pytest.mark.core
+def test_what_an_example_prints_is_compared_and_can_be_written(page, monkeypatch):
+    names = {}
+    before = page.read_text()
+    assert run_example(page, "one", names) == "x is 0.7142857142857143\n"
+    with pytest.raises(AssertionError, match=r"example 'two' of page.md: 0 words are shown and 1 printed"):
+        run_example(page, "two", names)
+    assert run_example(page, "one", names, {"5": "6"}, compare=False) == "x is 0.8571428571428571\n"
+    for wrong in ({"instead": {"5": "6"}}, {"instead": {"8": "9"}}):
+        with pytest.raises(AssertionError, match=r"is shown and|does not show"):
+            run_example(page, "one", names, **wrong)
+    with pytest.raises(AssertionError, match="prints nothing"):
+        run_example(page, "one", names, {"print('x is', x / 7)": "x / 7"}, compare=False)
+    assert page.read_text() == before
+    monkeypatch.setenv(reading.REFRESH, "1")
+    for example in ("one", "two"):
+        run_example(page, example, names, {"x": "x * 2"} if example == "two" else None, compare=False)
+    assert page.read_text() == before.replace("print(x)\n```\n", "print(x)\n```\n\n```text\n5\n```\n")
+    monkeypatch.delenv(reading.REFRESH)
+    run_example(page, "two", names)
