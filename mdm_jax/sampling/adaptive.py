@@ -80,6 +80,15 @@ def adaptive_loop(
     Raises:
         InputError: a rule for other rows, plans or an end that do not fit the canvas, ids that are no tokens (where
             these are not traced).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world, rule = mdm.oracles.polya(8, 0.5), mdm.rules.surest(mdm.plans.uniform(8, 4))
+        >>> canvas = jnp.full((2, 8), 2)  # 2 is the mask
+        >>> out = mdm.sampling.adaptive_loop(world.denoiser, world.params, canvas, rule, key=mdm.key(0))
+        >>> out.nfe.tolist(), out.remaining.tolist()
+        ([4, 4], [0, 0])
     """
     sampled, undefined = unmarked(
         denoiser,

@@ -60,6 +60,15 @@ def blind_loop(
 
     Returns:
         :class:`~mdm_jax.sampling.result.Sampled`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> canvas, steps = jnp.full((2, 8), 2), jnp.arange(8) // jnp.asarray([[2], [4]])  # 2 is the mask
+        >>> out = mdm.sampling.blind_loop(world.denoiser, world.params, canvas, steps, key=mdm.key(0))
+        >>> out.nfe.tolist(), int(out.batch_nfe), out.remaining.tolist()
+        ([4, 2], 4, [0, 0])
     """
     ids = jnp.arange(tokens.shape[0], dtype=jnp.int32) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
@@ -114,6 +123,18 @@ def path_log_prob(
 
     Returns:
         float32[rows], nats, at temperature 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> ones, one_by_one = jnp.ones((1, 8), int), jnp.arange(8)[None]
+        >>> print(mdm.sampling.path_log_prob(world.denoiser, world.params, ones, one_by_one))
+        [-1.6277006]
+        >>> print(mdm.sampling.path_log_prob(world.denoiser, world.params, ones, one_by_one // 2))
+        [-2.1098747]
+        >>> print(world.log_prob(ones))  # one token per step is exact; two per step are not
+        [-1.62770059]
     """
     flat = tokens.reshape(-1).astype(jnp.int32)
     length = tokens.shape[1]

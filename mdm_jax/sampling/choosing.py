@@ -14,7 +14,23 @@ from mdm_jax.sampling.rule import Choice, View
 def take_surest(
     score: Float[Array, "rows length"], among: Bool[Array, "rows length"], count: Int[Array, " rows"]
 ) -> Bool[Array, "rows length"]:
-    """The ``count`` positions of each row with the largest score ``among`` some; the first of equals."""
+    """The ``count`` positions of each row with the largest score ``among`` some; the first of equals.
+
+    Args:
+        score: float32[rows, length].
+        among: bool[rows, length], the positions that may be taken.
+        count: int32[rows]; where there are fewer, all are taken.
+
+    Returns:
+        bool[rows, length].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> score, open_ = jnp.asarray([[0.1, 0.9, 0.5, 0.7]]), jnp.asarray([[True, True, True, False]])
+        >>> mdm.rules.take_surest(score, open_, jnp.asarray([2])).tolist()
+        [[False, True, True, False]]
+    """
     return among & (_rank(jnp.where(among, score, -jnp.inf), among) < count[:, None])
 
 

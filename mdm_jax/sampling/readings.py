@@ -52,6 +52,14 @@ class Reading:
         held: int32[positions], the token that stands there, or the mask's id.
         masked: bool[positions], whether it is the mask.
         looked_at_draw: whether anything asked for :attr:`proposal`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> logits, drawn, mask = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1]), jnp.asarray([3])
+        >>> reading = mdm.sampling.readings.Reading(logits, drawn, held=mask, masked=jnp.asarray([True]))
+        >>> print(reading.best, reading.proposal, reading.log_prob(drawn))  # log 0.2
+        [0] [1] [-1.609438]
     """
 
     def __init__(
@@ -119,7 +127,16 @@ Measure = Callable[[Reading], Float[Array, " positions"]]
 
 
 def max_probability(reading: Reading) -> Float[Array, " positions"]:
-    """Logarithm of the largest probability: float32[positions], nats, at most 0."""
+    """Logarithm of the largest probability: float32[positions], nats, at most 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, max_probability
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(max_probability(reading))  # log 0.7
+        [-0.35667497]
+    """
     return -jnp.log1p(reading.rest)
 
 
@@ -128,6 +145,14 @@ def margin(reading: Reading) -> Float[Array, " positions"]:
 
     Source: Kim et al., *Train for the Worst, Plan for the Best* (arXiv 2502.06768), top probability margin; the
     logarithm has the same order and keeps near-certainties apart.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, margin
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(margin(reading))  # log (0.7 - 0.2)
+        [-0.6931472]
     """
     width = reading.blocks.shape[-1]
     which = reading.best // width
@@ -143,7 +168,16 @@ def margin(reading: Reading) -> Float[Array, " positions"]:
 
 
 def negative_entropy(reading: Reading) -> Float[Array, " positions"]:
-    """Minus the entropy: float32[positions], nats, at most 0. A token of probability 0 contributes nothing."""
+    """Minus the entropy: float32[positions], nats, at most 0. A token of probability 0 contributes nothing.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, negative_entropy
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(negative_entropy(reading))
+        [-0.8018186]
+    """
     weights = jnp.exp(reading.blocks - reading.largest[:, None, None])
     # sum p log p = sum w log w / (1 + rest) - log(1 + rest), both terms of one sign
     return -jnp.sum(jnp.sum(entr(weights), axis=-1), axis=-1) / (1.0 + reading.rest) - jnp.log1p(reading.rest)
@@ -153,12 +187,29 @@ def proposal_probability(reading: Reading) -> Float[Array, " positions"]:
     """Log-probability of the token that was drawn: float32[positions], nats. Biased above temperature 0, see above.
 
     Source: LLaDA's ``low_confidence`` (arXiv 2502.09992), MaskGIT (arXiv 2202.04200).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, proposal_probability
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(proposal_probability(reading))  # log 0.2
+        [-1.609438]
     """
     return reading.log_prob(reading.proposal)
 
 
 def held_or_best_probability(reading: Reading) -> Float[Array, " positions"]:
-    """Log-probability of the token that stands there, or of the best one where there is none: float32[positions]."""
+    """Log-probability of the token that stands there, or of the best one where there is none: float32[positions].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, held_or_best_probability
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(held_or_best_probability(reading))  # log 0.7: it is masked
+        [-0.35667497]
+    """
     return jnp.where(reading.masked, max_probability(reading), held_probability(reading))
 
 
@@ -166,10 +217,27 @@ def held_or_proposal_probability(reading: Reading) -> Float[Array, " positions"]
     """Log-probability of the token that stands there, or was drawn where there is none. Biased, see above.
 
     Source: Path Planning (arXiv 2502.03540), but for scoring what stands there.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, held_or_proposal_probability
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([3]), masked=jnp.asarray([True]))
+        >>> print(held_or_proposal_probability(reading))  # log 0.2: it is masked
+        [-1.609438]
     """
     return reading.log_prob(jnp.where(reading.masked, reading.proposal, reading.held))
 
 
 def held_probability(reading: Reading) -> Float[Array, " positions"]:
-    """Log-probability of the token that stands there, float32[positions], nats; of no meaning where it is masked."""
+    """Log-probability of the token that stands there, float32[positions], nats; of no meaning where it is masked.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.sampling.readings import Reading, held_probability
+        >>> logits, drawn = jnp.log(jnp.asarray([[0.7, 0.2, 0.1]])), jnp.asarray([1])
+        >>> reading = Reading(logits, drawn, held=jnp.asarray([2]), masked=jnp.asarray([False]))
+        >>> print(held_probability(reading))  # log 0.1
+        [-2.3025851]
+    """
     return reading.log_prob(reading.held)

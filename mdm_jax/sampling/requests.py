@@ -14,16 +14,28 @@ from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
 
 
-def canvas_of(prompts: Sequence[ArrayLike], length: int, mask_id: int) -> Int32[np.ndarray, "rows length"]:
+def canvas_of(
+    prompts: Sequence[ArrayLike | Sequence[int]], length: int, mask_id: int
+) -> Int32[np.ndarray, "rows length"]:
     """Prompts of different lengths as one canvas: each row begins with its prompt and is masked behind it.
 
     Args:
-        prompts: token ids, each int[at most length]; whether they are tokens of a denoiser is for the sampler to see.
+        prompts: token ids, each int[at most length], arrays or lists; whether they are tokens of a denoiser is for the
+            sampler to see.
         length: of the sequences.
         mask_id: the denoiser's.
 
+    Returns:
+        int32[prompts, length], as ``sample(..., canvas=)`` takes it.
+
     Raises:
         InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.sampling.canvas_of([[1, 0, 1], [1]], length=5, mask_id=2)
+        array([[1, 0, 1, 2, 2],
+               [1, 2, 2, 2, 2]], dtype=int32)
     """
     several = isinstance(prompts, Sequence | np.ndarray | jax.Array) and np.iterable(prompts) and len(prompts) >= 1
     require(several, "prompts", prompts, "at least one row of token ids")

@@ -129,6 +129,14 @@ class Rule:
             :func:`~mdm_jax.sampling.orders.require_fitting`); ``None`` where there is no plan. Data, like the plan.
         rows: how many rows the rule has numbers for: arrays whose leading axis is so long are one entry per row.
             ``None``: it serves any rows.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> def all_at_once(view):
+        ...     return mdm.sampling.Choice(reveal=view.open)
+        >>> world, rule = mdm.oracles.polya(8, 0.5), mdm.sampling.Rule(choose=all_at_once)
+        >>> mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0)).nfe.tolist()
+        [1, 1]
     """
 
     choose: Callable[[View], Choice]
@@ -187,6 +195,13 @@ def joined(rules: Sequence[Rule]) -> Rule:
 
     Raises:
         InputError: no rules, rules for several rows, or rules that are not alike.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.sampling.joined([mdm.rules.surest(mdm.plans.uniform(8, steps)) for steps in (4, 2)])
+        >>> mdm.sample(world.denoiser, world.params, rule, length=8, key=mdm.key(0)).nfe.tolist()
+        [4, 2]
     """
     require(len(rules) >= 1, "rules", verbatim("none"), "at least one")
     same = {alike(rule) for rule in rules}

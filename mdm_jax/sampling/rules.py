@@ -83,6 +83,16 @@ def surest(plan: Plans, score: Measure = max_probability) -> Rule:
     Args:
         plan: one for all rows, or one for each.
         score: a measure (:mod:`mdm_jax.sampling.readings`), or a function of one's own.
+
+    Raises:
+        InputError: what is no plan.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.rules.surest(mdm.plans.uniform(8, 4))
+        >>> mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0)).nfe.tolist()
+        [4, 4]
     """
     return Rule(choose=Partial(choose_by_plan, _knots(plan)), score=score, planned=_planned(plan), rows=_rows(plan))
 
@@ -95,6 +105,16 @@ def quota(steps: int, score: Measure = proposal_probability) -> Rule:
     Args:
         steps: of each block.
         score: LLaDA's own measure unless another is given.
+
+    Raises:
+        InputError: steps that are no whole number of at least 1.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> out = mdm.sample(world.denoiser, world.params, mdm.rules.quota(3), rows=2, length=8, key=mdm.key(0))
+        >>> [out.reveal_step[0].tolist().count(step) for step in range(3)]
+        [3, 3, 2]
     """
     require_whole("steps", steps, 1, 2**31 - 1)
     return Rule(choose=Partial(choose_by_quota, jnp.int32(steps)), score=score)
@@ -106,6 +126,16 @@ def confident(threshold: float, score: Measure = max_probability) -> Rule:
     Args:
         threshold: a probability, from 0 to 1.
         score: decides which position is the surest.
+
+    Raises:
+        InputError: a threshold that is no probability.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> rule = mdm.rules.confident(0.9)
+        >>> mdm.sample(world.denoiser, world.params, rule, rows=2, length=5, key=mdm.key(0)).nfe.tolist()
+        [2, 2]
     """
     require_number("threshold", threshold, 0, 1, "a probability from 0 to 1")
     # On the host where it is infinite, since JAX refuses to make an infinity under jax_debug_infs.
@@ -123,6 +153,17 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
     Args:
         bound: nats, 0 or more; .01 to 1 are usual.
         score: the order; any measure.
+
+    Raises:
+        InputError: a bound below 0.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> rule = mdm.rules.entropy_bounded(0.1)
+        >>> out = mdm.sample(world.denoiser, world.params, rule, rows=2, length=5, key=mdm.key(0))
+        >>> print(out.nfe, out.log_prob)  # log 1/2: exact in two passes
+        [2 2] [-0.6931472 -0.6931472]
     """
     require_number("bound", bound, 0, np.inf, "0 or more (nats)")
     # No entropy is larger than float32's largest number, so that this is what an infinite bound means.
@@ -132,7 +173,22 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
 
 
 def at_random(plan: Plans) -> Rule:
-    """Reveal a plan's number of positions at random: for blocks and ends of sequences (else the blind loop does it)."""
+    """Reveal a plan's number of positions at random: for blocks and ends of sequences (else the blind loop does it).
+
+    Args:
+        plan: one for all rows, or one for each; of a block where the rule has blocks.
+
+    Raises:
+        InputError: what is no plan.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.rules.at_random(mdm.plans.uniform(4, 2)).replace(block=4)  # two blocks, two steps each
+        >>> out = mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0))
+        >>> sorted(out.reveal_step[0].tolist())
+        [0, 0, 1, 1, 2, 2, 3, 3]
+    """
     choose = Partial(choose_at_random, _knots(plan))
     return Rule(choose=choose, reads="chosen", planned=_planned(plan), rows=_rows(plan))
 
@@ -152,7 +208,18 @@ def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "
             when it was drawn; masked ones are revealed as if ``sigma`` were 0, as in the authors' code, so the revealed
             fraction lags.
 
+    Raises:
+        InputError: what is no grid, a strength beyond 0 to 1, no such strategy.
+
     Source: arXiv 2503.00307.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.rules.remasked(mdm.grids.uniform(4), strength=0.5)
+        >>> out = mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0))
+        >>> out.nfe.tolist(), out.remaining.tolist(), out.log_prob.tolist()  # what masks again has no path
+        ([4, 4], [0, 0], [nan, nan])
     """
     require_number("strength", strength, 0, 1, "from 0 to 1")
     require_choice("strategy", strategy, ("cap", "rescale", "confidence"))
@@ -192,7 +259,17 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
         strength: ``eta``: at 0 nothing settled is masked again, above 1 it is masked more readily than at 1.
         score: of both kinds of positions.
 
+    Raises:
+        InputError: what is no plan, a strength below 0 or beyond float32.
+
     Source: arXiv 2502.03540.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.rules.self_planned(mdm.plans.uniform(8, 4))
+        >>> mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0)).nfe.tolist()
+        [4, 4]
     """
     # What float32 rounds to 0 or to infinity, times a logarithm of -inf or of 0, would be no number.
     good = is_number(strength) and (strength == 0 or _SMALLEST <= strength <= _LARGEST)
@@ -215,7 +292,17 @@ def self_corrected(plan: Plans, most: Sequence[int] | ArrayLike = (16, 8, 4), sc
         score: decides what is revealed. The authors take ``proposal_probability``, which is the same at temperature 0
             and biased above it (see :func:`self_planned`).
 
+    Raises:
+        InputError: what is no plan, other than three numbers of positions.
+
     Source: arXiv 2602.02927 and its code.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> rule = mdm.rules.self_corrected(mdm.plans.uniform(8, 4), most=(4, 2, 1))
+        >>> mdm.sample(world.denoiser, world.params, rule, rows=2, length=8, key=mdm.key(0)).nfe.tolist()
+        [4, 4]
     """
     require(as_array(most).shape == (3,), "most", most, "three numbers of positions, 0 or more")
     numbers = list(most)  # pyright: ignore[reportArgumentType]

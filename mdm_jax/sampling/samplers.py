@@ -42,6 +42,14 @@ class Blind:
         block: length of blocks, counted from each row's first free position and done from left to right, each by the
             plan and in random order; ``None``: no blocks. The plan is then for one block: for its length, or for as
             many tokens as are free where these are fewer.
+
+    Raises:
+        InputError: no plan or grid, an order that there is not, or one that does not go with grids or blocks.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.sampling.Blind(mdm.plans.uniform(8, 4), order="left_to_right")
+        Blind(plan=uniform, 4 steps, order=left_to_right)
     """
 
     plan: Plan | Grid | Sequence[Plan] | Sequence[Grid]
@@ -200,6 +208,17 @@ def sample(
     Raises:
         InputError: no denoiser, no parameters, no key; a canvas of the wrong shape or with unknown ids, a plan for
             another length, inconsistent row counts, a negative temperature, numbers that are no whole ones.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)  # a model that is exact: .denoiser and .params
+        >>> out = mdm.sample(world.denoiser, world.params, mdm.plans.uniform(8, 4), rows=2, key=mdm.key(0))
+        >>> out.tokens.shape, out.nfe.tolist()
+        ((2, 8), [4, 4])
+        >>> canvas = mdm.sampling.canvas_of([[1, 1]], length=8, mask_id=2)  # a prompt of two tokens
+        >>> out = mdm.sample(world.denoiser, world.params, mdm.plans.uniform(6, 3), canvas=canvas, key=mdm.key(0))
+        >>> out.tokens[0, :2].tolist(), out.nfe.tolist()
+        ([1, 1], [3])
     """
     with usual(params, sampler, key, canvas, temperature, context, row_ids):
         sampler, key, canvas, temperature, context, row_ids = loose(

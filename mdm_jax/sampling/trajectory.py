@@ -28,7 +28,16 @@ Record = Callable[[Frame], Any]
 
 
 def tokens_of(frame: Frame) -> Int[Array, "rows length"]:
-    """The record that keeps the tokens of every step."""
+    """The record that keeps the tokens of every step: int32[steps, rows, length] in the trajectory.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world, plan = mdm.oracles.polya(8, 0.5), mdm.plans.uniform(8, 4)
+        >>> record = mdm.sampling.tokens_of
+        >>> out = mdm.sample(world.denoiser, world.params, plan, rows=2, key=mdm.key(0), record=record, frames=4)
+        >>> (out.trajectory == world.denoiser.mask_id).sum(axis=2)[:, 0].tolist()  # masks left after each step
+        [6, 4, 2, 0]
+    """
     return frame.tokens
 
 
