@@ -8,12 +8,16 @@ import jax
 import pytest
 from matplotlib import pyplot
 from printed import difference
+from public_names import functions, public
 
 import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
 SLOW: dict[str, str] = {}
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
+
+DONE = ("mdm_jax.support",)
+"""Rooms and wings whose every public function has an example."""
 
 
 def module_of(path: Path) -> str:
@@ -81,6 +85,18 @@ def test_examples_in_the_docstrings(name):
 @pytest.mark.core
 def test_every_slow_module_has_examples():
     assert set(SLOW) <= set(MODULES)
+
+
+@pytest.mark.core
+def test_every_public_name_has_a_docstring():
+    assert [name for name, value in public().items() if not value.__doc__] == []
+
+
+@pytest.mark.core
+def test_every_public_function_has_an_example():
+    found = [(name, value.__doc__ or "") for name, value in functions().items() if name.startswith(DONE)]
+    assert [name for name, text in found if ">>> " not in text] == []
+    assert [room for room in DONE if not any(name.startswith(room) for name, _ in found)] == []
 
 
 WRONG = '''

@@ -83,7 +83,13 @@ def told_nats(nats: float | int) -> float | None:
 
 
 def as_float(x: ArrayLike) -> Array:
-    """``x`` as an array of JAX's default float type (float32, or float64 under ``jax_enable_x64``)."""
+    """``x`` as an array of JAX's default float type (float32, or float64 under ``jax_enable_x64``).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.as_float(1)
+        Array(1., dtype=float32)
+    """
     return jnp.asarray(x, dtype=float)
 
 

@@ -30,6 +30,19 @@ def factorisation_error(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]
     It is the expected KL divergence, over the random order, from the data's law to the sampler's where the profile is
     that of exact conditionals. For a learned model it is the *excess NELBO*: the learning error of the steps' starts
     is in it, and it may be negative where ``g`` rises.
+
+    Args:
+        profile: ``h``.
+        sizes: tokens revealed at each step, summing to the length along the last axis.
+
+    Raises:
+        InputError: negative sizes, or a sum other than the length.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> float(mdm.profiles.bounds.factorisation_error(profile, np.array([2, 2])))  # g(0) - g(1) + g(2) - g(3)
+        0.5
     """
     return np.asarray(checked_profile(profile).expected_nelbo(sizes) - profile.nelbo())
 
@@ -37,8 +50,17 @@ def factorisation_error(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]
 def any_sizes(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack"]:
     """``F <= (max_k n_k - 1) (h(0) - h(d - 1))``: tokens per step count, the length does not.
 
-    Attained by ``h`` that falls only just after the start of the longest step. ``h(0) - h(d - 1)`` is at most the
-    logarithm of the vocabulary's size.
+    In nats. Attained by ``h`` that falls only just after the start of the longest step. ``h(0) - h(d - 1)`` is at most
+    the logarithm of the vocabulary's size.
+
+    Raises:
+        InputError: negative sizes, or a sum other than the length.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> float(mdm.profiles.bounds.any_sizes(profile, np.array([2, 2])))  # the error is 0.5
+        0.75
     """
     most = checked_sizes(sizes, checked_profile(profile).length).max(axis=-1)
     return np.asarray((most - 1) * _fall(profile))
@@ -47,7 +69,16 @@ def any_sizes(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float
 def constant_sizes(profile: Profile, steps: int) -> float:
     """``F <= (n - 1) (TC + DTC) / d`` for ``steps`` equal sizes, ``n = ceil(d / steps)``; at most ``(TC + DTC) / K``.
 
-    (The latter where ``steps`` divides the length.) Attained as in :func:`any_sizes`; half of it is typical.
+    (The latter where ``steps`` divides the length.) In nats. Attained as in :func:`any_sizes`; half of it is typical.
+
+    Raises:
+        InputError: a number of steps that is not from 1 to the length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> mdm.profiles.bounds.constant_sizes(profile, 2)  # the error is 0.5
+        0.75
     """
     check_budget(checked_profile(profile).length, steps)
     return (math.ceil(profile.length / steps) - 1) * _fall(profile)
@@ -56,7 +87,16 @@ def constant_sizes(profile: Profile, steps: int) -> float:
 def tc_schedule(profile: Profile, rate: float) -> float:
     """``F <= rate TC`` for the sizes ``n_k = 1 + floor(rate (d - N_{k-1} - 1))``, ``0 < rate <= 1``.
 
-    Attained where ``rate (d - 1)`` is whole by ``h`` that falls only from ``h(0)`` to ``h(1)``.
+    In nats. Attained where ``rate (d - 1)`` is whole by ``h`` that falls only from ``h(0)`` to ``h(1)``.
+
+    Raises:
+        InputError: a rate out of range.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> mdm.profiles.bounds.tc_schedule(profile, 0.25)  # a quarter of TC = 2
+        0.5
     """
     require_number("rate", rate, 0, 1, "from 0 to 1")
     return rate * total_correlation(profile)
@@ -65,7 +105,16 @@ def tc_schedule(profile: Profile, rate: float) -> float:
 def dtc_schedule(profile: Profile, rate: float) -> float:
     """``F <= rate DTC`` for the sizes ``n_k = 1 + floor(rate (N_{k-1} + 1))``, ``rate > 0``.
 
-    Attained where ``rate`` is whole by ``h`` that falls only just after the start of a step.
+    In nats. Attained where ``rate`` is whole by ``h`` that falls only just after the start of a step.
+
+    Raises:
+        InputError: a negative rate.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> mdm.profiles.bounds.dtc_schedule(profile, 0.25)  # a quarter of DTC = 1
+        0.25
     """
     require_number("rate", rate, 0, math.inf, "a number of at least 0")
     return rate * dual_total_correlation(profile)
@@ -76,6 +125,11 @@ def tc_schedule_steps(length: int, rate: float) -> float:
 
     While ``rate (r - 1) >= 1`` each step shrinks what is left, ``r - 1``, by more than ``1 - rate``; then it is one
     token a step.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.bounds.tc_schedule_steps(1000, 0.1)  # (1 + log(99.9)) / 0.1 + 2
+        58.04
     """
     return (1 + math.log(max(1.0, rate * (length - 1)))) / rate + 2
 
@@ -85,6 +139,11 @@ def dtc_schedule_steps(length: int, rate: float) -> float:
 
     One token a step until ``rate (N + 1) >= 1``; from there on each step multiplies ``N + 1`` by more than
     ``1 + rate``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.bounds.dtc_schedule_steps(1000, 0.1)  # 10 + log(100) / log(1.1) + 2
+        60.32
     """
     return 1 / rate + math.log(max(1.0, rate * length)) / math.log1p(rate) + 2
 
@@ -104,6 +163,20 @@ def independent_clocks(profile: Profile, fractions: Float[np.ndarray, " knots"])
     Args:
         profile: ``h``.
         fractions: ``a_0 .. a_K``, rising from 0 to 1.
+
+    Returns:
+        nats per sequence.
+
+    Raises:
+        InputError: fractions that do not rise from 0 to 1.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile, grid = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]), mdm.grids.uniform(2)
+        >>> mdm.profiles.bounds.independent_clocks(profile, grid.fractions)
+        1.4375
+        >>> mdm.grids.ancestral_nelbo(profile, grid) - profile.nelbo()  # the error itself
+        0.875
     """
     length = checked_profile(profile).length
     a = np.asarray(fractions, dtype=np.float64)

@@ -55,12 +55,24 @@ def falling(profile: Profile) -> Profile:
 
 
 def total_correlation(profile: Profile) -> float:
-    """``TC = d g(0) - sum_i g(i)``, nats: what all tokens at once would cost beyond one at a time."""
+    """``TC = d g(0) - sum_i g(i)``, nats: what all tokens at once would cost beyond one at a time.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.total_correlation(mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]))  # 4 g(0) - 2
+        2.0
+    """
     return float(checked_profile(profile).length * profile.values[0] - profile.nelbo())
 
 
 def dual_total_correlation(profile: Profile) -> float:
-    """``DTC = sum_i g(i) - d g(d - 1)``, nats: how much of the sequence its tokens share."""
+    """``DTC = sum_i g(i) - d g(d - 1)``, nats: how much of the sequence its tokens share.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.dual_total_correlation(mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]))  # 2 - 4 g(3)
+        1.0
+    """
     return float(checked_profile(profile).nelbo() - profile.length * profile.values[-1])
 
 
@@ -94,6 +106,11 @@ def bernstein_slope(
 
     In float32 the differences of neighbouring values carry 6e-8 of the values, times the length:
     :func:`information_metric`, which takes them in float64, has more digits.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> float(mdm.profiles.bernstein_slope(np.array([2.0, 1.0]), 0.25))
+        -1.0
     """
     values = as_float(values)
     degree = values.shape[0] - 1
@@ -111,6 +128,12 @@ def information_metric(profile: Profile) -> Partial:
         InputError: a profile that falls nowhere, whose metric would be zero.
 
     Source: calculus of variations on the left-Riemann error of arXiv 2511.04647 (continuum of arXiv 2510.25544).
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> metric = mdm.profiles.information_metric(mdm.profiles.from_values([3.0, 2.0, 1.0]))  # an even fall
+        >>> float(metric(jnp.array(0.1), jnp.array(0.9))), float(metric(jnp.array(0.9), jnp.array(0.1)))
+        (2.0, 2.0)
     """
     values = falling(profile).values
     require(bool(values[-1] < values[0]), "profile", [float(values[0]), float(values[-1])], "one that falls somewhere")
@@ -118,7 +141,13 @@ def information_metric(profile: Profile) -> Partial:
 
 
 def bernstein_weights(length: int, fractions: Float[np.ndarray, "*stack"]) -> Float[np.ndarray, "*stack length"]:
-    """The weights of ``gb(a) = sum_i w_i g(i)`` at every ``a`` in ``fractions``: on the host, in float64."""
+    """The weights of ``gb(a) = sum_i w_i g(i)`` at every ``a`` in ``fractions``: on the host, in float64.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> mdm.profiles.bernstein_weights(3, np.array([0.5])).tolist()
+        [[0.25, 0.5, 0.25]]
+    """
     degree = length - 1
     at, count = np.arange(length), np.asarray(fractions, dtype=np.float64)[..., None]
     choose = scipy.special.gammaln(length) - scipy.special.gammaln(at + 1) - scipy.special.gammaln(degree - at + 1)

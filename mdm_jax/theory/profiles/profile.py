@@ -55,6 +55,12 @@ class Profile:
         covariance: float64[m, m], covariance of ``means`` (zero for an exact profile). The counts share sequences, so
             it is not diagonal.
         provenance: where it came from, as JSON (model, data, number of sequences, seed).
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> profile.nelbo(), float(profile.expected_nelbo(np.array([2, 2])))  # 2 g(0) + 2 g(2)
+        (2.0, 2.5)
     """
 
     length: int
@@ -196,7 +202,21 @@ class Profile:
 
 
 def checked_profile(profile: Any, argument: str = "profile") -> Profile:
-    """``profile``, if it is one."""
+    """``profile``, if it is one.
+
+    Args:
+        profile: what was given.
+        argument: its name, for the sentence.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.checked_profile("profile.json")
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: profile must be a Profile (... profiles.load ...); got 'profile.json'.
+    """
     wanted = "a Profile (evaluation.estimate_profile, profiles.load, profiles.from_values ...)"
     require(isinstance(profile, Profile), argument, verbatim(brief(profile)), wanted)
     return profile
@@ -221,7 +241,20 @@ def _is_covariance(matrix: np.ndarray, every: bool) -> bool:
 def from_values(
     values: Float[np.ndarray, " length"] | Sequence[float], provenance: Mapping[str, Any] | None = None
 ) -> Profile:
-    """The profile whose every ``g(i)`` is known exactly."""
+    """The profile whose every ``g(i)`` is known exactly.
+
+    Args:
+        values: ``g(0) .. g(length - 1)``, nats per token.
+        provenance: where they came from, as JSON.
+
+    Raises:
+        InputError: no list of finite, non-negative numbers.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]).nelbo()
+        2.0
+    """
     given = require_array("values", values)
     require(given.ndim == 1 and len(given) > 0 and given.dtype.kind in "fiu", "values", values, "a list of numbers")
     values = given.astype(np.float64)
@@ -239,6 +272,12 @@ def load(path: str | Path) -> Profile:
 
     Raises:
         InputError: no such file, not a profile, or numbers that make no profile.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> path = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]).save("profile.json")
+        >>> mdm.profiles.load("profile.json").values.tolist()
+        [1.0, 0.5, 0.25, 0.25]
     """
     require_path("path", path)
     return made_from(path, read_json(path, "a profile"), "a profile", FORMAT, _from_json)
@@ -274,7 +313,19 @@ def _from_json(value: dict[str, Any]) -> Profile:
 
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:
-    """``sizes`` as int64, after checking that they are non-negative and sum to ``length`` along the last axis."""
+    """``sizes`` as int64, after checking that they are non-negative and sum to ``length`` along the last axis.
+
+    Raises:
+        InputError: they are not, or no whole numbers.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> mdm.profiles.checked_sizes(np.array([1, 3]), 4).tolist()
+        [1, 3]
+        >>> mdm.profiles.checked_sizes(np.array([3, 2]), 4)
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: sizes must be non-negative and sum to the length 4; got [3, 2].
+    """
     sizes = require_array("sizes", sizes)
     require(sizes.ndim >= 1 and sizes.dtype.kind in "iu", "sizes", sizes.tolist(), "whole numbers, one per step")
     sizes = sizes.astype(np.int64)

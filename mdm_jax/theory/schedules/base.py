@@ -47,6 +47,14 @@ class Schedule:
 
     A subclass of a family that writes another ``alpha`` (or ``theta``) has the generic companions of it, not the closed
     forms of its base, and a name of its own.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> class Smooth(mdm.schedules.Schedule):
+        ...     def alpha(self, t):
+        ...         return t * t * (3 - 2 * t)
+        >>> float(Smooth().inverse(0.5)), float(Smooth().derivative(0.5)), float(Smooth().weight(0.5))
+        (0.5, 1.5, 3.0)
     """
 
     name: ClassVar[str] = "schedule"
@@ -204,7 +212,16 @@ class Schedule:
 
 
 class AngleSchedule(Schedule):
-    """A schedule given by its angle: subclasses write ``theta``, ``one_minus_theta`` and ``log_theta_rate``."""
+    """A schedule given by its angle: subclasses write ``theta``, ``one_minus_theta`` and ``log_theta_rate``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> class Late(mdm.schedules.AngleSchedule):
+        ...     def theta(self, t):
+        ...         return t**3
+        >>> float(Late().alpha(0.5 ** (1 / 3)))  # sin^2(pi/4)
+        0.5
+    """
 
     def alpha(self, t: ArrayLike) -> Float[Array, "..."]:
         return jnp.square(jnp.sin(HALF_PI * own(self, "theta")(t)))
@@ -268,6 +285,15 @@ def checked_schedule(schedule: Any, argument: str = "schedule") -> Schedule:
         InputError: no schedule, a stack, numbers out of range, or an ``alpha`` that does not rise from 0 to 1: that
             falls from 1 to 0 (the reversed convention), stops short of 1, turns back, leaves [0, 1], is not a number,
             or is no ``float[...]`` of the shape of its times.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> class Reversed(mdm.schedules.Schedule):
+        ...     def alpha(self, t):
+        ...         return 1 - t
+        >>> mdm.schedules.checked_schedule(Reversed())
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: schedule must be ... (the reversed convention: 1 - alpha is meant).
     """
     if not isinstance(schedule, Schedule):
         hint = "a Schedule (schedules.beta(0.9, 0.3), say; of your own, subclass Schedule and write alpha)"

@@ -138,27 +138,57 @@ class KineticOptimum(AngleSchedule):
 
 
 def linear() -> Linear:
-    """``alpha(t) = t``."""
+    """``alpha(t) = t``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.linear().alpha(0.75)), float(mdm.schedules.linear().weight(0.75))
+        (0.75, 4.0)
+    """
     return Linear()
 
 
 def sine() -> Sine:
-    """``alpha(t) = sin(pi t / 2)``."""
+    """``alpha(t) = sin(pi t / 2)``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.sine().alpha(1 / 3))
+        0.5
+    """
     return Sine()
 
 
 def sine_squared() -> SineSquared:
-    """``alpha(t) = sin^2(pi t / 2)``."""
+    """``alpha(t) = sin^2(pi t / 2)``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.sine_squared().alpha(1 / 3))
+        0.25
+    """
     return SineSquared()
 
 
 def maskgit() -> MaskGIT:
-    """``alpha(t) = 1 - cos(pi t / 2)``."""
+    """``alpha(t) = 1 - cos(pi t / 2)``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.maskgit().alpha(2 / 3))
+        0.5
+    """
     return MaskGIT()
 
 
 def polynomial(degree: ArrayLike) -> Polynomial:
-    """``alpha(t) = t^degree``; ``degree > 0``, a number or an array (a stack of schedules)."""
+    """``alpha(t) = t^degree``; ``degree > 0``, a number or an array (a stack of schedules).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.polynomial(2).alpha(0.5))
+        0.25
+    """
     return Polynomial(degree=positive("degree", degree))
 
 
@@ -168,6 +198,11 @@ def geometric(sigma_min: ArrayLike = 1e-4, sigma_max: ArrayLike = 20.0) -> Geome
     Raises:
         InputError: a number that is not positive, ``sigma_max`` above 50 (beyond which ``exp(-sigma_max)`` says
             nothing new), or the two out of order.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.schedules.geometric().alpha(0.5))  # exp(-sqrt(20 * 1e-4)), nearly
+        0.956
     """
     least, most = jnp.broadcast_arrays(positive("sigma_min", sigma_min), positive("sigma_max", sigma_max, most=50.0))
     if not isinstance(sigma_min, jax.core.Tracer) and not isinstance(sigma_max, jax.core.Tracer):

@@ -114,6 +114,12 @@ def tabulated(times: ArrayLike, angles: ArrayLike) -> Tabulated:
 
     Raises:
         InputError: shapes that differ, fewer than 2 knots, or values that do not rise from 0 to 1.
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> late = mdm.schedules.tabulated(jnp.array([0.0, 0.5, 1.0]), jnp.array([0.0, 0.2, 1.0]))
+        >>> float(late.theta(0.75))
+        0.6
     """
     if isinstance(times, jax.core.Tracer) or isinstance(angles, jax.core.Tracer):
         logits = jnp.log(jnp.diff(as_float(angles)))
@@ -141,6 +147,15 @@ def tabulate(schedule: Schedule, cells: int = 256) -> Tabulated:
     Args:
         schedule: one schedule (``vmap`` for a stack).
         cells: number of straight pieces, at least 2.
+
+    Raises:
+        InputError: no schedule, or a number of pieces out of range.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> table = mdm.schedules.tabulate(mdm.schedules.maskgit(), 64)
+        >>> float(table.alpha(2 / 3)), table.logits.shape
+        (0.500, (64,))
     """
     checked_schedule(schedule)
     require_whole("cells", cells, 2, _MOST_CELLS)
@@ -153,13 +168,22 @@ def tabulate(schedule: Schedule, cells: int = 256) -> Tabulated:
 def free(cells: int = 64, key: Array | None = None, times: ArrayLike | None = None) -> Tabulated:
     """A schedule to learn: ``sine_squared`` in ``cells`` straight pieces, or a random one near it.
 
+    Its slope is finite at both ends, so its energy is infinite under a ``gamma`` that goes as ``t^2`` or flatter there.
+
     Args:
-        cells: number of pieces.
+        cells: number of pieces, at least 2.
         key: draw the logits from a standard normal law.
         times: float[cells + 1], rising from 0 to 1; equally spaced if left out. Denser knots where ``gamma`` is steep
             bring it nearer to the optimum (knots within 1e-6 of 1 are too fine for float32).
 
-    Its slope is finite at both ends, so its energy is infinite under a ``gamma`` that goes as ``t^2`` or flatter there.
+    Raises:
+        InputError: fewer than 2 pieces, no key, or times of another shape or that do not rise from 0 to 1.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> schedule = mdm.schedules.free(8, key=mdm.key(0))
+        >>> schedule.logits.shape, float(schedule.alpha(0.0)), float(schedule.alpha(1.0))
+        ((8,), 0.0, 1.0)
     """
     require_whole("cells", cells, 2, _MOST_CELLS)
     knots = jnp.arange(cells + 1) / cells if times is None else as_float(times)

@@ -118,6 +118,11 @@ def text_of(schedule: Schedule) -> str:
 
     Raises:
         InputError: a schedule that no text describes: one of your own class, or a table (:func:`save` it instead).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.text_of(mdm.schedules.kinetic_optimum(mdm.schedules.polynomial(2)))
+        'kinetic_optimum:polynomial:2'
     """
     name = _known(checked_schedule(schedule))
     match schedule:
@@ -130,7 +135,13 @@ def text_of(schedule: Schedule) -> str:
 
 
 def label(schedule: Schedule) -> str:
-    """What to call ``schedule`` in tables: its text, "tabulated", or the name of its class."""
+    """What to call ``schedule`` in tables: its text, "tabulated", or the name of its class.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.label(mdm.schedules.beta(0.9, 0.3)), mdm.schedules.label(mdm.schedules.free(8))
+        ('beta:0.9,0.3', 'tabulated')
+    """
     require(isinstance(schedule, Schedule), "schedule", schedule, "a Schedule")
     name = _family(schedule)
     if isinstance(schedule, KineticOptimum) and name:
@@ -141,7 +152,15 @@ def label(schedule: Schedule) -> str:
 
 
 def definition(schedule: Schedule) -> dict[str, Any] | None:
-    """The JSON of a schedule that its :func:`label` does not define, if it has any: of a table."""
+    """The JSON of a schedule that its :func:`label` does not define, if it has any: of a table.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> sorted(mdm.schedules.definition(mdm.schedules.free(8)))
+        ['angles', 'family', 'times']
+        >>> mdm.schedules.definition(mdm.schedules.linear()) is None  # its label says it all
+        True
+    """
     try:
         text_of(schedule)
     except InputError:
@@ -156,6 +175,14 @@ def to_json(schedule: Schedule) -> dict[str, Any]:
     """``{"family": "beta", "a": 0.9, "b": 0.3}``.
 
     ``gamma`` of a kinetic optimum is such an object itself; a table has the lists ``times`` and ``angles`` (``theta``).
+
+    Raises:
+        InputError: a schedule without a JSON form: one of your own class, or a stack.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.to_json(mdm.schedules.beta(0.9, 0.3))
+        {'family': 'beta', 'a': 0.9, 'b': 0.3}
     """
     name = _known(checked_schedule(schedule))
     match schedule:
@@ -172,6 +199,11 @@ def from_json(value: Any) -> Schedule:
 
     Raises:
         InputError: not an object, unknown family, missing, unknown or invalid parameters.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.schedules.from_json({"family": "beta", "a": 0.9, "b": 0.3})
+        Beta(a=0.9, b=0.3)
     """
     return _from_json(value, 0)
 
@@ -201,6 +233,15 @@ def save(schedule: Schedule, path: str | Path) -> Path:
     Raises:
         InputError: a schedule without a JSON form.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> print(mdm.schedules.save(mdm.schedules.polynomial(2), "schedule.json").read_text())
+        {
+          "format": "mdm_jax schedule 1",
+          "family": "polynomial",
+          "degree": 2.0
+        }
     """
     return write_json(path, {"format": FORMAT, **to_json(schedule)})
 
@@ -210,6 +251,12 @@ def load(path: str | Path) -> Schedule:
 
     Raises:
         InputError: no such file, or no schedule in it.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> path = mdm.schedules.save(mdm.schedules.free(8), "schedule.json")
+        >>> float(mdm.schedules.load(path).alpha(0.5))
+        0.5
     """
 
     def schedule(value: dict[str, Any]) -> Schedule:
