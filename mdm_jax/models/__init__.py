@@ -40,7 +40,18 @@ __all__ = [
 
 
 def describe(denoiser: Denoiser) -> dict[str, Any] | None:
-    """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own."""
+    """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own.
+
+    Returns:
+        JSON: "family", and every argument of :func:`transformer`.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> told = mdm.models.describe(model)
+        >>> told["family"], told["width"], mdm.models.from_description(told) == model
+        ('transformer', 16, True)
+    """
     if not (isinstance(denoiser, LinenDenoiser) and isinstance(denoiser.module, Transformer)):
         return None
     module = denoiser.module
@@ -53,6 +64,14 @@ def from_description(description: Any) -> LinenDenoiser:
 
     Raises:
         InputError: not a model of this version of the library.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.models.from_description({"family": "transformer", "vocab_size": 4, "width": 16}).vocab_size
+        4
+        >>> mdm.models.from_description({"family": "mamba"})
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: model family must be 'transformer'; got 'mamba'.
     """
     family = description.get("family") if isinstance(description, dict) else description
     if family != "transformer":

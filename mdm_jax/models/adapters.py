@@ -197,6 +197,18 @@ def from_linen(module: linen.Module, vocab_size: Whole, mask_id: Whole | None = 
     Raises:
         InputError: no Linen module, or sizes that are none; at trace time, a module that cannot be called so, that is
             not pure, or that returns another shape.
+
+    Example:
+        >>> from flax import linen
+        >>> import mdm_jax as mdm
+        >>> class Net(linen.Module):
+        ...     @linen.compact
+        ...     def __call__(self, tokens):
+        ...         return linen.Dense(4)(linen.Embed(5, 8)(tokens))  # the mask is an input, id 4, and no output
+        >>> model = mdm.models.from_linen(Net(), vocab_size=4)
+        >>> params = model.init(mdm.key(0), length=6)
+        >>> model
+        LinenDenoiser(Net(), vocab_size=4, mask_id=4)
     """
     require(isinstance(module, linen.Module), "module", module, "an instance of a flax.linen.Module")
     return _hashable(LinenDenoiser(module, *_ids(vocab_size, mask_id)), module)
@@ -207,8 +219,21 @@ def from_nnx(module: nnx.Module, vocab_size: Whole, mask_id: Whole | None = None
 
     Call ``module.eval()`` first if it has dropout or batch statistics: it is taken as it is, for training too.
 
+    Args:
+        module: as for :func:`from_linen`.
+        vocab_size: likewise.
+        mask_id: likewise.
+
     Raises:
         InputError: as :func:`from_linen`.
+
+    Example:
+        >>> from flax import nnx
+        >>> import mdm_jax as mdm
+        >>> net = nnx.Sequential(nnx.Embed(5, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 4, rngs=nnx.Rngs(1)))
+        >>> model, params = mdm.models.from_nnx(net, vocab_size=4)
+        >>> model
+        NNXDenoiser(Sequential, vocab_size=4, mask_id=4)
     """
     require(isinstance(module, nnx.Module), "module", module, "an instance of a flax.nnx.Module")
     graph, random, state = nnx.split(module, nnx.RngState, ...)
@@ -222,6 +247,25 @@ def from_function(function: Callable[..., Array], vocab_size: Whole, mask_id: Wh
     """A plain function ``(params, tokens) -> logits`` or ``(params, tokens, context) -> logits`` as a denoiser.
 
     The function must be pure; compiled samplers are shared per function *object*, so define it once.
+
+    Args:
+        function: ``tokens`` is int32[rows, length]; it returns ``float[rows, length, vocab_size]``.
+        vocab_size: width of its logits.
+        mask_id: as for :func:`from_linen`.
+
+    Raises:
+        InputError: a function of other arguments, or sizes that are none; at trace time, another shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def biased(params, tokens):  # the same law everywhere
+        ...     return jnp.broadcast_to(params, (*tokens.shape, 3))
+        >>> model = mdm.models.from_function(biased, vocab_size=3)
+        >>> masked = jnp.full((1, 2), model.mask_id)
+        >>> print(mdm.models.logits(model, jnp.asarray([0.0, 1.0, 2.0]), masked))
+        [[[0. 1. 2.]
+          [0. 1. 2.]]]
     """
     wanted = "a function of (params, tokens) or (params, tokens, context)"
     given = parameters_of(function) if callable(function) else None

@@ -38,6 +38,12 @@ class Denoiser(Hashable, Protocol):
         mask_id: the id that stands for a masked position in ``tokens``. It is never predicted: where it lies below
             ``vocab_size``, its logit is ``-inf``.
         passes: network evaluations that one ``encode`` costs (1, unless a wrapper makes more).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.oracles.polya(8, 0.5).denoiser
+        >>> isinstance(model, mdm.models.Denoiser), model.vocab_size, model.mask_id, model.passes
+        (True, 2, 2, 1)
     """
 
     @property
@@ -65,8 +71,25 @@ def logits(
 ) -> Float[Array, "rows length vocab_size"]:
     """Logits at every position: ``readout`` of ``encode``.
 
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        tokens: int32[rows, length], the mask's id where masked. Ids are not checked (see :func:`checked_tokens`).
+        context: passed to the denoiser.
+
+    Returns:
+        float32[rows, length, vocab_size]; -inf for tokens that are ruled out.
+
     Raises:
         InputError: at trace time, a denoiser that returns another shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(3, 0.5)
+        >>> tokens = jnp.asarray([[1, 1, 2]])  # 2 is the mask
+        >>> print(jnp.exp(mdm.models.logits(world.denoiser, world.params, tokens))[0, 2])  # 1/6, 5/6
+        [0.16666667 0.8333333 ]
     """
     wanted = (*tokens.shape, denoiser.vocab_size)
     values = _returned(denoiser.readout(params, denoiser.encode(params, tokens, context)), f"logits of shape {wanted}")
@@ -182,6 +205,15 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
 
     Raises:
         InputError: no whole numbers, or one that is no token's id; the sentence says where it stands.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.oracles.polya(3, 0.5).denoiser
+        >>> mdm.models.checked_tokens(model, [[0, 1, 2]], masks=True)
+        array([[0, 1, 2]], dtype=int32)
+        >>> mdm.models.checked_tokens(model, [[0, 1, 2]])
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: tokens must be token ids from 0 to 1; got 2 at (0, 2) (the mask's id).
     """
     if not is_readable(tokens):
         return tokens

@@ -46,6 +46,13 @@ def guidance(
 
     Raises:
         InputError: a canvas that is no array of ids, weights that are not finite, inconsistent row counts.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> canvas = mdm.sampling.canvas_of([[1, 1]], length=4, mask_id=2)
+        >>> how = mdm.models.guidance(canvas, 2, weight=1.5)
+        >>> how.given.tolist(), how.weight.tolist()
+        ([[True, True, False, False]], [1.5])
     """
     canvas, weight = (x if isinstance(x, jax.Array) else as_array(x) for x in (canvas, weight))
     good = canvas.ndim in (1, 2) and canvas.dtype.kind in "iu"
@@ -124,5 +131,17 @@ def guided(denoiser: Denoiser) -> Guided:
 
     Raises:
         InputError: in ``encode``, a context that is no Guidance or does not fit the tokens.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(4, 0.5)  # after 1, 1 the next is 1 with probability 5/6
+        >>> model, canvas = mdm.models.guided(world.denoiser), mdm.sampling.canvas_of([[1, 1]], length=4, mask_id=2)
+        >>> how = mdm.models.guidance(canvas, model, weight=1.0)
+        >>> logits = mdm.models.logits(model, world.params, jnp.asarray(canvas), how)
+        >>> print(jax.nn.softmax(logits)[0, 3])  # (1/6)^2 to (5/6)^2, since both are 1/2 without the prompt
+        [0.03846154 0.9615385 ]
+        >>> model.passes
+        2
     """
     return Guided(denoiser)

@@ -27,6 +27,16 @@ def parted(denoiser: Denoiser, params: Params) -> tuple[Params, Params]:
 
     Raises:
         InputError: a leaf is complex or no array, or nothing would be trained.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> model = mdm.oracles.polya(8, 0.5).denoiser
+        >>> trained, held = mdm.models.parted(model, {"weights": jnp.zeros(2), "count": jnp.zeros(1, int)})
+        >>> trained
+        {'count': None, 'weights': Array([0., 0.], dtype=float32)}
+        >>> held
+        {'count': Array([0], dtype=int32), 'weights': None}
     """
     told = _trains(denoiser)
     counted = jax.tree.map(lambda _: True, params) if told is None else told(params)
@@ -45,7 +55,13 @@ def parted(denoiser: Denoiser, params: Params) -> tuple[Params, Params]:
 
 
 def joined(trained: Params, held: Params) -> Params:
-    """The one tree of which :func:`parted` made two."""
+    """The one tree of which :func:`parted` made two.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.models.joined({"count": None, "weights": 1.0}, {"count": 3, "weights": None})
+        {'count': 3, 'weights': 1.0}
+    """
     return jax.tree.map(lambda one, two: two if one is None else one, trained, held, is_leaf=lambda leaf: leaf is None)
 
 

@@ -172,6 +172,19 @@ def transformer(
 
     A context, ``float32[rows, context]``, modulates every norm; its weights exist if ``init(key, length, context)`` was
     given one.
+
+    Raises:
+        InputError: a size that cannot be, such as a width that is no multiple of ``2 * heads``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> params = model.init(mdm.key(0), length=8)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        3440
+        >>> mdm.models.logits(model, params, jnp.full((2, 8), model.mask_id)).shape
+        (2, 8, 4)
     """
     # Before anything is made: a number in an edited file must not take all memory, nor trace for hours.
     sizes = (("vocab_size", vocab_size, 2, 2**31 - 2), ("length", length, 2, 2**31 - 1), ("width", width, 1, 2**20))

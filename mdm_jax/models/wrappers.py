@@ -63,6 +63,15 @@ def shifted(denoiser: Denoiser) -> Shifted:
     """Dream's convention (arXiv 2508.15487), that of models made from autoregressive ones.
 
     The wrapped denoiser's hidden vector at position ``i - 1`` predicts token ``i``; position 0 keeps its own.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def by_position(params, tokens):  # logits that tell the position
+        ...     return params + jnp.broadcast_to(jnp.arange(4.0)[None, :, None], (*tokens.shape, 2))
+        >>> model = mdm.models.shifted(mdm.models.from_function(by_position, 2))
+        >>> print(mdm.models.logits(model, jnp.zeros(2), jnp.full((1, 4), 2))[0, :, 0])
+        [0. 0. 1. 2.]
     """
     return Shifted(denoiser)
 
@@ -83,6 +92,15 @@ def banned(denoiser: Denoiser, ids: Sequence[int]) -> Ruled:
 
     Raises:
         InputError: an id outside ``0 .. vocab_size - 1``, or no token left to predict.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def biased(params, tokens):  # logits 0, 1, 2 everywhere
+        ...     return jnp.broadcast_to(params, (*tokens.shape, 3))
+        >>> model = mdm.models.banned(mdm.models.from_function(biased, 3), [2])
+        >>> print(mdm.models.logits(model, jnp.arange(3.0), jnp.asarray([[3]])))
+        [[[  0.   1. -inf]]]
     """
     size = Wrapper(denoiser).vocab_size
     require(np.iterable(ids), "ids", ids, "a sequence of token ids")
@@ -107,6 +125,15 @@ def tempered(denoiser: Denoiser, temperature: float | int) -> Ruled:
 
     Raises:
         InputError: a temperature that is neither 0 nor from 1e-6 to 1e6 (beyond, float32 logits overflow).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def biased(params, tokens):  # logits 0, 1, 2 everywhere
+        ...     return jnp.broadcast_to(params, (*tokens.shape, 3))
+        >>> model = mdm.models.tempered(mdm.models.from_function(biased, 3), 0.5)
+        >>> print(mdm.models.logits(model, jnp.arange(3.0), jnp.asarray([[3]])))
+        [[[0. 2. 4.]]]
     """
     good = is_number(temperature) and (temperature == 0 or 1e-6 <= temperature <= 1e6)
     require(good, "temperature", temperature, "0 (the argmax) or from 1e-6 to 1e6")
@@ -125,6 +152,15 @@ def top_k(denoiser: Denoiser, k: int) -> Ruled:
 
     Raises:
         InputError: ``k`` is not from 1 to ``vocab_size``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def biased(params, tokens):  # logits 0, 1, 2 everywhere
+        ...     return jnp.broadcast_to(params, (*tokens.shape, 3))
+        >>> model = mdm.models.top_k(mdm.models.from_function(biased, 3), 2)
+        >>> print(mdm.models.logits(model, jnp.arange(3.0), jnp.asarray([[3]])))
+        [[[-inf   1.   2.]]]
     """
     wrapped = Wrapper(denoiser)
     return Ruled(denoiser, _most_probable, require_whole("k", k, 1, wrapped.vocab_size))
@@ -143,6 +179,15 @@ def top_p(denoiser: Denoiser, p: float | int) -> Ruled:
 
     Raises:
         InputError: ``p`` is not above 0 and at most 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def biased(params, tokens):  # logits 0, 1, 2 everywhere
+        ...     return jnp.broadcast_to(params, (*tokens.shape, 3))
+        >>> model = mdm.models.top_p(mdm.models.from_function(biased, 3), 0.6)  # the last has .67
+        >>> print(mdm.models.logits(model, jnp.arange(3.0), jnp.asarray([[3]])))
+        [[[-inf -inf   2.]]]
     """
     require(is_number(p) and 0 < p <= 1, "p", p, "above 0 and at most 1")
     return Ruled(denoiser, _nucleus, float(p))
@@ -211,6 +256,16 @@ def hooked(
 
     Raises:
         InputError: no hook at all; at trace time, a hook that changes the shape, or the tokens' type.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def prefer_ones(logits):
+        ...     return logits.at[..., 1].add(jnp.log(9.0))
+        >>> world = mdm.oracles.polya(3, 0.5)
+        >>> model = mdm.models.hooked(world.denoiser, on_logits=prefer_ones)
+        >>> print(jnp.exp(mdm.models.logits(model, world.params, jnp.asarray([[2, 2, 2]])))[0, 0])  # 1/2, 9/2
+        [0.5 4.5]
     """
     require(on_logits is not None or on_tokens is not None, "on_logits", None, "given, unless on_tokens is")
     for name, hook in {"on_logits": on_logits, "on_tokens": on_tokens}.items():
