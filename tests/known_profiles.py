@@ -78,7 +78,7 @@ class Table:
 
 
 def polya(b, length):
-    """``h(i)`` of the Beta(b, b) mixture of coins, by the beta-binomial count of ones (profiles/DERIVATIONS.md, "Urns")."""
+    """``h(i)`` of the Beta(b, b) mixture of coins, by the number of ones (profiles/DERIVATIONS.md, "Urns")."""
     values = []
     for i in range(length):
         ones = np.arange(i + 1)

@@ -16,19 +16,23 @@ LENGTH, VOCAB = 4, 3
 TOKENS = np.array([0, 2, 1, 1], np.int32)
 
 
-def exact_nelbo(params):
-    """``sum_i mean over subsets of size i, mean over the masked sites, -log p``: by enumeration, float64."""
+def exact_losses(params):
+    """For each number of masked positions, the loss summed over them, of every set: by enumeration, float64."""
     logits = np.asarray(params, np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    total = 0.0
-    for count in range(LENGTH):
-        subsets = list(itertools.combinations(range(LENGTH), count))
-        for revealed in subsets:
-            state = np.where(np.isin(np.arange(LENGTH), revealed), TOKENS, VOCAB)
+    losses = {}
+    for count in range(1, LENGTH + 1):
+        losses[count] = []
+        for masked in itertools.combinations(range(LENGTH), count):
+            state = np.where(np.isin(np.arange(LENGTH), masked), VOCAB, TOKENS)
             code = int((state * (VOCAB + 1) ** np.arange(LENGTH - 1, -1, -1)).sum())
-            masked = [j for j in range(LENGTH) if j not in revealed]
-            total += np.mean([-log_p[code, j, TOKENS[j]] for j in masked]) / len(subsets)
-    return total
+            losses[count].append(sum(-log_p[code, j, TOKENS[j]] for j in masked))
+    return {count: np.array(values) for count, values in losses.items()}
+
+
+def exact_nelbo(params):
+    """``sum_n`` of the mean loss per masked position where ``n`` are masked."""
+    return sum(values.mean() / count for count, values in exact_losses(params).items())
 
 
 def estimates(corrupt, rows, batches, seed):
@@ -79,8 +83,31 @@ def test_stratified_counts_are_unbiased_and_much_quieter_than_uniform_times():
 def test_every_single_row_is_unbiased_too():
     """Stratification couples the rows but leaves each one's law alone: 8,192 estimates of row 3, 3 standard errors."""
     row = estimates(mask_counts, 5, 8192, seed=3)[:, 3]
+    losses = exact_losses(wrong_world(LENGTH, VOCAB)[1])
     truth = exact_nelbo(wrong_world(LENGTH, VOCAB)[1])
     assert abs(row.mean() - truth) < 3 * row.std(ddof=1) / np.sqrt(len(row))
+    assert row.var() == pytest.approx(second_moment_of_counts(losses) - truth**2, rel=0.1)
+
+
+def second_moment_of_counts(losses):
+    return np.mean([np.mean((LENGTH / count * values) ** 2) for count, values in losses.items()])
+
+
+@pytest.mark.core
+def test_counts_are_never_noisier_than_linear_times_whose_variance_is_infinite():
+    """Second moments, exactly: that of times grows by the same number with every decade nearer to the end."""
+    losses = exact_losses(wrong_world(LENGTH, VOCAB)[1])
+    points, masses = np.polynomial.legendre.leggauss(60)
+
+    def of_times(least):  # over masked fractions u from `least` to 1, in log u
+        u = np.exp(0.5 * np.log(least) * (1 - points))
+        chances = (u**count * (1 - u) ** (LENGTH - count) for count in losses)
+        mean = sum(chance * np.sum(values**2) for chance, values in zip(chances, losses.values()))
+        return -0.5 * np.log(least) * masses @ (mean / u)
+
+    by_decade = np.diff([of_times(10.0**-k) for k in range(1, 8)])
+    assert by_decade[-1] == pytest.approx(np.log(10) * np.sum(losses[1] ** 2), rel=1e-5)
+    assert second_moment_of_counts(losses) < of_times(1e-3)
 
 
 @pytest.mark.core

@@ -161,6 +161,21 @@ def test_one_token_at_a_time_gives_the_target():
         np.testing.assert_allclose(exact.adaptive_law(logits, rule, [1] * 4), table.ravel(), atol=1e-14)
 
 
+@pytest.mark.thorough
+@pytest.mark.usefixtures("double")
+def test_one_token_at_a_time_is_the_limit_of_fine_grids():
+    """Conditionals that contradict each other: total variation at most C(3, 2) / K, and falling as 1 / K."""
+    logits = random_logits(3, 2, seed=7)
+    limit = exact.random_order_law(logits, [1, 1, 1])
+    steps = np.array([8, 64])
+    grids_of = (np.arange(k + 1) / k for k in steps)
+    distances = np.array([exact.total_variation(limit, exact.ancestral_law(logits, a)) for a in grids_of])
+    assert (distances <= 3 / steps).all()
+    scaled = steps * distances
+    assert scaled[0] > 0.1
+    assert scaled[1] == pytest.approx(scaled[0], rel=0.1)
+
+
 # ------------------------------------------------------------------------------------------------ what profiles predict
 
 

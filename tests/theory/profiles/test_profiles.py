@@ -1,5 +1,6 @@
 """Profiles against brute force and against the exact law of the sampler on a small random table."""
 
+import itertools
 import json
 
 import known_profiles
@@ -31,6 +32,25 @@ def test_expected_nelbo_is_the_divergence_of_the_sampler(seed, exact):
         assert (np.diff(profile.values) <= 1e-15).all()
     else:
         assert profile.nelbo() > table.entropy() + 0.1
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_gap_of_a_profile_is_the_divergence_of_its_conditionals(seed):
+    """``g(i) - h(i)``, against the mean over sets, positions and states of KL(law's || model's conditional)."""
+    model, truth = Table(seed, False), Table(seed, True)
+    assert model.law == truth.law
+    divergences = np.zeros(D)
+    for count in range(D):
+        found = []
+        for revealed, j in ((s, j) for s in itertools.combinations(range(D), count) for j in set(range(D)) - set(s)):
+            for x, p in truth.law.items():
+                shown = tuple(v if i in revealed else None for i, v in enumerate(x))
+                one, guess = truth.guess[j, shown], model.guess[j, shown]
+                found.append(p * (one * np.log(one / guess) + (1 - one) * np.log((1 - one) / (1 - guess))))
+        divergences[count] = np.sum(found) * len(truth.law) / len(found)
+    np.testing.assert_allclose(model.profile().values - truth.profile().values, divergences, atol=1e-12)
+    assert (divergences > 0.01).all()
 
 
 @pytest.mark.core
