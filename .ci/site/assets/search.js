@@ -1,0 +1,72 @@
+// Search without a server: every word must be found; names count most, then titles, then texts.
+(() => {
+  const root = document.documentElement.dataset.root;
+  const input = document.getElementById("search");
+  const list = document.getElementById("found");
+  const entries = window.SEARCH.map(([title, where, url, text]) => ({
+    title, where, url, text, low: [title, where, text].map((part) => part.toLowerCase()),
+  }));
+  const score = (entry, words) => {
+    let total = 0;
+    for (const word of words) {
+      const [title, where, text] = entry.low;
+      if (title === word) total += 100;
+      else if (title.startsWith(word)) total += 40;
+      else if (title.includes(word)) total += 20;
+      else if (where.includes(word)) total += 6;
+      else if (text.includes(word)) total += 2;
+      else return 0;
+    }
+    return total - Math.min(title_length(entry), 60) / 100;
+  };
+  const title_length = (entry) => entry.title.length;
+  const marked = (text, words) => {
+    const span = document.createElement("span");
+    const at = Math.min(...words.map((word) => text.toLowerCase().indexOf(word)).filter((place) => place >= 0), text.length);
+    const begin = at < 60 || at === text.length ? 0 : at - 40;
+    const shown = (begin ? "… " : "") + text.slice(begin, begin + 140) + (text.length > begin + 140 ? " …" : "");
+    const pattern = new RegExp("(" + words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|") + ")", "ig");
+    shown.split(pattern).forEach((part, index) => {
+      span.append(index % 2 ? Object.assign(document.createElement("mark"), { textContent: part }) : part);
+    });
+    return span;
+  };
+  const show = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    list.replaceChildren();
+    list.hidden = words.length === 0;
+    if (!words.length) return;
+    const found = entries.map((entry) => [score(entry, words), entry]).filter(([points]) => points > 0);
+    found.sort((a, b) => b[0] - a[0]);
+    for (const [, entry] of found.slice(0, 25)) {
+      const link = Object.assign(document.createElement("a"), { href: root + entry.url });
+      const head = document.createElement("strong");
+      head.append(marked(entry.title, words));
+      const where = Object.assign(document.createElement("small"), { textContent: entry.where });
+      link.append(head, where, marked(entry.text, words));
+      const item = document.createElement("li");
+      item.append(link);
+      list.append(item);
+    }
+    if (!found.length) list.append(Object.assign(document.createElement("li"), { textContent: "Nothing found.", className: "nothing" }));
+  };
+  input.addEventListener("input", show);
+  input.addEventListener("focus", show);
+  const links = () => [...list.querySelectorAll("a")];
+  document.addEventListener("keydown", (event) => {
+    const open = !list.hidden;
+    if (event.key === "/" && document.activeElement !== input) { event.preventDefault(); input.focus(); input.select(); }
+    else if (event.key === "Escape") { list.hidden = true; input.blur(); }
+    else if (open && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      event.preventDefault();
+      const all = links();
+      const next = all.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
+      (all[next] || input).focus();
+    } else if (open && event.key === "Enter" && document.activeElement === input && links().length) links()[0].click();
+  });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest(".search") || event.target.closest("#found a")) list.hidden = true;
+  });
+  const asked = new URLSearchParams(location.search).get("q");
+  if (asked) { input.value = asked; show(); }
+})();

@@ -1,0 +1,1 @@
+"""From pages, docstrings and files to HTML."""
