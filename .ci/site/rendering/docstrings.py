@@ -59,9 +59,7 @@ def items(body: str) -> list[tuple[str, str]]:
         begun = _ITEM.match(line)
         if begun:
             found.append((begun.group(1), [begun.group(2)]))
-        elif found and (line.startswith(" ") or not line):
-            found[-1][1].append(line)
-        elif found and not found[-1][0]:
+        elif found and (not line or line.startswith(" ") or not found[-1][0]):
             found[-1][1].append(line)
         else:
             found.append(("", [line]))
