@@ -13,10 +13,12 @@ from public_names import functions, public
 import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
-SLOW: dict[str, str] = {}
+SLOW = {
+    "mdm_jax.theory.plans.beta_search.searching": "a search is compiled",
+}
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
 
-DONE = ("mdm_jax.support",)
+DONE = ("mdm_jax.support", "mdm_jax.theory")
 """Rooms and wings whose every public function has an example."""
 
 

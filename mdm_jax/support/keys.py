@@ -34,6 +34,12 @@ def key(seed: int) -> PRNGKeyArray:
 
     Raises:
         InputError: no whole number from 0 to 2^31 - 1.
+
+    Example:
+        >>> import jax, mdm_jax as mdm
+        >>> bool(mdm.key(0) == jax.random.key(0))
+        True
+        >>> first, second = jax.random.split(mdm.key(0))
     """
     return key_of(require_whole("seed", seed, 0, 2**31 - 1))
 

@@ -51,13 +51,21 @@ class Energies(NamedTuple):
 
 
 class Constants(NamedTuple):
+    """What :func:`constants` counts: energy of the sequence over energy per token, of each energy."""
+
     kinetic: int
     conditional_kinetic: int
     geodesic: int
 
 
 def all_states(length: int, vocab_size: int, most: int = MOST_STATES) -> Int[np.ndarray, "states length"]:
-    """Every state, ``int64[(vocab_size + 1)^length, length]``, in lexicographic order; the mask is ``vocab_size``."""
+    """Every state, ``int64[(vocab_size + 1)^length, length]``, in lexicographic order; the mask is ``vocab_size``.
+
+    Example:
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> enumeration.all_states(2, 2)[-3:].tolist()  # 2 is the mask
+        [[2, 0], [2, 1], [2, 2]]
+    """
     wanted = f"at least 1 each, with (vocab_size + 1)^length at most {most}"
     few = length >= 1 and vocab_size >= 1 and (vocab_size + 1) ** length <= most
     require(few, "length and vocab_size", (length, vocab_size), wanted)
@@ -65,19 +73,38 @@ def all_states(length: int, vocab_size: int, most: int = MOST_STATES) -> Int[np.
 
 
 def one_token_changes(length: int, vocab_size: int) -> Bool[np.ndarray, "states states"]:
-    """Whether states ``z`` (row) and ``x`` (column) differ in exactly one token, masks included."""
+    """Whether states ``z`` (row) and ``x`` (column) differ in exactly one token, masks included.
+
+    Example:
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> enumeration.one_token_changes(1, 2).astype(int).tolist()
+        [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    """
     columns = all_states(length, vocab_size).T
     return np.sum([np.not_equal.outer(column, column) for column in columns], axis=0) == 1
 
 
 def unmaskings(length: int, vocab_size: int) -> Bool[np.ndarray, "states states"]:
-    """Whether state ``x`` (column) is ``z`` (row) with exactly one mask replaced by a token."""
+    """Whether state ``x`` (column) is ``z`` (row) with exactly one mask replaced by a token.
+
+    Example:
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> enumeration.unmaskings(1, 2).astype(int).tolist()  # from the mask, the last state, to either token
+        [[0, 0, 0], [0, 0, 0], [1, 1, 0]]
+    """
     masks = np.sum(all_states(length, vocab_size) == vocab_size, axis=1)
     return one_token_changes(length, vocab_size) & (masks[:, None] == masks[None, :] + 1)
 
 
 def instantaneous(target: Float[np.ndarray, "*axes"], alpha: float, alpha_rate: float) -> Instantaneous:
-    """The integrands of (5), (7) and (9) with ``gamma' = 1``, for ``0 < alpha < 1`` and ``alpha_rate >= 0``."""
+    """The integrands of (5), (7) and (9) with ``gamma' = 1``, for ``0 < alpha < 1`` and ``alpha_rate >= 0``.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> enumeration.instantaneous(np.array([[0.5, 0.0], [0.0, 0.5]]), alpha=0.5, alpha_rate=1.0)
+        Instantaneous(kinetic=24.0, conditional_kinetic=16.0, geodesic=8.0, fisher=8.0)
+    """
     return _World(target).instantaneous(_checked(alpha, 1 - alpha, alpha_rate))
 
 
@@ -99,6 +126,15 @@ def energies(
         weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
         nodes: number of times at which states are enumerated; half as many are used again to estimate the error.
         tolerance: the largest relative change between the two; one that changes by more is refused as infinite or slow.
+
+    Raises:
+        InputError: no joint law, too many states, no schedule, or a pair whose energy does not settle.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> found = mdm.energies.enumeration.energies(np.array([[0.5, 0.0], [0.0, 0.5]]), mdm.schedules.sine_squared())
+        >>> found.kinetic / np.pi**2, found.conditional_kinetic / np.pi**2, found.geodesic / np.pi**2
+        (6.0, 4.0, 2.0)
     """
     require_whole("nodes", nodes, 4, 128)  # more of them would round to the ends
     checked_schedule(schedule)
@@ -117,6 +153,12 @@ def constants(target: Float[np.ndarray, "*axes"]) -> Constants:
     ``kinetic`` is the number of masks summed over every state that the path can visit, which depends on the support
     of ``target``; ``conditional_kinetic`` the same over the states that can become one given clean sequence;
     ``geodesic`` the length.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> enumeration.constants(np.array([[0.5, 0.0], [0.0, 0.5]]))
+        Constants(kinetic=6, conditional_kinetic=4, geodesic=2)
     """
     world = _World(target)
     masks = np.sum(world.states == world.mask_id, axis=1)
@@ -126,7 +168,15 @@ def constants(target: Float[np.ndarray, "*axes"]) -> Constants:
 def path(
     target: Float[np.ndarray, "*axes"], alpha: float, alpha_rate: float
 ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
-    """The joint marginal ``p_t`` and its derivative; ``p_{t|1}`` is that of a ``target`` of one clean sequence."""
+    """The joint marginal ``p_t`` and its derivative; ``p_{t|1}`` is that of a ``target`` of one clean sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> probabilities, rates = enumeration.path(np.array([[0.5, 0.0], [0.0, 0.5]]), alpha=0.5, alpha_rate=1.0)
+        >>> float(probabilities[-1]), float(rates[-1])  # all masked: (1 - alpha)^2, and its derivative
+        (0.25, -1.0)
+    """
     world = _World(target)
     moved = world.prior @ world.conditional(_checked(alpha, 1 - alpha, alpha_rate))
     return np.real(moved), np.imag(moved) / _STEP
@@ -135,7 +185,15 @@ def path(
 def marginal_rates(
     target: Float[np.ndarray, "*axes"], alpha: float, alpha_rate: float
 ) -> Float[np.ndarray, "states states"]:
-    """The generator of the masked diffusion, ``Q_t(z, x)`` by (6), per unit of time: rows sum to zero, ``p' = p Q``."""
+    """The generator of the masked diffusion, ``Q_t(z, x)`` by (6), per unit of time: rows sum to zero, ``p' = p Q``.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.theory.energies import enumeration
+        >>> rates = enumeration.marginal_rates(np.array([[0.5, 0.0], [0.0, 0.5]]), alpha=0.5, alpha_rate=1.0)
+        >>> rates.shape, float(rates[-1, -1])  # two masks, each revealed at the rate alpha' / (1 - alpha) = 2
+        ((9, 9), -4.0)
+    """
     world, token = _World(target), _checked(alpha, 1 - alpha, alpha_rate)
     rates = np.zeros((len(world.states),) * 2)
     rates[world.source, world.sink] = world.rates(token, np.real(world.conditional(token)))

@@ -41,6 +41,15 @@ def angle_energy(angles: ArrayLike, gammas: ArrayLike) -> Float[Array, "*stack"]
     Args:
         angles: float[*stack, K + 1], ``theta`` at the knots, from 0 to 1 along the last axis.
         gammas: float[*stack, K + 1], ``gamma`` at the knots, from 0 to 1.
+
+    Raises:
+        InputError: different numbers of knots, or fewer than 2.
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> thetas = jnp.linspace(0.0, 1.0, 5)
+        >>> float(mdm.energies.angle_energy(thetas, thetas)), float(mdm.energies.angle_energy(thetas**2, thetas))
+        (9.8696, 12.954)
     """
     turns, times = _steps(angles, gammas)
     return np.pi**2 * jnp.sum(jnp.square(turns) / times, axis=-1)

@@ -36,6 +36,16 @@ def least_energy(
         probabilities: ``p``, not negative.
         probability_rates: ``p'``, summing to zero, zero wherever ``p`` is.
         allowed: the moves ``z -> x`` (row to column) by which the path can be made to move; the diagonal is ignored.
+
+    Raises:
+        InputError: shapes that differ, no path, or moves that cannot make it.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.theory.energies import enumeration, least_flows
+        >>> probabilities, rates = enumeration.path(np.array([0.5, 0.5]), alpha=0.5, alpha_rate=1.0)
+        >>> least_flows.least_energy(probabilities, rates, enumeration.unmaskings(1, 2)).value  # fisher(0.5)
+        4.0
     """
     p, p_rate, count = probabilities, probability_rates, len(probabilities)
     fit = p_rate.shape == (count,) and allowed.shape == (count, count)

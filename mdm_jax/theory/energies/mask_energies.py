@@ -74,6 +74,11 @@ def conditional_kinetic(schedule: Schedule, weight: Schedule | None = None) -> F
 
     Equation 7 of the paper is ``E_x1 integral 1/gamma' sum_{z != x} p_{t|1}(z)/p_{t|1}(x) Q_{t|1}(z, x)^2 dt``: it is
     ``length 2^(length-1)`` times this (theorem 3.1).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.energies.conditional_kinetic(mdm.schedules.sine_squared()))  # pi^2, as of the other two
+        9.8696
     """
     return kinetic(schedule, weight)
 
@@ -83,6 +88,11 @@ def geodesic_energy(schedule: Schedule, weight: Schedule | None = None) -> Float
 
     Equation 9 of the paper is ``E_x1 integral 1/gamma' sum_i sum_z 4 (d/dt sqrt(p_{t|1}(z_i)))^2 dt``: the length of
     the path on the sphere of ``sqrt(p)``, squared, at the pace that ``gamma`` sets (theorem 3.2).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.energies.geodesic_energy(mdm.schedules.sine_squared()))  # pi^2, as of the other two
+        9.8696
     """
     return kinetic(schedule, weight)
 
@@ -153,6 +163,15 @@ def chi_squared(schedule: Schedule, weight: Schedule | None = None) -> Float[Arr
     Args:
         schedule: one schedule.
         weight: the schedule whose angle is ``gamma``; ``sine_squared()``, that is ``gamma(t) = t``, if left out.
+
+    Raises:
+        InputError: a pair that is not resolved (:func:`mdm_jax.theory.energies.action`), or no schedule.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> sine, linear = mdm.schedules.sine(), mdm.schedules.linear()
+        >>> float(mdm.energies.chi_squared(sine, linear)), float(mdm.energies.kinetic(sine, linear)) / 9.8696 - 1
+        (0.1402, 0.1402)
     """
     schedule, weight = actions.checked_pair(schedule, weight)
 
@@ -184,6 +203,13 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
         InputError: a schedule of another family.
 
     Source: derived from example 3.3 and section 3.3 of arXiv 2509.13866.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> float(mdm.energies.closed_form(mdm.schedules.sine_squared(), mdm.schedules.linear())) / 9.8696  # pi^2 / 8
+        1.2337
+        >>> float(mdm.energies.closed_form(mdm.schedules.beta(0.9, 0.5), mdm.schedules.sine_squared()))  # 2 b' = b
+        inf
     """
     schedule, weight = actions.checked_pair(schedule, weight)
     ours, theirs = _beta_parameters(schedule), _beta_parameters(weight)

@@ -21,12 +21,24 @@ Metric = Callable[[Array, Array], Array]
 
 
 def fisher(alpha: Array, one_minus_alpha: Array) -> Array:
-    """The Fisher-Rao metric of a mask bit, ``1 / (alpha (1 - alpha))``: the metric of all three energies."""
+    """The Fisher-Rao metric of a mask bit, ``1 / (alpha (1 - alpha))``: the metric of all three energies.
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> float(mdm.energies.fisher(jnp.array(0.25), jnp.array(0.75)))
+        5.3333
+    """
     return 1 / (alpha * one_minus_alpha)
 
 
 def flat(alpha: Array, one_minus_alpha: Array) -> Array:
-    """``1``: the metric whose geodesic in uniform time is the linear schedule."""
+    """``1``: the metric whose geodesic in uniform time is the linear schedule.
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> float(mdm.energies.flat(jnp.array(0.25), jnp.array(0.75)))
+        1.0
+    """
     del one_minus_alpha
     return jnp.ones_like(alpha)
 

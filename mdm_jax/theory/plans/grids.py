@@ -43,6 +43,14 @@ class Grid:
         fractions: float64[knots].
         name: what to call it in tables and pictures.
         origin: where it came from, as JSON.
+
+    Raises:
+        InputError: fractions that do not rise from 0 to 1, no text, or an ``origin`` that JSON does not have.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> mdm.grids.Grid(np.array([0.0, 0.2, 1.0]), name="mine").steps
+        2
     """
 
     fractions: Float[np.ndarray, " knots"]
@@ -106,6 +114,12 @@ def load(path: str | Path) -> Grid:
 
     Raises:
         InputError: no such file, not a grid, or fractions that make no grid.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> path = mdm.grids.uniform(2).save("grid.json")
+        >>> mdm.grids.load("grid.json").fractions.tolist()
+        [0.0, 0.5, 1.0]
     """
     require_path("path", path)
     name = Path(path).stem
@@ -122,7 +136,21 @@ def load(path: str | Path) -> Grid:
 
 
 def checked_grid(grid: Any, argument: str = "grid") -> Grid:
-    """``grid``, if it is one."""
+    """``grid``, if it is one.
+
+    Args:
+        grid: what was given.
+        argument: its name, for the sentence.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.grids.checked_grid(mdm.plans.uniform(8, 2))
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: grid must be a Grid (... grids.load ...); got a Plan.
+    """
     require(
         isinstance(grid, Grid),
         argument,
@@ -133,7 +161,13 @@ def checked_grid(grid: Any, argument: str = "grid") -> Grid:
 
 
 def uniform(steps: int) -> Grid:
-    """Equal steps in the revealed fraction: what the linear schedule does."""
+    """Equal steps in the revealed fraction: what the linear schedule does. ``steps`` may exceed the length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.grids.uniform(4).fractions.tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
     _check(steps)
     return Grid(np.arange(steps + 1) / steps, name="uniform", origin={"rule": "uniform"})
 
@@ -142,7 +176,12 @@ def from_schedule(schedule: Schedule, steps: int, name: str | None = None) -> Gr
     """The fractions that ``schedule`` reaches in ``steps`` equal time steps.
 
     Raises:
-        InputError: two knots that float32 cannot tell apart.
+        InputError: no schedule, or two knots that float32 cannot tell apart.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.grids.from_schedule(mdm.schedules.polynomial(2), 4).fractions.tolist()
+        [0.0, 0.0625, 0.25, 0.5625, 1.0]
     """
     _check(steps)
     checked_schedule(schedule)
@@ -159,6 +198,12 @@ def geodesic(profile: Profile, steps: int) -> Grid:
 
     The grid of ``from_schedule(geodesics.geodesic(information_metric(profile)), steps)``, in float64 on the host. Equal
     steps where the profile falls nowhere.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(8, 0.5).entropies())
+        >>> mdm.grids.geodesic(profile, 3).fractions.tolist()  # small steps where the profile falls fast
+        [0.0, 0.1897, 0.4798, 1.0]
     """
     _check(steps)
     values = falling(checked_profile(profile)).values
@@ -183,12 +228,25 @@ def ancestral_nelbo(profile: Profile, grid: Grid) -> float:
     ``profile.nelbo()``, what the finite number of steps costs.
 
     Source: derived; enumerated over all assignments of tokens to steps in tests/theory.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5])  # gb(a) = 1 - a / 2
+        >>> mdm.grids.ancestral_nelbo(profile, mdm.grids.uniform(2))  # 2 (0.5 gb(0) + 0.5 gb(0.5))
+        1.75
     """
     return float(_weights(checked_profile(profile).length, checked_grid(grid)) @ profile.values)
 
 
 def ancestral_standard_error(profile: Profile, grid: Grid) -> float:
-    """Standard error of :func:`ancestral_nelbo` from the measurement of the profile, nats per sequence."""
+    """Standard error of :func:`ancestral_nelbo` from the measurement of the profile, nats per sequence.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> profile = mdm.profiles.Profile(2, np.arange(2), np.array([1.0, 0.5]), np.diag([0.01, 0.0]))  # g(0) +- 0.1
+        >>> mdm.grids.ancestral_standard_error(profile, mdm.grids.uniform(2))  # 2 (0.5 + 0.25) 0.1
+        0.15
+    """
     return checked_profile(profile).standard_error_of(_weights(profile.length, checked_grid(grid)))
 
 
@@ -197,7 +255,14 @@ def cost_and_slope(
 ) -> tuple[float, Float[np.ndarray, " knots"]]:
     """The expected NELBO of a grid and its derivative by every fraction (the ends included), nats per sequence.
 
-    ``d [gb(a_{k-1}) - gb(a_k) + (a_{k+1} - a_k) gb'(a_k)]`` is the derivative by an ``a_k`` inside.
+    ``d [gb(a_{k-1}) - gb(a_k) + (a_{k+1} - a_k) gb'(a_k)]`` is the derivative by an ``a_k`` inside. On the host, in
+    float64; nothing is checked.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> cost, slope = mdm.grids.cost_and_slope(mdm.profiles.from_values([1.0, 0.5]), np.array([0.0, 0.5, 1.0]))
+        >>> cost, float(slope[1])  # equal steps are best where a profile falls evenly
+        (1.75, 0.0)
     """
     length, a = profile.length, np.asarray(fractions, dtype=np.float64)
     curve = bernstein_weights(length, a) @ profile.values
@@ -221,6 +286,16 @@ def optimal(profile: Profile, steps: int, start: Grid | None = None, most_iterat
         steps: number of steps; it may exceed the length.
         start: where to start; its number of steps must be ``steps``.
         most_iterations: of L-BFGS.
+
+    Raises:
+        InputError: a number of steps below 1, or a start of another number of steps.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(8, 0.5).entropies())
+        >>> best = mdm.grids.optimal(profile, 3)
+        >>> mdm.grids.ancestral_nelbo(profile, best), mdm.grids.ancestral_nelbo(profile, mdm.grids.uniform(3))
+        (4.3892, 4.4566)
     """
     _check(steps)
     checked_profile(profile)

@@ -17,7 +17,19 @@ _ROUNDING = 1e-14
 
 
 def optimal(profile: Profile, steps: int) -> Plan:
-    """The sizes with the smallest expected NELBO among all sizes of at most ``steps`` steps."""
+    """The sizes with the smallest expected NELBO among all sizes of at most ``steps`` steps.
+
+    By :func:`optimal_for_every_budget`; where another step could not help, the plan has fewer.
+
+    Raises:
+        InputError: a number of steps that is not from 1 to the length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(128, 0.5).entropies())
+        >>> mdm.plans.optimal(profile, 8).sizes.tolist()
+        [1, 2, 3, 6, 10, 18, 32, 56]
+    """
     check_budget(checked_profile(profile).length, steps)
     return optimal_for_every_budget(profile, steps).plan(steps)
 
@@ -81,9 +93,18 @@ def optimal_for_every_budget(
         monge: whether to take the fast way; wherever ``g`` never rises if left out.
 
     Raises:
-        InputError: ``monge`` asked for a profile that rises (:func:`mdm_jax.theory.profiles.falling` makes it fall).
+        InputError: a budget that is not from 1 to the length, or ``monge`` asked for a profile that rises
+            (:func:`mdm_jax.theory.profiles.falling` makes it fall).
 
     Source: arXiv 2511.04647; checked against all compositions in tests/theory.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> found = mdm.plans.optimal_for_every_budget(mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25]))
+        >>> found.nelbo.tolist()  # nothing is gained by a fourth step
+        [4.0, 2.5, 2.0, 2.0]
+        >>> found.plan(3).sizes.tolist()
+        [1, 1, 2]
     """
     length = checked_profile(profile).length
     most_steps = length if most_steps is None else most_steps
@@ -111,6 +132,15 @@ def at_price(profile: Profile, nats_per_step: float | int) -> Plan:
     Args:
         profile: the model's profile.
         nats_per_step: what a step is worth, nats per sequence, 0 or more.
+
+    Raises:
+        InputError: a negative price, or no number.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])  # K = 1, 2, 3, 4: 4, 2.5, 2, 2 nats
+        >>> mdm.plans.at_price(profile, 0.4).sizes.tolist(), mdm.plans.at_price(profile, 0.6).sizes.tolist()
+        ([1, 1, 2], [1, 3])
     """
     require_number("nats_per_step", nats_per_step, 0, sys.float_info.max, "a number of at least 0")
     length, g = checked_profile(profile).length, profile.values
@@ -149,6 +179,12 @@ def within(profile: Profile, nats: float | int, entropy: float | int | None = No
 
     Raises:
         InputError: a budget that no number of steps meets.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])  # K = 1, 2, 3, 4: 4, 2.5, 2, 2 nats
+        >>> mdm.plans.within(profile, nats=0.5).sizes.tolist()
+        [1, 3]
     """
     require_number("nats", nats, -math.inf, math.inf, "a number")
     if entropy is not None:

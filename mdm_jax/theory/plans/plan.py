@@ -32,6 +32,12 @@ class Plan:
 
     Raises:
         InputError: no sizes, no text, or an ``origin`` that JSON does not have (NaN, infinities, arrays).
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> plan = mdm.plans.Plan(np.array([1, 2, 5]), name="mine")
+        >>> plan.steps, plan.length
+        (3, 8)
     """
 
     sizes: Int[np.ndarray, " steps"]
@@ -97,6 +103,12 @@ def load(path: str | Path) -> Plan:
 
     Raises:
         InputError: no such file, not a plan, or sizes that make no plan.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> path = mdm.plans.uniform(8, 3).save("plan.json")
+        >>> mdm.plans.load("plan.json").sizes.tolist()
+        [3, 3, 2]
     """
     require_path("path", path)
     value = read_json(path, "a plan")

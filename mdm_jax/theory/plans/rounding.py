@@ -23,6 +23,14 @@ def round_sizes(knots: Float[np.ndarray, "*stack knots"], length: int) -> Int[np
 
     Returns:
         int64[*stack, K]; steps may be empty.
+
+    Raises:
+        InputError: a length below 1.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> mdm.plans.round_sizes(np.array([0.0, 0.3, 0.55, 1.0]), 8).tolist()  # shares 2.4, 2.0, 3.6
+        [2, 2, 4]
     """
     whole, remainders, left = _parts(knots, require_whole("length", length, 1))
     # Remainders that differ by rounding errors alone count as equal, so that ties go to the earlier step.

@@ -20,7 +20,16 @@ from mdm_jax.theory.schedules.checks import check_values
 
 
 def uniform(length: int, steps: int) -> Plan:
-    """Equal sizes; where ``steps`` does not divide ``length``, the first steps reveal one token more."""
+    """Equal sizes; where ``steps`` does not divide ``length``, the first steps reveal one token more.
+
+    Raises:
+        InputError: a number of steps that is not from 1 to the length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.plans.uniform(8, 3).sizes.tolist()
+        [3, 3, 2]
+    """
     steps = check_budget(length, steps)
     base, more = divmod(length, steps)
     return Plan(np.full(steps, base) + (np.arange(steps) < more), name="uniform", origin={"rule": "uniform"})
@@ -38,6 +47,11 @@ def from_schedule(
 
     Raises:
         InputError: no schedule, or one that does not rise from 0 to 1; numbers of steps and tokens out of range.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.plans.from_schedule(mdm.schedules.maskgit(), 16, 4).sizes.tolist()
+        [1, 4, 5, 6]
     """
     return for_budgets(schedule, length, [steps], name, rounding)[0]
 
@@ -68,6 +82,15 @@ def to_schedule(plan: Plan) -> Tabulated:
 
     A table with ``alpha(k / K) = N_k / length``, its angle straight in between; any other number of steps interpolates
     the plan.
+
+    Raises:
+        InputError: no plan.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> schedule = mdm.plans.to_schedule(mdm.plans.uniform(8, 4))
+        >>> [mdm.plans.from_schedule(schedule, 8, steps).sizes.tolist() for steps in (4, 2)]
+        [[2, 2, 2, 2], [4, 4]]
     """
     checked_plan(plan)
     share = plan.knots / plan.length
@@ -81,6 +104,15 @@ def square_root(profile: Profile, steps: int) -> Plan:
     then every step at least one token. For many tokens per step it is the optimum (the least action of
     :func:`mdm_jax.theory.profiles.information_metric`), for few it stays near, at the cost of one sum. Where the
     profile is flat, sizes are equal.
+
+    Raises:
+        InputError: a number of steps that is not from 1 to the length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(128, 0.5).entropies())
+        >>> mdm.plans.square_root(profile, 8).sizes.tolist()  # optimal: 1, 2, 3, 6, 10, 18, 32, 56
+        [1, 2, 3, 6, 11, 18, 32, 55]
     """
     length = checked_profile(profile).length
     check_budget(length, steps)
@@ -105,7 +137,16 @@ def total_correlation_plan(profile: Profile, *, nats: float | None = None, steps
         nats: the error to stay within, ``rate = nats / TC``.
         steps: or the most steps to take: the smallest rate that takes no more.
 
+    Raises:
+        InputError: neither or both of ``nats`` and ``steps``, or one out of range.
+
     Source: derived; form of the schedules of arXiv 2511.04647.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(128, 0.5).entropies())
+        >>> mdm.plans.total_correlation_plan(profile, steps=8).sizes.tolist()
+        [64, 32, 16, 8, 4, 2, 1, 1]
     """
     return _proportional(
         profile, nats, steps, "TC", total_correlation(checked_profile(profile)), lambda done, d: d - done - 1, 1.0
@@ -115,9 +156,16 @@ def total_correlation_plan(profile: Profile, *, nats: float | None = None, steps
 def dual_total_correlation_plan(profile: Profile, *, nats: float | None = None, steps: int | None = None) -> Plan:
     """Sizes in proportion to the tokens that are *revealed*: ``n_k = 1 + floor(rate (N_{k-1} + 1))``.
 
-    They grow geometrically; the error is at most ``rate DTC``. Arguments as in :func:`total_correlation_plan`.
+    They grow geometrically; the error is at most ``rate DTC``. Arguments and errors as in
+    :func:`total_correlation_plan`.
 
     Source: derived; form of the schedules of arXiv 2511.04647.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(128, 0.5).entropies())
+        >>> mdm.plans.dual_total_correlation_plan(profile, steps=8).sizes.tolist()
+        [1, 2, 4, 7, 12, 21, 37, 44]
     """
     most = float(checked_profile(profile).length)
     return _proportional(profile, nats, steps, "DTC", dual_total_correlation(profile), lambda done, _: done + 1, most)

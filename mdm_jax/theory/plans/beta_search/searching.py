@@ -155,6 +155,13 @@ def search(
 
     Raises:
         InputError: no budget, one that is not from 1 to the length, or numbers out of range.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(8, 0.5).entropies())
+        >>> found = mdm.plans.search_beta(profile, [2, 4], grid=8, gradient_steps=0)
+        >>> found.landscape.shape, found.plan(2).sizes.tolist(), mdm.plans.optimal(profile, 2).sizes.tolist()
+        ((2, 8, 8), [2, 6], [2, 6])
     """
     length = checked_profile(profile).length
     budgets = default_budgets(length) if budgets is None else budgets
