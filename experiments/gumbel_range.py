@@ -60,8 +60,8 @@ POSITIONS = {"default": 1024, "wide": 256}
 FINEST_POSITIONS = {"default": 1024, "wide": 128}
 OURS = 16384
 CURVE = tuple(2**k for k in range(4, 15))
-NOTES = {64: 6.84, 1024: 5.21, 16384: 3.48}
-"""Entropies of Zipf's law over 50,000 tokens by the quantised law in the notes, at the first step; true 7.56."""
+EARLIER = {64: 6.84, 1024: 5.21, 16384: 3.48}
+"""Entropies of Zipf's law over 50,000 tokens at the first step by the quantised law, calculated before; true 7.56."""
 _COLOURS = {"default": "#c2410c", "wide": "#1d6fb8", "ours": "#111111"}
 
 
@@ -223,7 +223,7 @@ def first_step(steps: int) -> dict[str, float]:
     """Of Zipf's law over 50,000 tokens at the first step, beside an earlier calculation of the same."""
     first = step_law(zipf(50_000) / steps)
     return {
-        "notes": NOTES[steps],
+        "earlier": EARLIER[steps],
         "formula": float(entr(first / first.sum()).sum()),
         "share of reveals": float(first.sum() * steps),
     }
@@ -239,7 +239,7 @@ def run(experiment: Experiment) -> Run:
         "truth_50000": float(entr(zipf(50_000)).sum()),
         "measured": {name: {str(k): one[name] for k, one in by_steps.items()} for name in (*MODES, "ours")},
         "quantised": {str(k): quantised(law, k) for k in grids},
-        "notes": {str(k): first_step(k) for k in NOTES},
+        "first step": {str(k): first_step(k) for k in EARLIER},
         "curve": experiment.part(
             "the quantised law",
             lambda: {

@@ -3,7 +3,8 @@
 At several moments of the training, on sequences that the model has not seen:
 
 * its profile (held-out loss, at the end increments and the training loss's own tally too) beside the exact ``h``;
-* for plans of 4 and 8 steps the three errors of identity A3, each measured by itself along the same random paths:
+* for plans of 4 and 8 steps the three errors of profiles/DERIVATIONS.md, "Total error is factorisation error plus
+  learning error", each measured by itself along the same random paths:
   total = E[-log q(x | S)] - H (the model's predictions, the true tokens written in), factorisation = the same with the
   exact denoiser, learning = the sum of KL(exact || model) over the tokens revealed at each step.
 """
@@ -60,7 +61,7 @@ def learning_error(
 
 
 def three_errors(oracle: Oracle, denoiser: Denoiser, params: Params, plan: Plan, tokens: Array) -> dict[str, Any]:
-    """Total, factorisation and learning error of a plan, each with its standard error, and the z of A3."""
+    """Total, factorisation and learning error of a plan, each with its standard error, and the z of their sum."""
     rows = len(tokens)
     free = jnp.ones(tokens.shape, bool)
     knots = jnp.asarray(plan_knots(plan, rows))
