@@ -119,7 +119,7 @@ def first_hitting(
     Returns:
         int32[rows, length]: 0, 1, 2, ... in random order at the free positions, -1 elsewhere.
 
-    Source: arXiv 2409.02908; derived for any schedule.
+    Source: arXiv 2409.02908; ``DERIVATIONS.md``, "One token at a time is ancestral sampling in the limit".
 
 
     Example:

@@ -74,7 +74,8 @@ def action(schedule: Schedule, metric: Metric = fisher, weight: Schedule | None 
         InputError: a pair that is not resolved, no schedule (or one that does not rise from 0 to 1), a metric that is
             no positive number somewhere.
 
-    Source: the energies of arXiv 2509.13866 (example 3.3, equation 14), with the metric left free.
+    Source: the energies of arXiv 2509.13866 (example 3.3, equation 14), with the metric left free; ``DERIVATIONS.md``,
+    "A metric, its action and its geodesic".
 
     Example:
         >>> from mdm_jax import energies, schedules

@@ -30,7 +30,8 @@ def least_energy(
 
     That is the integrand of (5), ``p_z / p_x Q^2`` with ``j = p_z Q``, minimised over the rates instead of taken at
     the masked diffusion's. Solved through its dual, ``max_f 2 f.p' - sum p_z p_x max(f_x - f_z, 0)^2``, by Newton's
-    method on its active moves; with every move allowed the answer is ``sum p'^2 / p``.
+    method on its active moves; with every move allowed the answer is ``sum p'^2 / p`` (``DERIVATIONS.md``, "The least
+    energy over rates").
 
     Args:
         probabilities: ``p``, not negative.

@@ -54,7 +54,7 @@ def kinetic(schedule: Schedule, weight: Schedule | None = None) -> Float[Array, 
         InputError: a pair that the quadrature does not resolve (NaN under ``jit`` and ``vmap``;
             :func:`mdm_jax.theory.energies.action` has the range), no schedule, or one that does not rise from 0 to 1.
 
-    Source: arXiv 2509.13866, equation 5, example 3.3; one-token form derived and checked by enumeration.
+    Source: arXiv 2509.13866, equation 5, example 3.3; ``DERIVATIONS.md``, "The least energy is pi squared per token".
 
     Example:
         >>> import mdm_jax as mdm
@@ -202,7 +202,7 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
     Raises:
         InputError: a schedule of another family.
 
-    Source: derived from example 3.3 and section 3.3 of arXiv 2509.13866.
+    Source: example 3.3 and section 3.3 of arXiv 2509.13866; ``DERIVATIONS.md``, "Beta schedules in closed form".
 
     Example:
         >>> import mdm_jax as mdm

@@ -227,7 +227,7 @@ def ancestral_nelbo(profile: Profile, grid: Grid) -> float:
     Less the entropy of the data's law it is the expected divergence of the sampler, factorisation and learning; less
     ``profile.nelbo()``, what the finite number of steps costs.
 
-    Source: derived; enumerated over all assignments of tokens to steps in tests/theory.
+    Source: ``DERIVATIONS.md``, "The cost of a grid".
 
     Example:
         >>> import mdm_jax as mdm

@@ -96,7 +96,8 @@ def optimal_for_every_budget(
         InputError: a budget that is not from 1 to the length, or ``monge`` asked for a profile that rises
             (:func:`mdm_jax.theory.profiles.falling` makes it fall).
 
-    Source: arXiv 2511.04647; checked against all compositions in tests/theory.
+    Source: arXiv 2511.04647; ``DERIVATIONS.md``, "The best sizes by dynamic programming" and "The fast way, for
+    profiles that fall".
 
     Example:
         >>> import mdm_jax as mdm

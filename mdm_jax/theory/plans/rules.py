@@ -140,7 +140,7 @@ def total_correlation_plan(profile: Profile, *, nats: float | None = None, steps
     Raises:
         InputError: neither or both of ``nats`` and ``steps``, or one out of range.
 
-    Source: derived; form of the schedules of arXiv 2511.04647.
+    Source: ``DERIVATIONS.md``, "Plans that need only TC or DTC"; form of the schedules of arXiv 2511.04647.
 
     Example:
         >>> import mdm_jax as mdm
@@ -159,7 +159,7 @@ def dual_total_correlation_plan(profile: Profile, *, nats: float | None = None, 
     They grow geometrically; the error is at most ``rate DTC``. Arguments and errors as in
     :func:`total_correlation_plan`.
 
-    Source: derived; form of the schedules of arXiv 2511.04647.
+    Source: ``DERIVATIONS.md``, "Plans that need only TC or DTC"; form of the schedules of arXiv 2511.04647.
 
     Example:
         >>> import mdm_jax as mdm

@@ -9,7 +9,7 @@ The error is ``F = sum_k n_k h(N_{k-1}) - sum_i h(i)`` for a profile ``h`` that 
 next to ``TC = sum_i (d - i) delta(i)``, ``DTC = sum_i i delta(i)`` and ``TC + DTC = d (h(0) - h(d - 1))``. They are
 tests of the theory and statements about scaling; to choose sizes, use the exact error and :mod:`mdm_jax.theory.plans`.
 
-Source: derived; the schedules of (c) and (d) have the form of those in arXiv 2511.04647.
+Source: ``DERIVATIONS.md``, "Bounds"; the schedules of (c) and (d) have the form of those in arXiv 2511.04647.
 """
 
 import math

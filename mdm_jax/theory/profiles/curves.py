@@ -8,7 +8,7 @@ the expected loss per masked token where every other token is revealed with prob
 training loss against the mask rate ``1 - a``; ``d`` times its integral is the NELBO. Its slope is a Bernstein curve
 too, of the differences: ``gb'(a) = (d - 1) E [g(m + 1) - g(m)]``, ``m ~ Binomial(d - 2, a)``.
 
-Source: derived; checked against enumeration in tests/theory.
+Source: ``DERIVATIONS.md``, "The Bernstein curve".
 """
 
 import dataclasses
@@ -127,7 +127,8 @@ def information_metric(profile: Profile) -> Partial:
     Raises:
         InputError: a profile that falls nowhere, whose metric would be zero.
 
-    Source: calculus of variations on the left-Riemann error of arXiv 2511.04647 (continuum of arXiv 2510.25544).
+    Source: calculus of variations on the left-Riemann error of arXiv 2511.04647 (continuum of arXiv 2510.25544);
+    ``plans/DERIVATIONS.md``, "Many steps: the information metric".
 
     Example:
         >>> import jax.numpy as jnp, mdm_jax as mdm

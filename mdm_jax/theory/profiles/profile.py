@@ -7,7 +7,7 @@ exactly, with no further model call and no sampling:
     E[-log q(x | S)] = sum_k n_k g(N_{k-1}),     N_k = n_1 + ... + n_k,
 
 where ``S`` is the uniform ordered partition by which a random-order sampler reveals ``n_k`` tokens at step ``k``
-(arXiv 2510.25544; the identity holds for any model, its learning error included).
+(arXiv 2510.25544). It holds for any model, its learning error included: ``DERIVATIONS.md``, beside this file.
 
 A profile is a value: NumPy arrays in float64, on the host. ``evaluation.estimate_profile`` measures one.
 """
@@ -144,7 +144,7 @@ class Profile:
         Raises:
             InputError: negative sizes, or a sum other than ``length``.
 
-        Source: arXiv 2510.25544; the identity is derived and enumerated in tests/theory.
+        Source: arXiv 2510.25544; ``DERIVATIONS.md``, "The expected cost of sizes".
         """
         sizes, before = self._steps(sizes)
         return np.asarray(np.sum(sizes * self.values[before], axis=-1))
