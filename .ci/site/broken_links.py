@@ -8,14 +8,23 @@ from pathlib import Path
 
 import page_texts
 
+_DEFINED = r"^ *(?:(?:async )?def|class) {0}\b|^{0}\b.*=|, {0} = "
+"""A line that defines a name."""
+
 
 def broken_in_pages(root: Path = page_texts.ROOT) -> Iterator[str]:
     """A sentence for every link of a page that leads nowhere on a code host."""
     for page in page_texts.pages(root):
+        where = page.relative_to(root)
         for line, target in page_texts.links(page_texts.read(page)):
             fault = _fault(page, target)
             if fault:
-                yield f"{page.relative_to(root)}, line {line}: {fault}"
+                yield f"{where}, line {line}: {fault}"
+        for line, name, target in page_texts.named_links(page_texts.read(page)):
+            place = page.parent / target
+            defined = re.compile(_DEFINED.format(name), flags=re.MULTILINE)
+            if place.is_file() and name != place.stem and not defined.search(page_texts.read(place)):
+                yield f"{where}, line {line}: {target} defines no {name}."
 
 
 def _fault(page: Path, target: str) -> str | None:

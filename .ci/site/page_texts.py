@@ -11,6 +11,7 @@ _FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", flags=re.DOTALL | re.MULTILIN
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", flags=re.MULTILINE)
 _LINK = re.compile(r"!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^()]*\))?)*\]\(<?([^()\s>]+)>?(?: +\"[^\"]*\")?\)")
+_NAMED = re.compile(r"\[`([A-Za-z_]\w*)(?:\(\))?`\]\(([^()\s#]+\.py)\)")
 _HTML_LINK = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"]+)\"")
 
 
@@ -62,6 +63,13 @@ def links(text: str) -> Iterator[tuple[int, str]]:
         # A picture that is a link: the picture's own target stands inside the brackets.
         for inner in re.finditer(r"!\[[^\[\]]*\]\(([^()\s]+)\)", found.group(0)[1:].rpartition("](")[0]):
             yield text.count("\n", 0, found.start()) + 1, inner.group(1)
+
+
+def named_links(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, name and target of every link whose text is the name of something in a Python file."""
+    text = _without(text, _FENCED)
+    for found in _NAMED.finditer(text):
+        yield text.count("\n", 0, found.start()) + 1, found.group(1), found.group(2)
 
 
 def _without(text: str, pattern: re.Pattern[str]) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
             found.append(_heading(parser, token, tokens[index + 1], [heading.anchor for heading in found]))
         for part in [token, *(token.children or [])]:
             _lead(site, part, origin, page)
+        _lead_to_names(site, token.children or [], origin, page)
         if origin.name != "PAPERS.md":
             _lead_to_papers(papers, token.children or [], page)
     return parser.renderer.render(tokens, parser.options, {}), found
@@ -102,6 +104,7 @@ def _lead(site: Site, token: Token, origin: Path, page: str) -> None:
     for name in ("href", "src"):
         target = token.attrGet(name)
         if isinstance(target, str):
+            token.meta["target"] = target
             token.attrSet(name, site.link(origin, target, page))
     if token.type in ("html_block", "html_inline"):
         token.content = re.sub(
@@ -109,6 +112,18 @@ def _lead(site: Site, token: Token, origin: Path, page: str) -> None:
             lambda found: f'{found.group(1)}="{site.link(origin, found.group(2), page)}"',
             token.content,
         )
+
+
+def _lead_to_names(site: Site, parts: list[Token], origin: Path, page: str) -> None:
+    """Let a link whose text is a name, and whose target the file that defines it, lead to what is said of it."""
+    for part, text in pairwise(parts):
+        target = part.meta.get("target", "") if part.type == "link_open" else ""
+        if text.type == "code_inline" and target.endswith(".py"):
+            inside = (origin.parent / target).resolve()
+            module = ".".join(inside.relative_to(site.root).with_suffix("").parts).removesuffix(".__init__")
+            place = site.places.get(f"{module}.{text.content.removesuffix('()')}")
+            if place:
+                part.attrSet("href", relative(place, page))
 
 
 def _lead_to_papers(places: dict[str, str], parts: list[Token], page: str) -> None:
