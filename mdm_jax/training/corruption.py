@@ -50,6 +50,17 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int
     Raises:
         InputError: tokens of another shape or type, ids that int32 does not hold or that are the mask's (both seen only
             outside of ``jit``), a mask that is no id, or no key.
+
+    Source: the discrete form is that of ARDM (arXiv 2110.02037).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> corrupted = mdm.training.mask_counts(mdm.key(0), jnp.ones((4, 8), int), mask_id=2)
+        >>> sorted(corrupted.masked.sum(axis=1).tolist())  # spread evenly over 1 .. 8
+        [1, 3, 5, 7]
+        >>> print(corrupted.weight * corrupted.masked.sum(axis=1))
+        [8. 8. 8. 8.]
     """
     tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape
@@ -79,7 +90,17 @@ def mask_times(
             independently.
 
     Raises:
-        InputError: as for :func:`mask_counts`.
+        InputError: as for :func:`mask_counts`; or no schedule.
+
+    Source: MDLM (arXiv 2406.07524), MD4 (arXiv 2406.04329).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> tokens, schedule = jnp.ones((4, 8), int), mdm.schedules.linear()
+        >>> corrupted = mdm.training.mask_times(mdm.key(0), tokens, mask_id=2, schedule=schedule)
+        >>> corrupted.weight.shape, bool(((corrupted.tokens == 2) == corrupted.masked).all())
+        ((4,), True)
     """
     tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape

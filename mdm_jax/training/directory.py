@@ -33,7 +33,17 @@ _FORMER = {"average": "ema_decay"}  # what settings were called, and are called 
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run, by name."""
+    """The files of one run, by name.
+
+    Attributes:
+        path: the directory; it need not exist.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import mdm_jax as mdm
+        >>> mdm.training.RunDirectory(Path("runs/text")).plan("best beta", 16).as_posix()
+        'runs/text/plans/best-beta-16.json'
+    """
 
     path: Path
 

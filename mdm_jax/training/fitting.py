@@ -109,6 +109,17 @@ def fit(
     Warns:
         RuntimeWarning: training ended at several times the loss of a uniform guess.
         UserWarning: the model does not tell the mask from the last token.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> np.save("bits.npy", np.asarray(mdm.oracles.polya(8, 0.5).sample(mdm.key(0), rows=80)))
+        >>> task = mdm.tasks.npy("bits.npy")  # any array of tokens
+        >>> model = mdm.models.transformer(task.vocab_size, length=8, width=16, depth=1, heads=2)
+        >>> run = mdm.fit(model, task, steps=4, directory="runs/bits", progress=False)
+        >>> run.step, len(run.place.read_log()), run.place.path.as_posix()
+        (4, 4, 'runs/bits')
+        >>> again = mdm.fit(model, task, steps=4, directory="runs/bits", progress=False)  # finished: loaded
     """
     require_pair(denoiser, task)
     require_settings(settings)

@@ -37,6 +37,14 @@ def masked_cross_entropy(
     Raises:
         InputError: ids that are no token's, or (corrupted) neither a token's nor the mask's; seen outside of ``jit``
             only, where an id beyond the vocabulary costs what the denoiser's logits happen to add up to.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(3, 0.5)  # after 1, 1 the next is 1 with probability 5/6
+        >>> truth, seen = jnp.asarray([[1, 1, 1]]), jnp.asarray([[1, 1, 2]])
+        >>> print(mdm.training.masked_cross_entropy(world.denoiser, world.params, truth, seen, seen == 2))
+        [[0.        0.        0.1823216]]
     """
     tokens = checked_tokens(denoiser, tokens)
     corrupted_tokens = checked_tokens(denoiser, corrupted_tokens, "corrupted_tokens", masks=True)
@@ -56,8 +64,26 @@ def nelbo(
 ) -> Float[Array, " rows"]:
     """Unbiased one-sample estimate of each row's NELBO, nats per sequence: float32[rows].
 
-    Raises ``InputError`` as :func:`masked_cross_entropy`.
-    Source: MDLM (2406.07524), MD4 (2406.04329); arXiv 2509.13866, C.2.
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        tokens: the truth.
+        corrupted: what :func:`~mdm_jax.training.corruption.mask_counts` or ``mask_times`` made of it.
+        context: passed to the denoiser.
+
+    Raises:
+        InputError: as :func:`masked_cross_entropy`.
+
+    Source: MDLM (arXiv 2406.07524), MD4 (arXiv 2406.04329); arXiv 2509.13866, C.2.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> coins = mdm.oracles.polya(8, 1e6)  # fair ones: 8 log 2, whatever is masked
+        >>> tokens = coins.sample(mdm.key(0), rows=2)
+        >>> corrupted = mdm.training.mask_counts(mdm.key(1), tokens, mask_id=2)
+        >>> print(mdm.training.nelbo(coins.denoiser, coins.params, tokens, corrupted))
+        [5.5452 5.5452]
     """
     entropy = masked_cross_entropy(denoiser, params, tokens, corrupted.tokens, corrupted.masked, context)
     return corrupted.weight * jnp.sum(entropy, axis=-1)
@@ -68,7 +94,21 @@ def stratified_nelbo(
 ) -> Float[Array, " rows"]:
     """Each row's NELBO estimate with mask counts stratified over the rows, nats per sequence: float32[rows].
 
-    Raises ``InputError`` for ids that are no token's (outside of ``jit``), and for what is no key.
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        tokens: whole numbers [rows, length], complete.
+        key: a typed PRNG key, of the masks.
+
+    Raises:
+        InputError: ids that are no token's (seen outside of ``jit`` only), or no key.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> coins = mdm.oracles.polya(8, 1e6)  # fair ones: 8 log 2, whatever is masked
+        >>> tokens = coins.sample(mdm.key(0), rows=2)
+        >>> print(mdm.training.stratified_nelbo(coins.denoiser, coins.params, tokens, key=mdm.key(1)))
+        [5.5452 5.5452]
     """
     return _stratified_nelbo(denoiser, params, checked_tokens(denoiser, tokens), threefry(key))
 

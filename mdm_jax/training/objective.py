@@ -99,8 +99,17 @@ class Objective(Hashable, Protocol):
 class MaskedNelbo:
     """The NELBO of a masked diffusion model, which no schedule changes; mask counts stratified over the batch.
 
-    The data's own context, if there is one, is the denoiser's. Source: MDLM (2406.07524), MD4 (2406.04329); arXiv
-    2509.13866, C.2.
+    The data's own context, if there is one, is the denoiser's.
+
+    Source: MDLM (arXiv 2406.07524), MD4 (arXiv 2406.04329); arXiv 2509.13866, C.2.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> objective = mdm.training.MaskedNelbo()
+        >>> objective.describe(), objective.is_bound
+        ({'name': 'masked NELBO'}, True)
+        >>> isinstance(objective, mdm.training.Objective)
+        True
     """
 
     @property

@@ -259,6 +259,17 @@ def load(
     Raises:
         InputError: no run there, no such checkpoint, a damaged one (the sentence names the newest good one), or a model
             that only you can supply.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> np.save("bits.npy", np.asarray(mdm.oracles.polya(8, 0.5).sample(mdm.key(0), rows=80)))
+        >>> task = mdm.tasks.npy("bits.npy")  # any array of tokens
+        >>> model = mdm.models.transformer(task.vocab_size, length=8, width=16, depth=1, heads=2)
+        >>> run = mdm.fit(model, task, steps=4, directory="runs/bits", progress=False)
+        >>> again = mdm.load("runs/bits")
+        >>> again.step, again.denoiser == model, again.task.vocab_size  # model and task are rebuilt
+        (4, True, 2)
     """
     place = run_directory(directory)
     config = place.read_config()

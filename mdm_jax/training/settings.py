@@ -40,6 +40,18 @@ class Settings:
             less memory.
         compute: "float32", or "bfloat16": forward and backward passes in bfloat16, where matrix products are faster on
             GPU and TPU; parameters, norms, attention weights, losses and the optimiser stay float32.
+
+    Raises:
+        InputError: a value that cannot be; the sentence names it.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> settings = mdm.training.Settings(steps=400, batch=16, accumulate=4)
+        >>> settings.optimizer, settings.learning_rate
+        ('muon', 0.02)
+        >>> mdm.training.Settings(batch=8, accumulate=3)
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: accumulate must be a divisor of the batch, 8; got 3.
     """
 
     steps: int = 2000

@@ -101,6 +101,15 @@ def initial_state(
 
     Raises:
         InputError: no ``params`` and a denoiser without ``init``; or ``params`` of which nothing can be trained.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def unigram(params, tokens):  # one law for every position
+        ...     return jnp.broadcast_to(params["logits"], (*tokens.shape, 2))
+        >>> model, params = mdm.models.from_function(unigram, 2), {"logits": jnp.zeros(2)}
+        >>> mdm.training.initial_state(model, mdm.training.Settings(length=8), params)
+        TrainState(step=0, params=<1 array, 2 numbers>, ema_params=<1 array, 2 numbers>, ...
     """
     params = initial_params(denoiser, settings, params, context)
     ema_params = jax.tree.map(jnp.copy, params)
@@ -151,6 +160,24 @@ def train_step(
         objective: what is learned.
         optimizer: a transformation of one's own instead of the recipe that ``settings`` name; it gets the loss as
             ``value``, if it takes it.
+
+    Returns:
+        The state after the step, and its :class:`Metrics`, each a float32[].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def unigram(params, tokens):  # one law for every position
+        ...     return jnp.broadcast_to(params["logits"], (*tokens.shape, 2))
+        >>> model, params = mdm.models.from_function(unigram, 2), {"logits": jnp.zeros(2)}
+        >>> settings, data = mdm.training.Settings(steps=4, batch=2, length=8), jnp.ones((16, 8), int)
+        >>> state = mdm.training.initial_state(model, settings, params)
+        >>> step = jax.jit(mdm.training.train_step, static_argnums=(0, 1))
+        >>> state, metrics = step(model, settings, state, data)
+        >>> print(state.step, metrics.loss)  # log 2 at first, and the ones are more likely now
+        1 0.6931472
+        >>> bool(state.params["logits"][1] > 0)
+        True
     """
     examples, corrupted = rows.take_share(batch_of(denoiser, settings, state.step, train, objective))
     value, losses, gradient = loss_and_gradient(denoiser, settings, state.params, examples, corrupted, rows, objective)

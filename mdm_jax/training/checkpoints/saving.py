@@ -42,6 +42,19 @@ class Checkpoints:
 
     Raises:
         InputError: ``directory`` is a file.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> def unigram(params, tokens):  # one law for every position
+        ...     return jnp.broadcast_to(params["logits"], (*tokens.shape, 2))
+        >>> model, params = mdm.models.from_function(unigram, 2), {"logits": jnp.zeros(2)}
+        >>> state = mdm.training.initial_state(model, mdm.training.Settings(length=8), params)
+        >>> with mdm.training.checkpoints.Checkpoints("checkpoints") as kept:
+        ...     kept.save(state)
+        ...     kept.wait()
+        ...     kept.latest(), kept.restore(state).step.shape
+        (0, ())
     """
 
     def __init__(self, directory: str | Path, run: str | None = None, manifests: bool = True) -> None:

@@ -58,6 +58,16 @@ def shardings(mesh: Mesh | AbstractMesh, state: Any) -> Any:
 
     Raises:
         InputError: the mesh has an axis of another name.
+
+    Source: Megatron-LM (arXiv 1909.08053) for "model", ZeRO (arXiv 1910.02054) for "data".
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> mesh = jax.sharding.AbstractMesh((2, 2), ("data", "model"))  # four devices that need not be there
+        >>> params = {"head": {"kernel": jax.ShapeDtypeStruct((16, 4), jnp.float32)}}
+        >>> tuple(mdm.training.devices.shardings(mesh, params)["head"]["kernel"].spec)
+        ('data', 'model')
     """
     sizes = _sizes(mesh)
     return jax.tree_util.tree_map_with_path(
@@ -74,6 +84,18 @@ def explain(mesh: Mesh | AbstractMesh, state: Any) -> list[Part]:
 
     Returns:
         One part per leaf, in the order of ``jax.tree.leaves``.
+
+    Raises:
+        InputError: as :func:`shardings`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> mesh = jax.sharding.AbstractMesh((2, 2), ("data", "model"))  # four devices that need not be there
+        >>> params = {"head": {"kernel": jax.ShapeDtypeStruct((16, 4), jnp.float32)}}
+        >>> (part,) = mdm.training.devices.explain(mesh, params)
+        >>> part.path, part.bytes, part.reason
+        ('head/kernel', 64, 'head: columns on model')
     """
     sizes = _sizes(mesh)
     parts = []
@@ -99,6 +121,17 @@ def gathered(mesh: Mesh | AbstractMesh, params: Any) -> Any:
 
     Returns:
         A pytree of ``NamedSharding`` of the same structure.
+
+    Raises:
+        InputError: as :func:`shardings`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> mesh = jax.sharding.AbstractMesh((2, 2), ("data", "model"))  # four devices that need not be there
+        >>> params = {"head": {"kernel": jax.ShapeDtypeStruct((16, 4), jnp.float32)}}
+        >>> tuple(mdm.training.devices.gathered(mesh, params)["head"]["kernel"].spec)
+        (None, 'model')
     """
 
     def one(sharding: NamedSharding) -> NamedSharding:
