@@ -80,7 +80,8 @@ def estimate_profile(
             the sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that
             are no numbers.
 
-    Source: ``profiles/DERIVATIONS.md``, "Estimator E1, the loss" and "Estimator E2, the increments".
+    Source: arXiv 2510.25544 for the curve; ``profiles/DERIVATIONS.md``, "Estimator E1, the loss" and "Estimator E2,
+    the increments".
     """
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)

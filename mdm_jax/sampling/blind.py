@@ -108,9 +108,9 @@ def path_log_prob(
 ) -> Float[Array, " rows"]:
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
-    Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts. Traced like
-    :func:`blind_loop`: check foreign ids with :func:`mdm_jax.models.checked_tokens` first, or they give numbers all the
-    same.
+    Its negative, averaged over data and random orders, is the expected NELBO that a profile predicts
+    (``DERIVATIONS.md``, "The log-probability of a path"). Traced like :func:`blind_loop`: check foreign ids with
+    :func:`mdm_jax.models.checked_tokens` first, or they give numbers all the same.
 
     Args:
         denoiser: the model.

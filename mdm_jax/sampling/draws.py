@@ -56,7 +56,7 @@ def categorical(
 
     Exact to float32 precision for every token, however rare (the drawing itself is :func:`halving`). Only real tokens
     take part: whether a position is revealed at all is decided elsewhere, never in one draw with the token
-    (arXiv 2409.02908 shows what that costs).
+    (``DERIVATIONS.md``, "Two draws against one race", says what that costs; it was found by arXiv 2409.02908).
 
     Args:
         keys: one key per draw, keys[draws].

@@ -79,7 +79,8 @@ def ancestral_order(
     """Ancestral sampling: each free token falls into step ``k`` with probability ``a_k - a_{k-1}``, independently.
 
     That is what the usual sampler's coins amount to, drawn beforehand; the tokens themselves are drawn in the loop, so
-    that no token's probability is ever divided by the number of steps (arXiv 2409.02908 shows what that costs).
+    that no token's probability is ever divided by the number of steps (``DERIVATIONS.md``, "Coins drawn beforehand" and
+    "Two draws against one race").
 
     Args:
         key: a typed PRNG key.

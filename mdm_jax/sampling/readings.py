@@ -19,7 +19,8 @@ best token, so that positions that are nearly certain keep their order: a probab
 denoiser. Take two independent coins that show 1 with probability .1, and reveal first whichever proposal is more
 probable: a proposed 1 loses against a proposed 0, is thrown away and drawn anew. So (1, 1) needs both proposals to be 1
 at the first step and then a 1 again: probability .1^3 = .001 instead of .01, and the coin that wins ties shows 1 with
-probability .019, the other with .091, instead of .1. The measures that do not look at it are exact there (tested).
+probability .019, the other with .091, instead of .1. The measures that do not look at it are exact there
+(``DERIVATIONS.md``, "One token at a time gives the target, whatever the order").
 """
 
 import functools

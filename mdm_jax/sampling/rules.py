@@ -148,7 +148,7 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
 
     That sum bounds what revealing them together costs: ``sum H(X_l) - H(X_U) <= sum H(X_l) - max H(X_l)``, so for a
     perfect denoiser the law of the whole path is within ``bound x E[steps that reveal two or more]`` nats of the
-    target. At 0 it reveals one position, and whatever is certain, per step.
+    target (``DERIVATIONS.md``, "The entropy bound"). At 0 it reveals one position, and whatever is certain, per step.
 
     Args:
         bound: nats, 0 or more; .01 to 1 are usual.
@@ -211,7 +211,7 @@ def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "
     Raises:
         InputError: what is no grid, a strength beyond 0 to 1, no such strategy.
 
-    Source: arXiv 2503.00307.
+    Source: arXiv 2503.00307 and its code; ``DERIVATIONS.md``, "ReMDM keeps the revealed fraction".
 
     Example:
         >>> import mdm_jax as mdm

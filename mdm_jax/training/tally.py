@@ -1,10 +1,10 @@
 """A profile for free: the training loss, sorted by how much of each sequence was revealed.
 
 Every training example has a number of revealed tokens and a mean loss over its hidden ones: an unbiased draw of
-``g(revealed)`` for the parameters of that step. Adding them up costs nothing beside the step itself. What comes out is
-the profile of the parameters as they are trained (not their EMA) on *training* data, through a window that forgets: it
-follows the model as it learns and says early which schedule it is going to want. A held-out profile
-(``evaluation.estimate_profile``) has the last word.
+``g(revealed)`` for the parameters of that step (``DERIVATIONS.md``, "Counts instead of times"). Adding them up costs
+nothing beside the step itself. What comes out is the profile of the parameters as they are trained (not their EMA) on
+*training* data, through a window that forgets: it follows the model as it learns and says early which schedule it is
+going to want. A held-out profile (``evaluation.estimate_profile``) has the last word.
 """
 
 from collections.abc import Mapping, Sequence

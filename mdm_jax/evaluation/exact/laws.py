@@ -15,6 +15,8 @@ each from the denoiser's conditional law given the state *before* the step (:mod
 cost is in proportion to ``(2 vocab_size + 1)^length``, at most 5^10 = 10 million within
 :data:`~mdm_jax.evaluation.exact.states.MOST_STATES`, and to the steps.
 
+Source: ``DERIVATIONS.md``, beside this file.
+
 Everything is pure JAX in the type of ``logits``: differentiable, ``jit`` and ``vmap`` where it says so.
 """
 

@@ -1,4 +1,7 @@
-"""Energies of finitely many steps: along the chords, and along the arc."""
+"""Energies of finitely many steps: along the chords, and along the arc.
+
+Source: arXiv 2509.13866, appendix D.5, for chords of equal steps; ``DERIVATIONS.md``, "Finitely many steps".
+"""
 
 import jax.numpy as jnp
 import numpy as np

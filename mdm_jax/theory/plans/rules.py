@@ -108,6 +108,8 @@ def square_root(profile: Profile, steps: int) -> Plan:
     Raises:
         InputError: a number of steps that is not from 1 to the length.
 
+    Source: ``DERIVATIONS.md``, "Many tokens per step: the square-root rule".
+
     Example:
         >>> import mdm_jax as mdm
         >>> profile = mdm.profiles.from_values(mdm.oracles.polya(128, 0.5).entropies())
