@@ -7,7 +7,8 @@ Its expected NELBO is a left Riemann sum of the Bernstein curve (:func:`mdm_jax.
     d sum_k (a_k - a_{k-1}) gb(a_{k-1}),
 
 exactly (``DERIVATIONS.md``, "The cost of a grid"); at infinitely many steps it is the NELBO. So the grid too can be
-tuned by the profile alone. Random sizes cost about ``(g(0) - g(d - 1)) / 2`` nats more than fixed ones at as many steps, and some steps come out empty.
+tuned by the profile alone. Random sizes cost about ``(g(0) - g(d - 1)) / 2`` nats more than fixed ones at as many
+steps, and some steps come out empty.
 """
 
 import dataclasses
