@@ -82,7 +82,6 @@ PAGES = {
         marks=(pytest.mark.thorough, pytest.mark.processes),
     ),
     "mdm_jax/theory/numerics/README.md": PLAIN,
-    "mdm_jax/theory/plans/README.md": PLAIN,
     "mdm_jax/theory/profiles/README.md": PLAIN,
     "mdm_jax/theory/schedules/README.md": PLAIN,
     "mdm_jax/training/README.md": Page(
