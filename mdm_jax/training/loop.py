@@ -50,6 +50,8 @@ def run_steps(
     settings, checkpoints = job.settings, kept.checkpoints
     done, without, bits = int(state.step), 0, 0.0
     begun = done
+    # Every block's losses are read, so that few calls are ever in flight: with jaxlib 0.8 and 0.10 a program with
+    # collectives over several devices of one process hung on CPU once more than 32 were (one-off probes; 0.12 did not).
     with listening() as notice, bar(settings.steps, "train", "step", pace.progress, start=done) as advance:
         while done < settings.steps:
             pauses = [done - done % every + every for every in (pace.report_every, pace.checkpoint_every)]

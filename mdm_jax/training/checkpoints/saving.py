@@ -64,6 +64,7 @@ class Checkpoints:
         self._run, self._catalogue = run, Catalogue(self._directory, run, manifests)
         self._filter = lambda record: _is_news(record)  # one's own: leaving one leaves the others' where they are
         logging.getLogger("absl").addFilter(self._filter)
+        # Not its CheckpointManager: which checkpoints stay is decided here, once the manifest is there.
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._here: int | None = None  # the step that was restored or saved last
         self._thread: threading.Thread | None = None
@@ -109,7 +110,7 @@ class Checkpoints:
         if step == self._here:
             return  # the state is a function of the step: it is there already
         self._here = None
-        state = jax.tree.map(jnp.copy, state)
+        state = jax.tree.map(jnp.copy, state)  # the next step donates the other one
         items = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
         folder = self._catalogue.folder(step)
         # Each by itself: Orbax's own part waits for all processes, so all must have come so far.
@@ -216,7 +217,10 @@ class Checkpoints:
         agreed(lambda: self._catalogue.start_over() if begun() else None)
 
     def _commit(self, step: int, figure: float | None) -> None:
-        """In the background: wait for Orbax, write the manifest, delete what is no longer kept."""
+        """In the background: wait for Orbax, write the manifest, delete what is no longer kept.
+
+        A thread of ours, since Orbax's ``post_finalization_callback`` runs before it renames the checkpoint.
+        """
         try:
             self._orbax.wait_until_finished()
             if jax.process_index() == 0:
