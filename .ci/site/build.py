@@ -6,6 +6,7 @@ in a sentence what is wrong with each, and fails if anything is.
 """
 
 import argparse
+import dataclasses
 import html
 import json
 import re
@@ -63,7 +64,7 @@ def build(root: Path, output: Path) -> Site:
             elif path.is_file() and path.suffix != ".md":
                 title = f"<h1><code>{html.escape(name)}</code></h1>\n"
                 write(f"{name}.html", name, title + files.source(path), [])
-    found = [[entry.title, entry.where, entry.url, entry.text] for entry in site.entries]
+    found = [list(dataclasses.astuple(entry)) for entry in site.entries]
     (output / "assets" / "search_index.js").write_text(f"window.SEARCH = {json.dumps(found)};\n", encoding="utf-8")
     return site
 
@@ -96,8 +97,8 @@ def _module(site: Site, module: griffe.Module, page: str, level: int) -> tuple[s
     inside = api.inside(site, module, page)
     if inside:
         made.append(f"<h{level + 1}>Inside</h{level + 1}>\n{inside}")
-    text = api.first_sentence(module.docstring.value) if module.docstring else ""
-    site.entries.append(Entry(module.path, "module", f"{page}#{anchor}", text))
+    text = api.plain_sentence(module)
+    site.entries.append(Entry(module.path, "module", f"{page}#{anchor}", text, api.weight(module)))
     return "".join(made), [Heading(level, anchor, "Reference", "Reference"), *reference.headings]
 
 
@@ -112,14 +113,14 @@ def _sections(site: Site, page: str, title: str, shown: str, headings: list[Head
 
 def check(site: Site, output: Path) -> list[str]:
     """A sentence for everything that is wrong with the site or with what it stands on."""
-    import public_names  # imports the library, which the site alone does not need
+    import undocumented  # imports the library, which the site alone does not need
 
     return [
         *site.faults,
         *broken_links.broken_in_pages(site.root),
         *broken_links.broken_in_site(output),
         *dangling_references.dangling(site.root),
-        *(str(lack) for lack in public_names.missing()),
+        *(str(lack) for lack in undocumented.missing()),
     ]
 
 

@@ -3,8 +3,8 @@
   const root = document.documentElement.dataset.root;
   const input = document.getElementById("search");
   const list = document.getElementById("found");
-  const entries = window.SEARCH.map(([title, where, url, text]) => ({
-    title, where, url, text, low: [title, where, text].map((part) => part.toLowerCase()),
+  const entries = window.SEARCH.map(([title, where, url, text, weight]) => ({
+    title, where, url, text, weight, low: [title, where, text].map((part) => part.toLowerCase()),
   }));
   const score = (entry, words) => {
     let total = 0;
@@ -17,9 +17,8 @@
       else if (text.includes(word)) total += 2;
       else return 0;
     }
-    return total - Math.min(title_length(entry), 60) / 100;
+    return (total - Math.min(entry.title.length, 60) / 100) * entry.weight;
   };
-  const title_length = (entry) => entry.title.length;
   const marked = (text, words) => {
     const span = document.createElement("span");
     const at = Math.min(...words.map((word) => text.toLowerCase().indexOf(word)).filter((place) => place >= 0), text.length);
@@ -40,10 +39,11 @@
     found.sort((a, b) => b[0] - a[0]);
     for (const [, entry] of found.slice(0, 25)) {
       const link = Object.assign(document.createElement("a"), { href: root + entry.url });
-      const head = document.createElement("strong");
-      head.append(marked(entry.title, words));
-      const where = Object.assign(document.createElement("small"), { textContent: entry.where });
-      link.append(head, where, marked(entry.text, words));
+      const title = document.createElement("strong");
+      title.append(marked(entry.title, words));
+      const head = document.createElement("div");
+      head.append(title, Object.assign(document.createElement("small"), { textContent: entry.where }));
+      link.append(head, marked(entry.text, words));
       const item = document.createElement("li");
       item.append(link);
       list.append(item);

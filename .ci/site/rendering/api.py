@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,13 +228,26 @@ def _inherited(site: Site, thing: griffe.Class, page: str) -> str:
 
 
 def _findable(site: Site, module: griffe.Module, name: str, member: Member, place: str) -> None:
-    text = first_sentence(member.docstring.value) if member.docstring else ""
-    site.entries.append(Entry(name, module.path, place, text))
+    site.entries.append(Entry(name, module.path, place, plain_sentence(member), weight(module)))
     if member.is_class:
         for below in member.members.values():
             if shown_member(below) and below.is_function:
-                said = first_sentence(below.docstring.value) if below.docstring else ""
-                site.entries.append(Entry(f"{name}.{below.name}", module.path, f"{place}.{below.name}", said))
+                found = f"{place}.{below.name}"
+                said = plain_sentence(below)
+                site.entries.append(Entry(f"{name}.{below.name}", module.path, found, said, weight(module)))
+
+
+def plain_sentence(member: Member) -> str:
+    """What a docstring says first, without its marks."""
+    said = first_sentence(member.docstring.value) if member.docstring else ""
+    return re.sub(r":\w+:`~?([^`]*)`|`+", r"\1", said)
+
+
+def weight(module: griffe.Module) -> float:
+    """How much what a module offers counts in a search: all of it for a face, less for what lies inside a room."""
+    above = module.parent
+    named = isinstance(above, griffe.Module) and module.name in [str(name) for name in above.exports or ()]
+    return 1.0 if module.exports is not None or named else 0.3
 
 
 def module_text(site: Site, module: griffe.Module, page: str) -> str:

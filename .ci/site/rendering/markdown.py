@@ -62,6 +62,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
         allow_space=False,
         renderer=lambda tex, options: mathml(site, where, tex, options["display_mode"]),
     )
+    parser.add_render_rule("code_inline", lambda _, tokens, i, *__: f"<code>{_breakable(tokens[i].content)}</code>")
     parser.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     parser.add_render_rule("math_block", lambda _, tokens, i, *__: mathml(site, where, tokens[i].content, True))
@@ -84,6 +85,12 @@ def _fence(site: Site, where: str, code: str, language: str) -> str:
     if language == "math":
         return f"<pre>{mathml(site, where, code, True)}</pre>"  # what begins so is left as it is
     return highlighted(code, "pycon" if code.lstrip().startswith(">>>") else language)
+
+
+def _breakable(code: str) -> str:
+    """Code within a line; a long name may be broken after its underscores."""
+    shown = html.escape(code, quote=False)
+    return shown.replace("_", "_<wbr>") if len(code) > 20 else shown
 
 
 def _heading(parser: MarkdownIt, token: Token, inline: Token, before: list[str]) -> Heading:

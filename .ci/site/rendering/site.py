@@ -14,12 +14,13 @@ PICTURES = (".png", ".svg", ".gif", ".jpg", ".webp")
 
 @dataclasses.dataclass
 class Entry:
-    """One thing that a search can find."""
+    """One thing that a search can find; ``weight`` is 1 for what readers look for, and less for what lies inside."""
 
     title: str
     where: str
     url: str
     text: str
+    weight: float = 1.0
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
 """Whether every public name of the library says what it is, and every public function shows it in an example.
 
-``python .ci/site/public_names.py [ROOM ...]`` prints what is missing, room by room: all of it, or of some rooms
+``python .ci/site/undocumented.py [ROOM ...]`` prints what is missing, room by room: all of it, or of some rooms
 (``sampling``, ``theory.plans``). Public is what a face names: ``mdm_jax``, every module that some ``__all__`` names,
 and the wings. A module without ``__all__`` names what is defined in it and does not begin with an underscore.
 """
