@@ -132,6 +132,6 @@ def spoken(seconds: float) -> str:
     """A duration as one says it: ``"0.4 s"``, ``"75 s"``, ``"12 min"``, ``"1.6 h"``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 600:
+    if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -29,11 +29,12 @@ A full run writes `results/NAME.json` (claim, verdict, figures, settings, seeds,
 `pictures/NAME.png` and this page. What is too large for git lies in `runs/experiments/NAME`.
 
 **Figures in pages.** A paragraph, bullet or table row that links `results/NAME.json`, or a row of this page, quotes
-that result, and a test compares. Every number with a decimal point must be a rounding of one of its `figures` (a value,
-or an end of an interval), or a number of its `config`. A percentage quotes a share. A sign that is written must agree.
-Whole numbers are compared where they stand in bold, or in a table's column "measured". Code, links' targets, arXiv
-numbers and versions are not looked at. Under the headings "Findings" and "Speed" every number with a decimal point
-needs such a link. Speed, all in one place: [SPEED.md](SPEED.md).
+that result, and a test compares; a table whose heading has the link quotes it in every row. Every number with a decimal
+point must be a rounding of one of the `figures` (a value or an end of an interval; after ± half the width of one), or a
+number of the `config`. A percentage quotes a share. A sign that is written must agree. Whole numbers are compared where
+they stand in bold, or in a table's column "measured". Code, links' targets, arXiv numbers, versions and "95%" are not
+looked at. Under the headings "Findings" and "Speed" every number with a decimal point needs such a link. Speed, all in
+one place: [SPEED.md](SPEED.md).
 
 Intervals are 95% unless a sentence says otherwise; in "15.2 (14.0 to 17.7)" of a ratio of times they are the least and
 the greatest round. Times depend on the machine and on what else it did.

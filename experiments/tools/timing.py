@@ -25,3 +25,14 @@ def paired_ratio(numerator: list[float], denominator: list[float]) -> dict[str, 
     """Median, least and greatest ratio, round by round."""
     ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def as_figure(ratio: Mapping[str, float]) -> list[float]:
+    """A ratio as a figure: the median, the least and the greatest round."""
+    return [ratio["median"], ratio["min"], ratio["max"]]
+
+
+def said(ratio: Mapping[str, float], digits: int = 2) -> str:
+    """A ratio in words: ``"1.50 (1.30 to 1.93)"``."""
+    middle, low, high = (f"{value:,.{digits}f}" for value in as_figure(ratio))
+    return f"{middle} ({low} to {high})"

@@ -1,0 +1,216 @@
+"""The instrument that runs experiments: parts are kept, records are whole, quick runs leave what is committed alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.__main__ import main
+from experiments.tools import recording
+from experiments.tools.catalogue import Places, claims, fingerprint
+from experiments.tools.experiment import Conclusion, Experiment, Run, plain, spoken
+from experiments.tools.page import page
+from experiments.tools.records import read
+from mdm_jax.support.errors import InputError
+
+SOURCE = '''
+"""A made-up experiment."""
+CLAIM = Claim("ten is more than nine", source="ours", minutes=0.1, seeds=(3,))
+LIMIT = 9  # of what is claimed
+'''
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """A checkout with one experiment and one module that is none."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "made_up.py").write_text(SOURCE)
+    (tmp_path / "experiments" / "helper.py").write_text("def claim(): ...\n")
+    return Places(tmp_path)
+
+
+class Calls(types.ModuleType):
+    """The made-up experiment as a module, which counts how often its parts run."""
+
+    LIMIT = 9
+
+    def __init__(self) -> None:
+        super().__init__("experiments.made_up")
+        self.called: list[str] = []
+        self.stops_at = ""
+
+    def part(self, name: str, value: float) -> float:
+        if name == self.stops_at:
+            raise KeyboardInterrupt
+        self.called.append(name)
+        return value
+
+    def run(self, experiment: Experiment) -> Run:
+        ten = experiment.part("ten", lambda: self.part("ten", 10.0))
+        low, high = experiment.part("the interval", lambda: [self.part("the interval", 9.5), 10.5])
+        return Run({"ten": ten, "interval": (low, high)}, Figure())
+
+    def conclude(self, results: dict) -> Conclusion:
+        value, (low, high) = results["ten"], results["interval"]
+        verdict = "holds" if value > self.LIMIT else "does not"
+        return Conclusion(verdict, f"it is {value:.1f}", {"ten": [value, low, high]}, "one number")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    module = Calls()
+    monkeypatch.setitem(sys.modules, "experiments.made_up", module)
+    return module
+
+
+def test_an_experiment_is_a_module_with_a_claim(places: Places) -> None:
+    assert list(claims(places)) == ["made_up"]
+    claim = claims(places)["made_up"]
+    assert (claim.text, claim.source, claim.seeds) == ("ten is more than nine", "ours", (3,))
+    (places.modules / "made_up.py").write_text("CLAIM = Claim(f'{1}', source='ours', minutes=1)")
+    with pytest.raises(InputError, match=r"CLAIM of made_up\.py must be"):
+        claims(places)
+
+
+def test_a_full_run_writes_a_record_a_picture_and_the_page(
+    places: Places, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["made_up"], places) == 0
+    assert "verdict: holds\n" in capsys.readouterr().out
+    made = read(places, "made_up")
+    assert made is not None
+    assert made["verdict"] == "holds"
+    assert made["figures"] == {"ten": [10.0, 9.5, 10.5]}
+    assert made["results"] == {"ten": 10.0, "interval": [9.5, 10.5]}
+    assert made["config"] == {}  # what the module has in upper case; this one has it in its class
+    assert made["seeds"] == [3]
+    assert set(made["versions"]) == {"mdm_jax", "jax", "flax", "optax", "numpy", "python"}
+    assert made["fingerprint"] == fingerprint(places, "made_up")
+    assert (places.modules / made["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert places.page.read_text() == page(places)
+    assert "| **holds** | it is 10.0 | one number |" in page(places)
+
+
+def test_an_interrupted_run_goes_on_after_its_last_finished_part(
+    places: Places, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls.stops_at = "the interval"
+    assert main(["made_up"], places) == 130
+    assert capsys.readouterr().err.endswith(
+        "stopped; finished parts are kept, and the same command goes on from them.\n"
+    )
+    assert read(places, "made_up") is None
+    calls.stops_at = ""
+    assert main(["made_up"], places) == 0
+    assert calls.called == ["ten", "the interval"]
+    assert main(["made_up", "--again"], places) == 0
+    assert calls.called == ["ten", "the interval"] * 2
+    (places.modules / "made_up.py").write_text(SOURCE.replace("LIMIT = 9", "LIMIT = 8"))
+    assert main(["made_up"], places) == 0
+    assert calls.called == ["ten", "the interval"] * 3
+
+
+def test_comments_claims_and_docstrings_are_no_part_of_the_fingerprint(places: Places) -> None:
+    before = fingerprint(places, "made_up")
+    path = places.modules / "made_up.py"
+    path.write_text(SOURCE.replace("# of what is claimed", "").replace("A made-up", "An invented").replace("0.1", "2"))
+    assert fingerprint(places, "made_up") == before
+    path.write_text(SOURCE.replace("LIMIT = 9", "LIMIT = 8"))
+    assert fingerprint(places, "made_up") != before
+
+
+def test_a_quick_run_touches_nothing_that_is_committed(
+    places: Places, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(places.modules.rglob("*"))
+    assert main(["made_up", "--quick"], places) == 0
+    assert "verdict: holds (quick run: not to be quoted)" in capsys.readouterr().out
+    assert sorted(places.modules.rglob("*")) == before
+    quick = places.root / "runs" / "experiments" / "quick" / "made_up"
+    assert sorted(path.name for path in quick.iterdir()) == ["picture.png", "results.json"]
+    assert main(["made_up", "--quick"], places) == 0
+    assert calls.called == ["ten", "the interval"] * 2  # nothing is kept
+
+
+def test_large_results_stay_outside_of_git(places: Places, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LARGEST", 100)
+    assert main(["made_up"], places) == 0
+    made = read(places, "made_up")
+    assert made is not None
+    assert made["results"] is None
+    kept = places.root / "runs" / "experiments" / "made_up" / "results.json"
+    assert json.loads(kept.read_text()) == {"ten": 10.0, "interval": [9.5, 10.5]}
+
+
+def test_an_unknown_name_is_refused_in_one_sentence(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["made-up"], places) == 2
+    said = capsys.readouterr().err
+    assert said == "python -m experiments: there is no experiment 'made-up'; there are made_up, and all.\n"
+
+
+def test_the_list_has_claim_source_cost_and_last_verdict(
+    places: Places, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], places) == 0
+    assert capsys.readouterr().out == "made_up: not run; about 6.0 s\n    ten is more than nine [ours]\n"
+    assert main(["made_up"], places) == 0
+    capsys.readouterr()
+    assert main([], places) == 0
+    assert capsys.readouterr().out.startswith("made_up: holds (20")
+
+
+def test_figures_are_numbers_in_their_intervals() -> None:
+    assert recording.checked({"a": np.float32(0.5), "b": (2, 1, 3)}) == {"a": 0.5, "b": [2, 1, 3]}
+    for wrong in (float("nan"), "1", [1, 2], [4, 1, 3], True):
+        with pytest.raises(InputError, match="the figure 'a' must be a number or"):
+            recording.checked({"a": wrong})
+
+
+def test_results_become_json() -> None:
+    tree = {1: np.arange(2), "x": (np.float32(1), float("inf")), "y": {"z": np.bool_(True)}, "w": None}
+    assert plain(tree) == {"1": [0, 1], "x": [1.0, None], "y": {"z": True}, "w": None}
+    with pytest.raises(InputError, match="must be numbers, text, lists or objects; got set"):
+        plain({"a": {1}})
+
+
+def test_durations_are_spoken() -> None:
+    assert [spoken(x) for x in (0.44, 75, 700, 9000)] == ["0.4 s", "75 s", "12 min", "2.5 h"]
+
+
+@pytest.mark.thorough
+@pytest.mark.processes
+def test_one_that_fails_stops_no_other(places: Places) -> None:
+    """Of all, what is recorded of the present code is left out; a failure is told and makes the status 1."""
+    here = Places()
+    shutil.copytree(here.modules / "tools", places.modules / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(here.modules / name, places.modules / name)
+    head = "from matplotlib.figure import Figure\nfrom experiments.tools.experiment import Claim, Conclusion, Run\n"
+    good = (
+        head + SOURCE.strip().removeprefix('"""A made-up experiment."""') + "\n"
+        "def run(experiment):\n    return Run({'ten': 10}, Figure())\n"
+        "def conclude(results):\n    return Conclusion('holds', 'it is', {'ten': results['ten']}, 'one')\n"
+    )
+    (places.modules / "made_up.py").write_text(good)
+    (places.modules / "a_failure.py").write_text(good.replace("return Run(", "raise ValueError('no ten')  # "))
+
+    def everything() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "experiments", "all"]
+        return subprocess.run(command, cwd=places.root, capture_output=True, text=True, check=False, timeout=120)
+
+    first, second = everything(), everything()
+    assert first.returncode == second.returncode == 1
+    assert "ValueError: no ten" in first.stderr
+    assert "1 of 2 experiments failed: a_failure." in first.stderr
+    assert "made_up: holds; " in first.stdout
+    assert "made_up: recorded of the present code; --again repeats it" in second.stdout
+    made = read(places, "made_up")
+    assert made is not None
+    assert made["config"] == {"LIMIT": 9}
+    assert read(places, "a_failure") is None
