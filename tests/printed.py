@@ -1,7 +1,7 @@
 """What an example prints, held against what its page or docstring shows.
 
 Numbers may differ by one in the last digit that is shown, or by 2e-4 of themselves, since another processor rounds
-otherwise; words, signs and whole numbers may not. ``...`` stands for anything.
+otherwise; words, signs and whole numbers may not. ``...``, apart from other words, stands for anything.
 """
 
 import re

@@ -14,11 +14,14 @@ import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
 SLOW = {
+    "mdm_jax.plot.charts": "a search is compiled",
+    "mdm_jax.plot.cost_landscapes": "a search is compiled",
+    "mdm_jax.tasks.pictures": "scikit-learn is imported",
     "mdm_jax.theory.plans.beta_search.searching": "a search is compiled",
 }
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
 
-DONE = ("mdm_jax.support", "mdm_jax.theory")
+DONE = ("mdm_jax.oracles", "mdm_jax.plot", "mdm_jax.support", "mdm_jax.tasks", "mdm_jax.theory")
 """Rooms and wings whose every public function has an example."""
 
 

@@ -40,6 +40,12 @@ class MarkovChain:
         transition: float64[vocab_size, vocab_size], ``P(next | this)`` with a row for each ``this``.
         stationary: float64[vocab_size], the law of every single token.
         length: number of positions.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> chain = mdm.oracles.markov(np.array([[0.9, 0.1], [0.3, 0.7]]), 4)
+        >>> chain.stationary.tolist(), chain.vocab_size
+        ([0.75, 0.25], 2)
     """
 
     transition: Float[np.ndarray, "vocab_size vocab_size"]
@@ -122,6 +128,12 @@ def markov(transition: ArrayLike, length: int, stationary: ArrayLike | None = No
     Raises:
         InputError: rows that are no laws, several stationary laws and none given, one given that is not stationary, or
             a length below 1.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> chain = mdm.oracles.markov(np.array([[0.8, 0.2], [0.2, 0.8]]), 3)
+        >>> np.exp(chain.log_prob(np.array([[0, 0, 1]]))).tolist()  # 0.5 * 0.8 * 0.2
+        [0.08]
     """
     matrix = as_numbers("transition", transition)
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] >= 2

@@ -38,6 +38,12 @@ class Mixture:
     Attributes:
         weights: float64[components], probabilities of the components.
         probabilities: float64[components, length, vocab_size], each component's law of each position.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> saws = mdm.oracles.binsaw(8, shifts=16)
+        >>> saws.probabilities.shape, saws.entropy()  # of at most 8 log 2 = 5.545
+        ((16, 8, 2), 5.1665)
     """
 
     weights: Float[np.ndarray, " components"]
@@ -96,6 +102,13 @@ def mixture(weights: ArrayLike, probabilities: ArrayLike) -> Mixture:
 
     Raises:
         InputError: other shapes, or no probabilities.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> coins = np.array([[[0.9, 0.1]] * 2, [[0.1, 0.9]] * 2])  # one of two, tossed twice
+        >>> biased = mdm.oracles.mixture(np.array([0.5, 0.5]), coins)
+        >>> np.exp(biased.log_prob(np.array([[0, 0], [0, 1]]))).tolist()  # (0.81 + 0.01) / 2 and 0.09
+        [0.41, 0.09]
     """
     shares, laws = as_numbers("weights", weights), as_numbers("probabilities", probabilities)
     good = laws.ndim == 3 and laws.shape[1] >= 1 and laws.shape[2] >= 2
@@ -128,6 +141,12 @@ def binsaw(length: int = 64, saws: int = 2, noise: float = 0.05, shifts: int = 5
 
     Source: the toy data of LADD (arXiv 2510.18114; code darioShar/LADD, ``custom_datasets.py``), with its 64 bits,
     2 saws and noise .05.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> saw = mdm.oracles.binsaw(4, saws=1, noise=0.0, shifts=1)
+        >>> saw.probabilities[0, :, 1].tolist()  # of ones: a triangle
+        [0.0, 0.5, 1.0, 0.5]
     """
     length = checked_length(length)
     require_whole("saws", saws, 1, 2**31 - 1)

@@ -33,6 +33,13 @@ class Oracle(Protocol):
         vocab_size: number of tokens, ids ``0 .. vocab_size - 1``; the mask is ``vocab_size``.
         denoiser: the exact denoiser, in the contract of ``models``; float32 on the device.
         params: the pytree that it is given.
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> urn = mdm.oracles.polya(3, 1.0)
+        >>> logits = mdm.models.logits(urn.denoiser, urn.params, jnp.array([[1, 1, 2]]))  # two ones, and a mask
+        >>> jnp.exp(logits[0, 2]).tolist()  # by Laplace's rule of succession
+        [0.25, 0.75]
     """
 
     @property

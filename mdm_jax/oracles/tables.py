@@ -38,6 +38,12 @@ class Table:
 
     Attributes:
         probabilities: float64[(vocab_size,) * length], summing to 1.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> law = mdm.oracles.toy_left()
+        >>> law.length, law.vocab_size, law.entropies().round(4).tolist()  # one token tells all
+        (5, 2, [0.6931, 0.0, 0.0, 0.0, 0.0])
     """
 
     probabilities: Float[np.ndarray, "..."]
@@ -94,6 +100,12 @@ def table(probabilities: ArrayLike, vocab_size: int | None = None) -> Table:
 
     Raises:
         InputError: another shape, too many states, or no probabilities.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> law = mdm.oracles.table(np.array([[0.5, 0.0], [0.25, 0.25]]))
+        >>> law.log_prob(np.array([[0, 1], [1, 1]])).tolist()  # log 0 and log 1/4
+        [-inf, -1.3863]
     """
     law = as_numbers("probabilities", probabilities)
     if vocab_size is not None:
@@ -118,6 +130,11 @@ def tabulate(oracle: Oracle) -> Table:
 
     Raises:
         InputError: more states than that.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.oracles.tabulate(mdm.oracles.polya(2, 1.0)).probabilities.tolist()
+        [[0.3333, 0.1667], [0.1667, 0.3333]]
     """
     length, vocab_size = oracle.length, oracle.vocab_size
     few = vocab_size**length <= MOST_STATES

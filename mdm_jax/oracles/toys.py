@@ -10,12 +10,24 @@ _LENGTH = 5
 
 
 def toy_left() -> Table:
-    """Target L: ``aaaaa`` or ``bbbbb``, one half each."""
+    """Target L: ``aaaaa`` or ``bbbbb``, one half each.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.oracles.toy_left().entropy()  # log 2
+        0.6931
+    """
     return _uniform_where(lambda bs: (bs == 0) | (bs == _LENGTH))
 
 
 def toy_right() -> Table:
-    """Target R: the twenty sequences with two or three ``a``, equally likely."""
+    """Target R: the twenty sequences with two or three ``a``, equally likely.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.oracles.toy_right().entropy()  # log 20
+        2.9957
+    """
     return _uniform_where(lambda bs: (bs == 2) | (bs == 3))
 
 

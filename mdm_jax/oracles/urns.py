@@ -31,6 +31,12 @@ class PolyaUrn:
         length: number of bits.
         a: weight of ones.
         b: weight of zeros.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> urn = mdm.oracles.polya(8, 0.5)
+        >>> urn.sample(mdm.key(0), rows=4).shape, urn.vocab_size, urn.params.tolist()
+        ((4, 8), 2, [0.5, 0.5])
     """
 
     length: int
@@ -85,6 +91,14 @@ def polya(length: int, a: float | int = 0.5, b: float | int | None = None) -> Po
 
     Raises:
         InputError: a length below 1, or weights out of that range.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> urn = mdm.oracles.polya(2, 1.0)  # any bias equally likely
+        >>> np.exp(urn.log_prob(np.array([[0, 0], [0, 1]]))).tolist()  # 1/3 and 1/6
+        [0.3333, 0.1667]
+        >>> mdm.oracles.polya(8, 0.5).entropies().round(3).tolist()  # the exact profile
+        [0.693, 0.562, 0.511, 0.484, 0.466, 0.454, 0.445, 0.439]
     """
     length = checked_length(length)
     b = a if b is None else b

@@ -34,9 +34,16 @@ def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = No
         plan: a plan of its length, whose cost is shown as the area of a staircase over the curve.
         axes: where to draw; a new figure if left out.
 
-    Example::
+    Raises:
+        InputError: no profile, or a plan of another length.
 
-        mdm.plot.profile(profile, mdm.plans.optimal(profile, 8)).figure.savefig("profile.png")
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(16, 0.5).entropies())
+        >>> axes = mdm.plot.profile(profile, mdm.plans.optimal(profile, 4))
+        >>> axes.figure.savefig("profile.png")
+        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        ['g(i), exact', 'cost of the 4-step optimal plan (area)']
     """
     _require_profile(profile)
     if plan is not None:
@@ -78,9 +85,15 @@ def plan(plan: Sizes | Fractions, profile: Curve | None = None, *, axes: Axes | 
             revealing its tokens together instead of one by one, ``sum_i g(N_{k-1}) - g(i)`` over its tokens.
         axes: where to draw; a new figure if left out.
 
-    Example::
+    Raises:
+        InputError: no plan, a profile of another length, or a profile beside a grid.
 
-        mdm.plot.plan(mdm.plans.optimal(profile, 16), profile)
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(16, 0.5).entropies())
+        >>> axes = mdm.plot.plan(mdm.plans.optimal(profile, 4), profile)
+        >>> [float(bar.get_height()) for bar in axes.patches]  # its sizes
+        [1.0, 2.0, 4.0, 9.0]
     """
     if profile is not None:
         _require_profile(profile)
@@ -114,9 +127,15 @@ def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> 
         tuned: what ``tune`` returned, or the content of ``tuning.json``.
         axes: where to draw; a new figure if left out.
 
-    Example::
+    Raises:
+        InputError: something else.
 
-        mdm.plot.excess(mdm.tune(profile, [4, 8, 16]))
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(16, 0.5).entropies())
+        >>> axes = mdm.plot.excess(mdm.tune(profile, [2, 4], grid=8))
+        >>> [line.get_label() for line in axes.lines]
+        ['optimal', 'best beta', 'linear', 'sine', 'sine_squared', 'maskgit', 'polynomial:2']
     """
     return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=True)
 

@@ -77,10 +77,12 @@ def landscape(
     Raises:
         InputError: something else, or a budget that was not searched.
 
-    Example::
-
-        found = mdm.plans.search_beta(profile, [4, 8, 16])
-        mdm.plot.landscape(found, 8)
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(8, 0.5).entropies())
+        >>> found = mdm.plans.search_beta(profile, [2, 4], grid=8, gradient_steps=0)
+        >>> mdm.plot.landscape(found, 4).get_title()
+        '4 steps'
     """
     panel, quantity = panel_of(found, steps)
     axes = new_axes(3.4, lines=False) if axes is None else axes

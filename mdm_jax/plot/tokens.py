@@ -46,10 +46,13 @@ def samples(sampled: Drawn, vocabulary: Words | None = None, *, rows: int = 4, a
     Raises:
         InputError: no samples, or tokens that the vocabulary does not have.
 
-    Example::
-
-        out = mdm.sample(model, run.params, plan, rows=4, key=key)
-        mdm.plot.samples(out, task.vocabulary)
+    Example:
+        >>> import mdm_jax as mdm
+        >>> urn = mdm.oracles.polya(8, 0.5)
+        >>> out = mdm.sample(urn.denoiser, urn.params, mdm.plans.uniform(8, 4), rows=2, key=mdm.key(0))
+        >>> axes = mdm.plot.samples(out)
+        >>> len(axes.texts)  # a cell for each token, its id written into it
+        16
     """
     return _draw(sampled, vocabulary, rows, lambda height: new_axes(height, lines=False) if axes is None else axes)
 

@@ -39,6 +39,13 @@ def npy(path: str | Path, vocab_size: int | None = None) -> RowsTask:
     Raises:
         InputError: the file cannot be read or is something else; a number is negative or not below ``vocab_size``; more
             than ``LARGEST_VOCABULARY`` different tokens or ``MOST_TOKENS`` in all.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> np.save("rows.npy", np.arange(200).reshape(50, 4) % 10)
+        >>> task = mdm.tasks.npy("rows.npy")
+        >>> task.train.shape, task.validation.shape, task.test.shape, task.vocab_size
+        ((40, 4), (5, 4), (5, 4), 10)
     """
     require(str(path) != "", "path", str(path), "the path of an .npy file")
     file = SourceFile(path, "an .npy file of integers of shape [rows, length]")

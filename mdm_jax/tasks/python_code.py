@@ -25,6 +25,12 @@ def code(length: int = 128) -> TextTask:
 
     Raises:
         InputError: ``length`` is too small or too large, or this Python comes without its sources.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> task = mdm.tasks.code(length=64)
+        >>> task.validation.shape[1], task.score_name
+        (64, 'trigram bits per character')
     """
     return from_content(library(Path(os.__file__).parent), length, "code", "Python's standard library")
 

@@ -35,6 +35,15 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
 
     Raises:
         InputError: no such task, or its data cannot be used.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> np.save("rows.npy", np.arange(200).reshape(50, 4) % 10)
+        >>> mdm.tasks.from_spec("npy:rows.npy?vocab=16").vocab_size
+        16
+        >>> mdm.tasks.from_spec("poetry")
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: spec must be "text" (CPython's documentation), ... got 'poetry'.
     """
     name, colon, path = spec.partition(":")
     if colon and path and name in ("text", "npy"):
@@ -54,6 +63,17 @@ def restore(description: Mapping[str, Any]) -> Task:
     Raises:
         InputError: ``description`` is not one, the data is gone or has changed, or it is of a task that no spec makes:
             one of the user's own, or with arrays that were put in by hand. The sentence says which.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> np.save("rows.npy", np.arange(200).reshape(50, 4) % 10)
+        >>> stored = mdm.tasks.npy("rows.npy").describe()
+        >>> mdm.tasks.restore(stored).train.shape
+        (40, 4)
+        >>> np.save("rows.npy", np.arange(200).reshape(50, 4) % 9)
+        >>> mdm.tasks.restore(stored)
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: The task ... cannot be restored: its data has changed since ...
     """
     vocabulary = vocabulary_of(description)
     spec, length, digest = (description.get(name) for name in ("spec", "length", "digest"))
@@ -103,6 +123,12 @@ def vocabulary_of(description: Mapping[str, Any]) -> Notation:
 
     Raises:
         InputError: ``description`` holds no vocabulary.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> np.save("rows.npy", np.arange(200).reshape(50, 4) % 10)
+        >>> mdm.tasks.vocabulary_of(mdm.tasks.npy("rows.npy").describe())
+        Numbers(size=10, shape=None)
     """
     stored = description.get("vocabulary")
     if isinstance(stored, dict):

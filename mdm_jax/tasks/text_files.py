@@ -108,6 +108,16 @@ def text(length: int = 128, path: str | Path | None = None) -> TextTask:
     Raises:
         InputError: ``length`` is too small; the file cannot be read, is not UTF-8 text, has more than ``LARGEST_FILE``
             bytes, fewer than two different characters, or too few for two windows of ``length`` in each half.
+
+    Example:
+        >>> import pathlib, mdm_jax as mdm
+        >>> pathlib.Path("story.txt").write_text("once upon a time " * 100)
+        1700
+        >>> task = mdm.tasks.text(length=17, path="story.txt")
+        >>> task.vocabulary.characters, task.train.shape, task.validation.shape
+        (' aceimnoptu', (1530,), (5, 17))
+        >>> task.show(task.train[:17])
+        'once upon a time '
     """
     _check_length(length)
     if path is None:

@@ -18,14 +18,15 @@ class Vocabulary:
     Attributes:
         characters: at least one, distinct, in ascending order of code point.
 
+    Raises:
+        InputError: ``characters`` is empty, unsorted, repeats a character or has half of one (a lone surrogate).
+
     Example:
         >>> import mdm_jax as mdm
         >>> vocabulary = mdm.tasks.Vocabulary("abc")
-        >>> vocabulary.decode(vocabulary.encode("ca·b", mask="·"), mask="_")
-        'ca_b'
-
-    Raises:
-        InputError: ``characters`` is empty, unsorted, repeats a character or has half of one (a lone surrogate).
+        >>> tokens = vocabulary.encode("ca·b", mask="·")
+        >>> tokens.tolist(), vocabulary.decode(tokens, mask="_")  # 3 is the mask
+        ([2, 0, 3, 1], 'ca_b')
     """
 
     characters: str
