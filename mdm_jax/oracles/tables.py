@@ -77,7 +77,10 @@ class Table:
         return float(scipy.special.entr(self.probabilities).sum())
 
     def entropies(self) -> Float[np.ndarray, " length"]:
-        """The profile from the entropies of all ``2^length`` marginals: ``h(i)`` is the difference of their means."""
+        """The profile from the entropies of all ``2^length`` marginals: ``h(i)`` is the difference of their means.
+
+        Source: ``profiles/DERIVATIONS.md``, "The profile of the data falls, and sums to the entropy".
+        """
         totals = np.zeros(self.length + 1)
 
         def visit(marginal: np.ndarray, first: int) -> None:

@@ -71,7 +71,10 @@ class PolyaUrn:
         return float(self.entropies().sum())
 
     def entropies(self) -> Float[np.ndarray, " length"]:
-        """``h(i)``: the entropy of the next draw, averaged over the beta-binomial number of ones among ``i``."""
+        """``h(i)``: the entropy of the next draw, averaged over the beta-binomial number of ones among ``i``.
+
+        Source: ``profiles/DERIVATIONS.md``, "Urns".
+        """
         law, values = np.ones(1), []  # law[c]: probability of c ones so far
         for i in range(self.length):
             one = (np.arange(i + 1) + self.a) / (i + self.a + self.b)

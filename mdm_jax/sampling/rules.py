@@ -157,6 +157,8 @@ def entropy_bounded(bound: float, score: Measure = negative_entropy) -> Rule:
     Raises:
         InputError: a bound below 0.
 
+    Source: arXiv 2505.24857; the rule as public code has it (``EntropyBoundScheduler`` of Hugging Face's diffusers).
+
     Example:
         >>> import mdm_jax as mdm
         >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
@@ -211,7 +213,8 @@ def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "
     Raises:
         InputError: what is no grid, a strength beyond 0 to 1, no such strategy.
 
-    Source: arXiv 2503.00307 and its code; ``DERIVATIONS.md``, "ReMDM keeps the revealed fraction".
+    Source: arXiv 2503.00307 and its code (kuleshov-group/remdm); ``DERIVATIONS.md``, "ReMDM keeps the revealed
+    fraction".
 
     Example:
         >>> import mdm_jax as mdm
@@ -262,7 +265,7 @@ def self_planned(plan: Plans, strength: float = 1.0, score: Measure = held_or_be
     Raises:
         InputError: what is no plan, a strength below 0 or beyond float32.
 
-    Source: arXiv 2502.03540.
+    Source: arXiv 2502.03540 and its code (pengzhangzhi/Path-Planning).
 
     Example:
         >>> import mdm_jax as mdm
@@ -295,7 +298,7 @@ def self_corrected(plan: Plans, most: Sequence[int] | ArrayLike = (16, 8, 4), sc
     Raises:
         InputError: what is no plan, other than three numbers of positions.
 
-    Source: arXiv 2602.02927 and its code.
+    Source: arXiv 2602.02927 and its code (huge123/FreeCorrection).
 
     Example:
         >>> import mdm_jax as mdm

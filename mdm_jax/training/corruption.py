@@ -51,7 +51,8 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int
         InputError: tokens of another shape or type, ids that int32 does not hold or that are the mask's (both seen only
             outside of ``jit``), a mask that is no id, or no key.
 
-    Source: the discrete form is that of ARDM (arXiv 2110.02037).
+    Source: the discrete form is that of ARDM (arXiv 2110.02037); ``DERIVATIONS.md``, "Counts instead of times" and
+    "Stratified counts are unbiased row by row".
 
     Example:
         >>> import jax.numpy as jnp

@@ -74,7 +74,8 @@ def nelbo(
     Raises:
         InputError: as :func:`masked_cross_entropy`.
 
-    Source: MDLM (arXiv 2406.07524), MD4 (arXiv 2406.04329); arXiv 2509.13866, C.2.
+    Source: MDLM (arXiv 2406.07524), MD4 (arXiv 2406.04329); arXiv 2509.13866, C.2; ``DERIVATIONS.md``, "The NELBO does
+    not know the schedule".
 
     Example:
         >>> import jax.numpy as jnp
