@@ -1,5 +1,6 @@
-"""Whether what code and pages refer to by name is there: ``THEOREM.md``, or one of its
-headings: ``THEOREM.md, "What it says"``.
+"""Whether what code and pages refer to by name is there: pages, their headings, files and tests.
+
+``THEOREM.md``, ``THEOREM.md, "What it says"``; in pages also ``tests/x.py`` and ``tests/x.py::test_y`` in backticks.
 
 References stand in docstrings, comments and prose, where a code host makes no link of them. A path is sought beside
 the file, in the folders above it (a test's: above what it tests), and by its end in the whole tree.
@@ -25,6 +26,12 @@ def dangling(root: Path = page_texts.ROOT) -> Iterator[str]:
             fault = _fault(path, page, heading, root)
             if fault:
                 yield f"{where}, line {line}: {fault}"
+        if path.suffix == ".md":
+            for line, cited, name in page_texts.citations(text):
+                if not (root / cited).exists():
+                    yield f"{where}, line {line}: there is no {cited}."
+                elif name and not re.search(rf"^ *def {name}\b", page_texts.read(root / cited), flags=re.MULTILINE):
+                    yield f"{where}, line {line}: {cited} has no {name}."
         for found in _NOTES.finditer(text):
             yield f"{where}, line {_line(text, found)}: {found.group(0)!r} is not in the tree."
 

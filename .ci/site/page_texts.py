@@ -12,6 +12,8 @@ _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", flags=re.MULTILINE)
 _LINK = re.compile(r"!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^()]*\))?)*\]\(<?([^()\s>]+)>?(?: +\"[^\"]*\")?\)")
 _NAMED = re.compile(r"\[`([A-Za-z_]\w*)(?:\(\))?`\]\(([^()\s#]+\.py)\)")
+CITED = re.compile(r"((?:tests|mdm_jax|experiments|\.ci)/[\w./-]*)?(?:::(\w+))?")
+"""What stands in backticks where a file of the tree is named, or something in it, or in the file named before."""
 _HTML_LINK = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"]+)\"")
 
 
@@ -70,6 +72,17 @@ def named_links(text: str) -> Iterator[tuple[int, str, str]]:
     text = _without(text, _FENCED)
     for found in _NAMED.finditer(text):
         yield text.count("\n", 0, found.start()) + 1, found.group(1), found.group(2)
+
+
+def citations(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, path and name ('' if none) of what a page cites in backticks: ``tests/x.py``, ``tests/x.py::test_y``."""
+    text = _without(text, _FENCED)
+    path = ""
+    for found in _CODE.finditer(text):
+        cited = CITED.fullmatch(found.group(0).strip("`"))
+        if cited and "NAME" not in found.group(0):
+            path = cited.group(1) or path
+            yield text.count("\n", 0, found.start()) + 1, path, cited.group(2) or ""
 
 
 def _without(text: str, pattern: re.Pattern[str]) -> str:

@@ -69,13 +69,15 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
     parser.add_render_rule("math_inline", lambda _, tokens, i, *__: mathml(site, where, tokens[i].content, False))
     tokens = parser.parse(text)
     found: list[Heading] = []
-    papers = site.paper_places()
+    papers, cited = site.paper_places(), ""
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
             found.append(_heading(parser, token, tokens[index + 1], [heading.anchor for heading in found]))
         for part in [token, *(token.children or [])]:
             _lead(site, part, origin, page)
         _lead_to_names(site, token.children or [], origin, page)
+        if markup:
+            cited = _lead_to_files(site, token.children or [], page, cited)
         if origin.name != "PAPERS.md":
             _lead_to_papers(papers, token.children or [], page)
     return parser.renderer.render(tokens, parser.options, {}), found
@@ -131,6 +133,32 @@ def _lead_to_names(site: Site, parts: list[Token], origin: Path, page: str) -> N
             place = site.places.get(f"{module}.{text.content.removesuffix('()')}")
             if place:
                 part.attrSet("href", relative(place, page))
+
+
+def _lead_to_files(site: Site, parts: list[Token], page: str, before: str) -> str:
+    """Let a file of the tree that is named in backticks, or a test in it, be a link; the last one named."""
+    depth = 0
+    for part in parts:
+        depth += part.nesting if part.type.startswith("link") else 0
+        found = page_texts.CITED.fullmatch(part.content) if part.type == "code_inline" else None
+        if found:
+            before = found.group(1) or before
+            path = site.root / before
+            if path.exists() and depth == 0:
+                place = _line_of(site, path, found.group(2) or "")
+                code = f"<code>{_breakable(part.content)}</code>"
+                part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
+    return before
+
+
+def _line_of(site: Site, path: Path, name: str) -> str:
+    if path.is_dir():
+        site.shown.add(path)
+        return site.page_of(path)
+    lines = page_texts.read(path).splitlines() if path.suffix == ".py" else []
+    line = next((i for i, text in enumerate(lines, 1) if re.match(rf" *def {name}\b", text)), 0) if name else 0
+    site.shown.add(path)
+    return site.source_page(path) + f"#L{line}" if line else site.page_of(path)
 
 
 def _lead_to_papers(places: dict[str, str], parts: list[Token], page: str) -> None:

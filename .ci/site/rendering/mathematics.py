@@ -9,6 +9,8 @@ from rendering.site import Site
 _FAILURES = tuple(
     value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, Exception)
 )
+_LONG = 45
+"""A longer formula within a line may be wider than a telephone."""
 
 
 def mathml(site: Site, where: str, tex: str, display: bool) -> str:
@@ -22,4 +24,6 @@ def mathml(site: Site, where: str, tex: str, display: bool) -> str:
     unknown = re.search(r"\\[A-Za-z]+", re.sub(r"<[^>]*>", " ", made))
     if unknown:
         site.faults.append(f"{where}: {unknown.group(0)} in the formula {shown} is not known.")
-    return f'<div class="formula">{made}</div>' if display else made
+    if display:
+        return f'<div class="formula">{made}</div>'
+    return f'<span class="wide">{made}</span>' if len(tex) > _LONG else made
