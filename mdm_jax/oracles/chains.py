@@ -54,10 +54,12 @@ class MarkovChain:
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens, and the id of the mask."""
         return len(self.stationary)
 
     @property
     def denoiser(self) -> FunctionDenoiser:
+        """The exact denoiser, in the contract of ``models``."""
         return from_function(_logits, self.vocab_size)
 
     @functools.cached_property
@@ -67,15 +69,18 @@ class MarkovChain:
         return {name: jnp.asarray(log_of(law), jnp.float32) for name, law in laws.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
+        """Independent exact samples, int32[rows, length]: :meth:`mdm_jax.oracles.Oracle.sample`."""
         with usual(key):
             return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
+        """``log p(x)`` of complete sequences, nats: float64[rows]; :meth:`mdm_jax.oracles.Oracle.log_prob`."""
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
         steps = log_of(self.transition)[tokens[:, :-1], tokens[:, 1:]]
         return log_of(self.stationary)[tokens[:, 0]] + steps.sum(axis=1)
 
     def entropy(self) -> float:
+        """``H(X) = H(X_1) + (length - 1) H(X_2 | X_1)``, nats."""
         start = scipy.special.entr(self.stationary).sum()
         return float(start + (self.length - 1) * (self.stationary @ scipy.special.entr(self.transition).sum(axis=1)))
 

@@ -51,14 +51,17 @@ class Mixture:
 
     @property
     def length(self) -> int:
+        """Number of positions."""
         return self.probabilities.shape[1]
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens, and the id of the mask."""
         return self.probabilities.shape[2]
 
     @property
     def denoiser(self) -> FunctionDenoiser:
+        """The exact denoiser, in the contract of ``models``."""
         return from_function(_logits, self.vocab_size)
 
     @functools.cached_property
@@ -77,19 +80,23 @@ class Mixture:
         return {name: jnp.asarray(value, jnp.float32) for name, value in logs.items()}
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
+        """Independent exact samples, int32[rows, length]: :meth:`mdm_jax.oracles.Oracle.sample`."""
         with usual(key):
             return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
+        """``log p(x)`` of complete sequences, nats: float64[rows]; :meth:`mdm_jax.oracles.Oracle.log_prob`."""
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
         laws = log_of(self.probabilities)
         joint = log_of(self.weights)[None, :] + sum(laws[:, j, tokens[:, j]].T for j in range(self.length))
         return np.asarray(scipy.special.logsumexp(joint, axis=1))
 
     def entropy(self) -> float:
+        """``H(X)`` in nats, summed over all states; refused where those are more than 2^16."""
         return tabulate(self).entropy()
 
     def entropies(self) -> Float[np.ndarray, " length"]:
+        """The exact profile, nats per token, summed over all states; refused where those are more than 2^16."""
         return tabulate(self).entropies()
 
 

@@ -50,14 +50,17 @@ class Table:
 
     @property
     def length(self) -> int:
+        """Number of positions."""
         return self.probabilities.ndim
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens, and the id of the mask."""
         return self.probabilities.shape[0]
 
     @property
     def denoiser(self) -> FunctionDenoiser:
+        """The exact denoiser, in the contract of ``models``."""
         return from_function(_logits, self.vocab_size)
 
     @functools.cached_property
@@ -66,14 +69,17 @@ class Table:
         return jnp.asarray(log_of(self.probabilities), jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
+        """Independent exact samples, int32[rows, length]: :meth:`mdm_jax.oracles.Oracle.sample`."""
         with usual(key):
             return _sample(self.params, threefry(key), checked_rows(rows))
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
+        """``log p(x)`` of complete sequences, nats: float64[rows]; :meth:`mdm_jax.oracles.Oracle.log_prob`."""
         tokens = checked_tokens(tokens, self.length, self.vocab_size)
         return log_of(self.probabilities[tuple(tokens.T)])
 
     def entropy(self) -> float:
+        """``H(X)`` in nats, summed over all states."""
         return float(scipy.special.entr(self.probabilities).sum())
 
     def entropies(self) -> Float[np.ndarray, " length"]:

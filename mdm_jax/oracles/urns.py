@@ -45,10 +45,12 @@ class PolyaUrn:
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens, and the id of the mask."""
         return 2
 
     @property
     def denoiser(self) -> FunctionDenoiser:
+        """The exact denoiser, in the contract of ``models``."""
         return from_function(_logits, self.vocab_size)
 
     @property
@@ -57,10 +59,12 @@ class PolyaUrn:
         return jnp.asarray([self.b, self.a], jnp.float32)
 
     def sample(self, key: PRNGKeyArray, rows: int) -> Int[Array, "rows length"]:
+        """Independent exact samples, int32[rows, length]: :meth:`mdm_jax.oracles.Oracle.sample`."""
         with usual(key):
             return _sample(self.params, threefry(key), checked_rows(rows), self.length)
 
     def log_prob(self, tokens: ArrayLike) -> Float[np.ndarray, " rows"]:
+        """``log p(x)`` of complete sequences, nats: float64[rows]; :meth:`mdm_jax.oracles.Oracle.log_prob`."""
         ones = checked_tokens(tokens, self.length, 2).sum(axis=1)
         # Sums of logarithms of the urn's weights: large weights cancel in beta functions.
         drawn = np.arange(self.length)
@@ -68,6 +72,7 @@ class PolyaUrn:
         return one[ones] + zero[self.length - ones] - all_[-1]
 
     def entropy(self) -> float:
+        """``H(X)`` in nats: the sum of :meth:`entropies`."""
         return float(self.entropies().sum())
 
     def entropies(self) -> Float[np.ndarray, " length"]:

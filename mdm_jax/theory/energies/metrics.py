@@ -18,6 +18,7 @@ from mdm_jax.theory.schedules.base import HALF_PI
 
 _INSIDE = np.linspace(0, 1, 66)[1:-1]
 Metric = Callable[[Array, Array], Array]
+"""``metric(alpha, 1 - alpha) -> G``, both float[...] of one shape, as the value is."""
 
 
 def fisher(alpha: Array, one_minus_alpha: Array) -> Array:

@@ -14,6 +14,7 @@ from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory.numerics.given import LONGEST, as_json, brief, require_array, require_path, require_text
 
 FORMAT = "mdm_jax plan 1"
+"""What a plan file says it is."""
 MOST_SHOWN = 16
 """Numbers that ``repr`` shows of a plan or a grid."""
 GRID_FORMAT = "mdm_jax grid 1"

@@ -27,6 +27,7 @@ from mdm_jax.theory.numerics.given import as_json, brief, require_array, require
 from mdm_jax.theory.profiles.interpolation import interpolated, interpolation_slopes
 
 FORMAT = "mdm_jax profile 1"
+"""What a profile file says it is."""
 LONGEST = 2**24
 """Positions of a profile in a file; a longer one would take its memory from a few bytes."""
 _MOST_WEIGHTS = 2**26

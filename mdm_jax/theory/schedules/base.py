@@ -31,6 +31,7 @@ from mdm_jax.theory.schedules.checks import check_companions, check_rise
 from mdm_jax.theory.schedules.inheriting import before, forget_older, own
 
 HALF_PI = 0.5 * np.pi
+"""From an angle ``theta`` between 0 and 1 to radians."""
 _BISECTIONS = 40
 _NEAR = 1e-30
 """A time so early that what is left of a power law there is its leading term."""
