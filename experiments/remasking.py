@@ -20,6 +20,7 @@ does not look at the draw (P2 and self-correction rank masked positions by the p
 which at temperature 1 is biased towards what is common; see :mod:`mdm_jax.sampling.readings`), and temperatures .7, .6.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,18 +28,25 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
-from experiments.tools.judging import Summary, clean, in_batches, judged, model_of, summary
+from experiments.tools.judging import in_batches, judged, model_of, summary
 from mdm_jax.sampling import Sampler, presets, rules
 from mdm_jax.sampling.readings import held_or_proposal_probability, proposal_probability
 from mdm_jax.theory import plans
 
+CLAIM = Claim(
+    "at 2 x length steps ReMDM (cap, strength .04) scores better than ancestral sampling by more than two standard "
+    "errors, at an entropy that is not lower by more than two, on text and on digits",
+    source="arXiv 2503.00307",
+    minutes=15,
+)
 ROWS = {"text": 16, "digits": 48}
 SHARES = {"text": (0.25, 1.0, 2.0), "digits": (0.25, 0.5, 1.0, 2.0)}
 """Steps over the length."""
+Z = 1.96
 TEMPERATURES = (0.9, 0.8, 0.7, 0.6)
 ANCESTRAL, CLAIMED, SUREST = "ancestral", "ReMDM cap .04", "largest probability"
 BLIND_P2, BLIND_CORRECTION = "P2, blind to the draw", "self-correction, blind"
-STYLE = {
+_STYLE = {
     ANCESTRAL: ("#111111", "s"),
     SUREST: ("#8a949e", "D"),
     "ReMDM cap .01": ("#f0a15f", "o"),
@@ -95,11 +103,6 @@ def compare(spec: str, quick: bool) -> dict[str, Any]:
         base = values[ANCESTRAL, steps]
         point["less_ancestral"] = {what: summary(x - base[what]) for what, x in mine.items()}
         points.setdefault(name, []).append(point)
-        print(
-            f"{spec:7}{steps:4} {name:22} nfe {point['nfe']:6.1f}  score {show(point['score'])}  "
-            f"entropy {show(point['entropy'])}  variety {show(point['variety'])}",
-            flush=True,
-        )
 
     for steps in budgets:
         for name, sampler in samplers(length, steps).items():
@@ -108,103 +111,109 @@ def compare(spec: str, quick: bool) -> dict[str, Any]:
     for temperature in () if quick else TEMPERATURES:
         measure(f"ancestral at {temperature:g}", length, presets.mdlm(length), temperature)
     held = {what: summary(x) for what, x in judged(task, task.test[:rows]).items()}
-    print(f"{spec:7}held-out rows: score {show(held['score'])}, entropy {show(held['entropy'])}")
     return {"points": points, "rows": rows, "length": length, "held_out": held, "score_name": task.score_name}
 
 
-def show(value: Summary) -> str:
-    """A mean and its standard error."""
-    return f"{value.mean:.3f} ± {value.error:.3f}"
-
-
-def at_temperature(task: dict[str, Any], entropy: float) -> float:
+def at_temperature(task: Mapping[str, Any], entropy: float) -> float:
     """The score of ancestral sampling whose temperature gives this entropy; NaN beyond the temperatures tried."""
     points = [point for name, line in task["points"].items() if name.startswith("ancestral at") for point in line]
     points += [point for point in task["points"][ANCESTRAL] if point["steps"] == task["length"]]
-    points.sort(key=lambda point: point["entropy"].mean)
-    at = [point["entropy"].mean for point in points]
+    points.sort(key=lambda point: point["entropy"]["mean"])
+    at = [point["entropy"]["mean"] for point in points]
     if not points or not at[0] <= entropy <= at[-1]:
         return float("nan")
-    return float(np.interp(entropy, at, [point["score"].mean for point in points]))
+    return float(np.interp(entropy, at, [point["score"]["mean"] for point in points]))
 
 
-def judge(task: dict[str, Any]) -> dict[str, Any]:
-    """The claim on one task, and every sampler's score less that of a temperature with its entropy."""
-    last = next(p for p in task["points"][CLAIMED] if p["steps"] == 2 * task["length"])
-    score, entropy = last["less_ancestral"]["score"], last["less_ancestral"]["entropy"]
+def beside_temperatures(task: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Every sampler's score less that of a temperature with its entropy, by steps."""
     return {
-        "score_less_ancestral": score,
-        "entropy_less_ancestral": entropy,
-        "better": score.mean < -2 * score.error,
-        "not_flattered": entropy.mean > -2 * entropy.error,
-        "score_less_that_of_a_temperature": {
-            name: {p["steps"]: p["score"].mean - at_temperature(task, p["entropy"].mean) for p in line}
-            for name, line in task["points"].items()
-            if name in STYLE
-        },
+        name: {p["steps"]: p["score"]["mean"] - at_temperature(task, p["entropy"]["mean"]) for p in line}
+        for name, line in task["points"].items()
+        if name in _STYLE
     }
 
 
-def run(experiment: Experiment) -> None:
-    """Both tasks, then the claim."""
+def run(experiment: Experiment) -> Run:
+    """Both tasks."""
     specs = ("digits",) if experiment.quick else ("text", "digits")
-    conclude(experiment, {spec: compare(spec, experiment.quick) for spec in specs})
+    measured = {spec: experiment.part(spec, lambda spec=spec: compare(spec, experiment.quick)) for spec in specs}
+    beside = {spec: beside_temperatures(task) for spec, task in measured.items()}
+    return Run({"tasks": measured, "less_a_temperature": beside}, picture(measured))
 
 
-def conclude(experiment: Experiment, measured: dict[str, dict[str, Any]]) -> None:
-    """The claim, and the picture."""
-    claims = {spec: judge(task) for spec, task in measured.items()}
-    for spec, claim in claims.items():
-        gain, more = claim["score_less_ancestral"], claim["entropy_less_ancestral"]
-        print(f"{spec}: {CLAIMED} less ancestral at 2 x length steps: score {show(gain)}, entropy {show(more)}")
-    held = [one["better"] and one["not_flattered"] for one in claims.values()]
-    verdict = "holds" if all(held) else "partly" if any(held) else "does not"
-    experiment.finish(
-        "at 2 x length steps ReMDM (cap, strength .04) scores better than ancestral sampling by more than two standard "
-        "errors, at an entropy that is not lower by more than two, on text and on digits",
-        "not tested" if experiment.quick else verdict,
-        clean({"tasks": measured, "claims": claims}),
-        picture(measured),
+def conclude(results: Mapping[str, Any]) -> Conclusion:
+    """ReMDM less ancestral sampling, in score and in entropy, on each task."""
+    held: list[bool] = []
+    figures: dict[str, Any] = {}
+    said: list[str] = []
+    for spec, task in results["tasks"].items():
+        last, base = (
+            next(point for point in task["points"][name] if point["steps"] == 2 * task["length"])
+            for name in (CLAIMED, ANCESTRAL)
+        )
+        score, entropy = last["less_ancestral"]["score"], last["less_ancestral"]["entropy"]
+        held.append(score["mean"] < -2 * score["error"] and entropy["mean"] > -2 * entropy["error"])
+        for what, less in (("score", score), ("entropy", entropy)):
+            figures[f"{spec}: {what} of ReMDM less ancestral"] = around(less)
+            figures[f"{spec}: {what} of ReMDM"] = around(last[what])
+            figures[f"{spec}: {what} of ancestral"] = around(base[what])
+        figures |= {f"{spec}: model calls of ReMDM": last["nfe"], f"{spec}: of ancestral": base["nfe"]}
+        for name, line in task["points"].items():
+            for what in ("score", "entropy"):
+                figures[f"{spec}: {what}, {name}, {line[-1]['steps']} steps"] = line[-1][what]["mean"]
+        low, high = around(score)[1:]
+        said.append(f"{spec}: score {score['mean']:+.3f} ({low:+.3f} to {high:+.3f})")
+    return Conclusion(
+        "holds" if all(held) else "partly" if any(held) else "does not",
+        f"ReMDM less ancestral sampling at twice the length in steps, lower is better: {'; '.join(said)}",
+        figures,
+        ", ".join(f"{task['rows']} samples of {spec}" for spec, task in results["tasks"].items()) + " a sampler",
     )
 
 
-def picture(measured: dict[str, dict[str, Any]]) -> Figure:
+def around(value: Mapping[str, float]) -> list[float]:
+    """A mean with its 95 % interval."""
+    return [value["mean"], value["mean"] - Z * value["error"], value["mean"] + Z * value["error"]]
+
+
+def picture(measured: Mapping[str, Any]) -> Figure:
     """Per task: score against model calls, and score against the samples' own entropy."""
-    figure = Figure(figsize=(9, 3.6 * len(measured)), layout="constrained")
+    figure = Figure(figsize=(8, 3.4 * len(measured)), layout="constrained")
     grid = figure.subplots(len(measured), 2, squeeze=False)
     for (left, right), (spec, task) in zip(grid, measured.items()):
         tempered = [p for name, line in task["points"].items() if name.startswith("ancestral at") for p in line]
         plain = [p for p in task["points"][ANCESTRAL] if p["steps"] == task["length"]]
         tempered = sorted(plain + tempered, key=lambda p: -p["temperature"])
         right.plot(
-            [p["entropy"].mean for p in tempered], [p["score"].mean for p in tempered],
+            [p["entropy"]["mean"] for p in tempered], [p["score"]["mean"] for p in tempered],
             "--", color="#111111", linewidth=1, label="ancestral, temperature 1 to .6",
         )  # fmt: skip
         collapsed: list[str] = []
-        for name, (colour, marker) in STYLE.items():
+        for name, (colour, marker) in _STYLE.items():
             line = task["points"].get(name, [])
             if not line:
                 continue
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2}
-            score, error = [p["score"].mean for p in line], [p["score"].error for p in line]
+            score, error = [p["score"]["mean"] for p in line], [p["score"]["error"] for p in line]
             left.errorbar([p["nfe"] for p in line], score, error, **style, label=name, elinewidth=0.6)
-            if line[-1]["entropy"].mean < task["held_out"]["entropy"].mean / 2:
+            if line[-1]["entropy"]["mean"] < task["held_out"]["entropy"]["mean"] / 2:
                 collapsed.append(name)
                 continue
             right.errorbar(
-                [p["entropy"].mean for p in line], score, error, [p["entropy"].error for p in line],
+                [p["entropy"]["mean"] for p in line], score, error, [p["entropy"]["error"] for p in line],
                 **{**style, "linewidth": 0.5, "alpha": 0.8}, elinewidth=0.5,
             )  # fmt: skip
         if collapsed:
             text = f"not shown, for their entropy is near 0:\n{', '.join(collapsed)}"
             right.annotate(text, (0.02, 0.92), xycoords="axes fraction", fontsize=7)
         held = task["held_out"]
-        left.axhline(held["score"].mean, color="#111111", linewidth=0.8, linestyle=":")
+        left.axhline(held["score"]["mean"], color="#111111", linewidth=0.8, linestyle=":")
         left.annotate(
-            "held-out rows", (0.02, held["score"].mean), xycoords=("axes fraction", "data"), fontsize=7, va="bottom"
+            "held-out rows", (0.02, held["score"]["mean"]), xycoords=("axes fraction", "data"), fontsize=7, va="bottom"
         )
         right.errorbar(
-            held["entropy"].mean, held["score"].mean, held["score"].error, held["entropy"].error,
+            held["entropy"]["mean"], held["score"]["mean"], held["score"]["error"], held["entropy"]["error"],
             color="#111111", marker="*", markersize=10, elinewidth=0.6, linestyle="none", label="held-out rows",
         )  # fmt: skip
         left.set(xscale="log", xlabel="nfe per sequence", ylabel=f"{spec}: {task['score_name']} (± 1 s.e.)")
