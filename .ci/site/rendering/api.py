@@ -89,27 +89,12 @@ def resolver(site: Site, scope: griffe.Object):
             tried.append(f"{above.path}.{name}")
             above = above.parent
         for path in tried:
-            place = _place(site, path)
+            place = site.place_of(path)
             if place:
                 return place
         return None
 
     return resolve
-
-
-def _place(site: Site, path: str) -> str | None:
-    if path in site.places:
-        return site.places[path]
-    if not path.startswith("mdm_jax."):
-        return None
-    try:
-        found = site.package[path.removeprefix("mdm_jax.")]
-        return site.places.get(found.canonical_path)
-    except (KeyError, griffe.AliasResolutionError):
-        pass
-    # A member that a class has from its base, or an attribute of an instance: the place of what has it.
-    owner = path.rpartition(".")[0]
-    return _place(site, owner) if owner.count(".") >= 2 and owner.rpartition(".")[2][:1].isupper() else None
 
 
 @dataclasses.dataclass

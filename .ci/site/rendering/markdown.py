@@ -19,6 +19,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from rendering.mathematics import mathml
 from rendering.site import Site, relative
 
+_CALL = re.compile(r"(?:mdm\.(?=\w)|(?=\w+\.\w))(\w+(?:\.\w+)*)(?:\(.*\))?")
 _PAPER = re.compile(r"(?:\barXiv[: ])?\b(\d{4}\.\d{5})\b")
 
 
@@ -78,6 +79,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
         _lead_to_names(site, token.children or [], origin, page)
         if markup:
             cited = _lead_to_files(site, token.children or [], page, cited)
+            _lead_to_calls(site, token.children or [], page)
         if origin.name != "PAPERS.md":
             _lead_to_papers(papers, token.children or [], page)
     return parser.renderer.render(tokens, parser.options, {}), found
@@ -149,6 +151,18 @@ def _lead_to_files(site: Site, parts: list[Token], page: str, before: str) -> st
                 code = f"<code>{_breakable(part.content)}</code>"
                 part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
     return before
+
+
+def _lead_to_calls(site: Site, parts: list[Token], page: str) -> None:
+    """Let a name of the library that stands in backticks as users write it (``plans.optimal(...)``) be a link."""
+    depth = 0
+    for part in parts:
+        depth += part.nesting if part.type.startswith("link") else 0
+        found = _CALL.fullmatch(part.content) if part.type == "code_inline" and depth == 0 else None
+        place = site.place_of(f"mdm_jax.{found.group(1)}") if found else None
+        if place:
+            code = f"<code>{_breakable(part.content)}</code>"
+            part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
 
 
 def _line_of(site: Site, path: Path, name: str) -> str:

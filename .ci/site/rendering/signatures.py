@@ -27,7 +27,7 @@ def _expression(site: Site, value: str | griffe.Expr | None, page: str) -> Part:
     made, length = [], 0
     for part in value.iterate(flat=True):
         if isinstance(part, griffe.ExprName):
-            place = _known(site, part)
+            place = site.place_of(part.canonical_path)
             shown = html.escape(part.name, quote=False)
             made.append(f'<a href="{relative(place, page)}">{shown}</a>' if place else shown)
             length += len(part.name)
@@ -36,18 +36,6 @@ def _expression(site: Site, value: str | griffe.Expr | None, page: str) -> Part:
             made.append(shown)
             length += count
     return "".join(made), length
-
-
-def _known(site: Site, name: griffe.ExprName) -> str | None:
-    path = name.canonical_path
-    if path in site.places:
-        return site.places[path]
-    if path.startswith("mdm_jax."):
-        try:
-            return site.places.get(site.package[path.removeprefix("mdm_jax.")].canonical_path)
-        except (KeyError, griffe.AliasResolutionError):
-            return None
-    return None
 
 
 def _joined(parts: Iterable[Part]) -> Part:

@@ -80,6 +80,17 @@ class Site:
         self.shown.add(place)
         return relative(self.page_of(place), page) + (f"#{anchor}" if anchor else "")
 
+    def place_of(self, path: str) -> str | None:
+        """Where an object is described, by any path that leads to it (``mdm_jax.sampling.sample``)."""
+        if path in self.places or not path.startswith("mdm_jax."):
+            return self.places.get(path)
+        try:
+            return self.places.get(self.package[path.removeprefix("mdm_jax.")].canonical_path)
+        except (KeyError, griffe.AliasResolutionError):
+            # A member that a class has from its base, or an attribute of an instance: the place of what has it.
+            owner = path.rpartition(".")[0]
+            return self.place_of(owner) if owner.rpartition(".")[2][:1].isupper() else None
+
     def paper_places(self) -> dict[str, str]:
         """Where our index has each paper, by its number in the arXiv."""
         path = self.root / "mdm_jax" / "PAPERS.md"
