@@ -51,7 +51,7 @@ def started(number: int, cases: int, quick: bool, cache: str) -> subprocess.Pope
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    words = ["--cases", str(cases), "--seed", str(10_000 * number), "--limit", "30" if quick else str(SECONDS)]
+    words = ["--cases", str(cases), "--seed", str(10_000 * number), "--limit", str(SECONDS)]
     words += ["--bare"] if quick else []
     return subprocess.Popen(
         [sys.executable, str(_SCRIPT), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=where
@@ -61,7 +61,7 @@ def started(number: int, cases: int, quick: bool, cache: str) -> subprocess.Pope
 def collected(experiment: Experiment) -> list[dict[str, Any]]:
     """The reports of all workers, of which some run at a time."""
     workers = 1 if experiment.quick else WORKERS
-    cases = 300 if experiment.quick else CASES // workers
+    cases = 60 if experiment.quick else CASES // workers
 
     def reports(numbers: range, cache: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -71,6 +71,8 @@ def collected(experiment: Experiment) -> list[dict[str, Any]]:
             if not out:
                 raise RuntimeError(f"a worker ended with status {process.returncode} and no report")
             found.append(json.loads(out))
+            if not found[-1]["cases"]:
+                raise RuntimeError(f"a worker got through no case in {SECONDS:g} s")
         return found
 
     found: list[dict[str, Any]] = []
