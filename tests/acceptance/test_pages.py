@@ -4,48 +4,15 @@ A page's examples run in its order and share their names. ``PAGES`` says what is
 """
 
 import re
-import sys
-import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import examples as reading
-import numpy as np
 import pytest
 from examples import ROOT, examples, pages, run_example
 from matplotlib import pyplot
-from toys import LENGTH, VOCAB, PatternTask
-
-
-def with_a_task(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that the guide to training begins with, in small; other people's loggers are played.
-
-    ``told`` is what TensorBoard and Weights & Biases were told: name, figure and step.
-    """
-    import mdm_jax as mdm
-
-    task = PatternTask()
-    model = mdm.models.transformer(VOCAB, length=LENGTH, width=8, depth=1, heads=1)
-    told = []
-    logger = types.SimpleNamespace(add_scalar=lambda *figure: told.append(figure))
-    for module in ("tensorboardX", "wandb"):
-        played = types.ModuleType(module)
-        played.__dict__["SummaryWriter"] = lambda folder: logger
-        played.__dict__["init"] = lambda **settings: None
-        played.__dict__["log"] = lambda figures, step: told.extend((name, figures[name], step) for name in figures)
-        patch.setitem(sys.modules, module, played)
-    labels = {"train_labels": task.train[:, 0], "validation_labels": task.validation[:, 0]}
-    return {"mdm": mdm, "task": task, "model": model, "told": told, **labels}
-
-
-def check_training(names: dict[str, Any], folder: Path) -> None:
-    """The run is there, both loggers were told of it, and the loop of one's own took its steps."""
-    assert (folder / "runs" / "text" / "config.json").exists()
-    assert [step for name, _, step in names["told"] if name == "held_out_bits_per_token"].count(2) == 2
-    assert int(names["state"].step) == 2
-    assert np.isfinite(float(names["metrics"].loss))
 
 
 @dataclass(frozen=True)
@@ -84,27 +51,6 @@ PAGES = {
     "mdm_jax/theory/numerics/README.md": PLAIN,
     "mdm_jax/theory/profiles/README.md": PLAIN,
     "mdm_jax/theory/schedules/README.md": PLAIN,
-    "mdm_jax/training/README.md": Page(
-        otherwise=["reports"],
-        before=with_a_task,
-        after=check_training,
-        instead={
-            "training": {
-                "mdm.tasks.text(length=128)": "task",
-                "steps=1_600": "steps=3",
-                "task.vocab_size, length=128)": "task.vocab_size, length=task.length, width=8, depth=1, heads=1)",
-            },
-            "optimisers": {"steps=1_600": "steps=2"},
-            "classes": {
-                "length=task.length)": "length=task.length, width=8, depth=1, heads=1)",
-                'directory="runs/classes"': 'directory="runs/classes", steps=2',
-            },
-            "reports": {"model, task,": "mdm.models.transformer(task.vocab_size, width=8, depth=1), task, 2,"},
-            "tensorboard": {'model, task, directory="runs/text"': 'run.denoiser, task, directory="runs/one", steps=2'},
-            "wandb": {'model, task, directory="runs/text"': 'run.denoiser, task, directory="runs/other", steps=2'},
-            "loop": {"range(100)": "range(2)"},
-        },
-    ),
 }
 WITH_EXAMPLES = {
     str(page.relative_to(ROOT)): page for page in pages() if examples(page.read_text(encoding="utf-8"))
