@@ -40,6 +40,16 @@ def test_every_test_that_a_page_names_is_there():
 
 
 @pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name == "DERIVATIONS.md"], ids=lambda page: page.parent.name
+)
+def test_every_claim_of_a_derivation_names_a_test_that_shows_it(page):
+    for claim in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        _, shown, tests = claim.partition("Shown by")
+        assert shown, claim
+        assert any(test for _, test in named(tests)), claim
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("`tests/a/test_b.py::test_c`", [("tests/a/test_b.py", "test_c")]),
