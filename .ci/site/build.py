@@ -38,7 +38,7 @@ def build(root: Path, output: Path) -> Site:
 
     def write(page: str, title: str, body: str, headings: list[Heading]) -> None:
         (output / page).parent.mkdir(parents=True, exist_ok=True)
-        (output / page).write_text(layout.frame(groups, page, title, body, headings), encoding="utf-8")
+        (output / page).write_text(layout.frame(site, groups, page, title, body, headings), encoding="utf-8")
 
     modules = {site.page_of(api.file_of(module)): module for module in api.modules(package)}
     for path in page_texts.pages(root):

@@ -9,7 +9,7 @@ from pathlib import Path
 import griffe
 
 from rendering.docstrings import docstring_html, first_sentence
-from rendering.markdown import Heading
+from rendering.markdown import Heading, breakable
 from rendering.signatures import class_signature, function_signature, value_signature
 from rendering.site import Entry, Site, relative
 
@@ -118,7 +118,7 @@ def reference(site: Site, module: griffe.Module, page: str, level: int) -> Refer
             anchor = f"{module.path}.{name}"
             if site.places.get(member.canonical_path, "") == f"{page}#{anchor}":
                 described.append(_described(site, name, anchor, member, page, level + 1))
-                headings.append(Heading(level + 1, anchor, f"<code>{html.escape(name)}</code>", name))
+                headings.append(Heading(level + 1, anchor, f"<code>{breakable(name)}</code>", name))
                 _findable(site, module, name, member, f"{page}#{anchor}")
     return Reference("".join(rows + described), headings)
 

@@ -82,8 +82,11 @@ def _is_wing(module: griffe.Module) -> bool:
     return path.name == "__init__.py" and (module.exports is not None or (path.parent / "README.md").exists())
 
 
-def frame(groups: list[tuple[str, list[Place]]], page: str, title: str, body: str, headings: list[Heading]) -> str:
+def frame(
+    site: Site, groups: list[tuple[str, list[Place]]], page: str, title: str, body: str, headings: list[Heading]
+) -> str:
     """A whole page."""
+    version = str(site.package["support.version.VERSION"].value).strip("\"'")
     root = relative("index.html", page).removesuffix("index.html")
     shown = "mdm_jax" if page == "index.html" else f"{html.escape(title)} · mdm_jax"
     return f"""<!DOCTYPE html>
@@ -103,7 +106,7 @@ def frame(groups: list[tuple[str, list[Place]]], page: str, title: str, body: st
 <a class="skip" href="#content">To the text</a>
 <header>
 <button id="menu" type="button" aria-expanded="false" aria-controls="rooms">Menu</button>
-<a class="brand" href="{root}index.html">mdm_jax</a>
+<a class="brand" href="{root}index.html">mdm_jax <small>{version}</small></a>
 <div class="search">
 <input id="search" type="search" placeholder="Search  ( / )" aria-label="Search" autocomplete="off">
 <ol id="found" hidden></ol>
@@ -115,9 +118,7 @@ def frame(groups: list[tuple[str, list[Place]]], page: str, title: str, body: st
 {_groups(groups, page)}</nav>
 <main id="content">
 {body}</main>
-<nav class="toc" aria-label="On this page">
-{_toc(headings)}</nav>
-</div>
+{_toc(headings)}</div>
 </body>
 </html>
 """
@@ -150,7 +151,7 @@ def _toc(headings: list[Heading]) -> str:
         f'<li class="level{heading.level}"><a href="#{html.escape(heading.anchor)}">{heading.shown}</a></li>\n'
         for heading in listed
     )
-    return f"<h2>On this page</h2>\n<ul>\n{rows}</ul>\n"
+    return f'<nav class="toc" aria-label="On this page">\n<h2>On this page</h2>\n<ul>\n{rows}</ul>\n</nav>\n'
 
 
 def title_of(text: str, otherwise: str) -> str:

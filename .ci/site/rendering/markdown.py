@@ -19,7 +19,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from rendering.mathematics import mathml
 from rendering.site import Site, relative
 
-_CALL = re.compile(r"(?:mdm\.(?=\w)|(?=\w+\.\w))(\w+(?:\.\w+)*)(?:\(.*\))?")
+_CALL = re.compile(r"([A-Za-z]\w*(?:\.\w+)*)(?:\(.*\))?")
 _PAPER = re.compile(r"(?:\barXiv[: ])?\b(\d{4}\.\d{5})\b")
 
 
@@ -63,7 +63,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
         allow_space=False,
         renderer=lambda tex, options: mathml(site, where, tex, options["display_mode"]),
     )
-    parser.add_render_rule("code_inline", lambda _, tokens, i, *__: f"<code>{_breakable(tokens[i].content)}</code>")
+    parser.add_render_rule("code_inline", lambda _, tokens, i, *__: f"<code>{breakable(tokens[i].content)}</code>")
     parser.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     parser.add_render_rule("math_block", lambda _, tokens, i, *__: mathml(site, where, tokens[i].content, True))
@@ -79,7 +79,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
         _lead_to_names(site, token.children or [], origin, page)
         if markup:
             cited = _lead_to_files(site, token.children or [], page, cited)
-            _lead_to_calls(site, token.children or [], page)
+            _lead_to_calls(site, token.children or [], origin, page)
         if origin.name != "PAPERS.md":
             _lead_to_papers(papers, token.children or [], page)
     return parser.renderer.render(tokens, parser.options, {}), found
@@ -91,7 +91,7 @@ def _fence(site: Site, where: str, code: str, language: str) -> str:
     return highlighted(code, "pycon" if code.lstrip().startswith(">>>") else language)
 
 
-def _breakable(code: str) -> str:
+def breakable(code: str) -> str:
     """Code within a line; a long name may be broken after its underscores."""
     shown = html.escape(code, quote=False)
     return shown.replace("_", "_<wbr>") if len(code) > 20 else shown
@@ -148,20 +148,25 @@ def _lead_to_files(site: Site, parts: list[Token], page: str, before: str) -> st
             path = site.root / before
             if path.exists() and depth == 0:
                 place = _line_of(site, path, found.group(2) or "")
-                code = f"<code>{_breakable(part.content)}</code>"
+                code = f"<code>{breakable(part.content)}</code>"
                 part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
     return before
 
 
-def _lead_to_calls(site: Site, parts: list[Token], page: str) -> None:
-    """Let a name of the library that stands in backticks as users write it (``plans.optimal(...)``) be a link."""
+def _lead_to_calls(site: Site, parts: list[Token], origin: Path, page: str) -> None:
+    """Let a name in backticks be a link: as users write it (``plans.optimal(...)``), or one of this room."""
+    room = ".".join(origin.parent.relative_to(site.root).parts)
     depth = 0
     for part in parts:
         depth += part.nesting if part.type.startswith("link") else 0
         found = _CALL.fullmatch(part.content) if part.type == "code_inline" and depth == 0 else None
-        place = site.place_of(f"mdm_jax.{found.group(1)}") if found else None
-        if place:
-            code = f"<code>{_breakable(part.content)}</code>"
+        if not found:
+            continue
+        name = found.group(1).removeprefix("mdm.")
+        place = site.place_of(f"mdm_jax.{name}") if name != found.group(1) or "." in name else None
+        place = place or site.places.get(f"{room}.{name}") or site.place_of(f"{room}.{name}")
+        if place and place.partition("#")[2]:
+            code = f"<code>{breakable(part.content)}</code>"
             part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
 
 
