@@ -1,4 +1,4 @@
-"""Every page is true: its examples run and print what it shows, its links lead somewhere, the tests it names are there.
+"""Every page is true: its examples run, and print what it shows (``test_site`` looks at links, and at named tests).
 
 A page's examples run in its order and share their names. ``PAGES`` says what is not run as it stands.
 """
@@ -48,6 +48,7 @@ PAGES = {
         instead={"footprint": {"width=256, depth=12": "width=64, depth=2"}},
         marks=(pytest.mark.thorough, pytest.mark.processes),
     ),
+    "mdm_jax/tasks/README.md": PLAIN,
     "mdm_jax/theory/numerics/README.md": PLAIN,
     "mdm_jax/theory/profiles/README.md": PLAIN,
     "mdm_jax/theory/schedules/README.md": PLAIN,
@@ -77,32 +78,6 @@ def test_what_is_run_otherwise_is_there():
     for name, page in PAGES.items():
         there = examples(WITH_EXAMPLES[name].read_text(encoding="utf-8"))
         assert [example for example in (*page.instead, *page.otherwise) if example not in there] == []
-
-
-@pytest.mark.core
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere_and_the_tests_that_are_named_are_there(page):
-    text = page.read_text(encoding="utf-8")
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    for words, link in re.findall(r"\[([^]]*)\]\(([^)\s]+)\)", prose):
-        if "://" in link:
-            continue
-        path, _, heading = link.partition("#")
-        target = page.parent / path if path else page
-        assert target.exists(), link
-        if heading:
-            assert heading in headings(target), link
-        for test in re.findall(r"\btest_\w+\b", words) if target.suffix == ".py" else ():
-            assert test == target.stem or f"def {test}(" in target.read_text(encoding="utf-8"), (test, link)
-    for path, test in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", prose):
-        assert (ROOT / path).exists(), path
-        assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
-
-
-def headings(page: Path) -> set[str]:
-    """What a link may name in a page: its headings, as code hosts spell them."""
-    lines = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in lines}
 
 
 @pytest.mark.core
