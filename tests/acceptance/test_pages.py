@@ -3,7 +3,6 @@
 A page's examples run in its order and share their names. ``PAGES`` says what is not run as it stands.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
