@@ -16,7 +16,10 @@ from mdm_jax.training.checkpoints.manifest import Damaged, Manifest
 KEPT = 2
 """Newest checkpoints that are kept; the best one is kept besides."""
 
-NEWEST, BEST = "newest", "best"
+NEWEST = "newest"
+"""What :meth:`Catalogue.choose` takes for the last step."""
+BEST = "best"
+"""What :meth:`Catalogue.choose` takes for the step of the lowest held-out figure."""
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
 _TRIES, _PAUSE = 20, 0.05  # seconds
 _UNFINISHED, _DELETING = ".orbax-checkpoint-tmp", ".deleting"

@@ -65,6 +65,7 @@ class Together:
 
 
 TOGETHER = Together()
+"""All rows in one program: what a step takes if it is told nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)
