@@ -54,8 +54,10 @@ def run(experiment: Experiment) -> Run:
     }
     results, losses = {}, {}
     for name, (settings, optimizer) in variants.items():
-        found = [measured(denoiser, settings, optimizer, data) for _ in range(repeats)]
-        losses[name] = found[0].pop("losses")
+        found = experiment.part(
+            name, lambda way=(settings, optimizer): [measured(denoiser, *way, data) for _ in range(repeats)]
+        )
+        losses[name] = np.array(found[0].pop("losses"))
         results[name] = {key: min(one[key] for one in found if key in one) for key in found[0]}
         print(name, results[name])
     first = losses[f"Muon, {COMPARED[0]}"]

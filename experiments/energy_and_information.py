@@ -11,7 +11,7 @@ the one that judges it come from different sequences. Two predictors, neither of
 Reported: Spearman's rank correlation of each with the truth, and what is lost by taking the predictor's favourite.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,7 +25,6 @@ from experiments.tools.trained import trained
 from mdm_jax import oracles
 from mdm_jax.evaluation import estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.support.progress import bar
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.energies import metrics
 from mdm_jax.theory.energies.actions import action
@@ -46,28 +45,43 @@ BUDGETS = (4, 8, 16, 32)
 PER_AXIS, FREE, CELLS = 15, 75, 16
 
 
-def laws(quick: bool) -> dict[str, tuple[Profile, Profile]]:
+Pair = tuple[Profile, Profile]
+
+
+def laws(quick: bool) -> dict[str, Callable[[], Pair]]:
     """Profiles to predict from and to judge by: one and the same where exact, else measured on disjoint sequences."""
     known = {
         "Polya urn": "polya:0.5,128",
         "chain, flips .2": "markov:0.2,128",
         "chain, flips .02": "markov:0.02,128",
     }
-    exact = {name: profiles.from_values(oracles.from_spec(spec).entropies()) for name, spec in known.items()}
+    found: dict[str, Callable[[], Pair]] = {
+        name: lambda spec=spec: twice(oracles.from_spec(spec).entropies()) for name, spec in known.items()
+    }
     # No law of ours: a profile made up to fall at the very end only.
     late = np.full(64, np.log(2.0))
     late[48:] *= np.linspace(1, 0.05, 16)
-    exact["late knowledge"] = profiles.from_values(late)
-    found = {name: (profile, profile) for name, profile in exact.items()}
+    found["late knowledge"] = lambda: twice(late)
     if quick:
         return dict(list(found.items())[:2])
+    models = {f"{spec} (model)": lambda spec=spec: of_model(spec) for spec in ("text", "code", "digits")}
+    return {**found, "binsaw (measured)": of_binsaw, **models}
+
+
+def twice(values: np.ndarray) -> Pair:
+    profile = profiles.from_values(values)
+    return profile, profile
+
+
+def of_binsaw() -> Pair:
     saw = oracles.from_spec("binsaw")
     drawn = np.asarray(saw.sample(jax.random.key(0), 2048))
-    found["binsaw (measured)"] = measured(saw.denoiser, saw.params, drawn[:1024], drawn[1024:], np.arange(64))
-    for spec in ("text", "code", "digits"):
-        run, task = trained(spec, quick)
-        found[f"{spec} (model)"] = measured(run.denoiser, run.params, task.validation, task.test)
-    return found
+    return measured(saw.denoiser, saw.params, drawn[:1024], drawn[1024:], np.arange(64))
+
+
+def of_model(spec: str) -> Pair:
+    run, task = trained(spec, quick=False)
+    return measured(run.denoiser, run.params, task.validation, task.test)
 
 
 def measured(
@@ -104,31 +118,17 @@ def run(experiment: Experiment) -> Run:
     """Score all schedules on all laws, correlate."""
     made = stacks(experiment.quick)
     fisher = {name: np.asarray(jax.jit(jax.vmap(lambda s: action(s, metrics.fisher)))(s)) for name, s in made.items()}
-    singles = {name: unstacked(stack) for name, stack in made.items()}
     energy = np.concatenate(list(fisher.values())).astype(np.float64)
     rows: list[dict[str, Any]] = []
     clouds: dict[str, Any] = {}
-    found = laws(experiment.quick)
-    with bar(len(found), "laws", "law", True) as advance:
-        for name, (known, profile) in found.items():
-            metric = information_metric(known)
-            ours = jax.jit(jax.vmap(lambda s, metric=metric: action(s, metric)))
-            information = np.concatenate([np.asarray(ours(stack), np.float64) for stack in made.values()])
-            for steps in (k for k in BUDGETS if k <= profile.length // 2):
-                truth = (
-                    np.array(
-                        [
-                            float(profile.expected_nelbo(plans.from_schedule(s, profile.length, steps).sizes))
-                            for family in singles.values()
-                            for s in family
-                        ]
-                    )
-                    - profile.nelbo()
-                )
-                best = plans.optimal(profile, steps).origin["expected_nelbo_nats"] - profile.nelbo()
-                rows.append(compare(name, steps, truth, energy, information, best))
-                clouds[f"{name}, {steps} steps"] = (truth, energy, information)
-            advance(1)
+    for name, profiles_of in laws(experiment.quick).items():
+        scored = experiment.part(name, lambda profiles_of=profiles_of: scores(profiles_of(), made))
+        information = np.array(scored["information"], np.float64)  # where it is infinite, JSON has none
+        information[np.isnan(information)] = np.inf
+        for budget in scored["budgets"]:
+            truth = np.array(budget["truth"])
+            rows.append(compare(name, budget["steps"], truth, energy, information, budget["best"]))
+            clouds[f"{name}, {budget['steps']} steps"] = (truth, energy, information)
     results = {
         "rows": rows,
         "median": {name: float(np.median([row[name] for row in rows])) for name in PREDICTORS},
@@ -171,6 +171,21 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         },
         f"{len(rows)} cases of a law and a budget, {rows[0]['schedules']} schedules each",
     )
+
+
+def scores(pair: Pair, made: Mapping[str, Schedule]) -> dict[str, Any]:
+    """The information action of all schedules, and what each costs above one token per step at every budget."""
+    known, profile = pair
+    metric = information_metric(known)
+    ours = jax.jit(jax.vmap(lambda s: action(s, metric)))
+    singles = [schedule for stack in made.values() for schedule in unstacked(stack)]
+    budgets = []
+    for steps in (k for k in BUDGETS if k <= profile.length // 2):
+        sizes = [plans.from_schedule(schedule, profile.length, steps).sizes for schedule in singles]
+        truth = np.array([float(profile.expected_nelbo(one)) for one in sizes]) - profile.nelbo()
+        best = plans.optimal(profile, steps).origin["expected_nelbo_nats"] - profile.nelbo()
+        budgets.append({"steps": steps, "truth": truth, "best": best})
+    return {"information": np.concatenate([np.asarray(ours(stack)) for stack in made.values()]), "budgets": budgets}
 
 
 def compare(

@@ -82,20 +82,25 @@ def run(experiment: Experiment) -> Run:
     for name in SIZES:
         for devices in DEVICES:
             asked = (name, devices) == ("10m", 4) if experiment.quick else True
-            rows.append(row(name, of(name, devices, asked)))
+            case = (name, devices, asked)
+            rows.append(experiment.part(f"{name} on {devices}", lambda case=case: row(case[0], of(*case))))
             print({key: value for key, value in rows[-1].items() if value is not None}, flush=True)
     exact = all(one["state_bytes"] == one["xla_state_bytes"] for one in rows if one["xla_state_bytes"] is not None)
     whole = None
     if not experiment.quick:
-        largest = compiled(named("llada-8b"), of("llada-8b", DEVICES[-1], False), LIMIT).compiled
-        assert largest is not None
-        guessed = rows[-1]["temporaries"]
-        whole = {"temporaries": largest.temporaries, "seconds": largest.seconds, "straight_line": guessed}
-        print(
-            f"the whole 8B step: {largest.temporaries:,} bytes, {guessed:,} by straight line; {largest.seconds:.0f} s"
-        )
+        whole = experiment.part("the whole step of the largest", of_the_largest)
+        whole["straight_line"] = rows[-1]["temporaries"]
+        print("the whole 8B step: {temporaries:,} bytes, {straight_line:,} by straight line".format(**whole))
     print(markdown(rows))
     return Run({"rows": rows, "state_is_exact": exact, "whole": whole}, picture(rows))
+
+
+def of_the_largest() -> dict[str, Any]:
+    """The largest model on the largest mesh, every block compiled."""
+    largest = compiled(named("llada-8b"), of("llada-8b", DEVICES[-1], False), LIMIT).compiled
+    if largest is None:
+        raise RuntimeError(f"the compiler was not done after {LIMIT:g} s")
+    return {"temporaries": largest.temporaries, "seconds": largest.seconds}
 
 
 def conclude(results: Mapping[str, Any]) -> Conclusion:
