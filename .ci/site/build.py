@@ -24,10 +24,14 @@ from rendering.markdown import Heading, render
 from rendering.site import PICTURES, Entry, Site
 
 ASSETS = Path(__file__).parent / "assets"
+INDEX = Path("assets", "search_index.js")
+"""What a search reads; every site has one."""
 
 
 def build(root: Path, output: Path) -> Site:
-    """Write the site of a checkout into a folder; what was there is replaced."""
+    """Write the site of a checkout into a folder; a site that was there is replaced."""
+    if output.exists() and any(output.iterdir()) and not (output / INDEX).exists():
+        raise SystemExit(f"--output must be a new or empty folder, or one that holds a site; got {output}.")
     package = griffe.load("mdm_jax", search_paths=[str(root)], resolve_aliases=True)
     assert isinstance(package, griffe.Module)
     site = Site(root, package)
@@ -47,26 +51,34 @@ def build(root: Path, output: Path) -> Site:
     for page, module in modules.items():
         write(page, module.path, *_module(site, module, page, level=1))
     done: set[Path] = set()
-    while site.shown - done:
+    while site.shown - done:  # a folder or a notebook that is shown has links of its own
         for path in sorted(site.shown - done):
             done.add(path)
             page = site.page_of(path)
-            name = path.relative_to(root).as_posix()
             if path.suffix in PICTURES:
                 (output / page).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, output / page)
             elif path.suffix == ".ipynb":
-                shown, headings = files.notebook(site, path, page)
-                _sections(site, page, headings[0].text if headings else name, shown, headings)
-                write(page, name, shown, headings)
-            elif path.is_dir() and not (output / page).exists():
-                write(page, name, f"<h1><code>{html.escape(name)}/</code></h1>\n{files.folder(site, path, page)}", [])
+                write(page, *_notebook(site, path, page))
             elif path.is_file() and path.suffix != ".md":
-                title = f"<h1><code>{html.escape(name)}</code></h1>\n"
-                write(f"{name}.html", name, title + files.source(path), [])
+                write(site.source_page(path), *_file(site, path, files.source(path)))
+            elif path.is_dir() and not (output / page).exists():
+                write(page, *_file(site, path, files.folder(site, path, page)))
     found = [list(dataclasses.astuple(entry)) for entry in site.entries]
-    (output / "assets" / "search_index.js").write_text(f"window.SEARCH = {json.dumps(found)};\n", encoding="utf-8")
+    (output / INDEX).write_text(f"window.SEARCH = {json.dumps(found)};\n", encoding="utf-8")
     return site
+
+
+def _notebook(site: Site, path: Path, page: str) -> tuple[str, str, list[Heading]]:
+    shown, headings = files.notebook(site, path, page)
+    title = headings[0].text if headings else path.name
+    _sections(site, page, title, shown, headings)
+    return title, shown, headings
+
+
+def _file(site: Site, path: Path, shown: str) -> tuple[str, str, list[Heading]]:
+    name = path.relative_to(site.root).as_posix()
+    return name, f"<h1><code>{html.escape(name)}</code></h1>\n{shown}", []
 
 
 def _written(site: Site, path: Path, page: str, module: griffe.Module | None) -> tuple[str, str, list[Heading]]:

@@ -35,27 +35,29 @@ def navigation(site: Site) -> list[tuple[str, list[Place]]]:
     names = [name for name in ROOMS if name in found] + sorted(set(found) - set(ROOMS))
     rooms = [_room(site, found[name]) for name in names]
     front = Place("mdm_jax: the front door", site.page_of(library / "__init__.py"))
-    experiments = [Place("All of them", site.page_of(site.root / "experiments" / "README.md"))]
-    for path in sorted((site.root / "experiments").glob("**/*.ipynb")):
-        site.shown.add(path)
-        experiments.append(Place(path.stem.replace("_", " "), site.page_of(path)))
-    more = [Place(_label(path), site.page_of(path)) for path in (*sorted(library.glob("*.md")), site.root / "BUILD.md")]
+    claims = site.root / "experiments"
+    notebooks = sorted(claims.glob("notebooks/*.ipynb"))
+    site.shown.update(notebooks)
     return [
         ("", [Place("Home", "index.html")]),
         ("Rooms", [front, *rooms]),
-        ("Experiments", [place for place in experiments if _is_there(site, place)]),
-        ("More", more),
+        (
+            "Experiments",
+            [Place(_label(path), site.page_of(path)) for path in (*sorted(claims.glob("*.md")), *notebooks)],
+        ),
+        (
+            "More",
+            [
+                Place(_label(path), site.page_of(path))
+                for path in (*sorted(library.glob("*.md")), site.root / "BUILD.md")
+            ],
+        ),
     ]
 
 
-def _is_there(site: Site, place: Place) -> bool:
-    return place.page.endswith(".html") and (
-        (site.root / place.page).with_name("README.md").exists() or not place.page.endswith("index.html")
-    )
-
-
 def _label(path: Path) -> str:
-    return "For developers" if path.name == "BUILD.md" else path.stem.capitalize()
+    known = {"BUILD.md": "For developers", "README.md": "All claims"}
+    return known.get(path.name, path.stem.replace("_", " ").capitalize())
 
 
 def _room(site: Site, module: griffe.Module) -> Place:
