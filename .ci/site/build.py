@@ -32,7 +32,7 @@ def build(root: Path, output: Path) -> Site:
     """Write the site of a checkout into a folder; a site that was there is replaced."""
     if output.exists() and any(output.iterdir()) and not (output / INDEX).exists():
         raise SystemExit(f"--output must be a new or empty folder, or one that holds a site; got {output}.")
-    package = griffe.load("mdm_jax", search_paths=[str(root)], resolve_aliases=True)
+    package = griffe.load("mdm_jax", search_paths=[str(root)], try_relative_path=False, resolve_aliases=True)
     assert isinstance(package, griffe.Module)
     site = Site(root, package)
     api.settle(site)
