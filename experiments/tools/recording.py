@@ -52,9 +52,22 @@ def record(
         "command": f"python -m experiments {experiment.name}",
         "picture": f"pictures/{experiment.name}.png",
         "fingerprint": experiment.fingerprint,
-        "results": results,
     }
-    return made if len(to_json(made).encode()) < LARGEST else made | {"results": None}
+    return made | small(results, LARGEST - size(made))
+
+
+def small(results: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """The smallest entries that there is room for, and the names of those left out, which only the run's folder has."""
+    kept: dict[str, Any] = {}
+    for name in sorted(results, key=lambda name: size(results[name])):
+        if size({"results": {**kept, name: results[name]}, "left_out": list(results)}) < room:
+            kept[name] = results[name]
+    return {"results": kept, "left_out": [name for name in results if name not in kept]}
+
+
+def size(value: Any) -> int:
+    """Bytes as JSON."""
+    return len(to_json(value).encode())
 
 
 def checked(figures: Mapping[str, Any]) -> dict[str, Any]:

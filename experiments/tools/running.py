@@ -39,7 +39,7 @@ def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
     print(f"verdict: {conclusion.verdict}{' (quick run: not to be quoted)' if quick else ''}")
     if not quick:
         write_page(places)
-        kept = "" if made["results"] is not None else f", all results in {folder / 'results.json'}"
+        kept = f", all results in {folder / 'results.json'}" if made["left_out"] else ""
         print(f"written to {places.results / f'{name}.json'}{kept}, and to {places.page}")
 
 

@@ -88,6 +88,7 @@ def test_a_full_run_writes_a_record_a_picture_and_the_page(
     assert made["verdict"] == "holds"
     assert made["figures"] == {"ten": [10.0, 9.5, 10.5]}
     assert made["results"] == {"ten": 10.0, "interval": [9.5, 10.5]}
+    assert made["left_out"] == []
     assert made["config"] == {}  # what the module has in upper case; this one has it in its class
     assert made["seeds"] == [3]
     assert set(made["versions"]) == {"mdm_jax", "jax", "flax", "optax", "numpy", "python"}
@@ -143,7 +144,8 @@ def test_large_results_stay_outside_of_git(places: Places, calls: Calls, monkeyp
     assert main(["made_up"], places) == 0
     made = read(places, "made_up")
     assert made is not None
-    assert made["results"] is None
+    assert (made["results"], made["left_out"]) == ({}, ["ten", "interval"])
+    assert recording.small({"many": [1] * 50, "one": 1}, 100) == {"results": {"one": 1}, "left_out": ["many"]}
     kept = places.root / "runs" / "experiments" / "made_up" / "results.json"
     assert json.loads(kept.read_text()) == {"ten": 10.0, "interval": [9.5, 10.5]}
 
