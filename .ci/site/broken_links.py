@@ -55,28 +55,31 @@ class _Html(HTMLParser):
         super().__init__()
         self.links: list[str] = []
         self.anchors: set[str] = set()
+        self.twice: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name == "id" and value:
+                self.twice += [value] if value in self.anchors else []
                 self.anchors.add(value)
             elif name in ("href", "src") and value:
                 self.links.append(value)
 
 
 def broken_in_site(site: Path) -> Iterator[str]:
-    """A sentence for every link of the built site that leads out of it, to no file, or to no place in a file."""
+    """A sentence for every link of the built site that leads out of it or nowhere, and for every place that is two."""
     read: dict[Path, _Html] = {}
     for page in sorted(site.rglob("*.html")):
         read[page.resolve()] = parser = _Html()
         parser.feed(page.read_text(encoding="utf-8"))
     for page, parser in read.items():
+        name = page.relative_to(site.resolve())
+        yield from (f"{name}: two places are called {anchor}." for anchor in parser.twice)
         for target in dict.fromkeys(parser.links):
             if _is_elsewhere(target):
                 continue
             path, _, anchor = urllib.parse.unquote(target).partition("#")
             place = (page.parent / path).resolve() if path else page
-            name = page.relative_to(site.resolve())
             if not place.is_relative_to(site.resolve()) or not place.is_file():
                 yield f"{name}: the link to {target} leads nowhere."
             elif anchor and place in read and anchor not in read[place].anchors:

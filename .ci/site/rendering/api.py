@@ -73,10 +73,20 @@ def settle(site: Site) -> None:
 
 
 def shown_member(member: Member) -> bool:
-    """Whether a class's member has a place of its own: public methods, and values with a docstring."""
+    """Whether a class's member has a place of its own: public methods, and values with a docstring.
+
+    A method without a docstring does what that of a base does, where it is described.
+    """
     if member.name.startswith("_"):
         return False
-    return member.is_function or "property" in member.labels or bool(member.docstring)
+    is_method = member.is_function or "property" in member.labels
+    return bool(member.docstring) or (is_method and not _is_described_in_base(member))
+
+
+def _is_described_in_base(member: Member) -> bool:
+    owner = member.parent
+    bases = owner.mro() if isinstance(owner, griffe.Class) else []
+    return any(bool(base.members[member.name].docstring) for base in bases if member.name in base.members)
 
 
 def resolver(site: Site, scope: griffe.Object):
@@ -171,20 +181,10 @@ def _member(site: Site, owner: str, thing: griffe.Function | griffe.Attribute, p
         signature = function_signature(site, thing, thing.name, page)
     else:
         signature = value_signature(site, thing, thing.name, page)
-    said = thing.docstring.value if thing.docstring else _as_in_base(thing)
+    said = thing.docstring.value if thing.docstring else ""
     shown = docstring_html(site, said, file_of(thing), page, resolver(site, thing)) if said else ""
     title = _title(site, thing.name, f"{owner}.{thing.name}", thing, page, level)
     return f'<section class="member below">{title}{signature}{shown}</section>\n'
-
-
-def _as_in_base(thing: griffe.Function | griffe.Attribute) -> str:
-    owner = thing.parent
-    if isinstance(owner, griffe.Class):
-        for base in owner.mro():
-            above = base.members.get(thing.name)
-            if above is not None and above.docstring:
-                return f"As :meth:`~{base.path}.{thing.name}`: {first_sentence(above.docstring.value)}"
-    return ""
 
 
 def _title(site: Site, name: str, anchor: str, thing: griffe.Object, page: str, level: int) -> str:
@@ -198,10 +198,10 @@ def _title(site: Site, name: str, anchor: str, thing: griffe.Object, page: str, 
 
 def _inherited(site: Site, thing: griffe.Class, page: str) -> str:
     """What a class has from bases in the library, by name."""
-    made, known = [], set(thing.members)
+    made, known = [], {below.name for below in _own(thing)}
     for base in thing.mro():
         names = [below.name for below in _own(base) if below.name not in known]
-        known.update(base.members)
+        known.update(names)
         place = site.places.get(base.path)
         if names and place:
             page_of_base = relative(place, page)

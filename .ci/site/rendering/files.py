@@ -44,7 +44,7 @@ def notebook(site: Site, path: Path, page: str) -> tuple[str, list[Heading]]:
     for cell in json.loads(page_texts.read(path))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            shown, found = render(site, text, path, page)
+            shown, found = render(site, text, path, page, before=headings)
             made.append(shown)
             headings += found
         elif cell["cell_type"] == "code":

@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,13 @@ def highlighted(code: str, language: str, lines: bool = False) -> str:
     return f'<pre class="code {html.escape(language or "text")}" tabindex="0"><code>{made}</code></pre>\n'
 
 
-def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) -> tuple[str, list[Heading]]:
+def render(
+    site: Site, text: str, origin: Path, page: str, markup: bool = True, before: Sequence[Heading] = ()
+) -> tuple[str, list[Heading]]:
     """The HTML of a text of the file ``origin``, as it stands in the site's ``page``; and its headings.
 
-    ``markup`` says whether HTML in the text is meant as such (pages) or as text (docstrings).
+    ``markup`` says whether HTML in the text is meant as such (pages) or as text (docstrings); ``before`` are headings
+    that the page has already.
     """
     where = origin.relative_to(site.root).as_posix()
     parser = MarkdownIt(
@@ -73,7 +77,7 @@ def render(site: Site, text: str, origin: Path, page: str, markup: bool = True) 
     papers, cited = site.paper_places(), ""
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
-            found.append(_heading(parser, token, tokens[index + 1], [heading.anchor for heading in found]))
+            found.append(_heading(parser, token, tokens[index + 1], [heading.anchor for heading in (*before, *found)]))
         for part in [token, *(token.children or [])]:
             _lead(site, part, origin, page)
         _lead_to_names(site, token.children or [], origin, page)

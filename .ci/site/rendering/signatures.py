@@ -93,7 +93,7 @@ def class_signature(site: Site, thing: griffe.Class, page: str) -> str:
             )
             fields.append(f"    {html.escape(below.name)}: {_expression(site, below.annotation, page)[0]}{value[0]}\n")
     made = thing.members.get("__init__")
-    if isinstance(made, griffe.Function):
+    if isinstance(made, griffe.Function) and "dataclass" not in thing.labels:
         parameters = ", ".join(shown for shown, _ in _parameters(site, made.parameters, page))
         fields.append(f"    __init__({parameters})\n")
     return _shown(head + (":\n" + "".join(fields).rstrip("\n") if fields else ""))
