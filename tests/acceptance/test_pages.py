@@ -42,11 +42,7 @@ PAGES = {
         },
     ),
     "mdm_jax/evaluation/exact/README.md": PLAIN,
-    "mdm_jax/footprint/README.md": Page(
-        otherwise=["footprint"],
-        instead={"footprint": {"width=256, depth=12": "width=64, depth=2"}},
-        marks=(pytest.mark.thorough, pytest.mark.processes),
-    ),
+    "mdm_jax/footprint/README.md": Page(marks=(pytest.mark.thorough, pytest.mark.processes)),
     "mdm_jax/tasks/README.md": PLAIN,
     "mdm_jax/theory/numerics/README.md": PLAIN,
     "mdm_jax/theory/profiles/README.md": PLAIN,
