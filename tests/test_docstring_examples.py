@@ -22,6 +22,14 @@ SLOW = {
     "mdm_jax.theory.plans.beta_search.searching": "a search is compiled",
 }
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
+STARTERS = {"mdm_jax.footprint.estimate"}
+"""The modules whose examples start processes; they are thorough too."""
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    if name in STARTERS:
+        return [pytest.mark.thorough, pytest.mark.processes]
+    return [pytest.mark.thorough] if name in SLOW else []
 
 
 def module_of(path: Path) -> str:
@@ -76,9 +84,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.thorough] if name in SLOW else []) for name in MODULES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in MODULES])
 def test_examples_in_the_docstrings(name):
     tests = examples_in(MODULES[name])
     assert tests, "a >>> stands outside of its docstrings"
@@ -87,8 +93,8 @@ def test_examples_in_the_docstrings(name):
 
 
 @pytest.mark.core
-def test_every_slow_module_has_examples():
-    assert set(SLOW) <= set(MODULES)
+def test_every_marked_module_has_examples():
+    assert STARTERS | set(SLOW) <= set(MODULES)
 
 
 WRONG = '''
