@@ -49,6 +49,14 @@ def held_out_nelbo(
 
     Raises:
         InputError: no rows, an id that is no token's, logits that are no numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> coins = mdm.oracles.polya(8, 1e6)  # fair ones: 8 log 2, whatever is masked
+        >>> rows = np.asarray(coins.sample(mdm.key(0), rows=2))
+        >>> mdm.evaluation.held_out_nelbo(coins.denoiser, coins.params, rows, key=mdm.key(1))
+        array([5.5452, 5.5452])
     """
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)
@@ -87,9 +95,25 @@ def judge(
     ``margin`` is the baseline's mean minus the model's, positive where the model is better, with the standard error
     of the paired difference.
 
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        task: whose test rows and baselines.
+        key: a typed PRNG key.
+        progress: show a progress bar.
+
     Raises:
         InputError: fewer than two rows, an id that is no token's; a token that the model rules out, whose cost is
             infinite; baselines that are no finite numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> coins = mdm.oracles.polya(8, 1e6)  # fair ones: a bit each
+        >>> np.save("coins.npy", np.asarray(coins.sample(mdm.key(0), rows=80)))
+        >>> found = mdm.evaluation.judge(coins.denoiser, coins.params, mdm.tasks.npy("coins.npy"), key=mdm.key(1))
+        >>> found["rows"], found["bits_per_token"], [one["name"] for one in found["baselines"]][:2]
+        (8, 1.0000, ['unigram', 'unigram by position'])
     """
     require_model(denoiser, params)
     rows, key = sequences(denoiser, task.test, 2, "task.test")[:ROWS], threefry(key)

@@ -53,6 +53,15 @@ def path_nelbo(
 
     Raises:
         InputError: no rows, an id that is no token's, plans of another length, logits that are no numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> world, plans = mdm.oracles.polya(8, 0.5), [mdm.plans.uniform(8, 8), mdm.plans.uniform(8, 4)]
+        >>> ones = np.ones((2, 8), int)
+        >>> mdm.evaluation.path_nelbo(world.denoiser, world.params, ones, plans, key=mdm.key(0))
+        array([[1.6277, 1.6277],
+               [2.1099, 2.1099]])
     """
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)

@@ -75,6 +75,9 @@ def estimate_profile(
         progress: show a progress bar.
         provenance: JSON to store with the profile.
 
+    Returns:
+        A :class:`~mdm_jax.theory.profiles.Profile` in nats per token, with standard errors.
+
     Raises:
         InputError: fewer than two rows, an id that is no token's, fewer encodings than two orders need, counts outside
             the sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that
@@ -82,6 +85,17 @@ def estimate_profile(
 
     Source: arXiv 2510.25544 for the curve; ``profiles/DERIVATIONS.md``, "Estimator E1, the loss" and "Estimator E2,
     the increments".
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> rows = np.asarray(world.sample(mdm.key(0), rows=8))
+        >>> profile = mdm.estimate_profile(world.denoiser, world.params, rows, encodings=80, key=mdm.key(1))
+        >>> profile.means
+        array([0.6931, 0., 0., 0., 0.])
+        >>> mdm.plans.optimal(profile, 2).sizes.tolist()
+        [1, 4]
     """
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)

@@ -57,6 +57,15 @@ def estimate_prompted_profile(
     Raises:
         InputError: nothing free, an id that is no token's, too few completions, or a model that leaves masks in them
             because its logits are no law.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> canvas = mdm.sampling.canvas_of([[1]], length=5, mask_id=2)[0]  # one is given
+        >>> estimate = mdm.evaluation.estimate_prompted_profile
+        >>> profile = estimate(world.denoiser, world.params, canvas, 64, key=mdm.key(0), completions=4)
+        >>> profile.means  # nothing is left to learn: one step will do
+        array([0., 0., 0., 0.])
     """
     canvas, key = np.asarray(checked_tokens(denoiser, canvas, "canvas", masks=True)), threefry(key)
     require(

@@ -80,6 +80,19 @@ def tune(
     Raises:
         InputError: no profile, no budgets, numbers of steps that are not from 1 to the length, or schedules that are
             not given as text.
+
+    Source: arXiv 2510.25544 (costs by the profile), arXiv 2509.13866 (Beta schedules).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values(mdm.oracles.polya(8, 0.5).entropies())
+        >>> found = mdm.tune(profile, [2, 4], grid=8, steps=[2, 4])
+        >>> found.plans[4]["optimal"].sizes.tolist()
+        [1, 1, 2, 4]
+        >>> found
+        Tuned(8 tokens; expected NELBO in bits per token
+            2 steps: optimal 0.8031, best beta (beta:...) 0.8031, best hand-crafted (maskgit) 0.8031
+            4 steps: optimal 0.7470, best beta (beta:...) 0.7546, best hand-crafted (maskgit) 0.7479)
     """
     length = checked_profile(profile).length
     for name, given in (("budgets", budgets), ("steps", [] if steps is None else steps)):
@@ -153,6 +166,14 @@ def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
 
     Raises:
         InputError: fewer than two sequences, which have no standard error, or one whose cost is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> entry = {"expected_nelbo_nats": 5.4, "standard_error": 0.0, "checked": None}
+        >>> mdm.evaluation.check(entry, np.asarray([5.0, 6.0, 5.5]))
+        >>> entry["checked"]
+        {'rows': 3, 'nelbo_nats': 5.5, 'standard_error': 0.2887, 'z': 0.3464}
     """
     nelbo = np.asarray(nelbo, np.float64)
     require(nelbo.ndim == 1 and len(nelbo) >= 2, "nelbo", verbatim(f"shape {nelbo.shape}"), "of at least 2 sequences")

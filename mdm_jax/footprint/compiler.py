@@ -100,6 +100,14 @@ def compile_step(
 
     Raises:
         InputError: there are not so many devices.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> settings = mdm.training.Settings(batch=4, length=8)
+        >>> told = mdm.footprint.compile_step(model, settings)
+        >>> told.arguments - told.data == mdm.footprint.footprint(model, settings).state_bytes
+        True
     """
     start, job = time.perf_counter(), Job(denoiser, settings, objective)
     known = contexts.shapes_of(context)
@@ -199,6 +207,13 @@ def compile_elsewhere(
     Raises:
         InputError: a model or containers of the user's own, no end within the limit, or a step that XLA does not
             compile.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.footprint.compile_elsewhere(mdm.oracles.polya(8, 0.5).denoiser, mdm.training.Settings(length=8))
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: the step of a model of your own cannot be compiled in another process; use
+        compile_step.
     """
     description = models.describe(denoiser)
     if description is None:

@@ -116,6 +116,16 @@ def named(name: str, length: int | None = None) -> LinenDenoiser:
     Args:
         name: one of :data:`SIZES`.
         length: tokens per sequence, instead of its own.
+
+    Raises:
+        InputError: no such name.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> sorted(mdm.footprint.SIZES)
+        ['100m', '10m', '1b', 'llada-8b']
+        >>> mdm.footprint.named("10m").module.width
+        256
     """
     require(name in SIZES, "model", name, "one of " + ", ".join(SIZES))
     return transformer(**{**SIZES[name], **({} if length is None else {"length": length})})
@@ -140,6 +150,16 @@ def footprint(
 
     Raises:
         InputError: another model, a context that it does not take, or a batch that cannot be divided.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model, settings = mdm.footprint.named("10m"), mdm.training.Settings(batch=8, length=256)
+        >>> found = mdm.footprint.footprint(model, settings)
+        >>> f"{found.parameters:,} parameters, {found.state_bytes:,} bytes, {found.flops.total:,} operations"
+        '10,000,384 parameters, 122,261,536 bytes, 195,047,526,400 operations'
+        >>> found = mdm.footprint.footprint(model, settings, mesh={"data": 4, "model": 2})
+        >>> f"{found.state_bytes:,} bytes on each of {found.devices}"
+        '15,827,488 bytes on each of 8'
     """
     model = denoiser.module
     if not isinstance(model, Transformer):
@@ -188,6 +208,18 @@ def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, s
         of: the footprint.
         limit: seconds that compiling may take.
         show: whether to say on standard error what is going on.
+
+    Raises:
+        InputError: as :func:`~mdm_jax.footprint.compiler.compile_elsewhere`.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> settings = mdm.training.Settings(batch=4, length=8)
+        >>> of = mdm.footprint.footprint(model, settings)
+        >>> told = mdm.footprint.compiled(model, of, show=False).compiled
+        >>> told.blocks, told.arguments - told.data == of.state_bytes  # the compiler counts the same state
+        ((1,), True)
     """
     result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show, of.context)
     return dataclasses.replace(of, compiled=result)
@@ -195,7 +227,25 @@ def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, s
 
 def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
     """As :func:`compiled`, from two shallow models instead of the whole: blocks are all alike, so every figure is taken
-    to be a straight line in their number. Of LLaDA-8B's size that takes a tenth of the time.
+    to be a straight line in their number. Of LLaDA-8B's size that takes a tenth of the time. A model of up to four
+    blocks is compiled as it is.
+
+    Args:
+        denoiser: as for :func:`compiled`.
+        of: likewise.
+        limit: of each of the two.
+        show: as for :func:`compiled`.
+
+    Raises:
+        InputError: as :func:`~mdm_jax.footprint.compiler.compile_elsewhere`.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> settings = mdm.training.Settings(batch=4, length=8)
+        >>> of = mdm.footprint.footprint(model, settings)
+        >>> mdm.footprint.extrapolated(model, of, show=False).compiled.blocks
+        (1,)
     """
     model = denoiser.module
     assert isinstance(model, Transformer)  # footprint() has looked

@@ -102,6 +102,15 @@ def step_flops(model: Transformer, params: Any, settings: Settings, context: Con
         params: its parameters, or their shapes.
         settings: how to train; batch, length and optimiser count.
         context: one row of what the model gets as a context, or its shape.
+
+    Example:
+        >>> import jax
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(4, length=8, width=16, depth=1, heads=2)
+        >>> settings = mdm.training.Settings(batch=4, length=8)
+        >>> shapes = jax.eval_shape(lambda: model.init(mdm.key(0), length=8))
+        >>> mdm.footprint.step_flops(model.module, shapes, settings)
+        StepFlops(forward=217088, backward=434176, optimizer=1204128)
     """
     forward = forward_flops(model, settings.batch * settings.length, settings.length)
     modulation = context_flops(model, settings.batch, context)

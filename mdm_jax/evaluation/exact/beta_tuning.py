@@ -118,6 +118,15 @@ def search_beta_by_law(
 
     Raises:
         InputError: an argument out of its range, or a landscape without a finite value.
+
+    Source: arXiv 2509.13866, section 3.3 and appendix E.1 (there a coarser grid, without gradients).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> mdm.evaluation.search_beta_by_law(logits, world.probabilities, steps=3, grid=8)
+        BetaByLaw(8 x 8 schedules at 3 steps; best: Beta(0.4961, 0.2722), total variation 0.2811)
     """
     target = checked(logits, target, divergence)
     steps = require_whole("steps", steps, 1, MOST_STEPS)
@@ -147,7 +156,18 @@ def search_beta_by_law(
 
 
 def affordable_points(logits: Float[Array, "states length vocab_size"], steps: int) -> int:
-    """Values of ``a`` and of ``b`` for which a search takes at most a few minutes: from 8 to 256."""
+    """Values of ``a`` and of ``b`` for which a search takes at most a few minutes: from 8 to 256.
+
+    Args:
+        logits: as in :func:`search_beta_by_law`; their shape alone counts.
+        steps: of each schedule.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> mdm.evaluation.exact.affordable_points(jnp.zeros((243, 5, 2)), steps=1000)
+        80
+    """
     _, length, vocab_size = logits.shape
     schedules_at_most = MOST_WORK / ((2 * vocab_size + 1) ** length * steps)
     return int(np.clip(math.isqrt(int(schedules_at_most)), 8, 256))

@@ -60,8 +60,20 @@ def optimal_grid_by_law(
         key: a typed PRNG key.
         progress: show a progress bar.
 
+    Returns:
+        The best grid, and where every start led.
+
     Raises:
         InputError: an argument out of its range, or starts that all have an infinite divergence.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> optimal = mdm.evaluation.optimal_grid_by_law
+        >>> found = optimal(logits, world.probabilities, steps=3, starts=2, key=mdm.key(0))
+        >>> print(found.value, found.grid.fractions)
+        0.2811 [0. 0.1584 0.3810 1.]
     """
     target = checked(logits, target, divergence)
     steps, starts = require_whole("steps", steps, 1, MOST_STEPS), require_whole("starts", starts, 1, MOST_STEPS)

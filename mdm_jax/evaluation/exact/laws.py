@@ -55,6 +55,14 @@ def ancestral_law(logits: Float[Array, "states length vocab_size"], grid: Number
 
     Raises:
         InputError: fractions that do not rise from 0 to 1 (seen only where they are not traced).
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(2, 0.5)  # 00, 01, 10, 11 with 3/8, 1/8, 1/8, 3/8
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=2)
+        >>> print(mdm.evaluation.exact.ancestral_law(logits, np.asarray([0.0, 0.5, 1.0])))  # half the time at once
+        [0.3125 0.1875 0.1875 0.3125]
     """
     if not isinstance(grid, jax.core.Tracer):
         a = as_float64(grid)
@@ -89,6 +97,18 @@ def random_order_law(logits: Float[Array, "states length vocab_size"], sizes: Si
 
     Returns:
         float[vocab_size^length], summing to 1.
+
+    Raises:
+        InputError: sizes of another sum.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(2, 0.5)  # 00, 01, 10, 11 with 3/8, 1/8, 1/8, 3/8
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=2)
+        >>> print(mdm.evaluation.exact.random_order_law(logits, [1, 1]))
+        [0.375 0.125 0.125 0.375]
+        >>> print(mdm.evaluation.exact.random_order_law(logits, [2]))
+        [0.25 0.25 0.25 0.25]
     """
     length, _ = sizes_of(logits)
     knots = _knots(sizes, length)
@@ -150,6 +170,17 @@ def adaptive_law(
 
     Returns:
         float[vocab_size^length], summing to 1.
+
+    Raises:
+        InputError: no such rule, sizes of another sum.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> law = mdm.evaluation.exact.adaptive_law(logits, "entropy", [1, 4])
+        >>> law.shape, mdm.evaluation.exact.total_variation(world.probabilities, law).tolist()
+        ((32,), 0.0)
     """
     return selective_law(logits, surest(logits, rule, sizes, tie))
 
@@ -160,9 +191,23 @@ def surest(
     sizes: Sizes,
     tie: float = 1e-5,
 ) -> Bool[Array, "states length"]:
-    """Which positions each partial state reveals next under :func:`adaptive_law`.
+    """Which positions each partial state reveals next under :func:`adaptive_law`, whose arguments it has.
 
     States with a number of revealed tokens that ``sizes`` never lead to reveal as many as are left of their step.
+
+    Returns:
+        bool[states, length], for :func:`selective_law`.
+
+    Raises:
+        InputError: no such rule, sizes of another sum.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> chosen = mdm.evaluation.exact.surest(logits, "entropy", [1, 4])
+        >>> chosen[-1].tolist()  # all masked: the first of equals
+        [True, False, False, False, False]
     """
     if not callable(rule):
         require_choice("rule", rule, RULES)
@@ -194,6 +239,17 @@ def selective_law(
 
     Returns:
         float[vocab_size^length].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(2, 0.5)  # 00, 01, 10, 11 with 3/8, 1/8, 1/8, 3/8
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=2)
+        >>> masked = jnp.asarray(mdm.evaluation.exact.all_states(2, 2) == 2)
+        >>> print(mdm.evaluation.exact.selective_law(logits, masked))  # all that are masked, at once
+        [0.25 0.25 0.25 0.25]
+        >>> print(mdm.evaluation.exact.selective_law(logits, masked.at[-1, 1].set(False)))  # the first one first
+        [0.375 0.125 0.125 0.375]
     """
     length, vocab_size = sizes_of(logits)
     stay, drawn = drawn_everywhere(logits)

@@ -36,6 +36,11 @@ def all_states(length: int, vocab_size: int) -> Int[np.ndarray, "states length"]
 
     Raises:
         InputError: more than :data:`MOST_STATES`, or more than 2^26 conditional probabilities.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.evaluation.exact.all_states(length=2, vocab_size=2).tolist()  # 2 is the mask
+        [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]
     """
     length, vocab_size = require_whole("length", length, 1), require_whole("vocab_size", vocab_size, 2)
     require(length <= MOST_STATES, "length", length, f"at most {MOST_STATES}")  # before the power is taken
@@ -59,6 +64,16 @@ def conditionals(
 
     Raises:
         InputError: too many states (see :func:`all_states`), or logits of a masked position that are no law.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(2, 0.5)
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=2)
+        >>> logits.shape
+        (9, 2, 2)
+        >>> print(jnp.exp(logits[2, 1]))  # 0 and a mask: another 0 is three times as likely
+        [0.75 0.25]
     """
     states = all_states(length, denoiser.vocab_size)
     rows = min(_ROWS, len(states))
@@ -99,6 +114,15 @@ def exact_profile(logits: Float[Array, "states length vocab_size"], target: Numb
 
     Raises:
         InputError: a target of other states, or one that is no law (seen only where it is not traced).
+
+    Source: arXiv 2510.25544 for the profile; the sum over all states is ours.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> print(mdm.evaluation.exact.exact_profile(logits, world.probabilities))
+        [0.6931 0. 0. 0. 0.]
     """
     target = target if isinstance(target, jax.core.Tracer) else checked_target(logits, target)
     return _exact_profile(logits, jnp.asarray(target, logits.dtype).reshape(-1))
@@ -130,6 +154,13 @@ def checked_target(logits: Array, target: Numbers) -> Float[np.ndarray, " sequen
 
     Raises:
         InputError: one of other sequences, or one that is negative somewhere or does not sum to 1.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> logits = mdm.evaluation.exact.conditionals(world.denoiser, world.params, length=5)
+        >>> mdm.evaluation.exact.checked_target(logits, world.probabilities).shape
+        (32,)
     """
     length, vocab_size = sizes_of(logits)
     law = as_float64(target).reshape(-1)

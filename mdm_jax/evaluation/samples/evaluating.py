@@ -76,10 +76,28 @@ def evaluate(
         baseline: the sampler that the others are compared with, or one for each.
         execution: on which devices, in what batches, what is kept in which file, and whether a bar shows it.
 
+    Returns:
+        An :class:`~mdm_jax.evaluation.samples.results.Evaluation`: every sample, its scores, tables and differences.
+
     Raises:
         InputError: no samplers, a baseline that is none of them, a canvas of a wrong shape or with an id that is no
             token's, a store of another model, one that somebody else is using, or one of a model without a ``name``
             that cannot be told from others.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.toy_left()  # five equal tokens: one tells the others
+        >>> def breaks(tokens):  # neighbours that differ
+        ...     return (tokens[:, 1:] != tokens[:, :-1]).sum(axis=1)
+        >>> samplers = {"one by one": mdm.plans.uniform(5, 5), "at once": mdm.plans.uniform(5, 1)}
+        >>> found = mdm.evaluate(world.denoiser, world.params, samplers, 16, breaks, key=mdm.key(0))
+        >>> print(found.table())
+        sampler     nfe          score
+        ------------------------------
+        one by one  5.0  0.000 ± 0.000
+        at once     1.0  2.062 ± 0.266
+        >>> found.difference("at once", "one by one").decided
+        True
     """
     samples = require_whole("samples", samples, 1, _MOST_TOKENS - 1)
     require_execution(execution)

@@ -29,6 +29,14 @@ class Execution:
 
     Raises:
         InputError: both ``devices`` and ``mesh``, or a value that cannot be.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.evaluation.Execution(batch=64, store="rows.jsonl").store
+        'rows.jsonl'
+        >>> mdm.evaluation.Execution(store="rows.txt")
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: store must be the path of a .jsonl file; got 'rows.txt'.
     """
 
     devices: int | None = None

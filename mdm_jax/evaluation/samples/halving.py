@@ -41,6 +41,14 @@ class Halving:
 
     Raises:
         InputError: numbers that cannot be, a text that names no schedule, or no schedule to start with.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> search = mdm.evaluation.Halving(grid=4, named=("linear",))
+        >>> len(search.starting())  # Beta(1/2, 1/2) is linear, but under another name
+        17
+        >>> [tuple(one) for one in search.rounds(17)]  # samples of each, schedules that are left
+        [(4, 6), (12, 4)]
     """
 
     grid: int = 7

@@ -232,8 +232,19 @@ def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.nd
         tokens: int[rows, length], complete.
         vocab_size: number of real tokens.
 
+    Returns:
+        float64[rows], bits per token.
+
     Raises:
         InputError: ids that are no real tokens (masks among them), no rows, or rows without a pair.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> mdm.evaluation.own_entropy(np.asarray([[0, 0, 1, 1, 0]]), vocab_size=2)  # each follows each once
+        array([1.])
+        >>> mdm.evaluation.own_entropy(np.asarray([[0, 1, 0, 1, 0]]), vocab_size=2)
+        array([0.])
     """
     vocab_size = require_whole("vocab_size", vocab_size, 1)
     rows = token_ids(tokens, "rows length", vocab_size, f"token ids from 0 to {vocab_size - 1}")
