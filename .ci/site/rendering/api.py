@@ -9,7 +9,8 @@ from pathlib import Path
 import griffe
 
 from rendering.docstrings import docstring_html, first_sentence
-from rendering.markdown import Heading, breakable
+from rendering.linking import breakable
+from rendering.markdown import Heading
 from rendering.signatures import class_signature, function_signature, value_signature
 from rendering.site import Entry, Site, relative
 

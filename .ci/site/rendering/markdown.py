@@ -4,7 +4,6 @@ import dataclasses
 import html
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from rendering import linking
 from rendering.mathematics import mathml
-from rendering.site import Site, relative
-
-_CALL = re.compile(r"([A-Za-z]\w*(?:\.\w+)*)(?:\(.*\))?")
-_PAPER = re.compile(r"(?:\barXiv[: ])?\b(\d{4}\.\d{5})\b")
+from rendering.site import Site
 
 
 @dataclasses.dataclass
@@ -67,25 +64,28 @@ def render(
         allow_space=False,
         renderer=lambda tex, options: mathml(site, where, tex, options["display_mode"]),
     )
-    parser.add_render_rule("code_inline", lambda _, tokens, i, *__: f"<code>{breakable(tokens[i].content)}</code>")
+    parser.add_render_rule(
+        "code_inline", lambda _, tokens, i, *__: f"<code>{linking.breakable(tokens[i].content)}</code>"
+    )
     parser.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     parser.add_render_rule("math_block", lambda _, tokens, i, *__: mathml(site, where, tokens[i].content, True))
     parser.add_render_rule("math_inline", lambda _, tokens, i, *__: mathml(site, where, tokens[i].content, False))
     tokens = parser.parse(text)
     found: list[Heading] = []
-    papers, cited = site.paper_places(), ""
+    cited = ""
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
             found.append(_heading(parser, token, tokens[index + 1], [heading.anchor for heading in (*before, *found)]))
-        for part in [token, *(token.children or [])]:
-            _lead(site, part, origin, page)
-        _lead_to_names(site, token.children or [], origin, page)
+        linking.lead(site, token, origin, page)
+        parts = token.children or []
+        for part in parts:
+            linking.lead(site, part, origin, page)
+        linking.lead_to_names(site, parts, origin, page)
         if markup:
-            cited = _lead_to_files(site, token.children or [], page, cited)
-            _lead_to_calls(site, token.children or [], origin, page)
-        if origin.name != "PAPERS.md":
-            _lead_to_papers(papers, token.children or [], page)
+            cited = linking.lead_to_files(site, parts, page, cited)
+            linking.lead_to_calls(site, parts, origin, page)
+        linking.lead_to_papers(site, parts, origin, page)
     return parser.renderer.render(tokens, parser.options, {}), found
 
 
@@ -93,12 +93,6 @@ def _fence(site: Site, where: str, code: str, language: str) -> str:
     if language == "math":
         return f"<pre>{mathml(site, where, code, True)}</pre>"  # what begins so is left as it is
     return highlighted(code, "pycon" if code.lstrip().startswith(">>>") else language)
-
-
-def breakable(code: str) -> str:
-    """Code within a line; a long name may be broken after its underscores."""
-    shown = html.escape(code, quote=False)
-    return shown.replace("_", "_<wbr>") if len(code) > 20 else shown
 
 
 def _heading(parser: MarkdownIt, token: Token, inline: Token, before: list[str]) -> Heading:
@@ -112,87 +106,3 @@ def _heading(parser: MarkdownIt, token: Token, inline: Token, before: list[str])
 
 def _permalink(anchor: str) -> str:
     return f'<a class="here" href="#{anchor}" aria-label="Link to this place">#</a>'
-
-
-def _lead(site: Site, token: Token, origin: Path, page: str) -> None:
-    """Let the links and pictures of a part lead to where the site has them."""
-    for name in ("href", "src"):
-        target = token.attrGet(name)
-        if isinstance(target, str):
-            token.meta["target"] = target
-            token.attrSet(name, site.link(origin, target, page))
-    if token.type in ("html_block", "html_inline"):
-        token.content = re.sub(
-            r"\b(href|src|srcset)=\"([^\"]+)\"",
-            lambda found: f'{found.group(1)}="{site.link(origin, found.group(2), page)}"',
-            token.content,
-        )
-
-
-def _lead_to_names(site: Site, parts: list[Token], origin: Path, page: str) -> None:
-    """Let a link whose text is a name, and whose target the file that defines it, lead to what is said of it."""
-    for part, text in pairwise(parts):
-        target = part.meta.get("target", "") if part.type == "link_open" else ""
-        if text.type == "code_inline" and target.endswith(".py"):
-            inside = (origin.parent / target).resolve()
-            module = ".".join(inside.relative_to(site.root).with_suffix("").parts).removesuffix(".__init__")
-            place = site.places.get(f"{module}.{text.content.removesuffix('()')}")
-            if place:
-                part.attrSet("href", relative(place, page))
-
-
-def _lead_to_files(site: Site, parts: list[Token], page: str, before: str) -> str:
-    """Let a file of the tree that is named in backticks, or a test in it, be a link; the last one named."""
-    depth = 0
-    for part in parts:
-        depth += part.nesting if part.type.startswith("link") else 0
-        found = page_texts.CITED.fullmatch(part.content) if part.type == "code_inline" else None
-        if found:
-            before = found.group(1) or before
-            path = site.root / before
-            if path.exists() and depth == 0:
-                place = _line_of(site, path, found.group(2) or "")
-                code = f"<code>{breakable(part.content)}</code>"
-                part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
-    return before
-
-
-def _lead_to_calls(site: Site, parts: list[Token], origin: Path, page: str) -> None:
-    """Let a name in backticks be a link: as users write it (``plans.optimal(...)``), or one of this room."""
-    room = ".".join(origin.parent.relative_to(site.root).parts)
-    depth = 0
-    for part in parts:
-        depth += part.nesting if part.type.startswith("link") else 0
-        found = _CALL.fullmatch(part.content) if part.type == "code_inline" and depth == 0 else None
-        if not found:
-            continue
-        name = found.group(1).removeprefix("mdm.")
-        place = site.place_of(f"mdm_jax.{name}") if name != found.group(1) or "." in name else None
-        place = place or site.places.get(f"{room}.{name}") or site.place_of(f"{room}.{name}")
-        if place and place.partition("#")[2]:
-            code = f"<code>{breakable(part.content)}</code>"
-            part.type, part.content = "html_inline", f'<a href="{relative(place, page)}">{code}</a>'
-
-
-def _line_of(site: Site, path: Path, name: str) -> str:
-    if path.is_dir():
-        site.shown.add(path)
-        return site.page_of(path)
-    lines = page_texts.read(path).splitlines() if path.suffix == ".py" else []
-    line = next((i for i, text in enumerate(lines, 1) if re.match(rf" *def {name}\b", text)), 0) if name else 0
-    site.shown.add(path)
-    return site.source_page(path) + f"#L{line}" if line else site.page_of(path)
-
-
-def _lead_to_papers(places: dict[str, str], parts: list[Token], page: str) -> None:
-    """Let the number of a paper that stands in no link lead to our index of papers."""
-
-    def link(found: re.Match[str]) -> str:
-        place = places.get(found.group(1))
-        return f'<a href="{relative(place, page)}">{found.group(0)}</a>' if place else found.group(0)
-
-    depth = 0
-    for part in parts:
-        depth += part.nesting if part.type.startswith("link") else 0
-        if part.type == "text" and depth == 0 and _PAPER.search(part.content):
-            part.type, part.content = "html_inline", _PAPER.sub(link, html.escape(part.content, quote=False))

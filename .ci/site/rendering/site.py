@@ -1,6 +1,7 @@
 """What the parts of the site know together: where everything lies, what is to be shown, and what went wrong."""
 
 import dataclasses
+import functools
 import os
 import re
 import urllib.parse
@@ -91,11 +92,16 @@ class Site:
             owner = path.rpartition(".")[0]
             return self.place_of(owner) if owner.rpartition(".")[2][:1].isupper() else None
 
+    @property
+    def papers(self) -> Path:
+        """Our index of papers."""
+        return self.root / "mdm_jax" / "PAPERS.md"
+
+    @functools.cached_property
     def paper_places(self) -> dict[str, str]:
         """Where our index has each paper, by its number in the arXiv."""
-        path = self.root / "mdm_jax" / "PAPERS.md"
-        numbers = re.findall(r'<a id="(\d{4}\.\d{5})">', page_texts.read(path)) if path.exists() else []
-        return {number: f"{self.page_of(path)}#{number}" for number in numbers}
+        numbers = re.findall(r'<a id="(\d{4}\.\d{5})">', page_texts.read(self.papers))
+        return {number: f"{self.page_of(self.papers)}#{number}" for number in numbers}
 
 
 def relative(target: str, page: str) -> str:
