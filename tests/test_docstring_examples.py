@@ -16,10 +16,24 @@ import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
 SLOW = {
+    "mdm_jax.evaluation.exact.beta_tuning": "a search is compiled",
+    "mdm_jax.evaluation.exact.laws": "six laws are compiled",
+    "mdm_jax.evaluation.held_out": "maskings are compiled",
+    "mdm_jax.evaluation.profile_estimation": "a measurement is compiled",
+    "mdm_jax.evaluation.prompted": "a measurement and a loop are compiled",
+    "mdm_jax.evaluation.samples.evaluating": "a batch is compiled",
+    "mdm_jax.evaluation.samples.racing": "a batch is compiled",
+    "mdm_jax.evaluation.tuning": "a search is compiled",
+    "mdm_jax.footprint.compiler": "a training step is compiled",
     "mdm_jax.plot.charts": "a search is compiled",
     "mdm_jax.plot.cost_landscapes": "a search is compiled",
+    "mdm_jax.sampling.presets": "four loops are compiled",
+    "mdm_jax.sampling.rule": "two loops are compiled",
+    "mdm_jax.sampling.rules": "eight loops are compiled",
     "mdm_jax.tasks.pictures": "scikit-learn is imported",
     "mdm_jax.theory.plans.beta_search.searching": "a search is compiled",
+    "mdm_jax.training.fitting": "a training is compiled",
+    "mdm_jax.training.runs": "a training is compiled",
 }
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
 STARTERS = {"mdm_jax.footprint.estimate"}
