@@ -32,7 +32,7 @@ CLAIM = Claim(
     "no bound on the factorisation error is exceeded by any of the laws and plans tried, and each bound is within a "
     "factor of 2 of the truth for some of them",
     source="arXiv 2510.25544, arXiv 2511.04647, ours",
-    minutes=5,
+    minutes=2,
     seeds=(0, 1, 2, 3),
 )
 TIGHT = 0.5

@@ -27,7 +27,7 @@ CLAIM = Claim(
     "kinetic, conditional kinetic and geodesic energy are one function of the schedule up to constants that depend on "
     "n and d only, and the same schedule minimises all three",
     source="arXiv 2509.13866, Figure 1 and Theorems 3.1, 3.2, 3.6",
-    minutes=3,
+    minutes=4,
 )
 NAMES = ("kinetic", "conditional kinetic", "geodesic")
 WEIGHTS = {"gamma = t": (1.0, 1.0), "gamma = Beta(0.9, 0.3)": (0.9, 0.3)}

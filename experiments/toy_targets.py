@@ -27,7 +27,7 @@ CLAIM = Claim(
     "tuned by the exact law, a Beta schedule of three steps comes nearer to each toy target than linear, sin^2 and "
     "sine do, and the two targets want different schedules",
     source="arXiv 2509.13866, Figure 4 and appendix E.6",
-    minutes=1,
+    minutes=0.1,
 )
 STEPS = 3
 TARGETS = ("toy_left", "toy_right")
