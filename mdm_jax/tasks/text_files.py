@@ -143,6 +143,12 @@ def from_content(content: str, length: int, spec: str, source: str) -> TextTask:
     Raises:
         InputError: ``length`` is too small, or ``content`` has fewer than two different characters, or too few for two
             windows of ``length`` in each half, or half a character (a lone surrogate).
+
+    Example:
+        >>> from mdm_jax.tasks.text_files import from_content
+        >>> task = from_content("once upon a time " * 100, length=17, spec="story", source="a story")
+        >>> task.train.shape, task.validation.shape, task.test.shape, task.vocab_size
+        ((1530,), (5, 17), (5, 17), 11)
     """
     _check_length(length)
     require(is_text(content), "content", content, "text without lone surrogates")

@@ -63,6 +63,14 @@ def integrate(
         usable: nodes at which the integrand has its digits (``None``: all). Outside the first and the last of them it
             is taken for a power law.
         powers: the integrand goes as ``t^(powers[0] - 1)`` at 0 and as ``(1-t)^(powers[1] - 1)`` at 1; both positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.theory.numerics import quadrature
+        >>> t, rest, masses = quadrature.nodes()
+        >>> powers = jnp.array(0.5), jnp.array(1.0)
+        >>> float(quadrature.integrate(-0.5 * jnp.log(t), (t, rest, masses), None, powers))  # of 1 / sqrt(t)
+        2.0
     """
     t, u, log_mass = where
     first, last = ends(usable, len(t))

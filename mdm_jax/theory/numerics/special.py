@@ -24,7 +24,14 @@ _DIGAMMA = (
 
 @jax.custom_jvp
 def log_beta(a: ArrayLike, b: ArrayLike) -> Float[Array, "..."]:
-    """``log B(a, b)`` for positive ``a, b``: error 1.2e-6 of max(1, |log B|) in float32, slopes by digamma."""
+    """``log B(a, b)`` for positive ``a, b``: error 1.2e-6 of max(1, |log B|) in float32, slopes by digamma.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.theory.numerics.special import log_beta
+        >>> float(jnp.exp(log_beta(0.5, 0.5)))  # pi
+        3.14159
+    """
     a, b = jnp.broadcast_arrays(*(jnp.asarray(x, float) for x in (a, b)))
     entropy = -a * jnp.log1p(b / a) - b * jnp.log1p(a / b)
     less, more = jnp.minimum(a, b), jnp.maximum(a, b)
@@ -58,7 +65,14 @@ def _digamma_of_next_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple
 
 
 def digamma(x: Array) -> Array:
-    """The digamma function at ``x > 0``."""
+    """The digamma function at ``x > 0``, float[...].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mdm_jax.theory.numerics.special import digamma
+        >>> float(digamma(jnp.array(1.0)))  # minus Euler's constant
+        -0.57722
+    """
     return digamma_of_next(x) - 1 / x
 
 

@@ -42,6 +42,11 @@ class OptimalPlans:
         profile: the profile that was optimised.
         nelbo: float64[most_steps]; entry ``K - 1`` is the smallest expected NELBO with at most ``K`` steps, nats. It
             never rises, and is convex in ``K`` where the profile falls.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.plans.optimal_for_every_budget(mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])).plan(2).sizes.tolist()
+        [1, 3]
     """
 
     profile: Profile

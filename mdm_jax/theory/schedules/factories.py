@@ -52,6 +52,12 @@ class Beta(AngleSchedule):
 
     ``a, b > 0``. ``(.5, .5)`` is linear, ``(1, 1)`` is ``sine_squared``; ``a > b`` reveals few tokens early and many
     late. Differentiable in ``t``, ``a`` and ``b``, repeatedly (:mod:`mdm_jax.theory.numerics.beta_function`).
+
+    Example:
+        >>> import jax, mdm_jax as mdm
+        >>> slope = jax.grad(lambda schedule: schedule.alpha(0.5))(mdm.schedules.beta(1.0, 1.0))
+        >>> type(slope).__name__, float(slope.a), float(slope.b)  # of alpha(1/2) in a and b
+        ('Beta', -0.5444, 0.5444)
     """
 
     a: Float[Array, "*stack"]

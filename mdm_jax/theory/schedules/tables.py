@@ -25,6 +25,12 @@ class Tabulated(AngleSchedule):
 
     Rising, and from 0 to 1, whatever the logits are: a schedule that a gradient can shape freely. ``times`` stay where
     they are put. (Two schedules of different families with as many knots are two members of this one.)
+
+    Example:
+        >>> import jax.numpy as jnp, mdm_jax as mdm
+        >>> table = mdm.schedules.Tabulated(times=jnp.array([0.0, 0.5, 1.0]), logits=jnp.log(jnp.array([1.0, 3.0])))
+        >>> float(table.theta(0.5))  # a quarter of the rise in the first half
+        0.25
     """
 
     times: Float[Array, "*stack knots"]
