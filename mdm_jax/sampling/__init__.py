@@ -3,14 +3,13 @@
 from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop, path_log_prob
+from mdm_jax.sampling.knots import grid_fractions, plan_knots
 from mdm_jax.sampling.orders import (
     ancestral_order,
     first_hitting,
-    grid_fractions,
     in_blocks,
     in_order,
     left_to_right,
-    plan_knots,
     random_order,
 )
 from mdm_jax.sampling.requests import canvas_of

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.sampling.orders import scaled_knots
+from mdm_jax.sampling.knots import scaled_knots
 from mdm_jax.sampling.rule import Choice, View
 
 

@@ -15,12 +15,11 @@ so all of them share one executable.
 
 Rows may have plans, budgets and given positions of their own. A plan of the whole length is scaled to a row's free
 positions: its knots are multiplied and rounded, so it fits every prompt; steps that become empty are skipped by the
-loop. (These functions scale knots of any plan to any row; :func:`require_fitting` is what refuses others.)
+loop. (These functions scale knots of any plan to any row; :func:`~mdm_jax.sampling.knots.require_fitting`
+is what refuses others.)
 """
 
 import functools
-from collections.abc import Sequence
-from typing import TypeVar
 
 import jax
 import jax.core
@@ -29,11 +28,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from mdm_jax.sampling.draws import position_bits, uniform
+from mdm_jax.sampling.knots import check_length, scaled_knots
 from mdm_jax.sampling.result import GIVEN
-from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.errors import require_whole
 from mdm_jax.support.keys import threefry
-from mdm_jax.theory.plans import Plan
-from mdm_jax.theory.plans.grids import Grid
 
 _LAST = np.uint32(0x80000000)
 
@@ -50,7 +48,8 @@ def random_order(
     Args:
         key: a typed PRNG key.
         knots: int32[rows, knots], tokens revealed before each step, ``0 = N_0 <= ... <= N_K``, the last repeated to
-            fill up (see :func:`plan_knots`). Each row may have its own plan and its own number of steps.
+            fill up (see :func:`~mdm_jax.sampling.knots.plan_knots`). Each row may have its own plan and its own number
+            of steps.
         free: bool[rows, length], the positions to reveal.
         row_ids: what identifies each row in the random stream; ``0 .. rows - 1`` if left out.
 
@@ -85,7 +84,7 @@ def ancestral_order(
     Args:
         key: a typed PRNG key.
         fractions: float32[rows, knots], the revealed fractions ``0 = a_0 <= ... <= a_K = 1``, the last repeated to fill
-            up (see :func:`grid_fractions`). Each row may have its own grid.
+            up (see :func:`~mdm_jax.sampling.knots.grid_fractions`). Each row may have its own grid.
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
 
@@ -220,7 +219,7 @@ def blocks_of(free: Bool[Array, "rows length"], block: Int[Array, ""]) -> Int[Ar
 
 @jax.jit
 def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Array | None) -> Array:
-    _check_length(knots, free.shape[1])
+    check_length(knots, free.shape[1])
     knots = knots.astype(jnp.int32)
     mine = jnp.where(free, blocks_of(free, block), free.shape[1])
     order = jnp.lexsort((_random_turns(key, free, row_ids), mine), axis=-1)
@@ -234,102 +233,6 @@ def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Arr
     at = ((rank - first + 1) * planned - 1 - planned // 2) // jnp.maximum(count, 1)
     step = _steps(knots, at, free)
     return jnp.where(free, step + (knots.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
-
-
-PlanOrGrid = TypeVar("PlanOrGrid", Plan, Grid)
-
-
-def listed(plans: PlanOrGrid | Sequence[PlanOrGrid]) -> list[PlanOrGrid]:
-    """One plan or grid, or a sequence of them, as a list."""
-    return [plans] if isinstance(plans, Plan | Grid) else list(plans)
-
-
-def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows knots"]:
-    """The knots of one plan for every row, or of one plan per row, padded to the length of the longest sequence.
-
-    The padding makes the array's shape depend on the length alone: changing schedule or budget does not recompile.
-
-    Raises:
-        InputError: plans that are neither one nor one for each row.
-
-    Example:
-        >>> import mdm_jax as mdm
-        >>> mdm.sampling.plan_knots([mdm.plans.uniform(6, 2), mdm.plans.uniform(6, 3)], rows=2)
-        array([[0, 3, 6, 6, 6, 6, 6],
-               [0, 2, 4, 6, 6, 6, 6]], dtype=int32)
-    """
-    chosen = listed(plans)
-    require_rows(len(chosen), rows)
-    width = max(plan.length for plan in chosen) + 1
-    knots = np.stack([np.pad(plan.knots, (0, width - len(plan.knots)), mode="edge") for plan in chosen])
-    return np.broadcast_to(knots, (rows, width)).astype(np.int32)
-
-
-def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray, "rows knots"]:
-    """The fractions of one grid for every row, or of one grid per row, padded with ones.
-
-    The width is 65, or the next power of two and one more: changing a grid, or its number of steps up to there, does
-    not recompile.
-
-    Raises:
-        InputError: grids that are neither one nor one for each row.
-
-    Example:
-        >>> import mdm_jax as mdm
-        >>> fractions = mdm.sampling.grid_fractions(mdm.grids.uniform(4), rows=2)
-        >>> fractions.shape, fractions[0, :6].tolist()
-        ((2, 65), [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
-    """
-    chosen = listed(grids)
-    require_rows(len(chosen), rows)
-    steps = max(64, *(grid.steps for grid in chosen))
-    width = (1 << (steps - 1).bit_length()) + 1
-    padded = [np.pad(grid.fractions, (0, width - grid.steps - 1), mode="edge") for grid in chosen]
-    return np.broadcast_to(np.stack(padded), (rows, width)).astype(np.float32)
-
-
-def require_rows(plans: int, rows: int) -> None:
-    """Refuse a number of plans or grids that is neither one nor one for each row."""
-    require(plans in (1, rows), "plan", verbatim(f"{plans} of them"), f"one for all {rows} rows, or one for each")
-
-
-def require_fitting(
-    planned: Int[np.ndarray, " plans"],
-    free: Bool[Array | np.ndarray, "rows length"],
-    block: int | None = None,
-) -> None:
-    """Refuse plans that are made for another number of tokens than they are to reveal.
-
-    A plan is for the canvas's length, and then scaled to each row's free positions, or for exactly as many tokens as
-    are free in every row that it serves (a plan made for a prompt). With blocks it is for one block in the same two
-    ways: for a block's length, or for the row's free positions where these are fewer. Rows with nothing free are served
-    by any.
-
-    Args:
-        planned: how many tokens the one plan is for, or each row's.
-        free: what is to be revealed; where it is traced, plans are refused that are for more than any row can have.
-        block: length of the blocks; ``None``: no blocks.
-
-    Raises:
-        InputError: a plan that does not fit; it names both numbers. Plans for another number of rows.
-    """
-    require_rows(len(planned), len(free))
-    length = free.shape[1]
-    whole = length if block is None else min(block, length)
-    if isinstance(free, jax.core.Tracer):
-        most = int(planned.max())
-        wanted = f"one for at most the {whole} tokens of {'the canvas' if block is None else 'a block'}"
-        require(most <= whole, "plan", verbatim(f"one for {most} tokens"), wanted)
-        return
-    count = free.sum(axis=1)
-    fits = (planned == whole) | (planned == np.minimum(count, whole)) | (count == 0)
-    if not fits.all():
-        row = int(np.argmin(fits))
-        given = int(np.broadcast_to(planned, count.shape)[row])
-        wanted = f"one for the {length} tokens of the canvas"
-        wanted = wanted if block is None else f"one for a block, of {whole} tokens"
-        wanted += "" if count[row] >= whole else f", or for the {count[row]} that are free in row {row}"
-        require(False, "plan", verbatim(f"one for {given} tokens"), wanted)
 
 
 def _bits(key: PRNGKeyArray, free: Array, row_ids: Array | None) -> UInt32[Array, "rows length"]:
@@ -355,21 +258,6 @@ def _ranks_of(values: Array) -> Int[Array, "rows length"]:
 def _sorted_places(values: Array) -> Int[Array, "rows length"]:
     """``argsort`` in int32, which it is not everywhere under ``jax_enable_x64``."""
     return jnp.argsort(values, axis=-1).astype(jnp.int32)
-
-
-def scaled_knots(
-    knots: Int[Array, "plans knots"], count: Int[Array, "rows one"], length: int
-) -> Int[Array, "rows knots"]:
-    """The knots of plans scaled to ``count`` tokens, at most ``length``, and rounded; one plan serves every row."""
-    _check_length(knots, length)
-    knots = knots.astype(jnp.int32)
-    planned = knots[:, -1:]
-    return (knots * count + planned // 2) // planned
-
-
-def _check_length(knots: Array, length: int) -> None:
-    fits = length * (knots.shape[1] - 1) < 2**31
-    require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")
 
 
 def _by_plan(rank: Array, knots: Array, free: Array) -> Int[Array, "rows length"]:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.sampling import draws
-from mdm_jax.sampling.orders import require_fitting
+from mdm_jax.sampling.knots import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
 from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
@@ -126,7 +126,7 @@ class Rule:
         begin: ``begin(free) -> memory``, or ``None``.
         remember: ``remember(view, choice) -> memory`` after a step, or ``None``.
         planned: int32[rows] or [1], how many tokens each row's plan is for, which is checked against the canvas (see
-            :func:`~mdm_jax.sampling.orders.require_fitting`); ``None`` where there is no plan. Data, like the plan.
+            :func:`~mdm_jax.sampling.knots.require_fitting`); ``None`` where there is no plan. Data, like the plan.
         rows: how many rows the rule has numbers for: arrays whose leading axis is so long are one entry per row.
             ``None``: it serves any rows.
 

@@ -14,7 +14,7 @@
 Each returns a :class:`~mdm_jax.sampling.rule.Rule`; ``rule.replace(block=32, end=2, order_temperature=0.5)`` changes
 the rest of it. Plans and grids may be sequences, one for each row. A plan is for the canvas's length, or with blocks
 for one block's, and scaled to the positions that are free there; or for exactly as many as are free
-(:func:`~mdm_jax.sampling.orders.require_fitting`).
+(:func:`~mdm_jax.sampling.knots.require_fitting`).
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ from mdm_jax.sampling.choosing import (
     remember_history,
     take_surest,
 )
-from mdm_jax.sampling.orders import PlanOrGrid, grid_fractions, listed, plan_knots
+from mdm_jax.sampling.knots import PlanOrGrid, grid_fractions, listed, plan_knots
 from mdm_jax.sampling.readings import (
     Measure,
     held_or_best_probability,

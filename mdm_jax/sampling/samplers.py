@@ -16,6 +16,7 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, r
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop
+from mdm_jax.sampling.knots import grid_fractions, plan_knots, require_fitting, require_rows
 from mdm_jax.sampling.requests import checked_row_ids, require_temperature
 from mdm_jax.sampling.result import Sampled
 from mdm_jax.sampling.rule import Rule, ready, require_fit
@@ -109,11 +110,11 @@ class Blind:
         Raises:
             InputError: plans for other rows, or for another number of tokens.
         """
-        orders.require_rows(len(self.plans), free.shape[0])
+        require_rows(len(self.plans), free.shape[0])
         planned = np.array([plan.length for plan in self.plans if isinstance(plan, Plan)])
         if len(planned) > 0:
             traced = isinstance(free, jax.core.Tracer)
-            orders.require_fitting(planned, free if traced else np.asarray(free), self.block)
+            require_fitting(planned, free if traced else np.asarray(free), self.block)
 
     @property
     def _is_random(self) -> bool:
@@ -136,8 +137,8 @@ class Blind:
         chosen = self.plans
         self.require_fit(free)
         if isinstance(chosen[0], Grid):
-            return orders.ancestral_order(key, jnp.asarray(orders.grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
-        knots = jnp.asarray(orders.plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
+            return orders.ancestral_order(key, jnp.asarray(grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
+        knots = jnp.asarray(plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
         if self.block is not None:
             return orders.in_blocks(key, knots, free, self.block, row_ids)
         if self._is_random:

@@ -9,8 +9,7 @@ from worlds import draw_rows, exact_world, wrong_world
 
 from mdm_jax import models, oracles
 from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo, paths, profile_estimation
-from mdm_jax.sampling import path_log_prob
-from mdm_jax.sampling.orders import plan_knots, random_order
+from mdm_jax.sampling import path_log_prob, plan_knots, random_order
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
