@@ -1,9 +1,9 @@
-"""Whether what code and pages refer to by name is there: pages, their headings, files and tests.
+"""Whether what code and pages refer to by name is there: pages, their headings, files, tests and papers.
 
 ``THEOREM.md``, ``THEOREM.md, "What it says"``; in pages also ``tests/x.py`` and ``tests/x.py::test_y`` in backticks.
-
 References stand in docstrings, comments and prose, where a code host makes no link of them. A path is sought beside
-the file, in the folders above it (a test's: above what it tests), and by its end in the whole tree.
+the file, in the folders above it (a test's: above what it tests), and by its end in the whole tree. A paper that the
+library names must be in the index of papers, ``PAPERS.md``.
 """
 
 import re
@@ -14,26 +14,42 @@ import page_texts
 
 _PLACES = ("mdm_jax/**/*.py", "tests/**/*.py", "experiments/**/*.py", ".ci/**/*.py")
 REFERENCE = re.compile(r"`{0,2}((?:[\w.-]+/)*[A-Z][A-Z_]+\.md)`{0,2}(?:(?:,|:| under)\s+\\?[\"“]([^\"“”\\]+)\\?[\"”])?")
+_PAPER = re.compile(r"arXiv[:\s]+(\d{4}\.\d{5})")
 _NOTES = re.compile(r"\bnotes [A-Z]\d+|\.\./shared/")
 
 
 def dangling(root: Path = page_texts.ROOT) -> Iterator[str]:
-    """A sentence for every reference to a page or a heading that is not in the tree."""
+    """A sentence for every reference to something that is not in the tree."""
     for path in (*page_texts.pages(root), *sorted({path for place in _PLACES for path in root.glob(place)})):
-        text = page_texts.read(path)
         where = path.relative_to(root)
-        for line, page, heading in references(text):
-            fault = _fault(path, page, heading, root)
-            if fault:
-                yield f"{where}, line {line}: {fault}"
-        if path.suffix == ".md":
-            for line, cited, name in page_texts.citations(text):
-                if not (root / cited).exists():
-                    yield f"{where}, line {line}: there is no {cited}."
-                elif name and not re.search(rf"^ *def {name}\b", page_texts.read(root / cited), flags=re.MULTILINE):
-                    yield f"{where}, line {line}: {cited} has no {name}."
-        for found in _NOTES.finditer(text):
-            yield f"{where}, line {_line(text, found)}: {found.group(0)!r} is not in the tree."
+        for line, fault in sorted({*_no_page(path, root), *_no_file(path, root), *_no_paper(path, root)}):
+            yield f"{where}, line {line}: {fault}"
+
+
+def _no_page(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    text = page_texts.read(path)
+    for line, page, heading in references(text):
+        fault = _fault(path, page, heading, root)
+        if fault:
+            yield line, fault
+    for found in _NOTES.finditer(text):
+        yield _line(text, found), f"{found.group(0)!r} is not in the tree."
+
+
+def _no_file(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    for line, cited, name in page_texts.citations(page_texts.read(path)) if path.suffix == ".md" else ():
+        if not (root / cited).exists():
+            yield line, f"there is no {cited}."
+        elif name and not re.search(rf"^ *def {name}\b", page_texts.read(root / cited), flags=re.MULTILINE):
+            yield line, f"{cited} has no {name}."
+
+
+def _no_paper(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    index, library = root / "mdm_jax" / "PAPERS.md", root / "mdm_jax"
+    known = page_texts.read(index) if index.exists() else ""
+    for found in _PAPER.finditer(page_texts.read(path)) if path.is_relative_to(library) else ():
+        if f'id="{found.group(1)}"' not in known:
+            yield _line(page_texts.read(path), found), f"PAPERS.md does not have arXiv {found.group(1)}."
 
 
 def references(text: str) -> Iterator[tuple[int, str, str]]:
