@@ -47,7 +47,7 @@ class Calls(types.ModuleType):
 
     def part(self, name: str, value: float) -> float:
         if name == self.stops_at:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt()
         self.called.append(name)
         return value
 
