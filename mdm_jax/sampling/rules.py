@@ -227,6 +227,8 @@ def remasked(grid: Grids, strength: float, strategy: Literal["cap", "rescale", "
     require_number("strength", strength, 0, 1, "from 0 to 1")
     require_choice("strategy", strategy, ("cap", "rescale", "confidence"))
     grids = _checked("grid", grid, Grid)
+    # Two arrays, so that the coins are thrown before anything is read: only what they reveal is read, and a step that
+    # reveals nothing calls no model.
     fractions = grid_fractions(grids, len(grids)).astype(np.float64)
     before, after = fractions[:, :-1], fractions[:, 1:]
     most = np.minimum(1.0, (1.0 - after) / np.where(before > 0, before, 1.0))
