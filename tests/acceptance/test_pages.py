@@ -3,6 +3,7 @@
 A page's examples run in its order and share their names. ``PAGES`` says what is not run as it stands.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ import examples as reading
 import pytest
 from examples import ROOT, examples, pages, run_example
 from matplotlib import pyplot
+
+import mdm_jax
+from mdm_jax import theory
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Page:
 
 FEW = {"task.validation, key=key)": "task.validation, 96, key=key)"}
 """Profiles of few sequences."""
+WINGS = ("evaluation/exact", "evaluation/samples", *(f"theory/{wing}" for wing in theory.__all__ if wing != "grids"))
 PLAIN = Page(marks=())
 """A page that takes a second or two."""
 PAGES = {
@@ -65,6 +70,25 @@ def test_every_example_prints_what_its_page_shows(name, tmp_path, monkeypatch):
         run_example(WITH_EXAMPLES[name], example, names, page.instead.get(example), example not in page.otherwise)
     page.after(names, tmp_path)
     pyplot.close("all")
+
+
+ROOMS = sorted(
+    {ROOT / "mdm_jax" / room / "README.md" for room in mdm_jax.__all__ if (ROOT / "mdm_jax" / room).is_dir()}
+    | {ROOT / "mdm_jax" / "app" / "README.md"}
+    | {ROOT / "mdm_jax" / wing / "README.md" for wing in WINGS}
+)
+WITHOUT_EXAMPLES = ("app", "support")
+"""Commands, which ``test_readme`` reads; and what is used through other rooms."""
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("page", ROOMS, ids=lambda page: page.parent.name)
+def test_every_room_has_a_page_with_a_tour_and_its_promises(page):
+    """A promise is a row of a table, and names the test that shows it; theory's are its wings'."""
+    text, room = page.read_text(encoding="utf-8"), page.parent.name
+    assert bool(examples(text)) != (room in WITHOUT_EXAMPLES)
+    promises = text.partition("## What it promises\n")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^\| .*test_\w+", promises, flags=re.MULTILINE)) >= 3 or room in ("support", "theory")
 
 
 @pytest.mark.core

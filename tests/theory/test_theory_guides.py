@@ -14,11 +14,6 @@ PAGES = {path.parent.name: path for path in (ROOT / "mdm_jax" / "theory").glob("
 
 
 @pytest.mark.core
-def test_every_wing_has_a_page():
-    assert set(PAGES) == {"energies", "numerics", "plans", "profiles", "schedules"}
-
-
-@pytest.mark.core
 @pytest.mark.parametrize("page", ["energies", "plans", "profiles"])
 def test_what_the_tables_name_is_there(page):
     face = getattr(mdm_jax, page)
