@@ -77,6 +77,9 @@ def tune(
         hand_crafted: schedules to compare with, as text.
         progress: show a progress bar.
 
+    Returns:
+        The plans of each budget by role, the Beta schedules that were scored, and what ``tuning.json`` keeps.
+
     Raises:
         InputError: no profile, no budgets, numbers of steps that are not from 1 to the length, or schedules that are
             not given as text.

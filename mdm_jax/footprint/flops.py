@@ -36,6 +36,7 @@ class StepFlops(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All three."""
         return self.forward + self.backward + self.optimizer
 
 

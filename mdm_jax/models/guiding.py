@@ -129,8 +129,11 @@ def guided(denoiser: Denoiser) -> Guided:
     twice its. What the conditional rules out (``-inf``) stays ruled out; where only the unconditional does, and
     ``w >= 0``, the formula has no finite value and the two probabilities count as equal.
 
+    Args:
+        denoiser: the model.
+
     Raises:
-        InputError: in ``encode``, a context that is no Guidance or does not fit the tokens.
+        InputError: what is no denoiser; in ``encode``, a context that is no Guidance or does not fit the tokens.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -55,7 +55,7 @@ def parted(denoiser: Denoiser, params: Params) -> tuple[Params, Params]:
 
 
 def joined(trained: Params, held: Params) -> Params:
-    """The one tree of which :func:`parted` made two.
+    """The one tree of which :func:`parted` made two: a leaf of ``held`` wherever ``trained`` has ``None``.
 
     Example:
         >>> import mdm_jax as mdm

@@ -64,6 +64,9 @@ def shifted(denoiser: Denoiser) -> Shifted:
 
     The wrapped denoiser's hidden vector at position ``i - 1`` predicts token ``i``; position 0 keeps its own.
 
+    Raises:
+        InputError: what is no denoiser.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import mdm_jax as mdm
@@ -89,6 +92,10 @@ class Ruled(Wrapper):
 
 def banned(denoiser: Denoiser, ids: Sequence[int]) -> Ruled:
     """A denoiser that never predicts the tokens ``ids`` (any order, duplicates count once): their logits are ``-inf``.
+
+    Args:
+        denoiser: the model.
+        ids: of the tokens, from 0 to ``vocab_size - 1``.
 
     Raises:
         InputError: an id outside ``0 .. vocab_size - 1``, or no token left to predict.
@@ -123,6 +130,10 @@ def tempered(denoiser: Denoiser, temperature: float | int) -> Ruled:
     LLaDA. Wrap the denoiser where scores should see the tempered law, as in Dream, or where a :func:`top_p` outside
     should cut it. A wrapper's temperature is static: one executable per value.
 
+    Args:
+        denoiser: the model.
+        temperature: one number for all positions.
+
     Raises:
         InputError: a temperature that is neither 0 nor from 1e-6 to 1e6 (beyond, float32 logits overflow).
 
@@ -150,6 +161,10 @@ def _over(logits: Array, temperature: float) -> Array:
 def top_k(denoiser: Denoiser, k: int) -> Ruled:
     """Only the ``k`` most probable tokens, exactly: among ties the earliest ids stay. The rest are at ``-inf``.
 
+    Args:
+        denoiser: the model.
+        k: how many, of every position.
+
     Raises:
         InputError: ``k`` is not from 1 to ``vocab_size``.
 
@@ -176,6 +191,10 @@ def top_p(denoiser: Denoiser, p: float | int) -> Ruled:
     """Only the nucleus (arXiv 1904.09751): the fewest, most probable tokens whose total is at least ``p``.
 
     At least one token stays; among ties the earliest ids do. The rest are at ``-inf``. Totals are float32 sums.
+
+    Args:
+        denoiser: the model.
+        p: a probability; 1 keeps every token.
 
     Raises:
         InputError: ``p`` is not above 0 and at most 1.

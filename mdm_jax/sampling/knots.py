@@ -30,6 +30,13 @@ def plan_knots(plans: Plan | Sequence[Plan], rows: int) -> Int[np.ndarray, "rows
 
     The padding makes the array's shape depend on the length alone: changing schedule or budget does not recompile.
 
+    Args:
+        plans: one for all rows, or one for each.
+        rows: how many.
+
+    Returns:
+        int32[rows, knots] with one knot more than the longest plan has tokens.
+
     Raises:
         InputError: plans that are neither one nor one for each row.
 
@@ -51,6 +58,13 @@ def grid_fractions(grids: Grid | Sequence[Grid], rows: int) -> Float[np.ndarray,
 
     The width is 65, or the next power of two and one more: changing a grid, or its number of steps up to there, does
     not recompile.
+
+    Args:
+        grids: one for all rows, or one for each.
+        rows: how many.
+
+    Returns:
+        float32[rows, knots].
 
     Raises:
         InputError: grids that are neither one nor one for each row.

@@ -85,7 +85,10 @@ def llada(length: int, steps: int, block: int | None = None) -> Rule:
 def eb(bound: float = 0.1) -> Rule:
     """The EB-Sampler: least entropy first, together while what that costs is within ``bound`` nats per step.
 
-    See :func:`~mdm_jax.sampling.rules.entropy_bounded`. Source: arXiv 2505.24857.
+    Args:
+        bound: as in :func:`~mdm_jax.sampling.rules.entropy_bounded`.
+
+    Source: arXiv 2505.24857.
 
     Example:
         >>> import mdm_jax as mdm
@@ -123,7 +126,14 @@ def remdm(steps: int, strength: float = 0.04, strategy: Literal["cap", "rescale"
 def best(profile: Profile, steps: int) -> Blind:
     """Random order with the sizes that cost least for the model whose ``profile`` this is, exactly.
 
-    See :func:`mdm_jax.theory.plans.optimal`, which says what it refuses. Source: arXiv 2510.25544.
+    Args:
+        profile: of the model.
+        steps: from 1 to the profile's length.
+
+    Raises:
+        InputError: as :func:`mdm_jax.theory.plans.optimal`.
+
+    Source: arXiv 2510.25544.
 
     Example:
         >>> import mdm_jax as mdm

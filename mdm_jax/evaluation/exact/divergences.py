@@ -16,6 +16,13 @@ from mdm_jax.support.errors import require, require_choice, verbatim
 def total_variation(p: Numbers, q: Numbers) -> Float[Array, ""]:
     """``sum |p - q| / 2``, from 0 to 1.
 
+    Args:
+        p: a law, of any shape.
+        q: another of the same states, in the same order.
+
+    Returns:
+        float[]; the same either way round.
+
     Raises:
         InputError: laws of other states.
 
@@ -35,6 +42,10 @@ def kl_divergence(p: Numbers, q: Numbers) -> Float[Array, ""]:
 
     The target first and the sampler's law second is what an expected NELBO bounds.
 
+    Args:
+        p: a law, of any shape.
+        q: another of the same states, in the same order.
+
     Raises:
         InputError: laws of other states.
 
@@ -53,6 +64,13 @@ def kl_divergence(p: Numbers, q: Numbers) -> Float[Array, ""]:
 
 def jensen_shannon(p: Numbers, q: Numbers) -> Float[Array, ""]:
     """The mean divergence of ``p`` and ``q`` from their mean, in nats: from 0 to log 2, always finite.
+
+    Args:
+        p: a law, of any shape.
+        q: another of the same states, in the same order.
+
+    Returns:
+        float[]; the same either way round.
 
     Raises:
         InputError: laws of other states.

@@ -191,9 +191,15 @@ def surest(
     sizes: Sizes,
     tie: float = 1e-5,
 ) -> Bool[Array, "states length"]:
-    """Which positions each partial state reveals next under :func:`adaptive_law`, whose arguments it has.
+    """Which positions each partial state reveals next under :func:`adaptive_law`.
 
     States with a number of revealed tokens that ``sizes`` never lead to reveal as many as are left of their step.
+
+    Args:
+        logits: as in :func:`ancestral_law`.
+        rule: as in :func:`adaptive_law`.
+        sizes: likewise.
+        tie: likewise.
 
     Returns:
         bool[states, length], for :func:`selective_law`.

@@ -34,6 +34,10 @@ Numbers = ArrayLike | Sequence[float]
 def all_states(length: int, vocab_size: int) -> Int[np.ndarray, "states length"]:
     """Every partial state, ``int32[(vocab_size + 1)^length, length]``, in the order of this module.
 
+    Args:
+        length: of the sequences.
+        vocab_size: number of real tokens, 2 or more; the mask is ``vocab_size``.
+
     Raises:
         InputError: more than :data:`MOST_STATES`, or more than 2^26 conditional probabilities.
 
@@ -151,6 +155,10 @@ def _exact_profile(logits: Array, target: Array) -> Array:
 
 def checked_target(logits: Array, target: Numbers) -> Float[np.ndarray, " sequences"]:
     """A law of the sequences that ``logits`` are about, as float64.
+
+    Args:
+        logits: of every partial state, as from :func:`conditionals`; their shape alone counts.
+        target: ``float[vocab_size^length]`` or of shape ``(vocab_size,) * length``.
 
     Raises:
         InputError: one of other sequences, or one that is negative somewhere or does not sum to 1.
