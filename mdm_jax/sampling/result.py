@@ -31,6 +31,15 @@ class Sampled(NamedTuple):
             again, or what was to be drawn was not, since the logits were no law).
         steps: int32[], steps of the loop, those that read nothing included: so many frames has the trajectory.
         trajectory: what the caller's ``record`` returned at every step, stacked on a new leading axis; else ``None``.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(8, 0.5)
+        >>> out = mdm.sample(world.denoiser, world.params, mdm.plans.uniform(8, 4), rows=2, key=mdm.key(0))
+        >>> out
+        Sampled(tokens=int32[2, 8], nfe=int32[2] of 4, batch_nfe=4, remaining=int32[2] of 0, ..., steps=4)
+        >>> sorted(out.reveal_step[0].tolist())
+        [0, 0, 1, 1, 2, 2, 3, 3]
     """
 
     tokens: Int[Array, "rows length"]

@@ -16,6 +16,15 @@ class Frame(NamedTuple):
         tokens: int32[rows, length], after the step.
         score: float32[rows, length], how sure the rule was before the step, -inf where it did not read; ``None`` in
             the blind loop and for rules that decide without reading.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> def masks_left(frame):  # a record of one's own: one number for each row and step
+        ...     return (frame.tokens == 2).sum(axis=1)
+        >>> world, plan = mdm.oracles.polya(8, 0.5), mdm.plans.uniform(8, 4)
+        >>> out = mdm.sample(world.denoiser, world.params, plan, key=mdm.key(0), record=masks_left, frames=4)
+        >>> out.trajectory[:, 0].tolist()
+        [6, 4, 2, 0]
     """
 
     step: Int[Array, ""]
@@ -34,9 +43,9 @@ def tokens_of(frame: Frame) -> Int[Array, "rows length"]:
         >>> import mdm_jax as mdm
         >>> world, plan = mdm.oracles.polya(8, 0.5), mdm.plans.uniform(8, 4)
         >>> record = mdm.sampling.tokens_of
-        >>> out = mdm.sample(world.denoiser, world.params, plan, rows=2, key=mdm.key(0), record=record, frames=4)
-        >>> (out.trajectory == world.denoiser.mask_id).sum(axis=2)[:, 0].tolist()  # masks left after each step
-        [6, 4, 2, 0]
+        >>> out = mdm.sample(world.denoiser, world.params, plan, key=mdm.key(0), record=record, frames=4)
+        >>> out.trajectory.shape, bool((out.trajectory[-1] == out.tokens).all())
+        ((4, 1, 8), True)
     """
     return frame.tokens
 
