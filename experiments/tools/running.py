@@ -88,6 +88,7 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
         return Ended(name, status, time.perf_counter() - begun, said)
 
     failed: list[str] = []
+    begun = time.perf_counter()
     with ThreadPoolExecutor(processes) as pool, bar(len(left), "experiments", "experiment") as advance:
         waited = [pool.submit(one, name) for name in left]
         try:
@@ -107,6 +108,7 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
             raise
     if not quick:
         write_page(places)
+    print(f"{len(left)} experiments: {spoken(time.perf_counter() - begun)}")
     if failed:
         remark(f"{len(failed)} of {len(left)} experiments failed: {', '.join(sorted(failed))}.")
     return 1 if failed else 0
