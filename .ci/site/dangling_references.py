@@ -40,8 +40,8 @@ def _no_file(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     for line, cited, name in page_texts.citations(page_texts.read(path)) if path.suffix == ".md" else ():
         if not (root / cited).exists():
             yield line, f"there is no {cited}."
-        elif name and not re.search(rf"^ *def {name}\b", page_texts.read(root / cited), flags=re.MULTILINE):
-            yield line, f"{cited} has no {name}."
+        elif name and page_texts.file_with(root, cited, name) is None:
+            yield line, f"there is no {name}, or there are several and the page does not say where."
 
 
 def _no_paper(path: Path, root: Path) -> Iterator[tuple[int, str]]:

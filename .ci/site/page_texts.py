@@ -12,8 +12,9 @@ _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", flags=re.MULTILINE)
 _LINK = re.compile(r"!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^()]*\))?)*\]\(<?([^()\s>]+)>?(?: +\"[^\"]*\")?\)")
 _NAMED = re.compile(r"\[`([A-Za-z_]\w*)(?:\(\))?`\]\(([^()\s#]+\.py)\)")
-CITED = re.compile(r"((?:tests|mdm_jax|experiments|\.ci)/[\w./-]*)?(?:::(\w+))?")
-"""What stands in backticks where a file of the tree is named, or something in it, or in the file named before."""
+CITED = re.compile(r"((?:tests|mdm_jax|experiments|\.ci)/[\w./-]*)?(?:::(\w+)|(?<!/)(test_\w+))?")
+"""What stands in backticks where a file is named (``tests/x.py``), something in it (``tests/x.py::test_y``), something
+in the file that was named before (``::test_y``), or a test of any file (``test_y``)."""
 _HTML_LINK = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"]+)\"")
 
 
@@ -75,14 +76,31 @@ def named_links(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def citations(text: str) -> Iterator[tuple[int, str, str]]:
-    """Line, path and name ('' if none) of what a page cites in backticks: ``tests/x.py``, ``tests/x.py::test_y``."""
-    text = _without(text, _FENCED)
+    """Line, path and name ('' if none) of what a page cites in backticks outside of links; see :data:`CITED`."""
+    text = _without(_without(text, _FENCED), _LINK)
     path = ""
     for found in _CODE.finditer(text):
         cited = CITED.fullmatch(found.group(0).strip("`"))
         if cited and "NAME" not in found.group(0):
             path = cited.group(1) or path
-            yield text.count("\n", 0, found.start()) + 1, path, cited.group(2) or ""
+            yield text.count("\n", 0, found.start()) + 1, path, cited.group(2) or cited.group(3) or ""
+
+
+@functools.cache
+def defined(root: Path) -> dict[str, list[Path]]:
+    """The files in which functions of a name are, and the test files of a name."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for place in ("tests", "mdm_jax", "experiments") for path in root.glob(f"{place}/**/*.py")):
+        for name in {path.stem, *re.findall(r"^ *def (\w+)", read(path), flags=re.MULTILINE)}:
+            found.setdefault(name, []).append(path)
+    return found
+
+
+def file_with(root: Path, path: str, name: str) -> Path | None:
+    """The file that a citation means: the one named before if it has the name, or the only one that has it."""
+    files = defined(root).get(name, [])
+    named = [file for file in files if path and file == root / path]
+    return named[0] if named else files[0] if len(files) == 1 else None
 
 
 def _without(text: str, pattern: re.Pattern[str]) -> str:

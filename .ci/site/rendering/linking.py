@@ -53,9 +53,10 @@ def lead_to_files(site: Site, parts: list[Token], page: str, before: str) -> str
     for part in _outside_links(parts):
         found = page_texts.CITED.fullmatch(part.content) if part.type == "code_inline" else None
         if found:
-            before = found.group(1) or before
-            if before and (site.root / before).exists():
-                _become_link(part, _line_of(site, site.root / before, found.group(2) or ""), page)
+            before, name = found.group(1) or before, found.group(2) or found.group(3) or ""
+            path = page_texts.file_with(site.root, before, name) if name else site.root / before
+            if path is not None and path.exists():
+                _become_link(part, _line_of(site, path, name), page)
     return before
 
 
