@@ -1,10 +1,12 @@
 """Every figure that a page quotes is one of a committed result, and the page of all results is what they make it."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
 from experiments.tools.catalogue import Places, claims
+from experiments.tools.experiment import plain
 from experiments.tools.page import page
 from experiments.tools.quoted import all_records, numbers, pages, wrong
 from experiments.tools.records import LARGEST
@@ -78,3 +80,16 @@ def test_numbers_are_read_as_people_write_them() -> None:
         15.2, 14.0, 17.7, 2e-6, 0.0009, 4.68, 0.06, 3.0, 14.0, 17.7,
     ]  # fmt: skip
     assert 1036800 in [one.value for one in numbers(text, decimal=False)]
+
+
+WHOLE = [name for name, one in all_records(HERE).items() if one["results"] and not one["left_out"]]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_figures_follow_from_the_committed_results(name: str) -> None:
+    made = all_records(HERE)[name]
+    concluded = importlib.import_module(f"experiments.{name}").conclude(made["results"])
+    assert concluded.verdict == made["verdict"]
+    assert concluded.headline == made["headline"]
+    assert concluded.sample_size == made["sample_size"]
+    assert plain(concluded.figures) == made["figures"]
