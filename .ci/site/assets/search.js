@@ -1,4 +1,4 @@
-// Search without a server: every word must be found; names count most, then titles, then texts.
+// Search without a server: every word must be found; names count most, then titles, then texts, and phrases more.
 (() => {
   const root = document.documentElement.dataset.root;
   const input = document.getElementById("search");
@@ -17,6 +17,8 @@
       else if (text.includes(word)) total += 2;
       else return 0;
     }
+    const phrase = words.join(" ");
+    if (words.length > 1) total += entry.low[0].includes(phrase) ? 60 : entry.low[2].includes(phrase) ? 10 : 0;
     return (total - Math.min(entry.title.length, 60) / 100) * entry.weight;
   };
   const marked = (text, words) => {
