@@ -55,12 +55,13 @@ def build(root: Path, output: Path) -> Site:
         for path in sorted(site.shown - done):
             done.add(path)
             page = site.page_of(path)
-            if path.suffix in PICTURES:
-                (output / page).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, output / page)
-            elif path.suffix == ".ipynb":
+            if path.suffix in (*PICTURES, ".ipynb"):
+                name = path.relative_to(root)
+                (output / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, output / name)
+            if path.suffix == ".ipynb":
                 write(page, *_notebook(site, path, page))
-            elif path.is_file() and path.suffix != ".md":
+            elif path.is_file() and path.suffix not in PICTURES and path.suffix != ".md":
                 write(site.source_page(path), *_file(site, path, files.source(path)))
             elif path.is_dir() and not (output / page).exists():
                 write(page, *_file(site, path, files.folder(site, path, page)))
@@ -119,7 +120,8 @@ def _sections(site: Site, page: str, title: str, shown: str, headings: list[Head
     parts = re.split(r"<h[1-6] id=\"([^\"]+)\"", shown)
     for anchor, part in zip(parts[1::2], parts[2::2], strict=True):
         said = next(heading.text for heading in headings if heading.anchor == anchor)
-        text = html.unescape(re.sub(r"<[^>]*>", " ", part.partition("</h")[2].partition(">")[2]))
+        within = re.sub(r"</?(?:span|code|a|b|strong|em|wbr)\b[^>]*>", "", part.partition("</h")[2].partition(">")[2])
+        text = html.unescape(re.sub(r"<[^>]*>", " ", within))
         site.entries.append(Entry(said, title, f"{page}#{anchor}", " ".join(text.split())[:2000]))
 
 

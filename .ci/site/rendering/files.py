@@ -39,9 +39,12 @@ def folder(site: Site, path: Path, page: str) -> str:
 
 def notebook(site: Site, path: Path, page: str) -> tuple[str, list[Heading]]:
     """A notebook with its outputs, as it was executed."""
-    made: list[str] = []
+    made = [f'<p><a href="{path.name}" download>The notebook itself</a></p>\n']
     headings: list[Heading] = []
-    for cell in json.loads(page_texts.read(path))["cells"]:
+    cells = json.loads(page_texts.read(path))["cells"]
+    if not any(cell.get("outputs") for cell in cells):
+        site.faults.append(f"{path.relative_to(site.root)}: it was not executed.")
+    for cell in cells:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             shown, found = render(site, text, path, page, before=headings)
