@@ -11,7 +11,7 @@ from typing import Any
 
 import examples as reading
 import pytest
-from examples import ROOT, examples, pages, run_example
+from examples import README, ROOT, examples, pages, run_example
 from matplotlib import pyplot
 
 import mdm_jax
@@ -39,12 +39,8 @@ PLAIN = Page(marks=())
 """A page that takes a second or two."""
 PAGES = {
     "README.md": Page(
-        otherwise=("tour", "tuning", "samplers", "evaluations"),
-        instead={
-            "tour": {"width=128, depth=3": "width=16, depth=1", "steps=1600": "steps=3", **FEW},
-            "energies": {"100_000": "1_000"},
-            "tuning": FEW,
-        },
+        otherwise=("tour",),
+        instead={"tour": {"width=128, depth=3": "width=16, depth=1", "steps=1600": "steps=3", **FEW}},
     ),
     "mdm_jax/evaluation/exact/README.md": PLAIN,
     "mdm_jax/footprint/README.md": Page(marks=(pytest.mark.thorough, pytest.mark.processes)),
@@ -89,6 +85,16 @@ def test_every_room_has_a_page_with_a_tour_and_its_promises(page):
     assert bool(examples(text)) != (room in WITHOUT_EXAMPLES)
     promises = text.partition("## What it promises\n")[2].partition("\n## ")[0]
     assert len(re.findall(r"^\| .*test_\w+", promises, flags=re.MULTILINE)) >= 3 or room in ("support", "theory")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "page", sorted({*pages()} - {README, ROOT / "BUILD.md"}), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_lines_of_pages_are_not_long(page):
+    """But for tables, headings, pictures, and what is shown as it is printed."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "#", "![", "<"))] == []
 
 
 @pytest.mark.core
