@@ -141,9 +141,9 @@ def test_what_an_example_prints_is_compared_and_can_be_written(page, monkeypatch
     with pytest.raises(AssertionError, match=r"example 'two' of page.md: 0 words are shown and 1 printed"):
         run_example(page, "two", names)
     assert run_example(page, "one", names, {"5": "6"}, compare=False) == "x is 0.8571428571428571\n"
-    for wrong in ({"instead": {"5": "6"}}, {"instead": {"8": "9"}}):
+    for instead in ({"5": "6"}, {"8": "9"}):
         with pytest.raises(AssertionError, match=r"is shown and|does not show"):
-            run_example(page, "one", names, **wrong)
+            run_example(page, "one", names, instead)
     with pytest.raises(AssertionError, match="prints nothing"):
         run_example(page, "one", names, {"print('x is', x / 7)": "x / 7"}, compare=False)
     assert page.read_text() == before
