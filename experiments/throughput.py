@@ -7,8 +7,8 @@ Everything on one transformer (width 128, 4 layers), batch 16, length 128; ratio
   chunks that fit exactly); for the order by greatest probability the greatest logit, its token and the logsumexp of
   the positions that are still masked at each step, without sorting, choosing, gathering or scattering. Ours is timed
   as a user calls it: ``sample(...)``, its checks, its random order and its log-probabilities included.
-* The *peers* (``experiments/tools/peers.py``) are the ways of MDLM, LLaDA and MD4 on the same weights; where there are two
-  versions of one (PyTorch, the optional extra ``torch``, and JAX) the verdict looks at the faster.
+* The *peers* (``experiments/tools/peers.py``) are the ways of MDLM, LLaDA and MD4 on the same weights; where there are
+  two versions of one (PyTorch, the optional extra ``torch``, and JAX) the verdict looks at the faster.
 * Memory is the temporary memory of compiled programs at batch 64, length 256; they are not run.
 * Compilation: the first call of ``sample`` for several K, each with all caches cleared, and the executables that all
   these K together leave behind.
