@@ -11,7 +11,7 @@ from typing import Any
 
 import examples as reading
 import pytest
-from examples import README, ROOT, examples, pages, run_example
+from examples import ROOT, examples, pages, run_example
 from matplotlib import pyplot
 
 import mdm_jax
@@ -89,7 +89,7 @@ def test_every_room_has_a_page_with_a_tour_and_its_promises(page):
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    "page", sorted({*pages()} - {README, ROOT / "BUILD.md"}), ids=lambda page: str(page.relative_to(ROOT))
+    "page", pages(), ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_lines_of_pages_are_not_long(page):
     """But for tables, headings, pictures, and what is shown as it is printed."""
