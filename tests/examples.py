@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from page_texts import ROOT
 from printed import difference
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 REFRESH = "REFRESH_PAGES"
 """With this variable set, what an example prints is written into its page instead of held against it."""
@@ -30,11 +30,6 @@ class Example(NamedTuple):
 
     code: str
     output: str
-
-
-def pages() -> list[Path]:
-    """Every page that may have examples: those of the top level, and those of rooms, wings and experiments."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "mdm_jax").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 
 
 def examples(text: str) -> dict[str, Example]:

@@ -46,8 +46,15 @@ def _alike(ours: str, theirs: str) -> bool:
         return False
     if not any(sign in ours + theirs for sign in ".e"):
         return int(ours) == int(theirs)
-    digits = ours.partition("e")[0].partition(".")[2]
-    last = 10.0 ** (float(ours.partition("e")[2] or 0) - len(digits))  # a unit of the last digit that is shown
+    last = _last_digit(ours)
+    if ours.endswith("."):  # NumPy leaves out zeros: how many, the other may tell
+        last = 0.0 if theirs.endswith(".") else _last_digit(theirs)
     if float(ours) * float(theirs) < 0:
         return False
     return abs(float(ours) - float(theirs)) <= max(1.001 * last, _NEAR * abs(float(ours)))
+
+
+def _last_digit(number: str) -> float:
+    """A unit of the last digit that is shown."""
+    digits, _, power = number.partition("e")
+    return 10.0 ** (float(power or 0) - len(digits.partition(".")[2]))

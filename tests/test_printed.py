@@ -24,6 +24,8 @@ pytestmark = pytest.mark.core
         ("loss ... in 3 steps", "loss 2.5 (0.1 s) in 3 steps"),
         ("a ... b ... c", "a 1 b 2 b 3 c"),
         ("[0.0, 0.106..., 1.0]", "[0.0, 0.10612, 1.0]"),
+        ("[27. 12.  3.]", "[27. 12. 3.]"),
+        ("[0.   0.75]", "[0.01 0.74]"),
     ],
 )
 def test_what_is_alike(shown, printed):
@@ -39,6 +41,8 @@ def test_what_is_alike(shown, printed):
         ("100000", "100001", "'100000' is shown and '100001' printed"),
         ("0.333", "0.335", "'0.333' is shown and '0.335' printed"),
         ("0.1", "-0.1", "'0.1' is shown and '-0.1' printed"),
+        ("27.", "28.", "'27.' is shown and '28.' printed"),
+        ("0.", "0.02", "'0.' is shown and '0.02' printed"),
         ("1.0", "inf", "'1.0' is shown and 'inf' printed"),
         ("12.345678", "12.355678", "'12.345678' is shown and '12.355678' printed"),
         ("1.5e-3", "1.5e-2", "'1.5e-3' is shown and '1.5e-2' printed"),

@@ -37,10 +37,13 @@ def _no_page(path: Path, root: Path) -> Iterator[tuple[int, str]]:
 
 
 def _no_file(path: Path, root: Path) -> Iterator[tuple[int, str]]:
-    for line, cited, name in page_texts.citations(page_texts.read(path)) if path.suffix == ".md" else ():
+    for line, cited, name, is_there in page_texts.citations(page_texts.read(path)) if path.suffix == ".md" else ():
+        found = page_texts.file_with(root, cited, name) if name else None
         if not (root / cited).exists():
             yield line, f"there is no {cited}."
-        elif name and page_texts.file_with(root, cited, name) is None:
+        elif name and is_there and found != root / cited:
+            yield line, f"there is no {name} in {cited}."
+        elif name and found is None:
             yield line, f"there is no {name}, or there are several and the page does not say where."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_PLACES = ("*.md", "mdm_jax/**/*.md", "experiments/**/*.md")
+_PLACES = ("*.md", "mdm_jax/**/*.md", "experiments/**/*.md", "tests/**/*.md")
 _FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", flags=re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)? *$", flags=re.MULTILINE)
@@ -75,15 +75,23 @@ def named_links(text: str) -> Iterator[tuple[int, str, str]]:
         yield text.count("\n", 0, found.start()) + 1, found.group(1), found.group(2)
 
 
-def citations(text: str) -> Iterator[tuple[int, str, str]]:
-    """Line, path and name ('' if none) of what a page cites in backticks outside of links; see :data:`CITED`."""
+def citations(text: str) -> Iterator[tuple[int, str, str, bool]]:
+    """Line, path and name ('' if none) of what a page cites in backticks outside of links; see :data:`CITED`.
+
+    Last, whether the name must be in that file (``::test_y``), and not in any (``test_y``).
+    """
     text = _without(_without(text, _FENCED), _LINK)
     path = ""
     for found in _CODE.finditer(text):
         cited = CITED.fullmatch(found.group(0).strip("`"))
         if cited and "NAME" not in found.group(0):
             path = cited.group(1) or path
-            yield text.count("\n", 0, found.start()) + 1, path, cited.group(2) or cited.group(3) or ""
+            yield (
+                text.count("\n", 0, found.start()) + 1,
+                path,
+                cited.group(2) or cited.group(3) or "",
+                bool(cited.group(2)),
+            )
 
 
 @functools.cache

@@ -11,8 +11,9 @@ from typing import Any
 
 import examples as reading
 import pytest
-from examples import ROOT, examples, pages, run_example
+from examples import ROOT, examples, run_example
 from matplotlib import pyplot
+from page_texts import pages
 
 import mdm_jax
 from mdm_jax import theory
@@ -88,9 +89,7 @@ def test_every_room_has_a_page_with_a_tour_and_its_promises(page):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(
-    "page", pages(), ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_lines_of_pages_are_not_long(page):
     """But for tables, headings, pictures, and what is shown as it is printed."""
     prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)

@@ -38,7 +38,7 @@ def small_tree(tmp_path):
             [good](#what-is-here) [file](mdm_jax/code.py#L1) [elsewhere](https://example.org/x) `[code](no.md)`
             [no file](gone.md) [no heading](#gone) [no line](mdm_jax/code.py#L99) [not relative](/README.md)
             [`named`](mdm_jax/code.py) [`unnamed`](mdm_jax/code.py)
-            `mdm_jax/code.py::named`, `::unnamed`, `mdm_jax/gone.py`
+            `mdm_jax/code.py::named`, `::unnamed`, `test_unnamed`, `mdm_jax/gone.py`
             [![no picture](gone.png)](#a-page)
             ```text
             [shown, no link](gone.md)
@@ -80,7 +80,8 @@ def test_broken_links_are_found(small_tree):
 def test_dangling_references_are_found(small_tree):
     assert list(dangling_references.dangling(small_tree)) == [
         "README.md, line 6: there is no mdm_jax/gone.py.",
-        "README.md, line 6: there is no unnamed, or there are several and the page does not say where.",
+        "README.md, line 6: there is no test_unnamed, or there are several and the page does not say where.",
+        "README.md, line 6: there is no unnamed in mdm_jax/code.py.",
         unmarked("mdm_jax/code.py, line 1: there is no page GONE~.md."),
         "mdm_jax/code.py, line 3: README.md has no heading 'What is gone'.",
         unmarked("mdm_jax/code.py, line 8: 'notes ~A10' is not in the tree."),

@@ -5,7 +5,7 @@ import shlex
 import signal
 
 import pytest
-from examples import ROOT, pages
+from page_texts import ROOT, pages
 
 from mdm_jax.app import cli
 from mdm_jax.app.commands import COMMANDS

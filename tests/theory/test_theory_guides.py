@@ -5,7 +5,7 @@ import re
 
 import jax
 import pytest
-from examples import ROOT
+from page_texts import ROOT
 
 import mdm_jax
 from mdm_jax.theory import energies, schedules
