@@ -23,8 +23,8 @@ BLOCK = 10
 """Steps per compiled call: what Ctrl-C waits for, and what a progress bar moves by.
 
 XLA on CPU allocates a program's temporaries at each call: for 0.6 M parameters and a batch of 32 x 64 that was 104 MB
-and 27,400 page faults per step, spread evenly over all operations, which is why rewriting operations never helped
-(one-off probes). Inside one loop the buffers are reused.
+and 27,400 page faults per step, spread evenly over all operations, which is why rewriting operations never helped,
+nor did XLA's flags (one-off probes). Inside one loop the buffers are reused.
 """
 
 Data = Int[Array, " tokens"] | Int[Array, "examples length"] | Examples
