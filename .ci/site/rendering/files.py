@@ -62,9 +62,10 @@ def _output(site: Site, path: Path, output: dict[str, Any]) -> str:
         return ""
     data = {"text/plain": output["text"]} if output["output_type"] == "stream" else output["data"]
     if "image/png" in data:
-        return (
-            f'<img alt="What the cell above draws" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">\n'
-        )
+        picture = "".join(data["image/png"]).strip()
+        wide = output["metadata"].get("image/png", {}).get("width")  # of pictures with twice the dots
+        width = f' width="{int(wide)}"' if wide else ""
+        return f'<img alt="What the cell above draws"{width} src="data:image/png;base64,{picture}">\n'
     if "text/html" in data:
         return f'<div class="table output">{"".join(data["text/html"])}</div>\n'
     return f'<pre class="code text" tabindex="0"><code>{html.escape("".join(data["text/plain"]))}</code></pre>\n'
