@@ -69,7 +69,7 @@ def any_sizes(profile: Profile, sizes: Int[np.ndarray, "*stack steps"]) -> Float
 def constant_sizes(profile: Profile, steps: int) -> float:
     """``F <= (n - 1) (TC + DTC) / d`` for ``steps`` equal sizes, ``n = ceil(d / steps)``; at most ``(TC + DTC) / K``.
 
-    (The latter where ``steps`` divides the length.) In nats. Attained as in :func:`any_sizes`; half of it is typical.
+    In nats. Attained as in :func:`any_sizes`; half of it is typical.
 
     Raises:
         InputError: a number of steps that is not from 1 to the length.
