@@ -78,7 +78,7 @@ class Table:
 
 
 def polya(b, length):
-    """``h(i)`` of the Beta(b, b) mixture of coins, by the number of ones (profiles/DERIVATIONS.md, "Urns")."""
+    """``h(i)`` of the Beta(b, b) mixture of coins, by the number of ones (oracles/DERIVATIONS.md, "Urns")."""
     values = []
     for i in range(length):
         ones = np.arange(i + 1)
@@ -96,7 +96,7 @@ def bit_entropy(p):
 def markov(flip, length):
     """``h(i)`` of the stationary symmetric chain of bits, by the gaps to the nearest revealed bits.
 
-    (profiles/DERIVATIONS.md, "Chains".)
+    (oracles/DERIVATIONS.md, "Chains".)
     """
 
     def ways(m, r):  # C(m, r) / C(length - 1, i), 0 where m < r

@@ -93,7 +93,7 @@ class MarkovChain:
             H(X_j | X_{j-a}, X_{j+b}) = H_a + H_b - H_{a+b},    H(X_j | X_{j-a}) = H_a,
 
         and ``i`` uniformly random revealed positions leave such gaps around a random ``j`` with hypergeometric weights
-        (profiles/DERIVATIONS.md, "Chains").
+        (``DERIVATIONS.md``, "Chains").
         """
         d, i = self.length, np.arange(self.length)
         given = self._entropies_at_a_distance()

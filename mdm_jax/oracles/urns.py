@@ -78,7 +78,7 @@ class PolyaUrn:
     def entropies(self) -> Float[np.ndarray, " length"]:
         """``h(i)``: the entropy of the next draw, averaged over the beta-binomial number of ones among ``i``.
 
-        Source: ``profiles/DERIVATIONS.md``, "Urns".
+        Source: ``DERIVATIONS.md``, "Urns".
         """
         law, values = np.ones(1), []  # law[c]: probability of c ones so far
         for i in range(self.length):
