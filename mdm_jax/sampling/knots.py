@@ -138,5 +138,6 @@ def scaled_knots(
 
 
 def check_length(knots: Array, length: int) -> None:
+    """Refuse lengths whose products with the plan's length int32 cannot hold."""
     fits = length * (knots.shape[1] - 1) < 2**31
     require(fits, "length", length, "such that length times the plan's length stays below 2^31 (int32 arithmetic)")

@@ -56,7 +56,6 @@ def random_order(
     Returns:
         int32[rows, length], the step of each free position, -1 elsewhere.
 
-
     Example:
         >>> import jax.numpy as jnp
         >>> import mdm_jax as mdm
@@ -91,7 +90,6 @@ def ancestral_order(
     Returns:
         int32[rows, length], the step of each free position, -1 elsewhere. Steps may stay empty.
 
-
     Example:
         >>> import jax.numpy as jnp
         >>> import mdm_jax as mdm
@@ -120,7 +118,6 @@ def first_hitting(
         int32[rows, length]: 0, 1, 2, ... in random order at the free positions, -1 elsewhere.
 
     Source: arXiv 2409.02908; ``DERIVATIONS.md``, "One token at a time is ancestral sampling in the limit".
-
 
     Example:
         >>> import jax.numpy as jnp
