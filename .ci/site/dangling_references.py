@@ -12,7 +12,7 @@ from pathlib import Path
 
 import page_texts
 
-_PLACES = ("mdm_jax/**/*.py", "tests/**/*.py", "experiments/**/*.py", ".ci/**/*.py")
+_PLACES = (*(f"{folder}/**/*.py" for folder in ("mdm_jax", "tests", "experiments", ".ci")), "*.toml", "*.yaml", "*.cff")
 REFERENCE = re.compile(r"`{0,2}((?:[\w.-]+/)*[A-Z][A-Z_]+\.md)`{0,2}(?:(?:,|:| under)\s+\\?[\"“]([^\"“”\\]+)\\?[\"”])?")
 _PAPER = re.compile(r"arXiv[:\s]+(\d{4}\.\d{5})")
 _NOTES = re.compile(r"\bnotes [A-Z]\d+|\.\./shared/")
