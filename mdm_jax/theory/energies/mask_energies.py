@@ -190,9 +190,9 @@ def chi_squared(schedule: Schedule, weight: Schedule | None = None) -> Float[Arr
 
 
 def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
-    """The energy of a Beta(a', b') schedule under a Beta(a, b) weight: ``pi^2 B(a,b) B(2a'-a, 2b'-b) / B(a',b')^2``.
+    """The energy of a Beta(a, b) schedule under a Beta(r, s) weight: ``pi^2 B(r, s) B(2a - r, 2b - s) / B(a, b)^2``.
 
-    Infinite exactly where the integral diverges, ``2a' <= a`` or ``2b' <= b``. The beta functions are combined as
+    Infinite exactly where the integral diverges, ``2a <= r`` or ``2b <= s``. The beta functions are combined as
     relative entropies, so that nothing cancels: the relative error in float32 is about 1e-6.
 
     Args:
@@ -208,7 +208,7 @@ def closed_form(schedule: Schedule, weight: Schedule) -> Float[Array, ""]:
         >>> import mdm_jax as mdm
         >>> float(mdm.energies.closed_form(mdm.schedules.sine_squared(), mdm.schedules.linear())) / 9.8696  # pi^2 / 8
         1.2337
-        >>> float(mdm.energies.closed_form(mdm.schedules.beta(0.9, 0.5), mdm.schedules.sine_squared()))  # 2 b' = b
+        >>> float(mdm.energies.closed_form(mdm.schedules.beta(0.9, 0.5), mdm.schedules.sine_squared()))  # 2 b = s
         inf
     """
     schedule, weight = actions.checked_pair(schedule, weight)
