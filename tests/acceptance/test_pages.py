@@ -75,7 +75,7 @@ ROOMS = sorted(
     | {ROOT / "mdm_jax" / wing / "README.md" for wing in WINGS}
 )
 WITHOUT_EXAMPLES = ("app", "support")
-"""Commands, which ``test_readme`` reads; and what is used through other rooms."""
+"""Commands, which ``test_app_page`` reads; and what is used through other rooms."""
 
 
 @pytest.mark.core
