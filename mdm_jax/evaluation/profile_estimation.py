@@ -252,4 +252,5 @@ def _at_counts(
         return log_probs, (loss, jnp.sum(jnp.where(hidden, divergence, 0.0), axis=-1) / left)
 
     start = jnp.zeros((*tokens.shape, denoiser.vocab_size) if increments else (), jnp.float32)
+    # One call for all counts: XLA on CPU reuses its buffers inside (see ``BLOCK`` of the training step).
     return jax.lax.scan(at_count, start, counts)[1]
