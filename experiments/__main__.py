@@ -1,6 +1,6 @@
 """The experiments: ``python -m experiments`` lists them, ``python -m experiments NAME|all [--quick]`` runs them.
 
-``python -m experiments report`` writes ``experiments/README.md`` from the committed results, as every full run does.
+``python -m experiments report`` draws the conclusions of committed results anew and writes ``experiments/README.md``.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def _do(options: argparse.Namespace, places: Places) -> int:
     from experiments.tools import page, running  # running needs JAX, the list does not
 
     if options.name == "report":
+        running.conclude_again(places)
         page.write_page(places)
         print(f"written to {places.page}")
         return 0

@@ -41,7 +41,7 @@ CLAIM = Claim(
     "a training killed 50 times at random moments ends bitwise equal to one that was not, no kill costs a complete "
     "checkpoint, and every damaged checkpoint is refused with the one before it offered",
     source="ours",
-    minutes=15,
+    minutes=6,
 )
 VOCABULARY, LENGTH = 6, 8
 EVERY = 4
@@ -307,12 +307,12 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
     ]
     return Conclusion(
         "holds" if all(held) else "partly" if any(held) else "does not",
-        f"after {len(kills)} kills, {saving} of them during a save, the state is {'' if equal else 'not '}bitwise "
-        f"equal and {results['lost']} checkpoints are lost; {refused} of {len(damages)} damages are refused, of which "
+        f"after {len(kills)} kills, {saving} of them during a save or its tidying, the state is "
+        f"{'' if equal else 'not '}bitwise equal and {results['lost']} checkpoints are lost; {refused} of {len(damages)} damages are refused, of which "
         f"Orbax alone restores {silent} without a word",
         {
             "kills": len(kills),
-            "kills during a save": saving,
+            "kills during a save or its tidying": saving,
             "checkpoints lost": results["lost"],
             "damages": len(damages),
             "damages refused": refused,

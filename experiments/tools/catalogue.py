@@ -72,7 +72,7 @@ def _claim(path: Path) -> Claim | None:
 
 
 def fingerprint(places: Places, name: str) -> str:
-    """Of what determines the results: the module's code, without comments, docstrings and claim, and the library."""
+    """Of what determines the results: the library, and the module without comments, docstrings, claim, conclusion."""
     tree = _Bare().visit(_tree(places.modules / f"{name}.py"))
     return digest(f"{VERSION}\n{ast.unparse(tree)}")[:16]
 
@@ -82,10 +82,13 @@ def _tree(path: Path) -> ast.Module:
 
 
 class _Bare(ast.NodeTransformer):
-    """Without statements that are text alone, and without the claim."""
+    """Without statements that are text alone, without the claim and the function that concludes."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        return None if node.name == "conclude" else self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
         return None if [ast.unparse(target) for target in node.targets] == ["CLAIM"] else node

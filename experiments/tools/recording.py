@@ -38,10 +38,7 @@ def record(
         "experiment": experiment.name,
         "claim": claim.text,
         "source": claim.source,
-        "verdict": conclusion.verdict,
-        "headline": conclusion.headline,
-        "sample_size": conclusion.sample_size,
-        "figures": checked(conclusion.figures),
+        **concluded(conclusion),
         "config": plain(config(module)),
         "seeds": list(claim.seeds),
         "versions": versions(),
@@ -54,6 +51,11 @@ def record(
         "fingerprint": experiment.fingerprint,
     }
     return made | small(results, LARGEST - size(made))
+
+
+def concluded(conclusion: Conclusion) -> dict[str, Any]:
+    """What of a record follows from the results."""
+    return conclusion._asdict() | {"figures": checked(conclusion.figures)}
 
 
 def small(results: Mapping[str, Any], room: int) -> dict[str, Any]:

@@ -43,6 +43,17 @@ def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
         print(f"written to {places.results / f'{name}.json'}{kept}, and to {places.page}")
 
 
+def conclude_again(places: Places) -> None:
+    """Draw the conclusions of all records that hold their results anew, after a change of a function that concludes."""
+    for name in claims(places):
+        made = records.read(places, name)
+        if made is not None and made["results"] and not made["left_out"]:
+            conclusion = importlib.import_module(f"experiments.{name}").conclude(made["results"])
+            now = recording.concluded(conclusion)
+            if now != {entry: made[entry] for entry in now}:
+                write_json(places.results / f"{name}.json", made | now)
+
+
 class Ended(NamedTuple):
     """How one of many ended."""
 

@@ -167,6 +167,20 @@ def test_the_list_has_claim_source_cost_and_last_verdict(
     assert capsys.readouterr().out.startswith("made_up: holds (20")
 
 
+def test_a_report_concludes_anew(places: Places, calls: Calls) -> None:
+    """Which is no reason to run anything again: the fingerprint is of what determines the results."""
+    assert main(["made_up"], places) == 0
+    before = fingerprint(places, "made_up")
+    (places.modules / "made_up.py").write_text(SOURCE + "def conclude(results): ...\n")
+    calls.LIMIT = 11
+    assert main(["report"], places) == 0
+    made = read(places, "made_up")
+    assert made is not None
+    assert (made["verdict"], made["figures"]) == ("does not", {"ten": [10.0, 9.5, 10.5]})
+    assert "| **does not** | it is 10.0 |" in places.page.read_text()
+    assert fingerprint(places, "made_up") == before
+
+
 def test_figures_are_numbers_in_their_intervals() -> None:
     assert recording.checked({"a": np.float32(0.5), "b": (2, 1, 3)}) == {"a": 0.5, "b": [2, 1, 3]}
     for wrong in (float("nan"), "1", [1, 2], [4, 1, 3], True):
