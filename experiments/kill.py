@@ -308,8 +308,8 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
     return Conclusion(
         "holds" if all(held) else "partly" if any(held) else "does not",
         f"after {len(kills)} kills, {saving} of them during a save or its tidying, the state is "
-        f"{'' if equal else 'not '}bitwise equal and {results['lost']} checkpoints are lost; {refused} of {len(damages)} damages are refused, of which "
-        f"Orbax alone restores {silent} without a word",
+        f"{'' if equal else 'not '}bitwise equal and {results['lost']} checkpoints are lost; "
+        f"{refused} of {len(damages)} damages are refused, of which Orbax alone restores {silent} without a word",
         {
             "kills": len(kills),
             "kills during a save or its tidying": saving,
