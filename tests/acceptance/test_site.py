@@ -125,3 +125,21 @@ def test_a_name_without_docstring_or_example_is_found(monkeypatch):
         "mdm_jax.face.bare has no docstring.",
         "mdm_jax.face.said has no example.",
     ]
+
+
+@pytest.mark.core
+def test_formulas_keep_their_spaces_and_their_stops():
+    mathematics = pytest.importorskip("rendering.mathematics")  # of the extra "docs"
+    faults = types.SimpleNamespace(faults=[])
+
+    def made(tex):
+        return mathematics.mathml(faults, "here", tex, display=False)
+
+    space = '<mspace width="0.17em"/>'
+    assert f"<mi>log</mi>{space}<mi>x</mi>" in made(r"\log x")
+    assert space not in made(r"\sin^2 (x)") + made(r"\log(x)")
+    assert all("<mo" in made(relation) for relation in (r"x \sim y", r"x \Vert y"))
+    first, second = made("a"), made("b")
+    kept = mathematics.with_its_stop(f"<p>{first} is {second}. And</p>")
+    assert kept == f'<p>{first} is <span class="kept">{second}.</span> And</p>'
+    assert faults.faults == []

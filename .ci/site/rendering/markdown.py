@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from rendering import linking
-from rendering.mathematics import mathml
+from rendering.mathematics import mathml, with_its_stop
 from rendering.site import Site
 
 
@@ -86,7 +86,7 @@ def render(
             cited = linking.lead_to_files(site, parts, page, cited)
             linking.lead_to_calls(site, parts, origin, page)
         linking.lead_to_papers(site, parts, origin, page)
-    return parser.renderer.render(tokens, parser.options, {}), found
+    return with_its_stop(parser.renderer.render(tokens, parser.options, {})), found
 
 
 def _fence(site: Site, where: str, code: str, language: str) -> str:
