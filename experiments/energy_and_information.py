@@ -11,10 +11,12 @@ the one that judges it come from different sequences. Two predictors, neither of
 Reported: Spearman's rank correlation of each with the truth, and what is lost by taking the predictor's favourite.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
@@ -28,6 +30,7 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.energies import metrics
 from mdm_jax.theory.energies.actions import action
+from mdm_jax.theory.energies.metrics import Metric
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.theory.profiles.curves import information_metric
 from mdm_jax.theory.schedules import Schedule
@@ -117,8 +120,7 @@ def unstacked(stack: Schedule) -> list[Schedule]:
 def run(experiment: Experiment) -> Run:
     """Score all schedules on all laws, correlate."""
     made = stacks(experiment.quick)
-    fisher = {name: np.asarray(jax.jit(jax.vmap(lambda s: action(s, metrics.fisher)))(s)) for name, s in made.items()}
-    energy = np.concatenate(list(fisher.values())).astype(np.float64)
+    energy = actions_of(made, lambda: metrics.fisher)
     rows: list[dict[str, Any]] = []
     clouds: dict[str, Any] = {}
     for name, profiles_of in laws(experiment.quick).items():
@@ -176,8 +178,6 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
 def scores(pair: Pair, made: Mapping[str, Schedule]) -> dict[str, Any]:
     """The information action of all schedules, and what each costs above one token per step at every budget."""
     known, profile = pair
-    metric = information_metric(known)
-    ours = jax.jit(jax.vmap(lambda s: action(s, metric)))
     singles = [schedule for stack in made.values() for schedule in unstacked(stack)]
     budgets = []
     for steps in (k for k in BUDGETS if k <= profile.length // 2):
@@ -185,7 +185,18 @@ def scores(pair: Pair, made: Mapping[str, Schedule]) -> dict[str, Any]:
         truth = np.array([float(profile.expected_nelbo(one)) for one in sizes]) - profile.nelbo()
         best = plans.optimal(profile, steps).origin["expected_nelbo_nats"] - profile.nelbo()
         budgets.append({"steps": steps, "truth": truth, "best": best})
-    return {"information": np.concatenate([np.asarray(ours(stack)) for stack in made.values()]), "budgets": budgets}
+    return {"information": actions_of(made, lambda: information_metric(known)), "budgets": budgets}
+
+
+def actions_of(made: Mapping[str, Schedule], metric: Callable[[], Metric]) -> np.ndarray:
+    """The action of every schedule, infinite where it diverges; in float64, since float32 does not resolve them all."""
+    with jax.enable_x64(True):
+        of_stack = jax.jit(jax.vmap(functools.partial(action, metric=metric())))
+        stacks_of_64 = [jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), stack) for stack in made.values()]
+        found = np.concatenate([np.asarray(of_stack(stack)) for stack in stacks_of_64])
+    if np.isnan(found).any():
+        raise RuntimeError(f"{np.isnan(found).sum()} of {len(found)} actions are not resolved")
+    return found
 
 
 def compare(
