@@ -1,1 +1,1 @@
-"""One module per claim; ``python -m experiments`` lists them, and runs them. The instrument is in ``experiments.tools``."""
+"""One module per claim; ``python -m experiments`` lists and runs them. The instrument is in ``experiments.tools``."""
