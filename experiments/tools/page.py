@@ -39,7 +39,7 @@ one place: [SPEED.md](SPEED.md).
 Intervals are 95% unless a sentence says otherwise; in "15.2 (14.0 to 17.7)" of a ratio of times they are the least and
 the greatest round. Times depend on the machine and on what else it did.
 """
-HEADING = ("claim", "source", "verdict", "figure", "sample size", "run", "picture")
+HEADING = ("claim, and where it is from", "verdict", "figure, and of how many", "run")
 
 
 def write_page(places: Places) -> Path:
@@ -56,16 +56,14 @@ def page(places: Places) -> str:
 
 def row(name: str, claim: Claim, made: Mapping[str, Any] | None) -> tuple[str, ...]:
     """One experiment: its record, or that there is none."""
-    text = f'<a id="{name}"></a>**{name}**: {claim.text}'
+    text = f'<a id="{name}"></a>**{name}**: {claim.text} *({claim.source})*'
     if made is None:
-        return _cells(
-            text, claim.source, "not run", "", "", f"`python -m experiments {name}` ({cost(claim, None)})", ""
-        )
-    ran = f"`{made['command']}` ({cost(claim, made)}); {when(made)}, commit {made['commit']}"
-    ran += f"; [all figures](results/{name}.json)"
-    picture = f"[picture]({made['picture']})" if made["picture"] else ""
-    verdict = f"**{made['verdict']}**"
-    return _cells(text, claim.source, verdict, made["headline"], made["sample_size"], ran, picture)
+        return _cells(text, "not run", "", f"`python -m experiments {name}` ({cost(claim, None)})")
+    links = f"[all figures](results/{name}.json)"
+    if made["picture"]:
+        links += f", [picture]({made['picture']})"
+    ran = f"`{made['command']}` ({cost(claim, made)}); {when(made)}, commit {made['commit']}; {links}"
+    return _cells(text, f"**{made['verdict']}**", f"{made['headline']} *({made['sample_size']})*", ran)
 
 
 def _cells(*texts: str) -> tuple[str, ...]:

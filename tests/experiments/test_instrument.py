@@ -95,7 +95,7 @@ def test_a_full_run_writes_a_record_a_picture_and_the_page(
     assert made["fingerprint"] == fingerprint(places, "made_up")
     assert (places.modules / made["picture"]).read_bytes().startswith(b"\x89PNG")
     assert places.page.read_text() == page(places)
-    assert "| **holds** | it is 10.0 | one number |" in page(places)
+    assert "| **holds** | it is 10.0 *(one number)* |" in page(places)
 
 
 def test_an_interrupted_run_goes_on_after_its_last_finished_part(
@@ -177,7 +177,7 @@ def test_a_report_concludes_anew(places: Places, calls: Calls) -> None:
     made = read(places, "made_up")
     assert made is not None
     assert (made["verdict"], made["figures"]) == ("does not", {"ten": [10.0, 9.5, 10.5]})
-    assert "| **does not** | it is 10.0 |" in places.page.read_text()
+    assert "| **does not** | it is 10.0 *(" in places.page.read_text()
     assert fingerprint(places, "made_up") == before
 
 
