@@ -1,4 +1,4 @@
-"""The README's pictures, from a finished demo run: ``python -m experiments.tools.readme_pictures runs/demo``.
+"""Pictures of the demo and of the energy landscape: ``python -m experiments.tools.demo_pictures runs/demo``.
 
 Those of experiments are written by their runs.
 """
