@@ -1,7 +1,8 @@
 """What a model makes of the mask, asked of the model itself: NaN, or the same as of another token.
 
 Both come of an embedding without a row for the mask. Flax's ``Embed`` and ``jnp.take`` fill with NaN what lies past the
-end of an array; indexing as in ``table[tokens]`` reads its last row, so that a mask looks like the last token.
+end of an array; indexing as in ``table[tokens]`` reads its last row, so that a mask looks like the last token, and so
+does every token beyond the last row.
 """
 
 import functools
@@ -41,8 +42,9 @@ def nan_for_masks(denoiser: Denoiser, params: Params, length: int, context: Cont
 def mask_taken_for_a_token(denoiser: Denoiser, params: Params, length: int, context: Context = None) -> str | None:
     """What to say where a mask looks to the model like the last token, as a sentence; ``None`` where it does not.
 
-    Equal for the parameters as they are, and for others nearby, while other tokens are told apart: so it is not by
-    chance, nor since outputs begin at zero. A model may be so on purpose, which nobody can see from outside.
+    Equal for the parameters as they are, and for others nearby, while token 0 is told apart: so it is not by chance,
+    nor since outputs begin at zero, nor since the model looks at no token at all. Other models may be so on purpose,
+    which nobody can see from outside.
 
     Args:
         denoiser: the model.
@@ -71,7 +73,10 @@ def _undefined(denoiser: Denoiser, length: int, params: Params, context: Context
 
 
 def _alike(denoiser: Denoiser, length: int, params: Params, context: Context, noise: float) -> tuple[bool, bool]:
-    """Whether a canvas of masks is encoded as one of the last token, and that as one of the last but one."""
+    """Whether a canvas of masks is encoded as one of the last token, and that as one of token 0.
+
+    Token 0 has a row in every embedding, and the last but one has none where several rows are missing.
+    """
     with jax.debug_nans(False):  # an embedding of too few rows has its own sentence
         same, blind = _compared(denoiser, length, noise > 0, params, context)
     return bool(np.asarray(same)), bool(np.asarray(blind))
@@ -91,7 +96,7 @@ def _compared(
         ]
         params = joined(jax.tree.unflatten(tree, noisy), held)
     last = denoiser.vocab_size - 1
-    tokens = jnp.asarray([denoiser.mask_id, last, last - 1], jnp.int32)
+    tokens = jnp.asarray([denoiser.mask_id, last, 0], jnp.int32)
     shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape[1:])), context)
     hidden = denoiser.encode(params, jnp.repeat(tokens[:, None], length, axis=1), shared)
     return jnp.all(hidden[0] == hidden[1]), jnp.all(hidden[1] == hidden[2])

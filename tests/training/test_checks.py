@@ -206,6 +206,8 @@ def start(rows, scale=1.0):
         (projected, start(VOCAB), True),
         (projected, start(VOCAB + 1), False),  # all rows are equal at first, but not for good
         (look_up, table(VOCAB), True),
+        (look_up, table(VOCAB - 2), True),  # the last tokens have no row either: no model that looks at no token
+        (look_up, table(2), True),
         (look_up, table(VOCAB + 1), False),
         (filling, table(VOCAB), False),  # NaN has a sentence of its own
         (features, table(2), False),
