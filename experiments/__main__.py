@@ -61,13 +61,13 @@ def _do(options: argparse.Namespace, places: Places) -> int:
 
 def listing(places: Places) -> str:
     """Every experiment: its last verdict, when that was, what a full run costs, its claim and where that is from."""
-    from experiments.tools.page import cost, when
+    from experiments.tools.page import cost, origin
     from experiments.tools.records import read
 
     lines: list[str] = []
     for name, claim in claims(places).items():
         made = read(places, name)
-        verdict = "not run" if made is None else f"{made['verdict']} ({when(made)})"
+        verdict = "not run" if made is None else f"{made['verdict']} ({origin(made)})"
         lines.append(f"{name}: {verdict}; {cost(claim, made)}")
         lines += textwrap.wrap(f"{claim.text} [{claim.source}]", 100, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)

@@ -32,6 +32,7 @@ CLAIM = Claim(
     source="ours",
     minutes=60,
     seeds=(0, 10_000, 20_000, 30_000, 40_000),
+    needs={"hypothesis": "test"},
 )
 CASES = 10_000
 WORKERS = 5
@@ -42,20 +43,21 @@ SECONDS = 3600.0
 _SCRIPT = Path(__file__).parents[1] / "tests" / "acceptance" / "bad_input.py"
 
 
-def started(number: int, cases: int, quick: bool, cache: str) -> subprocess.Popen[str]:
-    """A worker."""
+def started(number: int, cases: int, quick: bool, scratch: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A worker, and the file of what it says on standard error."""
+    said = scratch / f"worker {number}.txt"
     where = {
         **os.environ,
         "PYTHONPATH": str(_SCRIPT.parents[2]),
-        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_COMPILATION_CACHE_DIR": str(scratch / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     words = ["--cases", str(cases), "--seed", str(10_000 * number), "--limit", str(SECONDS)]
     words += ["--bare"] if quick else []
-    return subprocess.Popen(
-        [sys.executable, str(_SCRIPT), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=where
-    )
+    words = [sys.executable, str(_SCRIPT), *words]
+    with said.open("w", encoding="utf-8") as errors:
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=where), said
 
 
 def collected(experiment: Experiment) -> list[dict[str, Any]]:
@@ -63,23 +65,24 @@ def collected(experiment: Experiment) -> list[dict[str, Any]]:
     workers = 1 if experiment.quick else WORKERS
     cases = 60 if experiment.quick else CASES // workers
 
-    def reports(numbers: range, cache: str) -> list[dict[str, Any]]:
+    def reports(numbers: range, scratch: Path) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        running = [started(number, cases, experiment.quick, cache) for number in numbers]
-        for process in running:
+        running = [started(number, cases, experiment.quick, scratch) for number in numbers]
+        for process, said in running:
             out, _ = process.communicate()
             if not out:
-                raise RuntimeError(f"a worker ended with status {process.returncode} and no report")
+                last = said.read_text(encoding="utf-8", errors="replace")[-2000:]
+                raise RuntimeError(f"a worker ended with status {process.returncode} and no report; it said:\n{last}")
             found.append(json.loads(out))
             if not found[-1]["cases"]:
                 raise RuntimeError(f"a worker got through no case in {SECONDS:g} s")
         return found
 
     found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as scratch:
         for first in range(0, workers, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, workers))
-            found += experiment.part(f"workers from {first}", lambda numbers=numbers: reports(numbers, cache))
+            found += experiment.part(f"workers from {first}", lambda numbers=numbers: reports(numbers, Path(scratch)))
     return found
 
 

@@ -41,6 +41,7 @@ CLAIM = Claim(
     source="arXiv 2509.13866 against arXiv 2510.25544, ours",
     minutes=3,
     seeds=(0, 1),
+    needs={"sklearn": "digits"},
 )
 MEDIAN, LEAST, OFTEN = 0.9, 0.5, 0.9
 PREDICTORS = ("fisher", "information")

@@ -63,6 +63,7 @@ CLAIM = Claim(
     source="arXiv 2505.24857",
     minutes=15,
     seeds=(0, 1, 2, 3, 4, 5),
+    needs={"sklearn": "digits"},
 )
 EB, RANDOM, ENTROPY, PROBABILITY = "entropy bound", "random, optimal sizes", "least entropy", "largest probability"
 RIVALS = (RANDOM, ENTROPY, PROBABILITY)

@@ -38,6 +38,7 @@ CLAIM = Claim(
     "errors, at an entropy that is not lower by more than two, on text and on digits",
     source="arXiv 2503.00307",
     minutes=15,
+    needs={"sklearn": "digits"},
 )
 ROWS = {"text": 16, "digits": 48}
 SHARES = {"text": (0.25, 1.0, 2.0), "digits": (0.25, 0.5, 1.0, 2.0)}

@@ -58,6 +58,7 @@ CLAIM = Claim(
     source="ours",
     minutes=20,
     seeds=(0, 1, 2, 3),
+    needs={"sklearn": "digits"},
 )
 SPECS, BUDGETS = ("digits", "text", "code"), (4, 8, 16)
 ENCODINGS, PATH_ROWS = 4096, 256

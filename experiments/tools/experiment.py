@@ -1,6 +1,7 @@
 """What an experiment is: a claim, a run in parts that are kept, and a conclusion drawn from its results alone."""
 
 import dataclasses
+import importlib.util
 import math
 import re
 import shutil
@@ -29,12 +30,21 @@ class Claim:
         source: where it is from: ``"arXiv 2509.13866, Figure 2"``, or ``"ours"``.
         minutes: what a full run takes, about, on two processor cores.
         seeds: the seeds of everything random in it; empty if nothing is.
+        needs: the packages that it cannot do without and a plain install lacks, as they are imported, each with the
+            extra that installs it: ``{"sklearn": "digits"}``.
     """
 
     text: str
     source: str
     minutes: float
     seeds: tuple[int, ...] = (0,)
+    needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def lacks(self) -> str:
+        """The needed packages that are not installed, and what installs them; empty if there are none."""
+        missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
+        extras = ",".join(sorted({self.needs[package] for package in missing}))
+        return f'{" and ".join(missing)} (pip install -e ".[{extras}]")' if missing else ""
 
 
 class Conclusion(NamedTuple):

@@ -1,5 +1,6 @@
 """``experiments/README.md``: one row a claim, written from the committed records."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,19 @@ python -m experiments report              # this page
 A full run writes `results/NAME.json` (claim, verdict, figures, settings, seeds, versions, machine, commit),
 `pictures/NAME.png` and this page. What is too large for git lies in `runs/experiments/NAME`.
 
-**Figures in pages.** A paragraph, bullet or table row that links `results/NAME.json`, or a row of this page, quotes
-that result, and a test compares; a table whose heading has the link quotes it in every row. Every number with a decimal
+Intervals are 95% unless a sentence says otherwise; in "15.2 (14.0 to 17.7)" of a ratio of times they are the least and
+the greatest round. Times depend on the machine. What a run takes was measured on two processor cores that had other
+work too, so yours may well need less. Speed, all in one place: [SPEED.md](SPEED.md).
+"""
+RULES = """\
+## Figures in pages
+
+For authors. A paragraph, bullet or table row that links `results/NAME.json`, or a row of this page, quotes that result,
+and a test compares; a table whose heading has the link quotes it in every row. Every number with a decimal
 point must be a rounding of one of the `figures` (a value or an end of an interval; after ± half the width of one), or a
 number of the `config`. A percentage quotes a share. A sign that is written must agree. Whole numbers are compared where
 they stand in bold, or in a table's column "measured". Code, links' targets, arXiv numbers, versions and "95%" are not
-looked at. Under the headings "Findings" and "Speed" every number with a decimal point needs such a link. Speed, all in
-one place: [SPEED.md](SPEED.md).
-
-Intervals are 95% unless a sentence says otherwise; in "15.2 (14.0 to 17.7)" of a ratio of times they are the least and
-the greatest round. Times depend on the machine and on what else it did.
+looked at. Under the headings "Findings" and "Speed" every number with a decimal point needs such a link.
 """
 HEADING = ("claim, and where it is from", "verdict", "figure, and of how many", "run")
 
@@ -49,9 +53,38 @@ def write_page(places: Places) -> Path:
 
 def page(places: Places) -> str:
     """The text of the page."""
-    rows = [row(name, claim, read(places, name)) for name, claim in claims(places).items()]
-    lines = [HEADING, ("---",) * len(HEADING), *rows]
-    return INTRODUCTION + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    stated = claims(places)
+    made = {name: read(places, name) for name in stated}
+    rows = [row(name, claim, made[name]) for name, claim in stated.items()]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in [HEADING, ("---",) * len(HEADING), *rows])
+    before = [INTRODUCTION, *filter(None, (extras(stated), repeated(stated, made)))]
+    return "\n".join([*before, table, RULES])
+
+
+def extras(stated: Mapping[str, Claim]) -> str:
+    """What to install for the experiments that a plain install cannot run."""
+    wanted: dict[str, list[str]] = {}
+    for name, claim in stated.items():
+        for extra in sorted(set(claim.needs.values())):
+            wanted.setdefault(extra, []).append(name)
+    listed = "; ".join(f"`{extra}` for {', '.join(names)}" for extra, names in wanted.items())
+    text = f"""Some need an extra, as in `pip install -e ".[{next(iter(wanted), "")}]"`: {listed}. Without it
+        they end in one sentence, and in `all` they are not tested."""
+    return filled(text) if wanted else ""
+
+
+def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """How many records cannot be of the present code, so that ``all`` repeats them, and what that takes."""
+    old = [name for name, record in made.items() if record is not None and record["fingerprint"] is None]
+    hours = sum(seconds(stated[name], made[name]) for name in old) / 3600
+    text = f"""**{len(old)} of the {len(stated)} results are of runs of an earlier form of the code**, so `all`
+        would repeat them, in about {hours:.1f} hours."""
+    return filled(text) if old else ""
+
+
+def filled(text: str) -> str:
+    """A paragraph in lines of the page."""
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def row(name: str, claim: Claim, made: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -62,7 +95,7 @@ def row(name: str, claim: Claim, made: Mapping[str, Any] | None) -> tuple[str, .
     links = f"[all figures](results/{name}.json)"
     if made["picture"]:
         links += f", [picture]({made['picture']})"
-    ran = f"`{made['command']}` ({cost(claim, made)}); {when(made)}, commit {made['commit']}; {links}"
+    ran = f"`{made['command']}` ({cost(claim, made)}); {origin(made)}; {links}"
     return _cells(text, f"**{made['verdict']}**", f"{made['headline']} *({made['sample_size']})*", ran)
 
 
@@ -70,13 +103,18 @@ def _cells(*texts: str) -> tuple[str, ...]:
     return tuple(text.replace("|", "\\|").replace("\n", " ") for text in texts)
 
 
+def seconds(claim: Claim, made: Mapping[str, Any] | None) -> float:
+    """What a full run takes: as measured, or as the claim says."""
+    return (made["wall_seconds"] if made else None) or 60 * claim.minutes
+
+
 def cost(claim: Claim, made: Mapping[str, Any] | None) -> str:
-    """What a full run takes: as measured, or about."""
-    measured: float | None = made["wall_seconds"] if made else None
-    return spoken(measured) if measured else f"about {spoken(60 * claim.minutes)}"
+    """What a full run takes, in words."""
+    return f"about {spoken(seconds(claim, made))}"
 
 
-def when(made: Mapping[str, Any]) -> str:
-    """The date of a record; of one that was only told, where."""
-    told = made.get("recorded")
-    return f"{made['date']}, told in {told['page']}, full output not kept" if told else made["date"]
+def origin(made: Mapping[str, Any]) -> str:
+    """The date of a record and the code that ran; of one that was only told, where."""
+    if told := made.get("recorded"):
+        return f"{made['date']}, told in {told['page']} of commit {told['commit']}; full output not kept"
+    return f"{made['date']}, commit {made['commit']}"

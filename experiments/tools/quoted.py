@@ -1,6 +1,6 @@
 """Figures that pages quote, held against the results they link.
 
-The rule is told in the introduction of ``experiments/README.md``. What is read of a page is its paragraphs, bullets and
+The rule is told at the end of ``experiments/README.md``. What is read of a page is its paragraphs, bullets and
 table rows, one by one: a unit that links ``results/NAME.json`` or ``experiments/README.md#NAME`` quotes that result.
 """
 

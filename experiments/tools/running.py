@@ -14,12 +14,20 @@ from experiments.tools import recording, records
 from experiments.tools.catalogue import Places, claims, fingerprint
 from experiments.tools.experiment import Experiment, plain, spoken
 from experiments.tools.page import write_page
+from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.support.progress import bar, remark
 
 
 def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
-    """Run an experiment, write what came out and say it."""
+    """Run an experiment, write what came out and say it.
+
+    Raises:
+        InputError: a package that it needs is not installed.
+    """
+    claim = claims(places)[name]
+    if lacks := claim.lacks():
+        raise InputError(f"{name} needs {lacks}.")
     module = importlib.import_module(f"experiments.{name}")
     folder = places.folder(name, quick)
     experiment = Experiment(name, folder, quick, fingerprint(places, name))
@@ -31,7 +39,6 @@ def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
     write_json(folder / "results.json", results)
     conclusion = module.conclude(results)
     seconds = time.perf_counter() - begun + experiment.kept_seconds
-    claim = claims(places)[name]
     made = recording.record(module, claim, experiment, results, conclusion, seconds, places)
     recording.write(places, made, run.picture, folder, quick)
     print(f"{name}: {claim.text} ({claim.source}).")
@@ -72,12 +79,16 @@ def is_current(places: Places, name: str) -> bool:
 def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, processes: int) -> int:
     """Run experiments, each in a process of its own; the value is the exit status, 1 if one of them failed.
 
-    A full run leaves out what is recorded of the present code, unless ``again``. One that fails stops no other.
+    A full run leaves out what is recorded of the present code, unless ``again``. One that fails stops no other. One
+    that needs a package that is not installed is not tested, which is no failure.
     """
-    left = [name for name in names if quick or again or not is_current(places, name)]
+    wanted = [name for name in names if quick or again or not is_current(places, name)]
     for name in names:
-        if name not in left:
+        if name not in wanted:
             print(f"{name}: recorded of the present code; --again repeats it")
+    lacks = {name: claim.lacks() for name, claim in claims(places).items()}
+    left = [name for name in wanted if not lacks[name]]
+    untested = [f"{name} needs {lacks[name]}" for name in wanted if lacks[name]]
     running: dict[str, subprocess.Popen[bytes]] = {}
     stopping = False
 
@@ -120,6 +131,8 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
     if not quick:
         write_page(places)
     print(f"{len(left)} experiments: {spoken(time.perf_counter() - begun)}")
+    if untested:
+        remark(f"{len(untested)} not tested, since a package is missing: {'; '.join(untested)}.")
     if failed:
         remark(f"{len(failed)} of {len(left)} experiments failed: {', '.join(sorted(failed))}.")
     return 1 if failed else 0

@@ -38,7 +38,7 @@ def places(tmp_path: Path) -> Places:
 class Calls(types.ModuleType):
     """The made-up experiment as a module, which counts how often its parts run."""
 
-    LIMIT = 9
+    LIMIT: int = 9
 
     def __init__(self) -> None:
         super().__init__("experiments.made_up")
@@ -154,6 +154,38 @@ def test_an_unknown_name_is_refused_in_one_sentence(places: Places, capsys: pyte
     assert main(["made-up"], places) == 2
     said = capsys.readouterr().err
     assert said == "python -m experiments: there is no experiment 'made-up'; there are made_up, and all.\n"
+
+
+def test_one_whose_package_is_missing_is_not_tested(
+    places: Places, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends at once, in one sentence that says what to install; among all it is no failure."""
+    needs = 'needs={"json": "core", "no_such_package": "made_up"})'
+    (places.modules / "made_up.py").write_text(SOURCE.replace("seeds=(3,))", needs))
+    lacks = 'made_up needs no_such_package (pip install -e ".[made_up]").\n'
+    assert main(["made_up", "--quick"], places) == 2
+    assert capsys.readouterr().err == f"python -m experiments: {lacks}"
+    assert main(["all"], places) == 0
+    said = capsys.readouterr()
+    assert said.err.endswith(f"1 not tested, since a package is missing: {lacks}")
+    assert "0 experiments: " in said.out
+    assert calls.called == []
+    assert read(places, "made_up") is None
+    assert "`core` for made_up; `made_up` for made_up. Without it" in page(places)
+
+
+def test_the_page_tells_which_results_would_be_repeated(places: Places, calls: Calls) -> None:
+    assert main(["made_up"], places) == 0
+    assert "earlier form" not in page(places)
+    path = places.results / "made_up.json"
+    converted = json.loads(path.read_text()) | {"fingerprint": None, "wall_seconds": 7200.0}
+    path.write_text(json.dumps(converted))
+    assert "**1 of the 1 results are of runs of an earlier form" in page(places)
+    assert "in about 2.0 hours." in page(places)
+    assert f"(about 2.0 h); {converted['date']}, commit {converted['commit']};" in page(places)
+    told = {"page": "README.md", "commit": "1fe9cc2", "date": "2026-11-22"}
+    path.write_text(json.dumps(converted | {"recorded": told}))
+    assert ", told in README.md of commit 1fe9cc2; full output not kept; [all" in page(places)
 
 
 def test_the_list_has_claim_source_cost_and_last_verdict(
