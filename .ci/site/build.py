@@ -36,6 +36,7 @@ def build(root: Path, output: Path) -> Site:
     assert isinstance(package, griffe.Module)
     site = Site(root, package)
     api.settle(site)
+    site.offered = api.offered(site)
     shutil.rmtree(output, ignore_errors=True)
     shutil.copytree(ASSETS, output / "assets")
     groups = layout.navigation(site)
@@ -110,8 +111,7 @@ def _module(site: Site, module: griffe.Module, page: str, level: int) -> tuple[s
     inside = api.inside(site, module, page)
     if inside:
         made.append(f"<h{level + 1}>Inside</h{level + 1}>\n{inside}")
-    text = api.plain_sentence(module)
-    site.entries.append(Entry(module.path, "module", f"{page}#{anchor}", text, api.weight(module)))
+    api.findable(site, module.path, "module", f"{page}#{anchor}", module, module.path)
     return "".join(made), [Heading(level, anchor, "Reference", "Reference"), *reference.headings]
 
 
@@ -122,7 +122,7 @@ def _sections(site: Site, page: str, title: str, shown: str, headings: list[Head
         said = next(heading.text for heading in headings if heading.anchor == anchor)
         within = re.sub(r"</?(?:span|code|a|b|strong|em|wbr)\b[^>]*>", "", part.partition("</h")[2].partition(">")[2])
         text = html.unescape(re.sub(r"<[^>]*>", " ", within))
-        site.entries.append(Entry(said, title, f"{page}#{anchor}", " ".join(text.split())[:2000]))
+        site.entries.append(Entry(said, title, f"{page}#{anchor}", " ".join(text.split())))
 
 
 def check(site: Site, output: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The checkout as the site sees it: where it begins, its pages, and what a page's Markdown holds."""
 
 import functools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,12 @@ def pages(root: Path = ROOT) -> list[Path]:
 def read(path: Path) -> str:
     """The text of a file."""
     return path.read_text(encoding="utf-8")
+
+
+def notebook_text(path: Path) -> str:
+    """The Markdown of a notebook, its code left out."""
+    cells = json.loads(read(path))["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def headings(text: str) -> list[str]:

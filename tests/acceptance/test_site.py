@@ -1,5 +1,8 @@
 """What the site's own checks say of this tree, but for the built site, which CI builds (``.ci/site/build.py``)."""
 
+import json
+import shutil
+import subprocess
 import textwrap
 import types
 
@@ -143,3 +146,63 @@ def test_formulas_keep_their_spaces_and_their_stops():
     kept = mathematics.with_its_stop(f"<p>{first} is {second}. And</p>")
     assert kept == f'<p>{first} is <span class="kept">{second}.</span> And</p>'
     assert faults.faults == []
+
+
+@pytest.mark.core
+def test_what_users_write_for_a_name_is_what_faces_offer(tmp_path):
+    griffe, api = pytest.importorskip("griffe"), pytest.importorskip("rendering.api")  # of the extra "docs"
+    files = {
+        "__init__.py": "from mdm_jax.theory import plans\nfrom mdm_jax.room import fit\n__all__ = ['fit', 'plans']",
+        "room.py": "def fit(): ...\ndef check_fit(): ...",
+        "theory/__init__.py": "from mdm_jax.theory import plans\n__all__ = ['plans']",
+        "theory/plans.py": "def optimal(): ...\ndef _hidden(): ...",
+    }
+    for name, text in files.items():
+        path = tmp_path / "mdm_jax" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    package = griffe.load("mdm_jax", search_paths=[str(tmp_path)], try_relative_path=False, resolve_aliases=True)
+    assert api.offered(types.SimpleNamespace(package=package)) == {
+        "mdm_jax": [],
+        "mdm_jax.room.fit": ["fit"],
+        "mdm_jax.theory": ["theory"],
+        "mdm_jax.theory.plans": ["plans", "theory.plans"],
+        "mdm_jax.theory.plans.optimal": ["plans.optimal", "theory.plans.optimal"],
+    }
+
+
+FOUND = [
+    ["check_temperature", "mdm_jax.app", "1", "Refuse a temperature.", 0.02, ["app.check_temperature"]],
+    ["tempered", "mdm_jax.models", "2", "A model at another temperature.", 1.0, ["models.tempered"]],
+    ["Your own order", "Sampling", "3", "An order that asks the model.", 1.0, []],
+    ["Your own model", "Models", "4", "Any function of tokens.", 1.0, []],
+    ["The model", "Glossary", "5", "See my model, mdm.plans.optimal and learning.", 1.0, []],
+    ["optimal", "mdm_jax.plans", "6", "The best sizes.", 1.0, ["plans.optimal", "theory.plans.optimal"]],
+    ["optimal", "mdm_jax.grids", "7", "The best times.", 1.0, ["grids.optimal"]],
+]
+
+
+@pytest.mark.core
+@pytest.mark.skipif(shutil.which("node") is None, reason="asks the search's own JavaScript")
+def test_a_search_answers_first_what_was_asked():
+    first = {
+        "temperature": "2",
+        "check_temperature": "1",
+        "my model": "4",
+        "My own order": "3",
+        "plans.optimal": "6",
+        "mdm.plans.optimal(profile,": "6",
+        "mdm_jax.theory.plans.optimal": "6",
+        "mdm.grids.opt": "7",
+        "nowhere": None,
+    }
+    script = f"""
+        global.window = {{}};
+        {page_texts.read(page_texts.ROOT / ".ci" / "site" / "assets" / "ranking.js")}
+        const {{ wordsOf, prepared, found }} = window.RANKING;
+        const entries = prepared({json.dumps(FOUND)});
+        const first = (asked) => found(entries, wordsOf(asked)).map((entry) => entry.url)[0] || null;
+        console.log(JSON.stringify({json.dumps(list(first))}.map((asked) => [asked, first(asked)])));
+    """
+    said = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True).stdout
+    assert dict(json.loads(said)) == first

@@ -1,26 +1,10 @@
-// Search without a server: every word must be found; names count most, then titles, then texts, and phrases more.
+// Search without a server: ranking.js says what answers a question, this shows it.
 (() => {
   const root = document.documentElement.dataset.root;
   const input = document.getElementById("search");
   const list = document.getElementById("found");
-  const entries = window.SEARCH.map(([title, where, url, text, weight]) => ({
-    title, where, url, text, weight, low: [title, where, text].map((part) => part.toLowerCase()),
-  }));
-  const score = (entry, words) => {
-    let total = 0;
-    for (const word of words) {
-      const [title, where, text] = entry.low;
-      if (title === word) total += 100;
-      else if (title.startsWith(word)) total += 40;
-      else if (title.includes(word)) total += 20;
-      else if (where.includes(word)) total += 6;
-      else if (text.includes(word)) total += 2;
-      else return 0;
-    }
-    const phrase = words.join(" ");
-    if (words.length > 1) total += entry.low[0].includes(phrase) ? 60 : entry.low[2].includes(phrase) ? 10 : 0;
-    return (total - Math.min(entry.title.length, 60) / 100) * entry.weight;
-  };
+  const { wordsOf, prepared, found } = window.RANKING;
+  const entries = prepared(window.SEARCH);
   const marked = (text, words) => {
     const span = document.createElement("span");
     const at = Math.min(...words.map((word) => text.toLowerCase().indexOf(word)).filter((place) => place >= 0), text.length);
@@ -33,13 +17,12 @@
     return span;
   };
   const show = () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(input.value);
     list.replaceChildren();
     list.hidden = words.length === 0;
     if (!words.length) return;
-    const found = entries.map((entry) => [score(entry, words), entry]).filter(([points]) => points > 0);
-    found.sort((a, b) => b[0] - a[0]);
-    for (const [, entry] of found.slice(0, 25)) {
+    const answers = found(entries, words);
+    for (const entry of answers.slice(0, 25)) {
       const link = Object.assign(document.createElement("a"), { href: root + entry.url });
       const title = document.createElement("strong");
       title.append(marked(entry.title, words));
@@ -50,7 +33,7 @@
       item.append(link);
       list.append(item);
     }
-    if (!found.length) list.append(Object.assign(document.createElement("li"), { textContent: "Nothing found.", className: "nothing" }));
+    if (!answers.length) list.append(Object.assign(document.createElement("li"), { textContent: "Nothing found.", className: "nothing" }));
   };
   input.addEventListener("input", show);
   input.addEventListener("focus", show);

@@ -15,6 +15,8 @@ from rendering.signatures import class_signature, function_signature, value_sign
 from rendering.site import Entry, Site, relative
 
 Member = griffe.Object | griffe.Alias
+_INTERNAL = 0.02
+"""What a name that no face offers counts in a search, against 1: found if one writes it, and behind what is offered."""
 
 
 def modules(module: griffe.Module) -> Iterator[griffe.Module]:
@@ -71,6 +73,35 @@ def settle(site: Site) -> None:
                 for below in member.members:
                     within = f"{anchor}.{below}" if shown_member(member.members[below]) else anchor
                     site.places.setdefault(f"{member.canonical_path}.{below}", f"{page}#{within}")
+
+
+def offered(site: Site) -> dict[str, list[str]]:
+    """What users write after ``mdm.`` for everything that a face offers, by its path (``plans.optimal``, ``fit``).
+
+    Faces are the front door, the modules that a face names, and all others with an ``__all__``.
+    """
+    found: dict[str, list[str]] = {}
+
+    def visit(written: str, face: griffe.Module) -> None:
+        for name, member in public(face):
+            dotted = f"{written}.{name}".lstrip(".")
+            names = found.setdefault(member.canonical_path, [])
+            if dotted not in names:
+                names.append(dotted)
+                thing = member.final_target if isinstance(member, griffe.Alias) else member
+                if isinstance(thing, griffe.Module):
+                    visit(dotted, thing)
+
+    for face in modules(site.package):
+        if face.exports is not None:
+            found.setdefault(face.path, []).append(_written(face.path))
+            visit(_written(face.path), face)
+    return {path: list(dict.fromkeys(filter(None, names))) for path, names in found.items()}
+
+
+def _written(path: str) -> str:
+    """A path of the library as it stands after ``mdm.``; nothing for the library itself."""
+    return path.removeprefix("mdm_jax").removeprefix(".")
 
 
 def shown_member(member: Member) -> bool:
@@ -130,7 +161,7 @@ def reference(site: Site, module: griffe.Module, page: str, level: int) -> Refer
             if site.places.get(member.canonical_path, "") == f"{page}#{anchor}":
                 described.append(_described(site, name, anchor, member, page, level + 1))
                 headings.append(Heading(level + 1, anchor, f"<code>{breakable(name)}</code>", name))
-                _findable(site, module, name, member, f"{page}#{anchor}")
+                _findable(site, name, anchor, member, f"{page}#{anchor}")
     return Reference("".join(rows + described), headings)
 
 
@@ -213,27 +244,29 @@ def _inherited(site: Site, thing: griffe.Class, page: str) -> str:
     return "".join(made)
 
 
-def _findable(site: Site, module: griffe.Module, name: str, member: Member, place: str) -> None:
-    site.entries.append(Entry(name, module.path, place, plain_sentence(member), weight(module)))
+def findable(site: Site, title: str, where: str, url: str, member: Member, path: str) -> None:
+    """Let a search find something by its title, and by what users write for it; ``path`` is where it is described."""
+    names = site.offered.get(member.canonical_path, [])
+    written = list(dict.fromkeys([*names, _written(path)]))
+    site.entries.append(Entry(title, where, url, plain_sentence(member), 1.0 if names else _INTERNAL, written))
+
+
+def _findable(site: Site, name: str, path: str, member: Member, place: str) -> None:
+    where = path.removesuffix(f".{name}")
+    findable(site, name, where, place, member, path)
     if member.is_class:
+        owner = site.entries[-1]
         for below in member.members.values():
             if shown_member(below) and below.is_function:
-                found = f"{place}.{below.name}"
-                said = plain_sentence(below)
-                site.entries.append(Entry(f"{name}.{below.name}", module.path, found, said, weight(module)))
+                names = [f"{written}.{below.name}" for written in owner.names]
+                found, said = f"{place}.{below.name}", plain_sentence(below)
+                site.entries.append(Entry(f"{name}.{below.name}", where, found, said, owner.weight, names))
 
 
 def plain_sentence(member: Member) -> str:
     """What a docstring says first, without its marks."""
     said = first_sentence(member.docstring.value) if member.docstring else ""
     return re.sub(r":\w+:`~?([^`]*)`|`+", r"\1", said)
-
-
-def weight(module: griffe.Module) -> float:
-    """How much what a module offers counts in a search: all of it for a face, less for what lies inside a room."""
-    above = module.parent
-    named = isinstance(above, griffe.Module) and module.name in [str(name) for name in above.exports or ()]
-    return 1.0 if module.exports is not None or named else 0.3
 
 
 def module_text(site: Site, module: griffe.Module, page: str) -> str:

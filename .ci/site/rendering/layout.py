@@ -56,7 +56,10 @@ def navigation(site: Site) -> list[tuple[str, list[Place]]]:
 
 
 def _label(path: Path) -> str:
+    """What a page is called in the navigation; a notebook as it calls itself."""
     known = {"BUILD.md": "For developers", "README.md": "All claims"}
+    if path.suffix == ".ipynb":
+        return title_of(page_texts.notebook_text(path), path.stem)
     return known.get(path.name, path.stem.replace("_", " ").capitalize())
 
 
@@ -102,6 +105,7 @@ def frame(
 <link rel="icon" href="data:,">
 <script src="{root}assets/theme.js"></script>
 <script src="{root}assets/search_index.js" defer></script>
+<script src="{root}assets/ranking.js" defer></script>
 <script src="{root}assets/search.js" defer></script>
 </head>
 <body>

@@ -15,13 +15,23 @@ PICTURES = (".png", ".svg", ".gif", ".jpg", ".webp")
 
 @dataclasses.dataclass
 class Entry:
-    """One thing that a search can find; ``weight`` is 1 for what readers look for, and less for what lies inside."""
+    """One thing that a search can find.
+
+    Attributes:
+        title: what it is called.
+        where: the page or module that has it.
+        url: its place in the site.
+        text: what is said there.
+        weight: 1 for what readers look for, and less for what lies inside.
+        names: what users write for it after ``mdm.``.
+    """
 
     title: str
     where: str
     url: str
     text: str
     weight: float = 1.0
+    names: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -32,6 +42,7 @@ class Site:
         root: the checkout.
         package: the library as griffe read it.
         places: where an object of the library is described, by its path (``mdm_jax.sampling.orders.random_order``).
+        offered: what users write after ``mdm.`` for it, by its path; what no face offers is not there.
         shown: the files of the tree to which something links: they are shown too.
         entries: what a search can find.
         faults: one sentence for each.
@@ -40,6 +51,7 @@ class Site:
     root: Path
     package: griffe.Module
     places: dict[str, str] = dataclasses.field(default_factory=dict)
+    offered: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     shown: set[Path] = dataclasses.field(default_factory=set)
     entries: list[Entry] = dataclasses.field(default_factory=list)
     faults: list[str] = dataclasses.field(default_factory=list)
