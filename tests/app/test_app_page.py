@@ -16,13 +16,13 @@ pytestmark = pytest.mark.core
 
 
 def shown_in(text):
-    """The words of every command in a page's blocks, up to what is said of it, and of those in its prose."""
+    """The words of every command in a page's blocks, up to a comment, and of those in its prose."""
     blocks = "".join(re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)).splitlines()
-    parts = [part for line in blocks for part in re.split(r" && |   ", line)]
+    parts = [part for line in blocks for part in line.split(" && ")]
     commands = [re.match(r"(?:\$ |srun )?(?:\.venv/bin/)?mdm-jax (.+)", part) for part in parts]
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = [command[1] for command in commands if command] + re.findall(r"`mdm-jax ([a-z]+ [^`]+)`", prose)
-    return [shlex.split(line) for line in lines]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 WITH_COMMANDS = [name for name, text in TEXTS.items() if shown_in(text)]
@@ -40,10 +40,8 @@ def test_the_command_line_s_page_shows_every_command():
 
 
 def test_commands_are_found_in_blocks_and_in_lines():
-    text = (
-        '# Page\nSee `mdm-jax tune DIR --grid 3` and `mdm-jax`.\n```\n$ mdm-jax sample DIR --prompt "a b"   said\n```\n'
-    )
-    assert shown_in(text) == [["sample", "DIR", "--prompt", "a b"], ["tune", "DIR", "--grid", "3"]]
+    text = '# Page\nSee `mdm-jax tune D --grid 3` and `mdm-jax`.\n```\n$ mdm-jax sample D --prompt "a b"  # said\n```\n'
+    assert shown_in(text) == [["sample", "D", "--prompt", "a b"], ["tune", "D", "--grid", "3"]]
     assert shown_in("```sh\n.venv/bin/mdm-jax demo && .venv/bin/mdm-jax report D\n```\n") == [["demo"], ["report", "D"]]
 
 

@@ -293,6 +293,28 @@ def test_figures_on_the_page_are_those_of_the_files(full):
             assert f"trigram bits per character: {row['score']:.2f} (held-out text: 2.94)" in text
 
 
+@pytest.mark.core
+def test_checks_that_share_their_sequences_are_not_told_as_independent_ones(copy, brief):
+    shared = "they are not independent checks"
+    text = plain(brief[1])
+    assert "of 3 plans lie within two standard errors" in text
+    assert text.count("independent checks") == text.count("test half") == 2  # in short, and above the table
+    assert shared in text
+
+    def only_the_first(tuning):
+        for entry in tuning["budgets"][0]["plans"][1:]:
+            entry["checked"] = None
+
+    change(copy.tuning, only_the_first)
+    assert "of 1 plan lies within two standard errors" in plain(report.render(copy))
+    assert plain(report.render(copy)).count("independent checks") == 1
+
+
+@pytest.mark.core
+def test_what_next_says_where_the_command_is_found(brief):
+    assert "is found after . .venv/bin/activate" in plain(brief[1])
+
+
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items())
 def test_a_section_without_its_file_names_the_command_that_makes_it(copy, brief, name, command):
     (copy.path / name).unlink()

@@ -72,7 +72,7 @@ def profile(files: RunFiles) -> str:
     optimal = {b["steps"]: entry["plan"] for b in budgets for entry in b["plans"] if entry["role"] == "optimal"}
     shown = optimal.get(8, next(iter(optimal.values()), None))
     area = "" if shown is None else (
-        " The shaded staircase is that sum for the plan named in the picture: each step is as wide as the tokens "
+        " The shaded staircase is the cost of the plan named in the picture: each step is as wide as the tokens "
         "it reveals and as high as their cost when the step began."
     )  # fmt: skip
     error = float(measured.standard_error(np.ones((1, measured.length), dtype=np.int64))[0])
@@ -181,10 +181,12 @@ def plans(files: RunFiles) -> str:
     return (
         "<p>All costs in bits per token, ± one standard error. <em>Held-out check</em>: held-out sequences were "
         "revealed in the plan's steps with the true tokens written in (teacher forcing) and the model's cost was "
-        "added up. <em>z</em> is its difference from the prediction in standard errors; about 19 of 20 should "
-        "lie within ±2. All plans share the error of the one profile, so their differences are surer than the ± "
-        "suggests. The optimum was chosen on that profile, so its predicted cost is a little hopeful; the check "
-        f'is not.</p><div class="wide">{costs}</div>'
+        "added up. <em>z</em> is its difference from the prediction in standard errors. The profile was measured on "
+        "the validation half of the held-out sequences, the check was made on the test half. The halves differ, and "
+        "all plans share that one difference. So their values of z are alike, and they are not independent checks: "
+        "in about 19 of 20 runs all should lie within ±2. What compares plans is the difference between them, which "
+        "is surer than the ± suggests. The optimum was chosen on that profile, so its predicted cost is a little "
+        f'hopeful; the check is not.</p><div class="wide">{costs}</div>'
         "<h3>As curves</h3><p>How much is revealed after each part of the steps. The thin diagonal reveals evenly.</p>"
         f'{legend}<div class="wide multiples">{"".join(curves)}</div>'
         "<h3>As sizes</h3><p>The tokens revealed at every step. Small bars are careful steps.</p>"

@@ -95,10 +95,12 @@ def _findings(files: RunFiles) -> Iterator[str]:
         yield from _steps_saved(files.tuning)
         checks = [e["checked"]["z"] for b in files.tuning["budgets"] for e in b["plans"] if e["checked"]]
         if checks:
+            lie = "plans lie" if len(checks) > 1 else "plan lies"
+            shared = " All share the difference between the halves: they are not independent checks."
             yield (
-                "The costs predicted from the profile were checked on held-out sequences: "
-                f"{sum(abs(z) <= 2 for z in checks)} of {len(checks)} agree within two standard errors "
-                f"(largest |z| {max(map(abs, checks)):.1f})."
+                "The costs predicted from the profile, on the validation half of the held-out sequences, were checked "
+                f"on the test half: {sum(abs(z) <= 2 for z in checks)} of {len(checks)} {lie} within two standard "
+                f"errors (largest |z| {max(map(abs, checks)):.1f}).{shared if len(checks) > 1 else ''}"
             )
     if files.samples:
         means = [panel["mean_score"] for panel in files.samples["panels"] if panel["mean_score"] is not None]
@@ -159,7 +161,8 @@ def _next(files: RunFiles) -> str:
     if files.profile is None:
         commands = [(files.command("profile"), "measure what the model knows: plans follow from that")]
     shown = "\n".join(f"{escape(command)}   <span># {escape(what)}</span>" for command, what in commands)
-    shell = f'<pre class="shell">\n{shown}</pre><p>The same from Python'
+    environment = f"In a virtual environment {code('mdm-jax')} is found after {code('. .venv/bin/activate')}."
+    shell = f'<pre class="shell">\n{shown}</pre><p>{environment} The same from Python'
     load = f"import mdm_jax\nrun = mdm_jax.load({str(files.directory.path)!r})"
     if files.own_model:  # which no command can load
         shell, load = "<p>From Python", load[:-1] + ", denoiser)"
