@@ -154,6 +154,9 @@ def picture(
         )  # fmt: skip
         at = rows[name]["tenths"]["at"]
         above.plot(*at, "*", ms=9, mfc="white", mec="#1d2730", mew=0.6, ls="", label="best of tenths")
+        linear, _, best = above.texts  # the names of two points and the best one's cost; for R the first lies beside it
+        linear.set_position((-2, 12))
+        best.set_position((6, -17))
         logits, target = worlds[name]
         number_of_a = target.ndim - np.indices(target.shape).sum(axis=0).ravel()
         order = np.argsort(number_of_a, kind="stable")
@@ -174,7 +177,7 @@ def picture(
         below.set_xticks(middles, [str(n) for n in range(target.ndim + 1)])
         below.set(xlabel="sentences by number of a", ylabel="probability", ylim=(0, None))
     panels[0, 0].legend(fontsize=7.5, loc="lower right")
-    panels[1, 1].legend(fontsize=7.5, frameon=False, loc="upper right")
+    panels[1, 0].legend(fontsize=7.5, frameon=False, loc="upper center")
     for axes in panels.ravel():
         axes.title.set_fontsize(9)
         axes.tick_params(labelsize=8)
