@@ -1,8 +1,8 @@
 """The whole idea in a hundred plain lines of JAX, without the library: train, profile, tune, sample.
 
 The data come from an urn: a coin of unknown bias, thrown 64 times. The first tokens tell the bias, so they should be
-revealed slowly; the rest can come in large steps. ``python experiments/minimal.py`` takes half a minute on two cores.
-mdm_jax does the same faster, more exactly and for your own models and data; tests hold the two against each other.
+revealed slowly; the rest can come in large steps. ``python experiments/minimal.py`` takes a minute on two cores.
+mdm_jax does the same for your own models and data; tests hold the two against each other.
 """
 
 import jax

@@ -4,6 +4,8 @@ A row is a coin of unknown bias, from Beta(1/2, 1/2), thrown 128 times (a Polya 
 a sampler loses is what its plan loses: tokens that are revealed together do not know one another. Its loss in nats per
 row is exact (``sum_k n_k h(N_{k-1})`` less the entropy); the effect on samples is seen in the number of ones in a row,
 which is spread widely in the data and too narrowly where the first tokens are revealed together.
+
+When the claim was written the two losses at eight steps were known; how many equal steps lose as little was not.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from mdm_jax.theory import plans, profiles, schedules
 CLAIM = Claim(
     "on an urn of 128 tokens, eight steps of optimal sizes lose less than a quarter of what eight equal steps lose, "
     "and it takes at least four times as many equal steps to lose as little",
-    source="ours, after arXiv 2510.25544 (optimal sizes from the information profile)",
+    source="ours, after arXiv 2510.25544; both losses at eight steps were known before",
     minutes=1,
 )
 LENGTH, STEPS = 128, 8
@@ -37,9 +39,6 @@ def run(experiment: Experiment) -> Run:
         "optimal": [_loss(profile, urn, everything.plan(steps)) for steps in range(1, LENGTH + 1)],
         "equal": [_loss(profile, urn, plans.uniform(LENGTH, steps)) for steps in range(1, LENGTH + 1)],
     }
-    for name in HAND_CRAFTED:
-        schedule = schedules.parse(name)
-        loss[name] = [_loss(profile, urn, plans.from_schedule(schedule, LENGTH, k)) for k in range(1, LENGTH + 1)]
     best = everything.plan(STEPS)
     key = jax.random.key(CLAIM.seeds[0])
     drawn = {
@@ -49,7 +48,10 @@ def run(experiment: Experiment) -> Run:
     }
     ones = {name: tokens.sum(axis=1) for name, tokens in drawn.items()}
     spreads = {name: _spread(counts) for name, counts in ones.items()}
-    results = {"loss": loss, "sizes": best.sizes, "spreads": spreads, "rows": rows}
+    others = {
+        name: _loss(profile, urn, plans.from_schedule(schedules.parse(name), LENGTH, STEPS)) for name in HAND_CRAFTED
+    }
+    results = {"loss": loss, "hand_crafted": others, "sizes": best.sizes, "spreads": spreads, "rows": rows}
     return Run(results, picture(drawn, loss))
 
 
@@ -67,7 +69,7 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         "spread of ones, exact": spreads["an exact sampler"],
         "spread of ones, equal sizes": spreads["equal sizes"],
         "spread of ones, optimal sizes": spreads["optimal sizes"],
-        **{f"nats lost, {name}": loss[name][STEPS - 1] for name in HAND_CRAFTED},
+        **{f"nats lost, {name}": value for name, value in results["hand_crafted"].items()},
     }
     headline = (
         f"{STEPS} equal steps lose {equal:.2f} nats a row, the optimal {STEPS} lose {optimal:.2f} (exact); it takes "

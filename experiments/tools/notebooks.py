@@ -15,7 +15,6 @@ import base64
 import contextlib
 import copy
 import importlib.util
-import io
 import re
 import sys
 import tempfile
@@ -23,8 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image  # Matplotlib brings it
-
+from experiments.tools import pictures
 from experiments.tools.catalogue import Places
 
 Notebook = Any
@@ -32,7 +30,6 @@ Notebook = Any
 SECONDS_PER_CELL = 600
 PICTURE, TABLE, TEXT = "image/png", "text/html", "text/plain"
 MEASURED = "measured"
-_COLOURS = 128
 _PYTHON = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -146,17 +143,10 @@ def tidy(notebook: Notebook) -> Notebook:
             cell["metadata"]["tags"] = tags
         for output in cell.get("outputs", ()):
             if output["output_type"] != "stream" and PICTURE in output["data"]:
-                output["data"][PICTURE] = small(output["data"][PICTURE])
+                drawn = base64.b64decode(output["data"][PICTURE])
+                output["data"][PICTURE] = base64.b64encode(pictures.small(drawn)).decode()
                 output["data"].pop(TEXT, None)  # the name of a figure's class
     return kept
-
-
-def small(picture: str) -> str:
-    """A PNG, in base64, in few colours and without the version of what drew it."""
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-    written = io.BytesIO()
-    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(written, format="PNG", optimize=True)
-    return base64.b64encode(written.getvalue()).decode()
 
 
 def _comparison(places: Places) -> Callable[[str, str], str | None]:

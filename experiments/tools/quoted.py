@@ -6,7 +6,6 @@ table rows, one by one: a unit that links ``results/NAME.json`` or ``experiments
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.tools.catalogue import Places
@@ -177,12 +176,6 @@ def wrong(page: str, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
             if not is_quoted(number, figures, settings):
                 found.append(f"line {unit.line}: {number.text} is no figure of {', '.join(names)}")
     return found
-
-
-def pages(places: Places) -> list[Path]:
-    """All pages but the generated one."""
-    found = [*places.root.glob("*.md"), *(places.root / "mdm_jax").rglob("*.md"), *places.modules.rglob("*.md")]
-    return sorted(path for path in found if path != places.page)
 
 
 def all_records(places: Places) -> dict[str, dict[str, Any]]:

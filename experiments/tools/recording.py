@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from PIL import Image
 
+from experiments.tools import pictures
 from experiments.tools.catalogue import Places, config
 from experiments.tools.experiment import Claim, Conclusion, Experiment, plain
 from experiments.tools.records import FORMAT, LARGEST
@@ -96,11 +96,10 @@ def write(places: Places, made: Mapping[str, Any], picture: Figure, folder: Path
 
 
 def png(picture: Figure) -> bytes:
-    """A small PNG: a palette is enough for lines and bars."""
-    drawn, small = io.BytesIO(), io.BytesIO()
+    """A small PNG."""
+    drawn = io.BytesIO()
     picture.savefig(drawn, format="png", bbox_inches="tight", dpi=120, facecolor="white")
-    Image.open(drawn).convert("RGB").quantize(128).save(small, format="png", optimize=True)
-    return small.getvalue()
+    return pictures.small(drawn.getvalue())
 
 
 def versions() -> dict[str, str]:
