@@ -16,7 +16,7 @@ INTRODUCTION = """\
 <!-- Written by `python -m experiments report` from the files in results/; do not edit. -->
 
 Every claim of this project that needs measuring, with what came out. One module a claim. A claim was written down
-before it was measured, and stays as it was: the verdict says whether it holds.
+before it was measured, but for what its source says was known, and stays as it was: the verdict says whether it holds.
 
 ```sh
 python -m experiments                     # the list: claim, source, cost, last verdict
