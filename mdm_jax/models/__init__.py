@@ -1,11 +1,21 @@
 """Models: the denoiser contract, adapters to it, wrappers around it, and a transformer that meets it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
-from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, checked_tokens, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, begun, checked_tokens, logits
 from mdm_jax.models.guiding import Guidance, guidance, guided
+from mdm_jax.models.latent import (
+    LatentDenoiser,
+    LatentModel,
+    LatentTransformer,
+    Posterior,
+    latent_transformer,
+    marginal,
+    redrawn,
+)
 from mdm_jax.models.parameters import joined, parted
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.models.wrappers import banned, hooked, shifted, tempered, top_k, top_p
@@ -16,9 +26,13 @@ __all__ = [
     "Denoiser",
     "Guidance",
     "Initialisable",
+    "LatentDenoiser",
+    "LatentModel",
     "Params",
+    "Posterior",
     "Transformer",
     "banned",
+    "begun",
     "checked_tokens",
     "describe",
     "from_description",
@@ -29,8 +43,11 @@ __all__ = [
     "guided",
     "hooked",
     "joined",
+    "latent_transformer",
     "logits",
+    "marginal",
     "parted",
+    "redrawn",
     "shifted",
     "tempered",
     "top_k",
@@ -38,12 +55,25 @@ __all__ = [
     "transformer",
 ]
 
+_FAMILIES: dict[str, tuple[type, Callable[..., Any], type]] = {
+    "transformer": (LinenDenoiser, transformer, Transformer),
+    "latent transformer": (LatentDenoiser, latent_transformer, LatentTransformer),
+}
+"""The library's own models: the kind of the denoiser, what makes one, and the kind of its network."""
+_NUMBER = (int, float), "a number"
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("expansion", "rotary_base", "embedding_scale"), _NUMBER),
+    "share": ((bool,), "true or false"),
+    "block": ((int, type(None)), "a whole number, or null"),
+}
+"""What a description's values may be; whole numbers where nothing is said."""
+
 
 def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own.
 
     Returns:
-        JSON: "family", and every argument of :func:`transformer`.
+        JSON: "family" ("transformer" or "latent transformer"), and every argument of the function that made it.
 
     Example:
         >>> import mdm_jax as mdm
@@ -52,11 +82,15 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
         >>> told["family"], told["width"], mdm.models.from_description(told) == model
         ('transformer', 16, True)
     """
-    if not (isinstance(denoiser, LinenDenoiser) and isinstance(denoiser.module, Transformer)):
+    module = getattr(denoiser, "module", None)
+    family = next(
+        (name for name, (kind, _, network) in _FAMILIES.items() if (type(denoiser), type(module)) == (kind, network)),
+        None,
+    )
+    if family is None or module is None:
         return None
-    module = denoiser.module
     names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    return {"family": "transformer", **{name: getattr(module, name) for name in names}}
+    return {"family": family, **{name: getattr(module, name) for name in names}}
 
 
 def from_description(description: Any) -> LinenDenoiser:
@@ -71,16 +105,16 @@ def from_description(description: Any) -> LinenDenoiser:
         4
         >>> mdm.models.from_description({"family": "mamba"})
         Traceback (most recent call last):
-        mdm_jax.support.errors.InputError: model family must be 'transformer'; got 'mamba'.
+        mdm_jax.support.errors.InputError: model family must be 'transformer' or 'latent transformer'; got 'mamba'.
     """
     family = description.get("family") if isinstance(description, dict) else description
-    if family != "transformer":
-        raise InputError(f"model family must be 'transformer'; got {family!r}.")
+    if family not in _FAMILIES:
+        raise InputError(f"model family must be {' or '.join(map(repr, _FAMILIES))}; got {family!r}.")
     settings = {name: value for name, value in description.items() if name != "family"}
     for name, value in settings.items():
-        kinds = (int, float) if name in ("expansion", "rotary_base", "embedding_scale") else (int,)
-        require(type(value) in kinds, f"model {name}", value, "a number" if float in kinds else "a whole number")
+        kinds, wanted = _KINDS.get(name, ((int,), "a whole number"))
+        require(type(value) in kinds, f"model {name}", value, wanted)
     try:
-        return transformer(**settings)
+        return _FAMILIES[family][1](**settings)
     except TypeError as error:
         raise InputError(f"the model was described by another version of the library: {error}.") from None

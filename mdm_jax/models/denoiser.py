@@ -97,6 +97,29 @@ def logits(
     return values
 
 
+def begun(denoiser: Denoiser, params: Params, keys: Any, context: Context = None) -> Context:
+    """The context that a sampler's rows begin with: the caller's, with what the denoiser draws itself added to it.
+
+    A denoiser may have a method ``begin(params, keys, context) -> context``, of one key for each row: what differs
+    between rows by chance and stays while a row is sampled, as a latent does. Both loops call it once.
+
+    Args:
+        denoiser: the model.
+        params: its parameters.
+        keys: typed keys[rows].
+        context: what the caller gave; a denoiser that begins keeps it.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.latent_transformer(4, length=8, width=16, depth=1, heads=2, latent_size=3)
+        >>> params, keys = model.init(mdm.key(0), length=8), jax.random.split(mdm.key(1), 5)
+        >>> mdm.models.begun(model, params, keys).shape  # rows, latents, latent size
+        (5, 1, 3)
+    """
+    begin = getattr(denoiser, "begin", None)
+    return context if begin is None else begin(params, keys, context)
+
+
 def require_model(denoiser: Denoiser, params: Params) -> None:
     """Refuse what is no denoiser, and parameters that are no pytree of arrays.
 

@@ -1,6 +1,6 @@
 """Classifier-free guidance by the prompt alone: a denoiser that looks twice, with what is given and without it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens
 from mdm_jax.models.wrappers import Hidden, Tokens, Wrapper
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
@@ -87,6 +87,12 @@ class Guided(Wrapper):
     @property
     def passes(self) -> int:
         return 2 * self.denoiser.passes
+
+    def begin(self, params: Params, keys: Any, context: Context = None) -> Context:
+        """The wrapped denoiser's own part of the context; both inputs see the same one."""
+        if not isinstance(context, Guidance):
+            return context  # encode refuses it
+        return context._replace(context=begun(self.denoiser, params, keys, context.context))
 
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
         made, kind = "a Guidance, as models.guidance makes it", verbatim(type(context).__name__)

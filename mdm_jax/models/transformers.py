@@ -18,7 +18,10 @@ _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Norm(nn.Module):
-    """RMSNorm with a learned gain; a context vector, if given, adds its own gain and shift (AdaLN, zero-init)."""
+    """RMSNorm with a learned gain; a context, if given, adds its own gain and shift (AdaLN, zero-init).
+
+    The context is a vector for each row, or one for each position: [rows, context] or [rows, length, context].
+    """
 
     epsilon: float = 1e-6
 
@@ -34,7 +37,8 @@ class Norm(nn.Module):
             require(not made_for_one, "context", None, "given, as this model's parameters were made for one")
             return normed
         modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(context)
-        gain, shift = jnp.split(modulation[:, None, :], 2, axis=-1)
+        modulation = modulation if modulation.ndim == inputs.ndim else modulation[:, None, :]
+        gain, shift = jnp.split(modulation.astype(inputs.dtype), 2, axis=-1)
         return normed * (1.0 + gain) + shift
 
 
@@ -130,9 +134,12 @@ class Transformer(nn.Module):
         self.head = nn.Dense(self.vocab_size, use_bias=False, kernel_init=_ZEROS)
 
     def encode(
-        self, tokens: Int[Array, "rows length"], context: Float[Array, "rows context"] | None = None
+        self, tokens: Int[Array, "rows length"], context: Float[Array, "rows *length context"] | None = None
     ) -> Float[Array, "rows length width"]:
-        """Hidden vectors; the mask's id is ``vocab_size``. Any length up to the model's."""
+        """Hidden vectors; the mask's id is ``vocab_size``. Any length up to the model's.
+
+        The context is a vector for each row, or one for each position.
+        """
         require(
             tokens.shape[1] <= self.length, "tokens", tokens.shape[1], f"at most {self.length} long, as the model is"
         )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_logits
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
 
 Tokens = Int[Array, "rows length"]
@@ -42,6 +42,9 @@ class Wrapper:
     @property
     def passes(self) -> int:
         return self.denoiser.passes
+
+    def begin(self, params: Params, keys: Any, context: Context = None) -> Context:
+        return begun(self.denoiser, params, keys, context)
 
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
         return self.denoiser.encode(params, tokens, context)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.orders import blocks_of
 from mdm_jax.sampling.readout import nothing, read_out, with_noise
@@ -159,6 +159,7 @@ def _adaptive_loop(
     block_of = jnp.where(free, blocks_of(free, jnp.asarray(rule.block)), _NEVER)
     ids = jnp.arange(rows, dtype=jnp.int32) if row_ids is None else row_ids
     keys = draws.all_position_keys(threefry(key), ids, length)
+    context = begun(denoiser, params, draws.row_keys(threefry(key), ids), context)
     defined = True  # whether the path has a log-probability: settled while tracing
 
     def one_step(state: _State) -> _State:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
 from mdm_jax.sampling.result import GIVEN, Sampled
@@ -82,6 +82,7 @@ def blind_loop(
 
     canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
     reveal_step = without_gaps(reveal_step)
+    context = begun(denoiser, params, draws.row_keys(key, ids), context)
     final, log_prob, steps, trajectory = _walk(
         denoiser, params, canvas, reveal_step, draw, context, chunk, record, frames
     )

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt32
 
+_WHOLE_ROW = 0x7FFFFFFF
+"""Folded into a row's key in place of a position; no position has this number."""
 _ONE_BLOCK = 256
 """Vocabularies up to this size are one block."""
 
@@ -22,6 +24,11 @@ def position_keys(
 ) -> Key[Array, " draws"]:
     """``fold_in(fold_in(key, row), position)`` for each pair: keys[draws]."""
     return jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(rows, positions)
+
+
+def row_keys(key: PRNGKeyArray, rows: Int[Array, " rows"]) -> Key[Array, " rows"]:
+    """A key for each row as a whole, apart from those of its positions: keys[rows]."""
+    return position_keys(key, rows, jnp.full(rows.shape, _WHOLE_ROW, jnp.int32))
 
 
 def all_position_keys(key: PRNGKeyArray, rows: Int[Array, " rows"], length: int) -> Key[Array, "rows length"]:

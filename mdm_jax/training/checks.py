@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, layers
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, layers
 from mdm_jax.models.parameters import parted
 from mdm_jax.models.probes import mask_taken_for_a_token, nan_for_masks
 from mdm_jax.models.transformers import Transformer
 from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.keys import key_of
 from mdm_jax.tasks import Task
 from mdm_jax.training.contexts import checked_contexts
 from mdm_jax.training.objective import Examples, check_losses
@@ -106,6 +107,7 @@ def check_mask(job: Job, state: TrainState, shown: Context, finite: bool) -> Non
         InputError: it is not, and masks give NaN.
     """
     denoiser, length = job.denoiser, job.settings.length
+    shown = begun(denoiser, state.params, key_of(0)[None], shown)
     if not finite:
         trouble = nan_for_masks(denoiser, state.params, length, shown)
         if trouble is not None:

@@ -66,7 +66,7 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int
     tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape
     count_key, position_key = jax.random.split(threefry(key))
-    count = 1 + jnp.minimum(jnp.floor(_spread(count_key, rows) * length), length - 1)
+    count = 1 + jnp.minimum(jnp.floor(spread(count_key, rows) * length), length - 1)
     bits = jax.random.bits(position_key, (rows, length), jnp.uint32)
     rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1)
     masked = rank.astype(jnp.float32) < count[:, None]
@@ -107,7 +107,7 @@ def mask_times(
     rows, length = tokens.shape
     checked_schedule(schedule)
     time_key, mask_key = jax.random.split(threefry(key))
-    t = _spread(time_key, rows) if stratified else jax.random.uniform(time_key, (rows,), jnp.float32)
+    t = spread(time_key, rows) if stratified else jax.random.uniform(time_key, (rows,), jnp.float32)
     drawn = jax.random.uniform(mask_key, (rows, length), jnp.float32)
     masked = drawn < schedule.one_minus_alpha(t)[:, None].astype(jnp.float32)
     # Where nothing is masked the sum is empty, whatever the (possibly infinite) weight.
@@ -115,7 +115,7 @@ def mask_times(
     return Corrupted(jnp.where(masked, mask_id, tokens), masked, weight.astype(jnp.float32))
 
 
-def _spread(key: PRNGKeyArray, rows: int) -> Float[Array, " rows"]:
+def spread(key: PRNGKeyArray, rows: int) -> Float[Array, " rows"]:
     """Numbers in [0, 1) at equal distances, one for each row: float32, whatever the default precision."""
     return jnp.mod(jax.random.uniform(key, dtype=jnp.float32) + jnp.arange(rows, dtype=jnp.float32) / rows, 1.0)
 

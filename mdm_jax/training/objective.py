@@ -59,7 +59,10 @@ class Objective(Hashable, Protocol):
 
     @property
     def is_bound(self) -> bool:
-        """Whether the expected loss is an upper bound of ``-log p(tokens)``; a surrogate is not called one."""
+        """Whether the expected loss of held-out rows is an upper bound of ``-log p(tokens)``, at progress 1.
+
+        A surrogate is not called one.
+        """
         ...
 
     @property
@@ -182,6 +185,25 @@ def check_losses(objective: Objective, losses: Any, rows: int) -> None:
     shapes = losses.revealed.shape, losses.cost.shape
     good = shapes[0] == shapes[1] and shapes[0][:1] == (rows,)
     require(good, "objective.losses", verbatim(f"shapes {shapes}"), f"revealed and cost of one shape, ({rows}, ...)")
+
+
+@runtime_checkable
+class Monitored(Protocol):
+    """An objective with figures of a whole set of held-out rows, for the log: whether a latent has collapsed, say."""
+
+    def monitor(
+        self, denoiser: Denoiser, params: Params, examples: Examples, key: PRNGKeyArray
+    ) -> dict[str, Float[Array, ""]]:
+        """Figures by name; a name says its unit."""
+        ...
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def monitored(
+    objective: Objective, key: PRNGKeyArray, denoiser: Denoiser, params: Params, examples: Examples
+) -> dict[str, Float[Array, ""]]:
+    """What an objective says of held-out rows beside their losses; nothing unless it is :class:`Monitored`."""
+    return objective.monitor(denoiser, params, examples, key) if isinstance(objective, Monitored) else {}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -15,7 +15,7 @@ from mdm_jax.support.keys import key_of
 from mdm_jax.support.processes import together
 from mdm_jax.support.statistics import standard_error
 from mdm_jax.training import tally, ways
-from mdm_jax.training.objective import Examples, score
+from mdm_jax.training.objective import Examples, monitored, score
 from mdm_jax.training.runs import RunDirectory, identity
 from mdm_jax.training.step import Metrics, TrainState
 from mdm_jax.training.tally import Tally
@@ -34,12 +34,14 @@ class HeldOut:
     Attributes:
         mean: of the rows.
         standard_error: of it.
-        terms: means of what else the objective logs.
+        terms: means of what else the objective logs, bits per token.
+        monitors: what it says of these rows as a whole.
     """
 
     mean: float
     standard_error: float
     terms: Figures = dataclasses.field(default_factory=dict)
+    monitors: Figures = dataclasses.field(default_factory=dict)
 
     @property
     def figure(self) -> float | None:
@@ -92,12 +94,14 @@ class Reporter:
     def measure(self, state: TrainState) -> HeldOut:
         """Score the held-out sequences."""
         start = time.perf_counter()
-        scored = score(self._job.objective, key_of(0), self._job.denoiser, state.ema_params, self._rows)
+        asked = self._job.objective, key_of(0), self._job.denoiser, state.ema_params, self._rows
+        scored = score(*asked)
         nats = ways.fetch({"loss": scored.loss, **{f"term {name}": one for name, one in scored.terms.items()}})
         bits = {name: one.astype(np.float64) / (np.log(2) * self._rows.tokens.shape[1]) for name, one in nats.items()}
+        monitors = {name: float(one) for name, one in ways.fetch(monitored(*asked)).items()}
         self._measuring += time.perf_counter() - start
         terms = {name: float(bits[f"term {name}"].mean()) for name in self._terms}
-        return HeldOut(float(bits["loss"].mean()), standard_error(bits["loss"]), terms)
+        return HeldOut(float(bits["loss"].mean()), standard_error(bits["loss"]), terms, monitors)
 
     def report(self, state: TrainState, held_out: HeldOut) -> dict[str, str]:
         """Write a line of the log and the profile so far; returns the figures to show behind the bar.
@@ -117,7 +121,7 @@ class Reporter:
             "held_out_standard_error": held_out.standard_error,
             "tokens_per_second": round(speed, 1),
             **{f"train_{name}": float(np.concatenate(values).mean()) for name, values in self._terms.items()},
-            **{f"held_out_{name}": mean for name, mean in held_out.terms.items()},
+            **{f"held_out_{name}": value for name, value in {**held_out.terms, **held_out.monitors}.items()},
         }
         if self._place is not None:
             place, seen = self._place, ways.fetch(state.tally)

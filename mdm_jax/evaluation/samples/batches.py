@@ -16,11 +16,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Int
 
 from mdm_jax.evaluation.samples.fingerprints import host
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
 from mdm_jax.sampling import Blind, Rule, blind_loop
 from mdm_jax.sampling.adaptive import unmarked
 from mdm_jax.sampling.rule import alike, joined, ready, require_fit
 from mdm_jax.support.devices import DATA, local_devices
+from mdm_jax.support.keys import key_of
 from mdm_jax.theory.plans import Plan
 
 
@@ -154,7 +155,12 @@ def default_batch(denoiser: Denoiser, params: Params, length: int, context: Cont
     if limit is not None:
         one = jax.ShapeDtypeStruct((1, length), np.int32)
         first = jax.tree.map(lambda leaf: leaf[:1], context)
-        hidden = jax.eval_shape(denoiser.encode, params, one, first)
+
+        def encoded(params: Params, tokens: jax.Array, context: Context) -> jax.Array:
+            context = begun(denoiser, params, key_of(0)[None], context)
+            return denoiser.encode(params, tokens, context)
+
+        hidden = jax.eval_shape(encoded, params, one, first)
         positions = min(positions, int(limit / 4 / (16 * 4 * hidden.shape[-1])))
     return int(np.clip(positions // length, 1, 64 if cpu else 1024))
 

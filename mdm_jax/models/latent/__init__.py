@@ -1,0 +1,18 @@
+"""Latent denoisers (VMD, VADD): what tokens revealed together share is carried by a latent."""
+
+from mdm_jax.models.latent.denoiser import LatentDenoiser, LatentModel, Posterior, latent_model, latent_transformer
+from mdm_jax.models.latent.network import LatentTransformer
+from mdm_jax.models.latent.wrappers import Marginal, Redrawn, marginal, redrawn
+
+__all__ = [
+    "LatentDenoiser",
+    "LatentModel",
+    "LatentTransformer",
+    "Marginal",
+    "Posterior",
+    "Redrawn",
+    "latent_model",
+    "latent_transformer",
+    "marginal",
+    "redrawn",
+]

@@ -1,0 +1,267 @@
+"""Objectives of latent denoisers: the surrogate of VMD and VADD, and two that are bounds.
+
+Each draws mask counts as the masked NELBO does, a latent from the recognition network, and adds the KL of that from
+the prior. They differ in what the latent is to tell, and so in which sampler's likelihood they bound, if any
+(``DERIVATIONS.md``, "A latent for the whole sequence", "A latent for each step" and "The surrogate is no bound").
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
+from mdm_jax.models.latent import Posterior, latent_model
+from mdm_jax.support.errors import require, require_number, require_whole, verbatim
+from mdm_jax.training.corruption import mask_counts, spread
+from mdm_jax.training.losses import masked_cross_entropy
+from mdm_jax.training.objective import Examples, Losses
+
+ACTIVE = 0.01
+"""A latent's number is active if the variance of its mean over the data is above this (arXiv 1509.00519)."""
+_PAIRS = 16
+"""Pairs of tokens whose mutual information is looked at."""
+_LATENTS = 64
+"""Draws of the prior that it is estimated by."""
+
+
+class Told(NamedTuple):
+    """Masked examples, and what their latents are to tell.
+
+    Attributes:
+        tokens: int32[rows, length], what the denoiser sees.
+        known: int32[rows, length], what the recognition network sees.
+        scored: bool[rows, length], what the denoiser is to predict.
+        told: bool[rows, length], what the latent is to tell of.
+        weight: float32[rows], of the scored cross-entropies.
+        kl_weight: float32[rows], of the KL, the warm-up included.
+        noise: float32[rows, latents, size], standard normal.
+    """
+
+    tokens: Int[Array, "rows length"]
+    known: Int[Array, "rows length"]
+    scored: Bool[Array, "rows length"]
+    told: Bool[Array, "rows length"]
+    weight: Float[Array, " rows"]
+    kl_weight: Float[Array, " rows"]
+    noise: Float[Array, "rows latents size"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentObjective:
+    """What the three have in common.
+
+    Attributes:
+        warmup: fraction of the training over which the weight of the KL rises from 0 to 1, in a straight line (KL
+            annealing). Held-out rows are scored at 1.
+        free_bits: bits of each sequence's KL that cost nothing (arXiv 1606.04934, by sequence): the loss counts
+            ``max(KL, free bits)``, so a bound stays one.
+    """
+
+    warmup: float = 0.3
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("warmup", 0.0, 1.0), ("free_bits", 0.0, 1e6)):
+            require_number(name, getattr(self, name), least, most, f"from {least:g} to {most:g}")
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return ("kl",)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": NAMES[type(self)], **dataclasses.asdict(self)}
+
+    def context(self, given: Context) -> Context:
+        """None: the denoiser's context is the latent, and its parameters are made without one."""
+        require(given is None, "context", verbatim(type(given).__name__), "left out: the latent has its place")
+        return None
+
+    def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Told) -> Losses:
+        model = latent_model(denoiser)
+        posterior = model.posterior(params, corrupted.known, corrupted.told)
+        latent = posterior.sample(corrupted.noise)
+        kl = model.kl(params, posterior, latent)
+        seen = corrupted.tokens, corrupted.scored
+        entropy = masked_cross_entropy(denoiser, params, examples.tokens, *seen, latent)
+        free = self.free_bits * jnp.float32(0.6931471805599453)
+        loss = corrupted.weight * jnp.sum(entropy, axis=-1) + corrupted.kl_weight * jnp.maximum(kl, free)
+        return Losses(loss, {"kl": kl})
+
+    def monitor(
+        self, denoiser: Denoiser, params: Params, examples: Examples, key: PRNGKeyArray
+    ) -> dict[str, Float[Array, ""]]:
+        """Whether the latent has collapsed: figures of held-out rows, by name; each is near 0 where it has.
+
+        "kl_nats": KL of ``q(latent | sequence)`` from the prior, a row's mean. "active_units": numbers of the latent
+        whose posterior mean varies over the rows. "pair_information_nats": mutual information of two tokens, predicted
+        of nothing but masks, over draws of the prior: what a step that reveals both can know of how they depend.
+        """
+        model, tokens = latent_model(denoiser), jnp.asarray(examples.tokens)
+        noise_key, latent_key, pair_key = jax.random.split(key, 3)
+        posterior = model.posterior(params, tokens, jnp.ones(tokens.shape, bool))
+        noise = _noise(noise_key, len(tokens), model.latent_shape)
+        kl = model.kl(params, posterior, posterior.sample(noise))
+        spread_of_means = jnp.var(posterior.mean, axis=0)
+        return {
+            "kl_nats": jnp.mean(kl),
+            "active_units": jnp.sum(spread_of_means > ACTIVE).astype(jnp.float32),
+            "pair_information_nats": pair_information(denoiser, params, tokens.shape[1], latent_key, pair_key),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentSurrogate(LatentObjective):
+    """The objective of VMD and VADD ("DELBO"): good for samplers of few steps, and **no bound** of the likelihood.
+
+    ``E_n[length / n (- sum over masked log p(token | masked, z) + KL(q(z | tokens, mask) || p(z)))]``, ``n`` tokens
+    being masked. It values every mask as if one step revealed all of it; a sampler that draws its latent anew does not
+    reveal it so, and may cost more than this says (for two equal tokens it is half of their entropy).
+
+    Source: arXiv 2510.23606 (VMD), arXiv 2505.17384 (VADD, equation 9); ``training/DERIVATIONS.md``, "The surrogate is
+    no bound".
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> objective = mdm.training.LatentSurrogate(warmup=0.5)
+        >>> objective.is_bound, objective.describe()
+        (False, {'name': 'latent surrogate', 'warmup': 0.5, 'free_bits': 0.0})
+    """
+
+    @property
+    def is_bound(self) -> bool:
+        return False
+
+    def corrupt(
+        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
+    ) -> Told:
+        mask_key, noise_key = jax.random.split(key)
+        tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
+        known = jnp.asarray(examples.tokens, jnp.int32)
+        noise = _noise(noise_key, len(known), latent_model(denoiser).latent_shape)
+        return Told(tokens, known, masked, masked, weight, weight * _warm(self, progress), noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedLatentBound(LatentObjective):
+    """A bound of ``-log p(tokens)`` for sampling with one latent, drawn before the first step and kept.
+
+    ``E_{z ~ q(z | tokens)}[E_n[length / n (- sum over masked log p(token | masked, z))]] + KL(q(z | tokens) || p(z))``:
+    one KL for the whole sequence. It is the masked NELBO of a mixture: of one token at a time in random order, and so
+    of ancestral sampling in the limit of many steps; ``estimate_profile`` with latents of the posterior tells what a
+    plan of fewer costs. Held-out rows are scored by it; while the KL warms up, the training loss is below it.
+
+    Source: ``training/DERIVATIONS.md``, "A latent for the whole sequence" (ours).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.training.FixedLatentBound().is_bound
+        True
+    """
+
+    @property
+    def is_bound(self) -> bool:
+        return True
+
+    def corrupt(
+        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
+    ) -> Told:
+        mask_key, noise_key = jax.random.split(key)
+        tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
+        known = jnp.asarray(examples.tokens, jnp.int32)
+        noise = _noise(noise_key, len(known), latent_model(denoiser).latent_shape)
+        once = jnp.ones_like(weight) * _warm(self, progress)
+        return Told(tokens, known, masked, jnp.ones_like(masked), weight, once, noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepwiseLatentBound(LatentObjective):
+    """A bound of ``-log p(tokens)`` for ``steps`` equal steps in random order, the latent drawn anew at each.
+
+    ``sum_k E_{z ~ q(z | U_k, seen)}[- sum over U_k log p(token | seen, z)] + KL(q || p(z))``, where step ``k`` reveals
+    the tokens ``U_k`` to those seen before. One step is a variational autoencoder; as many steps as tokens have no use
+    of a latent.
+
+    Attributes:
+        steps: of the sampler: sizes ``floor((k + 1) length / steps) - floor(k length / steps)``. At most the length.
+
+    Source: ``training/DERIVATIONS.md``, "A latent for each step" (ours).
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> mdm.training.StepwiseLatentBound(steps=4).describe()["steps"]
+        4
+    """
+
+    steps: int = dataclasses.field(default=4, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "steps", require_whole("steps", self.steps, 1, 2**31 - 1))
+
+    @property
+    def is_bound(self) -> bool:
+        return True
+
+    def corrupt(
+        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
+    ) -> Told:
+        step_key, order_key, noise_key = jax.random.split(key, 3)
+        known = jnp.asarray(examples.tokens, jnp.int32)
+        rows, length = known.shape
+        require(self.steps <= length, "steps", self.steps, f"at most the length, {length}")
+        knots = (jnp.arange(self.steps + 1) * length // self.steps).astype(jnp.int32)
+        step = jnp.minimum(jnp.floor(spread(step_key, rows) * self.steps).astype(jnp.int32), self.steps - 1)
+        bits = jax.random.bits(order_key, (rows, length), jnp.uint32)
+        rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1).astype(jnp.int32)
+        masked, later = rank >= knots[step][:, None], rank >= knots[step + 1][:, None]
+        told = masked & ~later
+        weight = jnp.full(rows, self.steps, jnp.float32)
+        noise = _noise(noise_key, rows, latent_model(denoiser).latent_shape)
+        seen, both = (jnp.where(hidden, denoiser.mask_id, known) for hidden in (masked, later))
+        return Told(seen, both, told, told, weight, weight * _warm(self, progress), noise)
+
+
+NAMES: dict[type, str] = {
+    LatentSurrogate: "latent surrogate",
+    FixedLatentBound: "fixed-latent bound",
+    StepwiseLatentBound: "stepwise latent bound",
+}
+"""What a run's configuration calls them."""
+
+
+def pair_information(
+    denoiser: Denoiser, params: Params, length: int, latent_key: PRNGKeyArray, pair_key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """Mutual information of two tokens, predicted of a fully masked sequence, in nats: a mean over random pairs.
+
+    Of the mixture over ``_LATENTS`` draws of the prior, estimated by a draw of both tokens for each latent. 0 where
+    the latent changes nothing; a mixture of so few says at most their logarithm.
+    """
+    model = latent_model(denoiser)
+    draw_key, token_key = jax.random.split(latent_key)
+    latents = model.begin(params, jax.random.split(draw_key, _LATENTS))
+    masks = jnp.full((_LATENTS, length), denoiser.mask_id, jnp.int32)
+    law = jax.nn.log_softmax(logits(denoiser, params, masks, latents), axis=-1)
+    drawn = jax.random.categorical(token_key, law, axis=-1)
+    # [draw, latent, position]: how likely what one latent has drawn is under every other.
+    crossed = jnp.take_along_axis(law[None], drawn[:, None, :, None], axis=-1)[..., 0]
+    alone = jax.nn.logsumexp(crossed, axis=1)
+    first = jax.random.randint(pair_key, (_PAIRS,), 0, length)
+    second = (first + jax.random.randint(jax.random.fold_in(pair_key, 1), (_PAIRS,), 1, length)) % length
+    both = jax.nn.logsumexp(crossed[..., first] + crossed[..., second], axis=1)
+    return jnp.mean(both - alone[:, first] - alone[:, second]) + jnp.log(jnp.float32(_LATENTS))
+
+
+def _warm(objective: LatentObjective, progress: Float[Array, ""]) -> Float[Array, ""]:
+    """The weight of the KL."""
+    if objective.warmup == 0:
+        return jnp.ones((), jnp.float32)
+    return jnp.minimum(jnp.asarray(progress, jnp.float32) / objective.warmup, 1.0)
+
+
+def _noise(key: PRNGKeyArray, rows: int, shape: tuple[int, int]) -> Array:
+    return jax.random.normal(key, (rows, *shape), jnp.float32)
