@@ -1,4 +1,7 @@
-"""How token ids are written for people and read back: as numbers and pictures here, as characters in ``vocabulary``."""
+"""How token ids are written for people and read back: as numbers and pictures here.
+
+As characters in ``vocabulary``, as the digits of a grid in ``grid_notation``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.tasks.grid_notation import Grid
 from mdm_jax.tasks.task import token_ids
 
 LARGEST_SIZE = 2**31 - 1
@@ -138,17 +142,19 @@ class Numbers:
         return token_ids(tokens, "length", self.size + 1, wanted)
 
 
-def from_json(value: dict[str, Any]) -> Numbers:
-    """The notation that :meth:`Numbers.to_json` stored.
+def from_json(value: dict[str, Any]) -> Numbers | Grid:
+    """The notation that :meth:`Numbers.to_json` or :meth:`Grid.to_json` stored.
 
     Raises:
         InputError: ``value`` is something else.
     """
-    size, shape = value.get("numbers"), value.get("picture")
-    pair = shape is None or (isinstance(shape, list) and len(shape) == 2 and all(type(side) is int for side in shape))
-    if type(size) is not int or not pair:
+    grid = "grid" in value
+    size, sides = (value.get("grid"), value.get("box")) if grid else (value.get("numbers"), value.get("picture"))
+    pair = isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
+    if type(size) is not int or not (pair or (sides is None and not grid)):
         raise InputError("description must be what a task's describe() returned; its vocabulary is malformed.")
-    return Numbers(size, None if shape is None else (shape[0], shape[1]))
+    shape = None if sides is None else (sides[0], sides[1])
+    return Numbers(size, shape) if shape is None or not grid else Grid(size, shape)
 
 
 def is_number(word: str) -> bool:

@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int, Int32, Int64, Integer
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.tasks import parts
 from mdm_jax.tasks.frequencies import Frequencies, count
+from mdm_jax.tasks.grid_notation import Grid
 from mdm_jax.tasks.notation import Numbers
 from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.task import token_ids
@@ -26,7 +27,7 @@ class RowsTask:
     """
 
     spec: str
-    vocabulary: Numbers
+    vocabulary: Numbers | Grid
     train: Int32[np.ndarray, "train_rows length"]
     validation: Int32[np.ndarray, "validation_rows length"]
     test: Int32[np.ndarray, "test_rows length"]
@@ -35,7 +36,8 @@ class RowsTask:
     """The arrays that ``spec`` makes, so that a run notices when others were put in their place."""
 
     def __post_init__(self) -> None:
-        require(type(self.vocabulary) is Numbers, "vocabulary", self.vocabulary, "Numbers, which a run can store")
+        storable = type(self.vocabulary) in (Numbers, Grid)
+        require(storable, "vocabulary", self.vocabulary, "Numbers or a Grid, which a run can store")
         parts.check(self)
 
     @property
@@ -59,7 +61,7 @@ class RowsTask:
         return True
 
     def show(self, tokens: Int[Any, " length"]) -> str:
-        """One row as numbers or as a picture, with "·" for masks; raises ``InputError`` for ids that are no tokens."""
+        """One row as numbers, a picture or a grid, "·" for masks; raises ``InputError`` for ids that are no tokens."""
         return self.vocabulary.decode(tokens)
 
     def score(self, tokens: Int[Any, "rows length"]) -> Float64[np.ndarray, " rows"]:

@@ -1,17 +1,19 @@
 """Tasks by name, as the command line gives them and as runs remember them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.tasks.arrays import from_text
+from mdm_jax.tasks import arrays
+from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
 from mdm_jax.tasks.notation import Notation, from_json
 from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import TextTask, text
+from mdm_jax.tasks.toys import binsaw, small_laws
 from mdm_jax.tasks.vocabulary import Vocabulary
 
 LENGTH = 128
@@ -19,8 +21,14 @@ LENGTH = 128
 
 SPECS = (
     '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file), "code" (Python\'s standard library), '
-    '"digits" (8 x 8 pictures) or "npy:PATH" (an integer array)'
+    '"digits" (8 x 8 pictures), "npy:PATH" (an integer array), "pairs:P" or "blocks:P" (tokens that depend on each '
+    'other, P from 0 to 1), "binsaw" (noisy bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids)'
 )
+
+_FIXED: dict[str, Callable[[], RowsTask]] = {
+    "digits": digits, "binsaw": binsaw, "sudoku4": sudoku4, "sudoku6": sudoku6, "sudoku9": sudoku9
+}  # fmt: skip
+"""Tasks whose spec is a name alone."""
 
 
 def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
@@ -28,10 +36,11 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
 
     Args:
         spec: "text" (CPython's documentation), "text:PATH" (a UTF-8 file), "code" (the sources of Python's standard
-            library), "digits" (scikit-learn's pictures) or "npy:PATH" (an array of integers; "npy:PATH?vocab=SIZE"
-            where not every token occurs in it).
-        length: tokens in one row, ``LENGTH`` of characters if left out; digits and arrays have a length of their own,
-            which is all that may be asked for.
+            library), "digits" (scikit-learn's pictures), "npy:PATH" (an array of integers; "npy:PATH?vocab=SIZE" where
+            not every token occurs in it), "pairs:P" or "blocks:P" (:func:`pairs` and :func:`two_blocks`, with another
+            number of symbols as "pairs:P,SYMBOLS"), "binsaw", "sudoku4", "sudoku6" or "sudoku9".
+        length: tokens in one row, ``LENGTH`` of characters if left out; other tasks have a length of their own, which
+            is all that may be asked for.
 
     Raises:
         InputError: no such task, or its data cannot be used.
@@ -45,14 +54,19 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
         Traceback (most recent call last):
         mdm_jax.support.errors.InputError: spec must be "text" (CPython's documentation), ... got 'poetry'.
     """
-    name, colon, path = spec.partition(":")
-    if colon and path and name in ("text", "npy"):
-        task = text(LENGTH if length is None else length, path) if name == "text" else from_text(path)
+    name, colon, rest = spec.partition(":")
+    characters = LENGTH if length is None else length
+    if rest and name == "text":
+        task = text(characters, rest)
+    elif rest and name == "npy":
+        task = arrays.from_text(rest)
+    elif rest and name in ("pairs", "blocks"):
+        task = small_laws.from_text(name, rest)
     elif not colon and name in ("text", "code"):
-        task = {"text": text, "code": code}[name](LENGTH if length is None else length)
+        task = {"text": text, "code": code}[name](characters)
     else:
-        require(spec == "digits", "spec", spec, SPECS)
-        task = digits()
+        require(spec in _FIXED, "spec", spec, SPECS)
+        task = _FIXED[spec]()
     require(length in (None, task.length), "length", length, f"{task.length}, that of the rows of {spec}, or left out")
     return task
 
@@ -115,7 +129,7 @@ def restore(description: Mapping[str, Any]) -> Task:
 
 def _is_ours(spec: str) -> bool:
     """Whether :func:`from_spec` reads a spec of this form."""
-    return spec in ("text", "code", "digits") or spec.startswith(("text:", "npy:"))
+    return spec in ("text", "code", *_FIXED) or spec.startswith(("text:", "npy:", "pairs:", "blocks:"))
 
 
 def vocabulary_of(description: Mapping[str, Any]) -> Notation:

@@ -61,7 +61,7 @@ def calls(array, words):
     yield "other lengths", lambda: dataclasses.replace(task, test=other), (), "test must be rows of length 9"
     yield "mask", vocabulary.encode, ("a", 3), "mask must be one character"
     yield "mask of numbers", numbers.encode, ("1", 3), "mask must be one character"
-    yield "notation", lambda: dataclasses.replace(task, vocabulary="abcd"), (), "vocabulary must be Numbers, which"
+    yield "notation", lambda: dataclasses.replace(task, vocabulary="abcd"), (), "vocabulary must be Numbers or a Grid, which"
     yield "notation", lambda: dataclasses.replace(prose, vocabulary=Numbers(99)), (), "vocabulary must be a Vocabulary"
 
 

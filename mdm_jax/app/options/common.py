@@ -6,7 +6,8 @@ ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
 """The last three look at the model."""
 _TASKS = (
     "text (CPython's documentation), text:PATH (your UTF-8 file), code (Python's standard library), "
-    "digits (8 x 8 pictures) or npy:PATH (your integer array)"
+    "digits (8 x 8 pictures), npy:PATH (your integer array), pairs:P or blocks:P (tokens that depend on each other), "
+    "binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids)"
 )
 _SETTINGS = (
     ("steps", int, "optimiser steps"),
