@@ -76,8 +76,9 @@ class Grid:
         written = [character for character in text if not (character.isspace() or character in _LINES)]
         for place, character in enumerate(written):
             if character not in digits:
+                blank = "" if mask is None else f", or {mask!r} where it is blank"
                 raise InputError(
-                    f"text must be digits from 1 to {self.size}, one for each cell; "
+                    f"text must be a digit from 1 to {self.size} for each cell{blank}; "
                     f"got {character!r} as cell {place + 1}."
                 )
         return np.array([digits[character] for character in written], np.int32)
@@ -93,32 +94,21 @@ class Grid:
         shown = self._digits(tokens, mask)
         if len(shown) != self.size**2:
             return " ".join(shown)
-        lines = []
-        for row in range(self.size):
-            cells = shown[row * self.size : (row + 1) * self.size]
-            lines.append("".join(cell + self.behind(row * self.size + place) for place, cell in enumerate(cells)))
-            lines.extend([self.rule] if self.is_ruled(row) else [])
-        return "\n".join(lines)
+        return "".join(cell + behind for cell, behind in zip(shown, self.lines()))
 
     def pieces(self, tokens: Int[Any, " length"]) -> list[str]:
         """The digit of each cell; errors as in :meth:`decode`."""
         return self._digits(tokens, "·")
 
-    def behind(self, place: int) -> str:
-        """What is drawn between the cell at ``place`` and the next of its row; nothing behind the last."""
-        column = place % self.size + 1
-        return "" if column == self.size else " │ " if column % self.box[1] == 0 else " "
-
-    def is_ruled(self, row: int) -> bool:
-        """Whether a line is drawn below a row: between boxes, and not below the last."""
-        return (row + 1) % self.box[0] == 0 and row + 1 < self.size
-
-    @property
-    def rule(self) -> str:
-        """The line below a row of boxes."""
-        edge, inner = "─" * (2 * self.box[1]), "─" * (2 * self.box[1] + 1)
-        boxes = self.size // self.box[1]
-        return edge if boxes == 1 else "┼".join([edge, *[inner] * (boxes - 2), edge])
+    def lines(self) -> list[str]:
+        """What is drawn behind each cell of a whole grid: spaces, the lines between boxes, the ends of rows."""
+        rows, columns = self.box
+        bars = [" │ " if column % columns == 0 else " " for column in range(1, self.size)]
+        edge = "─" * (2 * columns)
+        widths = [edge, *["─" + edge] * (rows - 2), edge] if rows > 1 else [edge[1:]]
+        rule = f"\n{'┼'.join(widths)}\n"
+        ends = [rule if row % rows == 0 else "\n" for row in range(1, self.size)]
+        return [behind for end in [*ends, ""] for behind in (*bars, end)]
 
     def to_json(self) -> dict[str, Any]:
         """What a run stores as its task's vocabulary."""

@@ -60,7 +60,7 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
         task = text(characters, rest)
     elif rest and name == "npy":
         task = arrays.from_text(rest)
-    elif rest and name in ("pairs", "blocks"):
+    elif name in ("pairs", "blocks"):
         task = small_laws.from_text(name, rest)
     elif not colon and name in ("text", "code"):
         task = {"text": text, "code": code}[name](characters)

@@ -124,7 +124,12 @@ def step_legend() -> str:
 
 
 def sample(
-    pieces: Sequence[str], reveal_step: Sequence[int], steps: int, most: int, seconds: float | None = None
+    pieces: Sequence[str],
+    reveal_step: Sequence[int],
+    steps: int,
+    most: int,
+    seconds: float | None = None,
+    between: Sequence[str] | None = None,
 ) -> str:
     """A sample as preformatted text; the background of every piece tells the step that revealed it.
 
@@ -134,16 +139,23 @@ def sample(
         steps: number of steps, for the scale of colours.
         most: positions to show; a longer sample is cut, and says so.
         seconds: how long each step takes where the sample is written before the reader's eyes; ``None``: it stands.
+        between: what is drawn behind each position, without colour, as the lines of a grid are.
     """
     parts = []
-    for step, group in itertools.groupby(zip(pieces[:most], reveal_step[:most]), key=lambda pair: pair[1]):
-        text = escape("".join(piece for piece, _ in group).replace("\r", "")).replace("\n", "<b>⏎</b>\n")
+    behind = [""] * len(pieces) if between is None else between
+    # What stands behind a piece ends its group, so that it is drawn once and has no step.
+    ends = itertools.accumulate((text != "" for text in behind), initial=0)
+    shown = itertools.islice(zip(pieces, reveal_step, behind, ends), most)
+    for (step, _), group in itertools.groupby(shown, key=lambda each: (each[1], each[3])):
+        members = list(group)
+        text = escape("".join(piece for piece, *_ in members).replace("\r", "")).replace("\n", "<b>⏎</b>\n")
         if step < 0:
             kind, title = _never(step)
             parts.append(f'<u class="{kind}" title="{title}">{text}</u>')
         else:
             turn = _turn(step, steps, seconds)
             parts.append(f'<i class="r{_ramp(step, steps)}"{turn} title="step {step + 1}">{text}</i>')
+        parts.append(escape(members[-1][2]))
     cut = f"\n… and {len(pieces) - most:,} more tokens" if len(pieces) > most else ""
     # HTML drops a newline right after <pre>, so one is put there for it to drop.
     return f'<pre class="sample{"" if seconds is None else " play"}"{_pace(seconds)}>\n{"".join(parts)}{cut}</pre>'

@@ -21,7 +21,7 @@ from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_choice, verbatim
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import shortened
-from mdm_jax.tasks import Numbers
+from mdm_jax.tasks import Grid, Numbers
 from mdm_jax.tasks.notation import from_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
@@ -100,15 +100,15 @@ class RunFiles:
         return command(name, self.directory.path, *more)
 
     @property
-    def numbers(self) -> Numbers | None:
-        """How the tokens are written where they are numbers or grey levels, as the task stored it."""
+    def notation(self) -> Numbers | Grid | None:
+        """How the tokens are written where they are no characters, as the task stored it."""
         stored = self.config["task"].get("vocabulary")
         return from_json(stored) if isinstance(stored, dict) else None
 
     @property
     def kind(self) -> str:
-        """What the data are: "text", or "data" where tokens are numbers."""
-        return "text" if self.numbers is None else "data"
+        """What the data are: "text", or "data" where tokens are no characters."""
+        return "text" if self.notation is None else "data"
 
 
 def read(directory: RunDirectory) -> RunFiles:

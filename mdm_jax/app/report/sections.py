@@ -15,7 +15,7 @@ from mdm_jax.app.report.run_files import RunFiles
 from mdm_jax.plot import charts, report_charts
 from mdm_jax.plot.drawing import wide
 from mdm_jax.support.errors import InputError
-from mdm_jax.tasks import Numbers
+from mdm_jax.tasks import Grid, Numbers
 from mdm_jax.tasks.notation import is_number
 
 RISE = 0.01
@@ -218,7 +218,7 @@ def samples(files: RunFiles) -> str:
         row = sorted((p for p in panels if p["budget"] == budget), key=lambda panel: roles.index(panel["role"]))
         cells = "".join(_panel(panel, drawn, _MOST_PIECES // len(panels), files) for panel in row)
         blocks.append(f'<h3>{budget} steps</h3>{page.again()}<div class="samples">{cells}</div>')
-    picture = files.numbers is not None and files.numbers.shape is not None
+    picture = isinstance(files.notation, Numbers) and files.notation.shape is not None
     reference = drawn["reference_score"]
     real = "" if reference is None else f" Held-out {files.kind} scores {reference:.2f} on average."
     return (
@@ -267,7 +267,7 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFi
         parts.append(f'<p class="mean">mean score <strong>{shown}</strong> over {panel["scored_rows"]:,} samples</p>')
     reference = drawn["reference_score"]
     beside = "" if reference is None else f" (held-out {files.kind}: {reference:.2f})"
-    notation = files.numbers
+    notation = files.notation
     longest = max((len(row["pieces"]) for row in panel["rows"]), default=1)
     pace = _PLAY_SECONDS / max(panel["budget"], 1)  # plans side by side keep the same time
     for i, row in enumerate(panel["rows"][: min(max(most // max(longest, 1), 1), _MOST_ROWS)]):
@@ -278,10 +278,14 @@ def _panel(panel: dict[str, Any], drawn: dict[str, Any], most: int, files: RunFi
 
 
 def one_sample(
-    row: dict[str, Any], steps: int, most: int, notation: Numbers | None, seconds: float | None = None
+    row: dict[str, Any], steps: int, most: int, notation: Numbers | Grid | None, seconds: float | None = None
 ) -> str:
-    """One sample as a picture, where it is one, or else as text; ``seconds`` per step if it is to be animated."""
-    pieces, shape = row["pieces"], notation.shape if notation else None
+    """One sample as a picture or a grid, where it is one, or else as text; ``seconds`` per step if it is animated."""
+    pieces = row["pieces"]
+    if isinstance(notation, Grid):
+        whole = len(pieces) == notation.size**2
+        return page.sample(pieces, row["reveal_step"], steps, most, seconds, notation.lines() if whole else None)
+    shape = notation.shape if notation else None
     if notation and shape and len(pieces) == shape[0] * shape[1] and all(map(is_number, pieces)):
         levels = [min(int(piece), notation.size - 1) for piece in pieces]
         return page.picture(levels, row["reveal_step"], steps, notation.size - 1, shape[1], seconds)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int, Int32
 from mdm_jax.models import Denoiser
 from mdm_jax.sampling import FILLED, Sampled
 from mdm_jax.support.text import is_obeyed
-from mdm_jax.tasks import Notation, Numbers
+from mdm_jax.tasks import Grid, Notation, Numbers
 
 MASKED, AGAIN = "·", "◦"
 """A position that is masked, and one that is masked again."""
@@ -77,34 +77,44 @@ class Look:
         shown: the text of each token id; no control characters.
         widths: int[length], columns that each position takes in every frame.
         breaks: bool[length], whether a line ends behind a position.
-        gap: what stands between two positions.
+        gaps: what stands between each position and the next, where that is in the same line.
+        rule: a line without positions, drawn behind those of ``ruled``, each of which ends a line.
+        ruled: positions.
     """
 
     shown: Mapping[int, str]
     widths: Int[np.ndarray, " length"]
     breaks: Bool[np.ndarray, " length"]
-    gap: str = ""
+    gaps: Sequence[str]
+    rule: str = ""
+    ruled: frozenset[int] = frozenset()
 
 
 def look_of(recording: Recording, vocabulary: Notation) -> Look:
-    """Text with its own line breaks, numbers in columns, or a picture with two characters per pixel."""
+    """Text with its own line breaks, numbers in columns, a grid, or a picture with two characters per pixel."""
     everything = np.concatenate([recording.canvas[None], recording.tokens])
     ids = [int(token) for token in np.unique(everything) if token != recording.mask_id]
     length = len(recording.canvas)
-    nowhere = np.zeros(length, bool)
+    nowhere, close = np.zeros(length, bool), [""] * length
+    if isinstance(vocabulary, Grid) and length == vocabulary.size**2:
+        shown = {token: vocabulary.pieces(np.array([token]))[0] for token in ids}
+        parts = [behind.split("\n") for behind in vocabulary.lines()]
+        rules = {place: part[1] for place, part in enumerate(parts) if any(part[1:])}
+        ends, gaps = np.array([len(part) > 1 for part in parts]), [part[0] for part in parts]
+        return Look(shown, np.ones(length, int), ends, gaps, next(iter(rules.values()), ""), frozenset(rules))
     if isinstance(vocabulary, Numbers):
         if vocabulary.shape is not None and vocabulary.shape[0] * vocabulary.shape[1] == length:
             pixels = {token: vocabulary.decode(np.full(length, token))[:2] for token in ids}
             ends = np.arange(1, length + 1) % vocabulary.shape[1] == 0
-            return Look(pixels, np.full(length, 2), ends)
+            return Look(pixels, np.full(length, 2), ends, close)
         shown = {token: str(token) for token in ids}
-        return Look(shown, np.full(length, max(map(len, shown.values()), default=1)), nowhere, " ")
+        return Look(shown, np.full(length, max(map(len, shown.values()), default=1)), nowhere, [" "] * length)
     written = {token: vocabulary.decode(np.array([token])) for token in ids}
     shown = {token: "".join(map(printable, text)) for token, text in written.items()}
     columns = np.array([columns_of(shown.get(token, MASKED)) for token in range(max(ids, default=0) + 1)])
     wide = np.where(everything == recording.mask_id, 1, columns[np.minimum(everything, len(columns) - 1)])
     breaks = nowhere if len(recording.tokens) == 0 else np.isin(everything[-1], [t for t in ids if "\n" in written[t]])
-    return Look(shown, wide.max(axis=0), breaks)
+    return Look(shown, wide.max(axis=0), breaks, close)
 
 
 def printable(character: str) -> str:
@@ -174,23 +184,25 @@ def frames(
         status = f"{title}step {step} of {steps} · nfe {nfe} · {share:.0%} revealed"
         bar = max(min(width - len(status) - 3, 24), 0)
         done = round(bar * share)
-        drawn = [_line(line, now, states, look, mask, colour) for line in lines[top : top + room]]
+        seen = lines[top : top + room]
+        drawn = [_line(line, now, states, look, mask, colour) if line else look.rule[:width] for line in seen]
         yield "\n".join([f"{status}  {'█' * done}{'░' * (bar - done)}".rstrip()[:width], "", *drawn])
         before = now
 
 
 def _lines(look: Look, width: int) -> list[list[int]]:
-    """The positions of each line of at most ``width`` columns (one position at least)."""
+    """The positions of each line of at most ``width`` columns (one position at least); none of a rule."""
     lines: list[list[int]] = [[]]
     used = 0
     for position, (columns, ends) in enumerate(zip(look.widths.tolist(), look.breaks.tolist())):
-        if lines[-1] and used + len(look.gap) + columns > width:
+        gap = len(look.gaps[lines[-1][-1]]) if lines[-1] else 0
+        if lines[-1] and used + gap + columns > width:
             lines.append([])
-            used = 0
-        used += columns + (len(look.gap) if lines[-1] else 0)
+            used = gap = 0
+        used += gap + columns
         lines[-1].append(position)
         if ends:
-            lines.append([])
+            lines.extend([[], []] if position in look.ruled else [[]])
             used = 0
     return lines if lines[-1] else lines[:-1]
 
@@ -213,7 +225,7 @@ def _line(
 ) -> str:
     """One line; neighbours of one colour share its codes."""
     parts, open_state = [], _HELD
-    for position in line:
+    for place, position in enumerate(line):
         state, columns = int(states[position]), int(look.widths[position])
         if tokens[position] == mask_id:
             cell = (AGAIN if state in (_AGAIN, _NOW_AGAIN) else MASKED) * columns
@@ -226,8 +238,11 @@ def _line(
             parts.append(f"\x1b[{code}m" if code else "")
             open_state = state
         parts.append(cell)
-        if look.gap and position != line[-1]:
-            parts.append(look.gap)
+        gap = look.gaps[position] if place + 1 < len(line) else ""
+        if colour and gap.strip() and open_state in _COLOURS:  # lines of a grid have no colour
+            parts.append("\x1b[0m")
+            open_state = _HELD
+        parts.append(gap)
     if colour and open_state in _COLOURS:
         parts.append("\x1b[0m")
     return "".join(parts)

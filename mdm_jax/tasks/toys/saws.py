@@ -49,7 +49,7 @@ def binsaw() -> BinsawTask:
 
     The shift is uniform. Bit ``i`` is 1 with probability ``.05 + .9 triangle(2 (i / 64 + shift))``, where
     ``triangle(u) = 1 - |2 (u mod 1) - 1|``; given the shift, bits are independent. What a row's bits share is this one
-    number, which makes the task a test of latents. ``oracles.binsaw()`` is the same law as a denoiser, with 512 shifts.
+    number, which makes the task a test of latents. A row is shown as two lines, one period each. ``oracles.binsaw()`` is the same law as a denoiser, with 512 shifts.
 
     Source: the toy data of LADD (arXiv 2510.18114; code darioShar/LADD, ``custom_datasets.py``).
 
@@ -63,7 +63,7 @@ def binsaw() -> BinsawTask:
     shifts = stream.random_sample(sum(PARTS))[:, None]
     rows = (stream.random_sample((sum(PARTS), LENGTH)) < chance_of_one(shifts)).astype(np.uint8)
     parts = parts_of(rows)
-    return BinsawTask("binsaw", Numbers(2), *parts, digest(rows.tobytes()), parts)
+    return BinsawTask("binsaw", Numbers(2, (SAWS, LENGTH // SAWS)), *parts, digest(rows.tobytes()), parts)
 
 
 def chance_of_one(shifts: Float64[np.ndarray, "shifts 1"]) -> Float64[np.ndarray, "shifts length"]:

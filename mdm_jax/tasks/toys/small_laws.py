@@ -142,7 +142,7 @@ def from_text(name: str, text: str) -> LawTask:
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 2:
-        raise InputError(f"spec must give a probability, as in {name}:0.5 or {name}:0.5,8; got {f'{name}:{text}'!r}.")
+        raise InputError(f"spec must give a probability, as in {name}:0.5 or {name}:0.5,8; got {text!r}.")
     return {"pairs": pairs, "blocks": two_blocks}[name](*numbers)
 
 
