@@ -10,7 +10,8 @@ from mdm_jax.support.errors import require, verbatim
 _ZEROS = nn.initializers.zeros
 _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _NARROW = nn.initializers.constant(-1.0)
-"""Logarithm of the recognition's first standard deviation: below the prior's, so that a latent tells something."""
+"""Logarithm of first standard deviations: of the recognition, so that a latent tells something from the beginning, and
+of a learned prior's components, so that they lie apart."""
 _HIDDEN = 4
 """Width of the layer between a latent and what modulates the norms, in latent sizes."""
 
@@ -46,7 +47,7 @@ class LatentTransformer(Transformer):
             shape = (self.latents, self.prior, self.latent_size)
             self.prior_weight = self.param("prior_weight", _ZEROS, shape[:2], jnp.float32)
             self.prior_mean = self.param("prior_mean", nn.initializers.normal(1.0), shape, jnp.float32)
-            self.prior_log_scale = self.param("prior_log_scale", _ZEROS, shape, jnp.float32)
+            self.prior_log_scale = self.param("prior_log_scale", _NARROW, shape, jnp.float32)
 
     def encode(
         self, tokens: Int[Array, "rows length"], context: Float[Array, "rows latents size"] | None = None

@@ -3,14 +3,16 @@
 from typing import Any
 
 from mdm_jax.training.objective import MaskedNelbo, Objective
+from mdm_jax.training.objectives.hybrid import HybridNoise
 from mdm_jax.training.objectives.latents import FixedLatentBound, LatentSurrogate, StepwiseLatentBound
 
-__all__ = ["FixedLatentBound", "LatentSurrogate", "StepwiseLatentBound", "from_description"]
+__all__ = ["FixedLatentBound", "HybridNoise", "LatentSurrogate", "StepwiseLatentBound", "from_description"]
 _MADE = {
     "masked NELBO": MaskedNelbo,
     "latent surrogate": LatentSurrogate,
     "fixed-latent bound": FixedLatentBound,
     "stepwise latent bound": StepwiseLatentBound,
+    "hybrid noise": HybridNoise,
 }
 """The library's own objectives, by the names that they describe themselves with."""
 

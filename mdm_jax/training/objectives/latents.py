@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
-from mdm_jax.models.latent import Posterior, latent_model
+from mdm_jax.models.latent import latent_model
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
 from mdm_jax.training.corruption import mask_counts, spread
 from mdm_jax.training.losses import masked_cross_entropy
@@ -21,6 +21,7 @@ from mdm_jax.training.objective import Examples, Losses
 
 ACTIVE = 0.01
 """A latent's number is active if the variance of its mean over the data is above this (arXiv 1509.00519)."""
+_NATS_PER_BIT = 0.6931471805599453
 _PAIRS = 16
 """Pairs of tokens whose mutual information is looked at."""
 _LATENTS = 64
@@ -37,7 +38,7 @@ class Told(NamedTuple):
         told: bool[rows, length], what the latent is to tell of.
         weight: float32[rows], of the scored cross-entropies.
         kl_weight: float32[rows], of the KL, the warm-up included.
-        noise: float32[rows, latents, size], standard normal.
+        noise: float32[rows, draws, latents, size], standard normal.
     """
 
     tokens: Int[Array, "rows length"]
@@ -46,7 +47,7 @@ class Told(NamedTuple):
     told: Bool[Array, "rows length"]
     weight: Float[Array, " rows"]
     kl_weight: Float[Array, " rows"]
-    noise: Float[Array, "rows latents size"]
+    noise: Float[Array, "rows draws latents size"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +84,29 @@ class LatentObjective:
     def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Told) -> Losses:
         model = latent_model(denoiser)
         posterior = model.posterior(params, corrupted.known, corrupted.told)
-        latent = posterior.sample(corrupted.noise)
-        kl = model.kl(params, posterior, latent)
         seen = corrupted.tokens, corrupted.scored
-        entropy = masked_cross_entropy(denoiser, params, examples.tokens, *seen, latent)
-        free = self.free_bits * jnp.float32(0.6931471805599453)
-        loss = corrupted.weight * jnp.sum(entropy, axis=-1) + corrupted.kl_weight * jnp.maximum(kl, free)
-        return Losses(loss, {"kl": kl})
+
+        def cost(latent: Array) -> Array:
+            return jnp.sum(masked_cross_entropy(denoiser, params, examples.tokens, *seen, latent), axis=-1)
+
+        draws = corrupted.noise.shape[1]
+        if draws == 1:
+            latent = posterior.sample(corrupted.noise[:, 0])
+            kl = model.kl(params, posterior, latent)
+            free = self.free_bits * jnp.float32(_NATS_PER_BIT)
+            loss = corrupted.weight * cost(latent) + corrupted.kl_weight * jnp.maximum(kl, free)
+            return Losses(loss, {"kl": kl})
+
+        def both(noise: Array) -> tuple[Array, Array]:
+            latent = posterior.sample(noise)
+            return cost(latent), posterior.log_prob(latent) - model.log_prior(params, latent)
+
+        costs, ratios = jax.vmap(both, in_axes=1)(corrupted.noise)
+        weighted = corrupted.weight * costs + corrupted.kl_weight * ratios
+        # The mean over draws is inside the logarithm, and the weight of the step outside of it.
+        scale = corrupted.weight[None]
+        inside = jax.nn.logsumexp(-weighted / scale, axis=0) - jnp.log(jnp.float32(draws))
+        return Losses(-corrupted.weight * inside, {"kl": jnp.mean(ratios, axis=0)})
 
     def monitor(
         self, denoiser: Denoiser, params: Params, examples: Examples, key: PRNGKeyArray
@@ -103,7 +120,7 @@ class LatentObjective:
         model, tokens = latent_model(denoiser), jnp.asarray(examples.tokens)
         noise_key, latent_key, pair_key = jax.random.split(key, 3)
         posterior = model.posterior(params, tokens, jnp.ones(tokens.shape, bool))
-        noise = _noise(noise_key, len(tokens), model.latent_shape)
+        noise = _noise(noise_key, len(tokens), 1, model.latent_shape)[:, 0]
         kl = model.kl(params, posterior, posterior.sample(noise))
         spread_of_means = jnp.var(posterior.mean, axis=0)
         return {
@@ -114,7 +131,25 @@ class LatentObjective:
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentSurrogate(LatentObjective):
+class _Drawing(LatentObjective):
+    """One latent for what a step reveals: its likelihood may be bounded more tightly by several draws.
+
+    Attributes:
+        draws: latents of the recognition network for each example. More than one: the importance-weighted bound
+            (arXiv 1509.00519) of what the step reveals, which is tighter and costs as many passes of the denoiser.
+    """
+
+    draws: int = dataclasses.field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "draws", require_whole("draws", self.draws, 1, 2**16))
+        alone = self.draws == 1 or self.free_bits == 0
+        require(alone, "free_bits", self.free_bits, "0 where there are several draws, whose KL is not counted apart")
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentSurrogate(_Drawing):
     """The objective of VMD and VADD ("DELBO"): good for samplers of few steps, and **no bound** of the likelihood.
 
     ``E_n[length / n (- sum over masked log p(token | masked, z) + KL(q(z | tokens, mask) || p(z)))]``, ``n`` tokens
@@ -128,20 +163,18 @@ class LatentSurrogate(LatentObjective):
         >>> import mdm_jax as mdm
         >>> objective = mdm.training.LatentSurrogate(warmup=0.5)
         >>> objective.is_bound, objective.describe()
-        (False, {'name': 'latent surrogate', 'warmup': 0.5, 'free_bits': 0.0})
+        (False, {'name': 'latent surrogate', 'warmup': 0.5, 'free_bits': 0.0, 'draws': 1})
     """
 
     @property
     def is_bound(self) -> bool:
         return False
 
-    def corrupt(
-        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
-    ) -> Told:
+    def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         mask_key, noise_key = jax.random.split(key)
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        noise = _noise(noise_key, len(known), latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, len(known), self.draws, latent_model(denoiser).latent_shape)
         return Told(tokens, known, masked, masked, weight, weight * _warm(self, progress), noise)
 
 
@@ -166,19 +199,17 @@ class FixedLatentBound(LatentObjective):
     def is_bound(self) -> bool:
         return True
 
-    def corrupt(
-        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
-    ) -> Told:
+    def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         mask_key, noise_key = jax.random.split(key)
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        noise = _noise(noise_key, len(known), latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, len(known), 1, latent_model(denoiser).latent_shape)
         once = jnp.ones_like(weight) * _warm(self, progress)
         return Told(tokens, known, masked, jnp.ones_like(masked), weight, once, noise)
 
 
 @dataclasses.dataclass(frozen=True)
-class StepwiseLatentBound(LatentObjective):
+class StepwiseLatentBound(_Drawing):
     """A bound of ``-log p(tokens)`` for ``steps`` equal steps in random order, the latent drawn anew at each.
 
     ``sum_k E_{z ~ q(z | U_k, seen)}[- sum over U_k log p(token | seen, z)] + KL(q || p(z))``, where step ``k`` reveals
@@ -206,9 +237,7 @@ class StepwiseLatentBound(LatentObjective):
     def is_bound(self) -> bool:
         return True
 
-    def corrupt(
-        self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
-    ) -> Told:
+    def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         step_key, order_key, noise_key = jax.random.split(key, 3)
         known = jnp.asarray(examples.tokens, jnp.int32)
         rows, length = known.shape
@@ -220,7 +249,7 @@ class StepwiseLatentBound(LatentObjective):
         masked, later = rank >= knots[step][:, None], rank >= knots[step + 1][:, None]
         told = masked & ~later
         weight = jnp.full(rows, self.steps, jnp.float32)
-        noise = _noise(noise_key, rows, latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, rows, self.draws, latent_model(denoiser).latent_shape)
         seen, both = (jnp.where(hidden, denoiser.mask_id, known) for hidden in (masked, later))
         return Told(seen, both, told, told, weight, weight * _warm(self, progress), noise)
 
@@ -263,5 +292,5 @@ def _warm(objective: LatentObjective, progress: Float[Array, ""]) -> Float[Array
     return jnp.minimum(jnp.asarray(progress, jnp.float32) / objective.warmup, 1.0)
 
 
-def _noise(key: PRNGKeyArray, rows: int, shape: tuple[int, int]) -> Array:
-    return jax.random.normal(key, (rows, *shape), jnp.float32)
+def _noise(key: PRNGKeyArray, rows: int, draws: int, shape: tuple[int, int]) -> Array:
+    return jax.random.normal(key, (rows, draws, *shape), jnp.float32)
