@@ -13,7 +13,7 @@ from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import TextTask, text
-from mdm_jax.tasks.toys import binsaw, small_laws
+from mdm_jax.tasks.toys import binsaw, law_from_spec
 from mdm_jax.tasks.vocabulary import Vocabulary
 
 LENGTH = 128
@@ -61,7 +61,7 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
     elif rest and name == "npy":
         task = arrays.from_text(rest)
     elif name in ("pairs", "blocks"):
-        task = small_laws.from_text(name, rest)
+        task = law_from_spec(spec)
     elif not colon and name in ("text", "code"):
         task = {"text": text, "code": code}[name](characters)
     else:

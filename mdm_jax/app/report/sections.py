@@ -221,12 +221,15 @@ def samples(files: RunFiles) -> str:
     picture = isinstance(files.notation, Numbers) and files.notation.shape is not None
     reference = drawn["reference_score"]
     real = "" if reference is None else f" Held-out {files.kind} scores {reference:.2f} on average."
+    # Of a grid, nothing scores better than a valid one.
+    grid = isinstance(files.notation, Grid)
+    repetition = "" if grid else " A score far better than that is a sign of repetition, not of quality."
     return (
         f"<p>{'Drawn' if picture else 'Written'} by the model from blanks, with the plans side by side. "
         f"{'The colours beside a picture tell when each pixel was' if picture else 'Colour tells when each token was'} "
         f"revealed; hover to read the step. The score is {escape(drawn['score_name'])}, "
-        f"{'lower' if drawn['lower_is_better'] else 'higher'} is better.{real} A score far better than that is a sign "
-        f"of repetition, not of quality. Temperature {drawn['temperature']:g}, seed {drawn['seed']}.</p>"
+        f"{'lower' if drawn['lower_is_better'] else 'higher'} is better.{real}{repetition} "
+        f"Temperature {drawn['temperature']:g}, seed {drawn['seed']}.</p>"
         f'<div class="wide">{page.step_legend()}{"".join(blocks)}</div>'
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int32, UInt8
 
-from mdm_jax.support.errors import require, require_choice, require_seed, require_whole, verbatim
+from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.files import digest
 from mdm_jax.tasks.grid_notation import Grid
 from mdm_jax.tasks.grids import puzzles as making
@@ -84,7 +84,7 @@ class SudokuTask(RowsTask):
         """
         return broken(self._cells("tokens", tokens), self.box) == 0
 
-    def solves(self, canvas: Int[Any, "rows length"], tokens: Int[Any, "rows length"]) -> Bool[np.ndarray, " rows"]:
+    def solves(self, canvas: Int[Any, "puzzles length"], tokens: Int[Any, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Whether each row of ``tokens`` is a valid grid that agrees with the clues of its row of ``canvas``.
 
         Args:
@@ -150,8 +150,7 @@ class SudokuTask(RowsTask):
         """
         count, most = require_whole("count", count, 1), require_whole("most", most, 2)
         clues = CLUES[bool(unique)][self.size] if clues is None else require_whole("clues", clues, 0, self.length)
-        seed = require_whole("seed", seed, 0)
-        require_seed("seed", seed)
+        seed = require_whole("seed", seed, 0, 2**31 - 1)
         require_choice("part", part, ("test", "validation"))
         rows, stream = getattr(self, part), np.random.RandomState(seed)
         turns = [stream.permutation(len(rows)) for _ in range(-(-count // len(rows)))]

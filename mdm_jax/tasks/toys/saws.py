@@ -49,7 +49,8 @@ def binsaw() -> BinsawTask:
 
     The shift is uniform. Bit ``i`` is 1 with probability ``.05 + .9 triangle(2 (i / 64 + shift))``, where
     ``triangle(u) = 1 - |2 (u mod 1) - 1|``; given the shift, bits are independent. What a row's bits share is this one
-    number, which makes the task a test of latents. A row is shown as two lines, one period each. ``oracles.binsaw()`` is the same law as a denoiser, with 512 shifts.
+    number, which makes the task a test of latents. A row is shown as two lines, one period each. The same law with 512
+    shifts is ``oracles.binsaw()``, a denoiser.
 
     Source: the toy data of LADD (arXiv 2510.18114; code darioShar/LADD, ``custom_datasets.py``).
 

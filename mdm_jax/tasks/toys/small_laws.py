@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int
 
-from mdm_jax.support.errors import InputError, is_list, require, require_number, require_whole
+from mdm_jax.support.errors import is_list, require, require_number, require_whole
 from mdm_jax.support.files import digest
 from mdm_jax.tasks.notation import Numbers
 from mdm_jax.tasks.rows import RowsTask
@@ -134,15 +134,15 @@ def two_blocks(p: float | int, symbols: int = SYMBOLS) -> LawTask:
     return _chain("blocks", p, symbols, lambda pair: [pair, np.roll(np.eye(len(pair)), 1, axis=1), pair])
 
 
-def from_text(name: str, text: str) -> LawTask:
-    """:func:`pairs` or :func:`two_blocks` of ``P`` or ``P,SYMBOLS``."""
+def law_from_spec(spec: str) -> LawTask:
+    """The task of a spec: ``pairs:P``, ``blocks:P``, or one of them with ``,SYMBOLS`` behind."""
+    name, _, text = spec.partition(":")
     words = text.split(",")
     try:
         numbers = [float(words[0]), *map(int, words[1:])]
     except ValueError:
         numbers = []
-    if not 1 <= len(numbers) <= 2:
-        raise InputError(f"spec must give a probability, as in {name}:0.5 or {name}:0.5,8; got {text!r}.")
+    require(1 <= len(numbers) <= 2, "spec", spec, f"{name}:P, with P from 0 to 1, or {name}:P,SYMBOLS")
     return {"pairs": pairs, "blocks": two_blocks}[name](*numbers)
 
 
