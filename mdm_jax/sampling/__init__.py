@@ -14,9 +14,10 @@ from mdm_jax.sampling.orders import (
 )
 from mdm_jax.sampling.requests import canvas_of
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
-from mdm_jax.sampling.rule import Choice, Rule, View, joined
+from mdm_jax.sampling.rule import Rule, joined
 from mdm_jax.sampling.samplers import Blind, Sampler, sample
 from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
+from mdm_jax.sampling.view import Choice, View
 
 __all__ = [
     "FILLED",

@@ -20,9 +20,10 @@ from mdm_jax.sampling import draws
 from mdm_jax.sampling.orders import blocks_of
 from mdm_jax.sampling.readout import nothing, read_out, with_noise
 from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
-from mdm_jax.sampling.rule import Rule, View, ready, require_fit
+from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
 from mdm_jax.sampling.undefined import marked
+from mdm_jax.sampling.view import Choice, View
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.keys import threefry
 
@@ -167,11 +168,14 @@ def _adaptive_loop(
         masked = (state.tokens == denoiser.mask_id) & free
         mine = block_of == state.block[:, None]
         step_keys = jax.vmap(jax.vmap(lambda k: jax.random.fold_in(k, state.step)))(keys)
-        view = View(state.tokens, masked & mine, mine & ~masked & free, state.clock, state.memory, step_keys)
+        settled = mine & ~masked & free
+        view = View(state.tokens, masked & mine, settled, state.clock, state.memory, step_keys, denoiser)
 
         look = functools.partial(read_out, denoiser, params, rule, temperature, context, chunk, step_keys)
         if rule.reads == "chosen":
             choice = rule.choose(view)
+            wanted = "of what to reveal: this one chooses before anything is read"
+            require(choice.write is None, "the rule's choice", verbatim("of what to write"), wanted)
             read = choice.reveal & view.open
             # A step may reveal nothing: then nothing is encoded.
             seen = jax.lax.cond(
@@ -183,26 +187,25 @@ def _adaptive_loop(
             read = view.open | view.settled if rule.reads == "all" else view.open
             seen, looked = look(state.tokens, masked, read)
             score = with_noise(seen.measured[0], jnp.asarray(rule.order_temperature), step_keys)
-            view.read(seen.proposal, (score, *seen.measured[1:]))
+            view.read(seen.proposal, (score, *seen.measured[1:]), seen.second)
             choice = rule.choose(view)
 
         # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
         lawless = jnp.isnan(seen.log_prob)
-        reveal = choice.reveal & view.open & ~lawless
-        tokens = jnp.where(reveal, seen.proposal, state.tokens)
-        reveal_step = jnp.where(reveal, state.step, state.reveal_step)
-        if choice.remask is not None:
-            remask = choice.remask & view.settled
-            tokens = jnp.where(remask, denoiser.mask_id, tokens)
-            reveal_step = jnp.where(remask, GIVEN, reveal_step)
+        tokens, reveal = _committed(choice, view, seen.proposal, lawless, denoiser.mask_id)
+        moved = tokens != state.tokens
+        put_in = reveal | (moved & (tokens != denoiser.mask_id))
+        reveal_step = jnp.where(put_in, state.step, jnp.where(moved, GIVEN, state.reveal_step))
         memory = state.memory if rule.remember is None else rule.remember(view, choice)
         # A memory of proposals counts too, except where only what is revealed is read at all.
         looked = rule.reads != "chosen" and (looked or view.looked_at_draw)
-        defined = defined and not looked and choice.remask is None
+        defined = defined and not looked and choice.remask is None and choice.write is None
 
         tokens, reveal_step = _fill_behind_end(tokens, reveal_step, free, jnp.asarray(rule.end), denoiser.mask_id)
         clock = jnp.where(state.block < _NEVER, state.clock + 1, state.clock)
-        block, clock = _next_block(tokens, reveal_step, free, block_of, state.block, clock, rule, denoiser.mask_id)
+        done = jnp.any(reveal_step == FILLED, axis=-1)
+        done = done if choice.done is None else done | choice.done
+        block, clock = _next_block(tokens, done, free, block_of, state.block, clock, rule, denoiser.mask_id)
         row_read = jnp.any(read, axis=-1)
         trajectory = state.trajectory
         if record is not None:
@@ -265,9 +268,20 @@ def _fill_behind_end(tokens: Array, reveal_step: Array, free: Array, end: Array,
     return jnp.where(fill, end, tokens), jnp.where(fill, FILLED, reveal_step)
 
 
+def _committed(choice: Choice, view: View, proposal: Array, lawless: Array, mask_id: int) -> tuple[Array, Array]:
+    """The tokens after a choice, and which masked positions took their proposals."""
+    if choice.write is not None:
+        return jnp.where((view.open | view.settled) & ~lawless, choice.write, view.tokens), jnp.zeros_like(view.open)
+    reveal = choice.reveal & view.open & ~lawless
+    tokens = jnp.where(reveal, proposal, view.tokens)
+    if choice.remask is not None:
+        tokens = jnp.where(choice.remask & view.settled, mask_id, tokens)
+    return tokens, reveal
+
+
 def _next_block(
     tokens: Array,
-    reveal_step: Array,
+    done: Array,
     free: Array,
     block_of: Array,
     block: Array,
@@ -279,8 +293,7 @@ def _next_block(
     masked = (tokens == mask_id) & free
     busy = jnp.any(masked & (block_of == block[:, None]), axis=-1)
     if rule.steps is not None:
-        ended = jnp.any(reveal_step == FILLED, axis=-1)
-        busy = busy | ((clock < jnp.asarray(rule.steps)) & ~ended)
+        busy = busy | ((clock < jnp.asarray(rule.steps)) & ~done)
     later = (block_of > block[:, None]) & masked
     following = jnp.min(jnp.where(later, block_of, _NEVER), axis=-1)
     stay = busy & (block < _NEVER)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.sampling.knots import scaled_knots
-from mdm_jax.sampling.rule import Choice, View
+from mdm_jax.sampling.view import Choice, View
 
 
 def take_surest(
@@ -48,7 +48,7 @@ def _next_knot(view: View, knots: Array) -> Array:
     return upto - settled
 
 
-def _at_clock(values: Array, clock: Array) -> Array:
+def at_clock(values: Array, clock: Array) -> Array:
     """``values[row, clock[row]]``, the last one after the end."""
     at = jnp.minimum(clock, values.shape[1] - 1)
     rows = clock.shape[0]
@@ -102,7 +102,7 @@ def choose_ancestral(fractions: Array, view: View) -> Choice:
 
 
 def choose_by_coins(fractions: Array, sigma: Array, view: View) -> Choice:
-    masked_again = _at_clock(sigma, view.clock)[:, None]
+    masked_again = at_clock(sigma, view.clock)[:, None]
     return _coins(fractions, masked_again, masked_again, view)
 
 
@@ -110,14 +110,14 @@ def choose_by_confidence(fractions: Array, sigma: Array, view: View) -> Choice:
     doubt = jnp.where(view.settled, -view.memory, -jnp.inf)
     any_settled = jnp.any(view.settled, axis=-1, keepdims=True)
     share = jax.nn.softmax(jnp.where(any_settled, doubt, 0.0), axis=-1)
-    masked_again = jnp.where(view.settled, _at_clock(sigma, view.clock)[:, None] * share, 0.0)
+    masked_again = jnp.where(view.settled, at_clock(sigma, view.clock)[:, None] * share, 0.0)
     return _coins(fractions, jnp.zeros_like(share), masked_again, view)
 
 
 def _coins(fractions: Array, sigma: Array, masked_again: Array, view: View) -> Choice:
     """Each position's own coin: reveal if masked, mask if settled."""
-    before = _at_clock(fractions, view.clock)[:, None]
-    after = _at_clock(fractions, view.clock + 1)[:, None]
+    before = at_clock(fractions, view.clock)[:, None]
+    after = at_clock(fractions, view.clock + 1)[:, None]
     left = 1.0 - before
     chance = (after - (1.0 - sigma) * before) / jnp.where(left > 0, left, 1.0)
     coin = view.uniform()
@@ -135,7 +135,7 @@ def remember_confidence(view: View, choice: Choice) -> Array:
 
 def choose_surest_of_all(knots: Array, strength: Array, view: View) -> Choice:
     total = _counts(view)[1]
-    keep = _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
+    keep = at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
     among = view.open | view.settled
     held = jnp.where(strength > 0, strength * view.score, jnp.inf)  # 0 masks nothing again, whatever its score
     score = jnp.where(view.settled, held, view.score)
@@ -157,7 +157,7 @@ def _history(view: View) -> tuple[Array, Array]:
 
 def choose_and_correct(knots: Array, steps: Array, early: Array, later: Array, last: Array, view: View) -> Choice:
     settled, total = _counts(view)
-    masked_after = total - _at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
+    masked_after = total - at_clock(scaled_knots(knots, total[:, None], view.open.shape[1]), view.clock + 1)
     fifths = 5 * view.clock  # of the steps: whole numbers, so that no rounding decides
     allowed = jnp.where(fifths >= 4 * steps, last, jnp.where(fifths >= 3 * steps, later, early))
     late = (fifths > 2 * steps) & (view.clock < steps - 1)

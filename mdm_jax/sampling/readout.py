@@ -13,6 +13,7 @@ from mdm_jax.sampling.readings import Measure, Reading
 from mdm_jax.sampling.rule import Rule
 
 _ORDER, _DRAW = 0, 1  # what a position's random numbers at a step are for, besides a rule's coins
+_SECOND = 0  # folded into the key of the first draw
 
 
 class Seen(NamedTuple):
@@ -21,6 +22,7 @@ class Seen(NamedTuple):
     proposal: Array
     log_prob: Array
     measured: tuple[Array, ...]
+    second: tuple[Array, Array] | None = None  # proposals at the rule's temperature, their log_prob at 1
 
 
 def read_out(
@@ -51,7 +53,12 @@ def read_out(
         proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
         reading = Reading(logits, proposal, flat_tokens[pair], flat_masked[pair])
         measured = tuple(measure(reading).astype(jnp.float32) for measure in measures_of(rule))
-        values = Seen(proposal, log_prob, measured)
+        second = None
+        if rule.second_temperature is not None:
+            second_keys = jax.vmap(lambda key: jax.random.fold_in(key, _SECOND))(draw_keys)
+            token, _ = draws.categorical(second_keys, logits, jnp.asarray(rule.second_temperature))
+            second = token, draws.log_prob_of(logits, token)
+        values = Seen(proposal, log_prob, measured, second)
         looked = looked or reading.looked_at_draw
         at = jnp.where(inside, pair, total)
         return jax.tree.map(lambda room, value: room.at[at].set(value, mode="drop"), seen, values)
@@ -76,7 +83,8 @@ def nothing(rows: int, length: int, rule: Rule) -> Seen:
     """What was read where nothing was."""
     unread = jnp.full((rows, length), -jnp.inf, jnp.float32)
     zero = jnp.zeros((rows, length), jnp.float32)
-    return Seen(zero.astype(jnp.int32), zero, tuple(unread for _ in measures_of(rule)))
+    second = None if rule.second_temperature is None else (zero.astype(jnp.int32), unread)
+    return Seen(zero.astype(jnp.int32), zero, tuple(unread for _ in measures_of(rule)), second)
 
 
 def with_noise(score: Array, temperature: Array, keys: Array) -> Array:

@@ -8,7 +8,7 @@ ones.
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.struct
 import jax
@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 
 from mdm_jax.models.denoiser import Denoiser
-from mdm_jax.sampling import draws
 from mdm_jax.sampling.knots import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
+from mdm_jax.sampling.view import Choice, View
 from mdm_jax.support.arrays import described
-from mdm_jax.support.errors import InputError, require, require_choice, require_number, require_whole, verbatim
+from mdm_jax.support.errors import require, require_choice, require_number, require_whole, verbatim
 
 ONE_BLOCK = 1 << 30
 """The block length that means: no blocks."""
@@ -32,79 +32,6 @@ NO_END = -1
 """The end token that never comes."""
 HOTTEST = 1e36
 """The largest order temperature: Gumbel noise times more could exceed float32."""
-_COIN = 2
-
-
-class Choice(NamedTuple):
-    """What a rule decides at a step.
-
-    Attributes:
-        reveal: bool[rows, length], masked positions that take their proposal; others of them stay masked. Only
-            positions that are ``open`` count.
-        remask: bool[rows, length], revealed positions to be masked again, or ``None``. Only ``settled`` ones count.
-    """
-
-    reveal: Bool[Array, "rows length"]
-    remask: Bool[Array, "rows length"] | None = None
-
-
-class View:
-    """What a rule sees at a step, all before it.
-
-    Attributes:
-        tokens: int32[rows, length].
-        open: bool[rows, length], masked positions of each row's current block: those that may be revealed.
-        settled: bool[rows, length], positions of the current block that were drawn and are not masked now.
-        clock: int32[rows], steps that the row has spent in its current block.
-        score: float32[rows, length], the rule's measure, -inf where nothing was read (with an order temperature, plus
-            noise).
-        measures: the rule's further measures, each float32[rows, length], -inf where nothing was read.
-        memory: the rule's own memory.
-    """
-
-    def __init__(self, tokens: Array, open_: Array, settled: Array, clock: Array, memory: Any, key: Array) -> None:
-        self.tokens = tokens
-        self.open = open_
-        self.settled = settled
-        self.clock = clock
-        self.memory = memory
-        self.looked_at_draw = False
-        self._key = key
-        self._proposal: Array | None = None
-        self._measured: tuple[Array, ...] = ()
-
-    def read(self, proposal: Array, measured: tuple[Array, ...]) -> None:
-        """Add what was read (the loop calls this)."""
-        self._proposal, self._measured = proposal, measured
-
-    @property
-    def score(self) -> Float[Array, "rows length"]:
-        return self._what_was_read()[0]
-
-    @property
-    def measures(self) -> tuple[Float[Array, "rows length"], ...]:
-        return self._what_was_read()[1:]
-
-    @property
-    def proposal(self) -> Int[Array, "rows length"]:
-        """The tokens drawn for what was read, int32[rows, length]."""
-        if self._proposal is None:
-            raise InputError(_TOO_EARLY)
-        self.looked_at_draw = True
-        return self._proposal
-
-    def uniform(self) -> Float[Array, "rows length"]:
-        """A random number in [0, 1) for every position, the same each time it is asked for in one step."""
-        keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, _COIN)))(self._key)
-        return draws.uniform(draws.bits_of(keys))
-
-    def _what_was_read(self) -> tuple[Array, ...]:
-        if not self._measured:
-            raise InputError(_TOO_EARLY)
-        return self._measured
-
-
-_TOO_EARLY = "a rule that reads 'chosen' positions chooses before anything is read: it has no scores and no proposals."
 
 
 @flax.struct.dataclass
@@ -125,6 +52,8 @@ class Rule:
         steps: int32[rows] or [1], steps that each block takes at least, for rules that mask again; else ``None``.
         begin: ``begin(free) -> memory``, or ``None``.
         remember: ``remember(view, choice) -> memory`` after a step, or ``None``.
+        second_temperature: of a second proposal for everything that is read, drawn independently of the first, for
+            rules that want one (``view.second``); it divides the logits that the scores see. ``None``: there is none.
         planned: int32[rows] or [1], how many tokens each row's plan is for, which is checked against the canvas (see
             :func:`~mdm_jax.sampling.knots.require_fitting`); ``None`` where there is no plan. Data, like the plan.
         rows: how many rows the rule has numbers for: arrays whose leading axis is so long are one entry per row.
@@ -149,6 +78,7 @@ class Rule:
     steps: ArrayLike | None = None
     begin: Callable[[Array], Any] | None = None
     remember: Callable[[View, Choice], Any] | None = None
+    second_temperature: ArrayLike | None = None
     planned: ArrayLike | None = None
     rows: int | None = flax.struct.field(pytree_node=False, default=None)
 
@@ -256,6 +186,12 @@ def ready(rule: Rule) -> Rule:
         require_number("order_temperature", noise, 0, HOTTEST, f"0 or more, and at most {HOTTEST:g}")
     unread = rule.reads == "chosen" and not isinstance(noise, jax.core.Tracer) and float(noise) != 0  # pyright: ignore[reportArgumentType]
     require(not unread, "order_temperature", noise, "0 for a rule that chooses before it reads: it has no scores")
+    second = rule.second_temperature
+    if second is not None:
+        require(rule.reads != "chosen", "second_temperature", second, "None for a rule that chooses before it reads")
+        require(np.ndim(second) == 0, "second_temperature", verbatim(f"shape {np.shape(second)}"), "one number")
+    if second is not None and not isinstance(second, jax.core.Tracer):
+        require_number("second_temperature", second, 0, HOTTEST, f"0 or more, and at most {HOTTEST:g}")
 
     require_choice("reads", rule.reads, ("open", "all", "chosen"))
     wanted = {"choose": rule.choose, "score": rule.score, **{f"measures[{i}]": m for i, m in enumerate(rule.measures)}}
@@ -276,6 +212,7 @@ def ready(rule: Rule) -> Rule:
         steps=None if rule.steps is None else jnp.asarray(rule.steps, jnp.int32),
         begin=function(rule.begin),
         remember=function(rule.remember),
+        second_temperature=None if second is None else jnp.asarray(second, jnp.float32),
         planned=None if rule.planned is None else jnp.asarray(rule.planned, jnp.int32),
     )
 

@@ -10,6 +10,7 @@
 | :func:`remasked`        | by coins, and masks by coins                       | ReMDM (arXiv 2503.00307)          |
 | :func:`self_planned`    | the surest of all, masked and revealed alike       | P2 (arXiv 2502.03540)             |
 | :func:`self_corrected`  | the surest; masks what lost the model's confidence | FreeCorrection (arXiv 2602.02927) |
+| :func:`hybrid`          | by coins; replaces tokens, masks them, corrects    | GIDD (arXiv 2503.04482)           |
 
 Each returns a :class:`~mdm_jax.sampling.rule.Rule`; ``rule.replace(block=32, end=2, order_temperature=0.5)`` changes
 the rest of it. Plans and grids may be sequences, one for each row. A plan is for the canvas's length, or with blocks
@@ -44,6 +45,7 @@ from mdm_jax.sampling.choosing import (
     remember_history,
     take_surest,
 )
+from mdm_jax.sampling.hybrid import hybrid
 from mdm_jax.sampling.knots import PlanOrGrid, grid_fractions, listed, plan_knots
 from mdm_jax.sampling.readings import (
     Measure,
@@ -63,6 +65,7 @@ __all__ = [
     "at_random",
     "confident",
     "entropy_bounded",
+    "hybrid",
     "quota",
     "remasked",
     "self_corrected",

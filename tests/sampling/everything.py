@@ -55,6 +55,7 @@ RULES = {
     "self-planned": lambda: rules.self_planned(PLAN),
     "self-planned, published": lambda: rules.self_planned(PLAN, 0.8, readings.held_or_proposal_probability),
     "self-corrected": lambda: rules.self_corrected(plans.uniform(LENGTH, 4), (2, 1, 1)),
+    "hybrid": lambda: rules.hybrid(grids.uniform(4), 0.4, correct=2, temperature=0.5),
 }
 WRAPPERS = {
     "guided": models.guided,

@@ -18,6 +18,7 @@ from mdm_jax.theory.schedules.factories import (
     sine_squared,
 )
 from mdm_jax.theory.schedules.families import Geometric, Linear, MaskGIT, Polynomial, Sine, SineSquared
+from mdm_jax.theory.schedules.hybrid import HybridShares, hybrid_shares
 from mdm_jax.theory.schedules.tables import Tabulated, free, tabulate, tabulated
 from mdm_jax.theory.schedules.text import (
     FORMS,
@@ -33,9 +34,9 @@ from mdm_jax.theory.schedules.text import (
 )
 
 __all__ = [
-    "FORMS", "HALF_PI", "HAND_CRAFTED", "AngleSchedule", "Beta", "Geometric", "KineticOptimum", "Linear", "MaskGIT",
-    "Polynomial", "Schedule", "Sine", "SineSquared", "Tabulated", "as_float", "beta", "checked_schedule", "definition",
-    "free",
-    "from_json", "geometric", "kinetic_optimum", "label", "linear", "load", "maskgit", "parse", "polynomial", "save",
-    "sine", "sine_squared", "tabulate", "tabulated", "text_of", "to_json",
+    "FORMS", "HALF_PI", "HAND_CRAFTED", "AngleSchedule", "Beta", "Geometric", "HybridShares", "KineticOptimum",
+    "Linear", "MaskGIT", "Polynomial", "Schedule", "Sine", "SineSquared", "Tabulated", "as_float", "beta",
+    "checked_schedule", "definition", "free", "from_json", "geometric", "hybrid_shares", "kinetic_optimum", "label",
+    "linear", "load", "maskgit", "parse", "polynomial", "save", "sine", "sine_squared", "tabulate", "tabulated",
+    "text_of", "to_json",
 ]  # fmt: skip
