@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
@@ -102,9 +103,9 @@ class LatentObjective:
             return cost(latent), posterior.log_prob(latent) - model.log_prior(params, latent)
 
         costs, ratios = jax.vmap(both, in_axes=1)(corrupted.noise)
-        weighted = corrupted.weight * costs + corrupted.kl_weight * ratios
         # The mean over draws is inside the logarithm, and the weight of the step outside of it.
         scale = corrupted.weight[None]
+        weighted = scale * costs + corrupted.kl_weight[None] * ratios
         inside = jax.nn.logsumexp(-weighted / scale, axis=0) - jnp.log(jnp.float32(draws))
         return Losses(-corrupted.weight * inside, {"kl": jnp.mean(ratios, axis=0)})
 
@@ -217,7 +218,7 @@ class StepwiseLatentBound(_Drawing):
     of a latent.
 
     Attributes:
-        steps: of the sampler: sizes ``floor((k + 1) length / steps) - floor(k length / steps)``. At most the length.
+        steps: of the sampler, whose sizes are those of ``plans.uniform(length, steps)``. At most the length.
 
     Source: ``training/DERIVATIONS.md``, "A latent for each step" (ours).
 
@@ -242,7 +243,9 @@ class StepwiseLatentBound(_Drawing):
         known = jnp.asarray(examples.tokens, jnp.int32)
         rows, length = known.shape
         require(self.steps <= length, "steps", self.steps, f"at most the length, {length}")
-        knots = (jnp.arange(self.steps + 1) * length // self.steps).astype(jnp.int32)
+        size, more = divmod(length, self.steps)
+        ends = np.arange(self.steps + 1)
+        knots = jnp.asarray(ends * size + np.minimum(ends, more), jnp.int32)
         step = jnp.minimum(jnp.floor(spread(step_key, rows) * self.steps).astype(jnp.int32), self.steps - 1)
         bits = jax.random.bits(order_key, (rows, length), jnp.uint32)
         rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1).astype(jnp.int32)
