@@ -128,7 +128,7 @@ class SudokuTask(RowsTask):
         """Puzzles of held-out grids, for a sampler to complete.
 
         Those with one solution are dug: cells are cleared in a random order, each if no other digit in it leads to a
-        solution. Those with several keep random cells.
+        solution (``tasks/DERIVATIONS.md``, "Digging tries each cell once"). Those with several keep random cells.
 
         Args:
             count: how many; beyond the rows of ``part``, grids recur with other clues.
@@ -210,7 +210,9 @@ def sudoku6() -> UniformSudokuTask:
     """Sudoku of 6 x 6 cells with boxes of 2 rows and 3 columns: 28,200,960 grids, all as likely.
 
     Draws are exactly uniform: one of the 39,168 grids whose first row is 1 to 6, its digits renamed by a uniformly
-    random permutation. Training rows that are held-out ones were drawn anew.
+    random permutation. Draws for training that are held-out grids were left out.
+
+    Source: ``tasks/DERIVATIONS.md``, "Renamed digits make every small grid once"; the count is that of the literature.
 
     Example:
         >>> import mdm_jax as mdm
@@ -238,6 +240,8 @@ def sudoku9() -> SudokuTask:
     A search fills ``BASES`` grids, trying the digits of each cell in a random order. Symmetries of the rules make
     the rows of them (rows within a band, bands, columns, stacks, transposition, digits), at random. Each part has
     bases of its own. Their law is not uniform over all valid grids, and its entropy is not known.
+
+    Source: ``tasks/DERIVATIONS.md``, "The parts of 9 x 9 share no orbit".
 
     Example:
         >>> import mdm_jax as mdm

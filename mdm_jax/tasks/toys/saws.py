@@ -36,9 +36,10 @@ class BinsawTask(RowsTask):
         """``log p`` of each row, in nats: exact but for rounding. Errors as in :meth:`score`.
 
         Given the shift, bits are independent, and ``p`` is the mean over shifts of one period of the product of their
-        probabilities. Each is linear in the shift between multiples of 1/64, where waves have their corners. So the
-        product is a polynomial of degree 64 there, which :data:`POINTS` points of Gauss and Legendre's rule integrate
-        exactly.
+        probabilities. Between multiples of 1/64 that is a polynomial of degree 64 in the shift, which :data:`POINTS`
+        points of Gauss and Legendre's rule integrate exactly.
+
+        Source: ``tasks/DERIVATIONS.md``, "The likelihood of a saw is a finite sum".
         """
         rows = self.complete(tokens)
         return log_likelihood(rows, POINTS)
