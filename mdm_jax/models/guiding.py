@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, layers
 from mdm_jax.models.wrappers import Hidden, Tokens, Wrapper
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
@@ -84,6 +84,15 @@ def guidance(
 class Guided(Wrapper):
     """What :func:`guided` makes. Hidden: the conditional ``d``, the unconditional ``d``, the weight in two numbers."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        anew = any(getattr(layer, "draws_by_tokens", False) for layer in layers(self.denoiser))
+        shown, wanted = (
+            verbatim("one whose inputs have latents of their own"),
+            "redrawn around guided: redrawn(guided(model))",
+        )
+        require(not anew, "denoiser", shown, wanted)
+
     @property
     def passes(self) -> int:
         return 2 * self.denoiser.passes
@@ -139,7 +148,8 @@ def guided(denoiser: Denoiser) -> Guided:
         denoiser: the model.
 
     Raises:
-        InputError: what is no denoiser; in ``encode``, a context that is no Guidance or does not fit the tokens.
+        InputError: what is no denoiser, or one that draws its latent at each step (guide inside of ``redrawn``); in
+            ``encode``, a context that is no Guidance or does not fit the tokens.
 
     Example:
         >>> import jax, jax.numpy as jnp

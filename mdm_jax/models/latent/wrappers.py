@@ -1,13 +1,14 @@
 """What becomes of the latent: drawn anew at each step, or averaged over."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
+from mdm_jax.models.guiding import Guidance
 from mdm_jax.models.latent.denoiser import latent_model
 from mdm_jax.models.wrappers import Hidden, Tokens, Wrapper
 from mdm_jax.support.errors import require, require_whole, verbatim
@@ -16,32 +17,48 @@ from mdm_jax.support.keys import key_of, threefry
 _SPREAD, _START = 0x9E3779B1, 0x85EBCA6B  # odd, their bits well mixed
 
 
+class Redrawing(NamedTuple):
+    """The context of a :func:`redrawn` denoiser, which samplers make.
+
+    Attributes:
+        keys: uint32[rows, 2], a key for each row.
+        context: what the wrapped denoiser is given beside its latent: a Guidance, or ``None``.
+    """
+
+    keys: UInt32[Array, "rows 2"]
+    context: Context = None
+
+
 class Redrawn(Wrapper):
-    """What :func:`redrawn` makes. Its context: the key of each row, uint32[rows, 2]."""
+    """What :func:`redrawn` makes. Its context is a :class:`Redrawing`."""
+
+    @property
+    def draws_by_tokens(self) -> bool:
+        """That the latent is another for another input."""
+        return True
 
     def begin(self, params: Params, keys: Any, context: Context = None) -> Context:
         """The rows' keys, as numbers."""
-        require(
-            context is None, "context", verbatim(type(context).__name__), "left out: latents are drawn at each step"
-        )
-        return jax.random.key_data(keys)
+        given = context.context if isinstance(context, Guidance) else context
+        require(given is None, "context", verbatim(type(given).__name__), "left out: latents are drawn at each step")
+        return Redrawing(jax.random.key_data(keys), context)
 
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
-        wanted = (tokens.shape[0], 2)
-        good = context is not None and jnp.shape(context) == wanted
-        shown = None if context is None else verbatim(f"shape {jnp.shape(context)}")
-        require(good, "context", shown, f"keys of the rows, of shape {wanted}, as samplers make them (begin)")
-        assert context is not None
-        keys = jax.random.wrap_key_data(context, impl="threefry2x32")
+        wanted = f"keys for {tokens.shape[0]} rows, as samplers make them (models.begun)"
+        require(isinstance(context, Redrawing), "context", verbatim(type(context).__name__), wanted)
+        shape = jnp.shape(context.keys)
+        require(shape == (tokens.shape[0], 2), "context", verbatim(f"keys of shape {shape}"), wanted)
+        keys = jax.random.wrap_key_data(context.keys, impl="threefry2x32")
         keys = jax.vmap(jax.random.fold_in)(keys, _number_of(tokens))
-        return self.denoiser.encode(params, tokens, begun(self.denoiser, params, keys))
+        return self.denoiser.encode(params, tokens, begun(self.denoiser, params, keys, context.context))
 
 
 def redrawn(denoiser: Denoiser) -> Redrawn:
     """A latent denoiser that draws its latents anew at each step of a sampler, as VADD does (Algorithm 2).
 
     The latents of a row are a function of the row's key and of the tokens that it holds: as soon as a step has changed
-    anything they are others. Put other wrappers around this one.
+    anything they are others. Put other wrappers around this one, but :func:`~mdm_jax.models.guided` inside:
+    ``redrawn(guided(model))``, so that both of its inputs see the same latent.
 
     Raises:
         InputError: a denoiser without latents.
