@@ -70,7 +70,7 @@ class LatentTransformer(Transformer):
         tells nothing.
         """
         length = tokens.shape[1]
-        marks = told[..., None].astype(jnp.float32) * self.told
+        marks = told[..., None].astype(jnp.float32) * self.told[None, None, :]
         hidden = self.embedding(tokens)
         for block in self.blocks[: self.recognition_depth] if self.share else self.recognition_blocks:
             hidden = block(hidden, marks)
