@@ -185,6 +185,7 @@ def invariant(grid):
     return tuple(both), tuple(digits)
 
 
+@pytest.mark.thorough
 def test_parts_of_nine_are_made_of_grids_that_no_symmetry_takes_into_each_other(large):
     """Proved by an invariant of the symmetries, which the rows of a part share with its bases."""
     bases = filled(np.random.RandomState(0), BASES + 2 * HELD_OUT_BASES, (3, 3))
@@ -314,7 +315,7 @@ def test_puzzles_are_a_function_of_their_seed_and_part(large, small):
     refusal(lambda: large.puzzles(1, seed=-1), "seed must be a whole number from 0 to 2147483647")
     refusal(lambda: large.puzzles(1, part="train"), "part must be one of test, validation")
     refusal(lambda: large.puzzles(1, clues=82), "clues must be a whole number from 0 to 81")
-    refusal(lambda: large.puzzles(1, most=1), "most must be a whole number, 2 or more")
+    refusal(lambda: large.puzzles(1, most=1), "most must be a whole number from 2 to 100000")
     refusal(lambda: small.puzzles(1, clues=3), "clues must be larger: of some grid no puzzle with one solution and 3")
     refusal(lambda: small.puzzles(1, clues=16, unique=False), "clues must be smaller: of some grid no puzzle with sev")
 
@@ -352,7 +353,7 @@ def test_the_second_baseline_is_a_law_and_knows_the_rules(small):
     assert small.baselines(small.test[:1])["no repeats"][0] == pytest.approx(total / 16, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["small", "middle", "large"])
+@pytest.mark.parametrize("name", ["small", "middle", pytest.param("large", marks=pytest.mark.thorough)])
 def test_runs_know_their_grids_again(name, request):
     task = request.getfixturevalue(name)
     assert isinstance(task, Task)

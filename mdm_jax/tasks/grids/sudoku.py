@@ -31,6 +31,8 @@ HELD_OUT_BASES = 100
 """More of them for each held-out part."""
 CLUES = {True: {4: 6, 6: 12, 9: 32}, False: {4: 4, 6: 9, 9: 28}}
 """Of a puzzle with one solution, and of one with several, by size, unless another number is asked for."""
+MOST_SOLUTIONS = 100_000
+"""Of one puzzle; they are kept while they are counted."""
 _MISPRINT = 0.01
 
 
@@ -103,7 +105,7 @@ class SudokuTask(RowsTask):
         """The solutions of one puzzle, all if there are no more than ``most``.
 
         Raises:
-            InputError: ``canvas`` is no row of tokens and masks, or ``most`` is less than 1.
+            InputError: ``canvas`` is no row of tokens and masks, or ``most`` is not from 1 to ``MOST_SOLUTIONS``.
 
         Example:
             >>> import mdm_jax as mdm
@@ -113,7 +115,7 @@ class SudokuTask(RowsTask):
         """
         ids = token_ids(canvas, "length", self.size + 1, self._wanted, "canvas")
         require(len(ids) == self.length, "canvas", verbatim(f"shape {ids.shape}"), f"of {self.length} cells")
-        found = solve(ids.tolist(), self.box, require_whole("most", most, 1))
+        found = solve(ids.tolist(), self.box, require_whole("most", most, 1, MOST_SOLUTIONS))
         return np.array(found, np.int32).reshape(-1, self.length)
 
     def puzzles(
@@ -135,7 +137,7 @@ class SudokuTask(RowsTask):
             seed: of the choice of grids and clues.
             clues: how many each has; ``CLUES`` unless said.
             unique: one solution each, or else two at least.
-            most: how far solutions are counted, where there are several; 2 or more.
+            most: how far solutions are counted, where there are several; from 2 to ``MOST_SOLUTIONS``.
             part: "test", or "validation" to choose by.
 
         Raises:
@@ -148,7 +150,7 @@ class SudokuTask(RowsTask):
             >>> made.solutions.tolist(), [len(task.solutions(canvas)) for canvas in made.canvas]
             ([2, 3], [2, 3])
         """
-        count, most = require_whole("count", count, 1), require_whole("most", most, 2)
+        count, most = require_whole("count", count, 1), require_whole("most", most, 2, MOST_SOLUTIONS)
         clues = CLUES[bool(unique)][self.size] if clues is None else require_whole("clues", clues, 0, self.length)
         seed = require_whole("seed", seed, 0, 2**31 - 1)
         require_choice("part", part, ("test", "validation"))
