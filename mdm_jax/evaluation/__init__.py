@@ -7,7 +7,9 @@ exact output distributions, in small worlds, and schedules tuned by them), which
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mdm_jax.evaluation.held_out import held_out_nelbo, judge
+from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo, judge
+from mdm_jax.evaluation.importance import importance_weighted_nll
+from mdm_jax.evaluation.latents import RowLatents, latent_profile, posterior_latents
 from mdm_jax.evaluation.paths import path_nelbo
 from mdm_jax.evaluation.profile_estimation import default_counts, estimate_profile
 from mdm_jax.evaluation.prompted import estimate_prompted_profile
@@ -37,6 +39,7 @@ __all__ = [
     "Halving",
     "Prompts",
     "Raced",
+    "RowLatents",
     "Tuned",
     "check",
     "default_counts",
@@ -44,13 +47,17 @@ __all__ = [
     "estimate_prompted_profile",
     "evaluate",
     "exact",
+    "held_out_bound",
     "held_out_nelbo",
+    "importance_weighted_nll",
     "judge",
+    "latent_profile",
     "law_divergence",
     "laws",
     "optimal_grid_by_law",
     "own_entropy",
     "path_nelbo",
+    "posterior_latents",
     "race",
     "search_beta_by_law",
     "tune",

@@ -1,13 +1,16 @@
-"""What measurements are given: sequences of a model's tokens, one context for all, and costs that are finite."""
+"""What measurements are given: sequences of a model's tokens, contexts for them, and costs that are finite."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Int, Int32
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, layers, logits
+from mdm_jax.models.latent import LatentModel, Marginal, Redrawn
+from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
 
 LARGEST = 2**31 - 1
@@ -29,16 +32,74 @@ def sequences(
     return ids
 
 
-def shared_context(context: Context, rows: int) -> Context:
-    """A context with a leading axis of 1, for so many rows.
+def known_positions(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray, "rows length"], int]:
+    """Which positions of each row are known from the start, and how many are not."""
+    if given is None:
+        return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
+    known = as_array(given)
+    fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
+    wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
+    require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
+    known = np.broadcast_to(known, tokens.shape)
+    free = np.unique(tokens.shape[1] - known.sum(axis=1))
+    require(len(free) == 1 and bool(free[0] >= 1), "given", verbatim(f"rows with {free.tolist()} positions left free"),
+            "such that equally many, at least 1, are left free in every row")  # fmt: skip
+    return known, int(free[0])
+
+
+def require_context(denoiser: Denoiser, context: Context, rows: int) -> None:
+    """Refuse a context that is neither one for all rows nor one for each, and none where latents are needed.
+
+    Args:
+        denoiser: whose context it is.
+        context: a pytree of arrays, each with a leading axis of 1 or ``rows``.
+        rows: how many there are.
 
     Raises:
-        InputError: another leading axis.
+        InputError: another leading axis; a model with latents without any, or one that draws them while it samples.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
-    good = all(shape[:1] == (1,) for shape in shapes)
-    require(good, "context", verbatim(f"leaves of shapes {shapes}"), "one for all rows, with a leading axis of 1")
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape[1:])), context)
+    good = all(shape[:1] in ((1,), (rows,)) for shape in shapes)
+    wanted = f"one for all rows, with a leading axis of 1, or one for each, with a leading axis of {rows}"
+    require(good, "context", verbatim(f"leaves of shapes {shapes}"), wanted)
+    require_not_redrawn(denoiser)
+    ways = "evaluation.latent_profile and posterior_latents take the recognition network's; models.marginal needs none"
+    wanted = f"latents for a model that has them ({ways})"
+    require(context is not None or not needs_latents(denoiser), "context", context, wanted)
+
+
+def require_not_redrawn(denoiser: Denoiser) -> None:
+    """Refuse a model whose latents are drawn by a sampler's steps: nothing is predicted without them.
+
+    Raises:
+        InputError: it is one.
+    """
+    wanted = "one that predicts by itself: the model without models.redrawn, or models.marginal(model)"
+    shown = verbatim("one that draws its latents while it samples")
+    require(not isinstance(_latent_layer(denoiser), Redrawn), "denoiser", shown, wanted)
+
+
+def context_of(context: Context, rows: Int[np.ndarray, " chosen"]) -> Context:
+    """The context of some rows, of one that :func:`require_context` took: one shape, shared or not."""
+
+    def one(leaf: Any) -> Any:
+        if leaf.shape[0] == 1:
+            return jnp.broadcast_to(leaf, (len(rows), *leaf.shape[1:]))
+        return jnp.asarray(leaf[rows])
+
+    return jax.tree.map(one, context)
+
+
+def _latent_layer(denoiser: Denoiser) -> Any:
+    """The layer that decides what becomes of latents: the model, or what redraws them; ``None`` if none are needed."""
+    found = (layer for layer in layers(denoiser) if isinstance(layer, Marginal | Redrawn | LatentModel))
+    first = next(found, None)
+    return None if isinstance(first, Marginal) else first
+
+
+def needs_latents(denoiser: Denoiser) -> bool:
+    """Whether the denoiser's context is a latent."""
+    return _latent_layer(denoiser) is not None
 
 
 def what_rules_out(

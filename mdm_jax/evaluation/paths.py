@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import sequences
-from mdm_jax.models.denoiser import Denoiser, Params, require_model
+from mdm_jax.evaluation.inputs import context_of, require_context, sequences
+from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
 from mdm_jax.sampling.draws import log_prob_of
 from mdm_jax.sampling.orders import first_hitting
@@ -31,6 +31,7 @@ def path_nelbo(
     plans: Iterable[Plan],
     *,
     key: PRNGKeyArray,
+    context: Context = None,
     progress: bool = False,
 ) -> Float[np.ndarray, "plans rows"]:
     """Teacher-forced ``-log q`` of each sequence along one random path per plan, nats per sequence.
@@ -46,13 +47,15 @@ def path_nelbo(
         tokens: int32[rows, length].
         plans: plans of that length.
         key: a typed PRNG key; row ``r``'s order depends on it and on ``r`` alone.
+        context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each.
         progress: show a progress bar.
 
     Returns:
         float64[plans, rows]; infinite where the model gives a token probability 0.
 
     Raises:
-        InputError: no rows, an id that is no token's, plans of another length, logits that are no numbers.
+        InputError: no rows, an id that is no token's, plans of another length, logits that are no numbers, a
+            context for other rows.
 
     Example:
         >>> import numpy as np
@@ -66,6 +69,7 @@ def path_nelbo(
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)
     rows, length = tokens.shape
+    require_context(denoiser, context, rows)
     require(isinstance(plans, Iterable) and not isinstance(plans, str | bytes), "plans", plans, "a list of plans")
     plans = list(plans)
     for plan in plans:
@@ -81,9 +85,10 @@ def path_nelbo(
         for block, ids in enumerate(padded):
             at = slice(block * batch, (block + 1) * batch)
             rank = first_hitting(key, free, jnp.asarray(ids))
-            seen, order = jnp.asarray(tokens[ids]), np.asarray(rank)
+            seen, order, theirs = jnp.asarray(tokens[ids]), np.asarray(rank), context_of(context, ids)
             for begin, ends in steps.items():
-                gains = np.asarray(_gains(denoiser, params, seen, rank, jnp.int32(begin), jnp.int32(max(ends))))
+                upto = jnp.int32(begin), jnp.int32(max(ends))
+                gains = np.asarray(_gains(denoiser, params, seen, rank, *upto, theirs))
                 for end, followers in ends.items():
                     step = np.where((begin <= order) & (order < end), gains, np.float32(0))
                     for i in followers:
@@ -120,12 +125,13 @@ def _gains(
     rank: Int[Array, "rows length"],
     begin: Int[Array, ""],
     end: Int[Array, ""],
+    context: Context,
 ) -> Float[Array, "rows length"]:
     """The log-probability of tokens ranked from ``begin`` to ``end`` where those before are revealed; 0 elsewhere."""
     rows, length = tokens.shape
     flat, pairs = tokens.reshape(-1).astype(jnp.int32), jnp.argsort(rank.reshape(-1)).astype(jnp.int32)
     canvas = jnp.where(rank < begin, tokens, denoiser.mask_id).astype(jnp.int32)
-    hidden = denoiser.encode(params, canvas, None)
+    hidden = denoiser.encode(params, canvas, context)
     hidden = hidden.reshape(rows * length, hidden.shape[-1])
 
     def read(gains: Array, pair: Array, inside: Array) -> Array:

@@ -11,10 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import LARGEST, sequences, shared_context, what_rules_out
+from mdm_jax.evaluation.inputs import LARGEST, context_of, known_positions, require_context, sequences, what_rules_out
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits, require_model
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import InputError, require, require_choice, require_whole, verbatim
+from mdm_jax.support.errors import InputError, require, require_choice, require_whole
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
@@ -71,7 +71,8 @@ def estimate_profile(
         given: bool[length] or bool[rows, length], positions that are known from the start (a prompt, the surroundings
             of a gap), equally many in every row. The profile is then that of the others, ``length`` being their
             number; averaged over the rows' own tokens at the given positions.
-        context: passed to the denoiser, leading axis 1; the same for all rows.
+        context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each. A model with
+            latents needs them (:func:`~mdm_jax.evaluation.latents.latent_profile` draws them).
         progress: show a progress bar.
         provenance: JSON to store with the profile.
 
@@ -81,7 +82,7 @@ def estimate_profile(
     Raises:
         InputError: fewer than two rows, an id that is no token's, fewer encodings than two orders need, counts outside
             the sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that
-            are no numbers.
+            are no numbers; a context for other rows.
 
     Source: arXiv 2510.25544 for the curve; ``profiles/DERIVATIONS.md``, "Estimator E1, the loss" and "Estimator E2,
     the increments".
@@ -99,8 +100,9 @@ def estimate_profile(
     """
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)
+    require_context(denoiser, context, len(tokens))
     require_choice("estimator", estimator, tuple(ESTIMATORS))
-    known, free = _known(given, tokens)
+    known, free = known_positions(given, tokens)
     counts = chosen_counts(encodings, free, counts)
     rows = min(len(tokens), encodings // len(counts))
     orders = max(1, encodings // (len(counts) * rows))
@@ -111,7 +113,6 @@ def estimate_profile(
         batch = min(batch, max(1, _HELD // (tokens.shape[1] * denoiser.vocab_size)))
     # The last batch is filled with repeats of its last row, so that one shape serves; they are dropped afterwards.
     padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
-    shared = shared_context(context, batch)
 
     losses, falls = np.zeros((2, padded.size, len(counts)))
     with bar(padded.size * orders * len(counts), "profile", "encoding", progress) as advance:
@@ -121,7 +122,8 @@ def estimate_profile(
                 rank = _ranks(order_key, jnp.asarray(ids), jnp.asarray(known[ids]))
                 at = slice(block * batch, (block + 1) * batch)
                 seen = jnp.asarray(tokens[ids]), rank, jnp.asarray(counts, jnp.int32), jnp.asarray(free, jnp.int32)
-                loss, fall = _at_counts(denoiser, params, *seen, shared, estimator == "increments")
+                known_of_rows = context_of(context, ids)
+                loss, fall = _at_counts(denoiser, params, *seen, known_of_rows, estimator == "increments")
                 losses[at] += np.asarray(loss, dtype=np.float64).T / orders
                 falls[at] += np.asarray(fall, dtype=np.float64).T / orders
                 advance(batch * len(counts))
@@ -162,21 +164,6 @@ def chosen_counts(encodings: int, free: int, counts: Int[np.ndarray, " asked"] |
     return chosen
 
 
-def _known(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray, "rows length"], int]:
-    """Which positions of each row are known from the start, and how many are not."""
-    if given is None:
-        return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
-    known = as_array(given)
-    fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
-    wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
-    require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
-    known = np.broadcast_to(known, tokens.shape)
-    free = np.unique(tokens.shape[1] - known.sum(axis=1))
-    require(len(free) == 1 and bool(free[0] >= 1), "given", verbatim(f"rows with {free.tolist()} positions left free"),
-            "such that equally many, at least 1, are left free in every row")  # fmt: skip
-    return known, int(free[0])
-
-
 def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:
     """The counts in order, with 0 and ``free - 1`` among them: in between a profile is interpolated, never beyond."""
     asked = as_array(counts)
@@ -203,7 +190,8 @@ def _infinite(
     for order in range(orders):
         rank = np.asarray(_ranks(jax.random.fold_in(key, order), jnp.asarray([row]), jnp.asarray(known[[row]])))[0]
         corrupted = np.where(rank >= count, denoiser.mask_id, tokens[row]).astype(np.int32)
-        found = what_rules_out(denoiser, params, tokens[row], corrupted, context, row)
+        mine = context_of(context, np.asarray([row]))
+        found = what_rules_out(denoiser, params, tokens[row], corrupted, mine, row)
         if found is not None:
             return found
     return InputError(f"the denoiser must give row {row} a finite cost with {count} tokens revealed; it gives none.")

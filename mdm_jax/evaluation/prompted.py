@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import LARGEST
+from mdm_jax.evaluation.inputs import LARGEST, require_not_redrawn
 from mdm_jax.evaluation.profile_estimation import ESTIMATORS, chosen_counts, estimate_profile
-from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens
+from mdm_jax.models.denoiser import Denoiser, Params, begun, checked_tokens
 from mdm_jax.sampling import sample
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.flags import usual
@@ -38,7 +38,9 @@ def estimate_prompted_profile(
 
     The model completes the canvas ``completions`` times, one token per step in random order, which is its own law, and
     the profile is measured on these (:func:`~mdm_jax.evaluation.profile_estimation.estimate_profile`). It says how
-    fast to reveal what *this model* writes after *this* prompt, not how good that is.
+    fast to reveal what *this model* writes after *this* prompt, not how good that is. Of a model with latents each
+    completion is measured with the latent that it was written with: the plan then reveals under one latent, and
+    nothing is added.
 
     Args:
         denoiser: the model.
@@ -78,14 +80,18 @@ def estimate_prompted_profile(
     chosen_counts(encodings, free)  # refuses too few before anything is written
     write_key, measure_key = jax.random.split(key)
     plan = plans.uniform(free, free)
-    written = []
+    written, contexts = [], []
+    require_not_redrawn(denoiser)
     with bar(completions, "completions", "sequence", progress) as advance:
         for start in range(0, completions, _TOGETHER):
             rows = min(_TOGETHER, completions)  # one shape: the last batch is cut, not compiled anew
-            batch = sample(denoiser, params, plan, rows, key=jax.random.fold_in(write_key, start), canvas=canvas)
+            batch_key = jax.random.fold_in(write_key, start)
+            latents = begun(denoiser, params, jax.random.split(jax.random.fold_in(batch_key, 1), rows))
+            batch = sample(denoiser, params, plan, rows, key=batch_key, canvas=canvas, context=latents)
             left = int(np.asarray(batch.remaining).sum())
             require(left == 0, "denoiser", verbatim(f"{left} positions without a law"), "one whose logits are a law")
             written.append(np.asarray(batch.tokens)[: completions - start])
+            contexts.append(jax.tree.map(lambda leaf, least=completions - start: np.asarray(leaf)[:least], latents))
             advance(len(written[-1]))
     return estimate_profile(
         denoiser,
@@ -95,6 +101,7 @@ def estimate_prompted_profile(
         key=measure_key,
         estimator=estimator,
         given=canvas != denoiser.mask_id,
+        context=jax.tree.map(lambda *parts: np.concatenate(parts), *contexts),
         progress=progress,
         provenance={"rows_of": "completions by the model", "completions": completions, **(provenance or {})},
     )

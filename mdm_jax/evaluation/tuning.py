@@ -21,6 +21,8 @@ from mdm_jax.theory.schedules import text as schedule_text
 FORMAT = "mdm_jax tuning 1"
 _SHOWN = 8
 """Budgets that ``repr`` shows."""
+_OF_LATENTS = ("latent", "kl_nats", "kl_standard_error")
+"""What a profile says of latents, which every plan's cost needs beside it."""
 ROLES = ("optimal", "best beta", "best hand-crafted")
 
 
@@ -28,7 +30,8 @@ class Tuned(NamedTuple):
     """What :func:`tune` finds.
 
     Attributes:
-        result: the content of ``tuning.json``, without the check.
+        result: the content of ``tuning.json``, without the check. If the profile was measured with a latent for each
+            sequence, "kl_nats" is what that latent adds to the cost of every plan alike.
         plans: ``{budget: {role: plan}}`` for the roles optimal, best beta and best hand-crafted.
         search: every Beta schedule that was scored: the landscape.
     """
@@ -41,6 +44,8 @@ class Tuned(NamedTuple):
         """What each plan costs, budget by budget."""
         scale, budgets = 1 / (self.result["length"] * math.log(2)), self.result["budgets"]
         lines = [f"Tuned({self.result['length']} tokens; expected NELBO in bits per token"]
+        if "kl_nats" in self.result:
+            lines[0] += f", to which the latent adds {self.result['kl_nats'] * scale:.4f}"
         for budget in budgets[:_SHOWN]:
             costs = (f"{_named(entry)} {entry['expected_nelbo_nats'] * scale:.4f}" for entry in budget["plans"])
             lines.append(f"    {budget['steps']} steps: {', '.join(costs)}")
@@ -130,6 +135,7 @@ def tune(
         "length": length,
         "profile_digest": profile.digest,
         "nelbo_nats": profile.nelbo(),
+        **{name: profile.provenance[name] for name in _OF_LATENTS if name in profile.provenance},
         "steps": compared,
         "families": curves,
         "best_beta": best_betas,

@@ -2,7 +2,7 @@ r"""Samplers by their exact laws, in small worlds, and schedules tuned by them: 
 
 * partial states: :func:`all_states`; what a denoiser says in each: :func:`conditionals`; its :func:`exact_profile`
 * laws (output distributions) of samplers: :func:`ancestral_law`, :func:`random_order_law`, :func:`adaptive_law`,
-  :func:`selective_law`
+  :func:`selective_law`; of one with a latent: :func:`latent_law`
 * how far they are from the target: :func:`total_variation`, :func:`kl_divergence`, :func:`jensen_shannon`
 
 What a profile only bounds, small worlds let one minimise itself, since the law of an ancestral sampler is a
@@ -33,6 +33,7 @@ from mdm_jax.evaluation.exact.divergences import (
     total_variation,
 )
 from mdm_jax.evaluation.exact.grid_tuning import GridByLaw, optimal_grid_by_law
+from mdm_jax.evaluation.exact.latent_laws import latent_law
 from mdm_jax.evaluation.exact.laws import (
     RULES,
     adaptive_law,
@@ -58,6 +59,7 @@ __all__ = [
     "exact_profile",
     "jensen_shannon",
     "kl_divergence",
+    "latent_law",
     "law_divergence",
     "optimal_grid_by_law",
     "random_order_law",

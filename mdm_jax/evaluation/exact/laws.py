@@ -110,16 +110,26 @@ def random_order_law(logits: Float[Array, "states length vocab_size"], sizes: Si
         >>> print(mdm.evaluation.exact.random_order_law(logits, [2]))
         [0.25 0.25 0.25 0.25]
     """
-    length, _ = sizes_of(logits)
-    knots = _knots(sizes, length)
-    ways = scipy.special.binom(length - knots[:-1], np.diff(knots))
-    return _random_order_law(logits, jnp.asarray(length - knots[1:], jnp.int32), jnp.asarray(ways, logits.dtype))
+    return _random_order_law(logits, *steps_of(logits, sizes))
 
 
 @jax.jit
 def _random_order_law(logits: Array, left: Array, ways: Array) -> Array:
+    return in_random_order(logits, chances(*drawn_everywhere(logits)), left, ways)
+
+
+def steps_of(logits: Array, sizes: Sizes) -> tuple[Array, Array]:
+    """What is left after each step of ``sizes``, and in how many ways its positions may be chosen; one shape."""
+    length, _ = sizes_of(logits)
+    knots = _knots(sizes, length)
+    ways = scipy.special.binom(length - knots[:-1], np.diff(knots))
+    return jnp.asarray(length - knots[1:], jnp.int32), jnp.asarray(ways, logits.dtype)
+
+
+def in_random_order(logits: Array, probabilities: Array, left: Array, ways: Array) -> Array:
+    """The law of steps in random order by the ``chances`` of each; of ``logits`` the shape counts."""
     length, vocab_size = sizes_of(logits)
-    probabilities, masked = chances(*drawn_everywhere(logits)), jnp.asarray(masked_in(length, vocab_size), jnp.int32)
+    masked = jnp.asarray(masked_in(length, vocab_size), jnp.int32)
 
     @jax.checkpoint
     def step(mass: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
