@@ -157,7 +157,7 @@ def from_the_others(table, uniform, noise):
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.2])
-def test_it_bounds_the_negative_log_likelihood_and_the_best_model_attains_it(uniform):
+def test_it_is_a_bound_and_the_best_model_attains_it(uniform):
     """Its mean over a table is the entropy where each token is predicted from the others at the time, and above it of
     a model that is told no time; for masks alone the two are one.
     """
