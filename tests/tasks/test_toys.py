@@ -114,6 +114,22 @@ def test_rows_are_drawn_from_the_law(case):
     assert (statistic - freedom) / math.sqrt(2 * freedom) < 4
 
 
+@pytest.mark.thorough
+def test_a_perfect_model_loses_the_information_in_one_step_and_less_in_more():
+    """Exact laws of ancestral sampling by the table's own conditionals."""
+
+    def lost(p, steps):
+        task = pairs(p)
+        world = oracles.table(task.law.reshape(4, 4))
+        logits = exact.conditionals(world.denoiser, world.params, length=2)
+        law = exact.ancestral_law(logits, np.linspace(0, 1, steps + 1))
+        return float(exact.kl_divergence(task.law, law))
+
+    for p in (0.25, 0.5, 0.75, 1):
+        assert lost(p, 1) == pytest.approx(pairs(p).total_correlation, abs=1e-4)
+    assert [lost(1, steps) for steps in (1, 2, 4, 8)] == pytest.approx([1.386, 0.470, 0.208, 0.098], abs=6e-4)
+
+
 def test_the_score_is_the_law_in_bits_but_for_smoothing():
     for task in (pairs(0.5), two_blocks(0.25)):
         exactly = -task.log_prob(task.test) / (task.length * math.log(2))
