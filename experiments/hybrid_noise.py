@@ -5,7 +5,7 @@ Three models of one shape, trained alike on ``text``: by masks alone, and under 
 32 steps of self-correction at temperature .1. The trigram score of samples can be had by drawing less, so their own
 entropy stands beside it, and so does ancestral sampling from the mask-only model at lower temperatures.
 
-Claimed before measuring (the paper's finding, at a ten-thousandth of its compute): with self-correction the samples of
+Claimed before measuring (the paper's finding, at a millionth of its compute): with self-correction the samples of
 a model trained under hybrid noise score better than those of the mask-only model with the same self-correction, by more
 than two standard errors, at an entropy that is not lower by more than two, for both shares. Partly: for one.
 
@@ -31,12 +31,12 @@ CLAIM = Claim(
     "under hybrid noise than of a mask-only one: a trigram score better by more than two standard errors at an entropy "
     "not lower by more than two, for uniform shares .1 and .2",
     source="arXiv 2503.04482",
-    minutes=10,
+    minutes=5,
 )
 SHARES = (0.0, 0.1, 0.2)
 LENGTH, STEPS, CORRECT = 64, 32, 32
-TRAINING, BATCH, ROWS = 1_000, 16, 192
-TEMPERATURES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+TRAINING, BATCH, ROWS = 400, 16, 96
+TEMPERATURES = (1.0, 0.8, 0.6)
 Z = 1.96
 
 
@@ -44,7 +44,7 @@ def of_share(share: float, quick: bool) -> dict[str, Any]:
     """One model: its held-out bound, and its samples before and after self-correction."""
     task = tasks.text(length=LENGTH)
     rows = 8 if quick else ROWS
-    denoiser = models.transformer(task.vocab_size, length=LENGTH, width=16 if quick else 96, depth=1 if quick else 2)
+    denoiser = models.transformer(task.vocab_size, length=LENGTH, width=16 if quick else 64, depth=1 if quick else 2)
     objective = MaskedNelbo() if share == 0 else HybridNoise(share, "dynamic")
     settings = Settings(steps=10 if quick else TRAINING, batch=4 if quick else BATCH, length=LENGTH)
     figures: list[dict[str, float]] = []
@@ -126,7 +126,7 @@ def picture(found: Mapping[str, Any]) -> Figure:
     tempered = [v for name, v in found["0"]["samples"].items() if name.startswith("ancestral")]
     axes.plot(
         [v["entropy"]["mean"] for v in tempered], [v["score"]["mean"] for v in tempered],
-        "o--", color="#8a949e", markersize=3, linewidth=1, label="masks alone, ancestral, temperature 1 to .5",
+        "o--", color="#8a949e", markersize=3, linewidth=1, label="masks alone, ancestral, temperature 1 to .6",
     )  # fmt: skip
     for (share, one), colour in zip(found.items(), ("#111111", "#1d6fb8", "#c2410c")):
         pair = [one["samples"][name] for name in ("drawn", "corrected")]
