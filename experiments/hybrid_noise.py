@@ -5,7 +5,7 @@ Three models of one shape, trained alike on ``text``: by masks alone, and under 
 32 steps of self-correction at temperature .1. The trigram score of samples can be had by drawing less, so their own
 entropy stands beside it, and so does ancestral sampling from the mask-only model at lower temperatures.
 
-Claimed before measuring (the paper's finding, at a millionth of its compute): with self-correction the samples of
+Claimed before measuring (the paper's finding, at far less than its compute): with self-correction the samples of
 a model trained under hybrid noise score better than those of the mask-only model with the same self-correction, by more
 than two standard errors, at an entropy that is not lower by more than two, for both shares. Partly: for one.
 
