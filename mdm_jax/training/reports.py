@@ -129,7 +129,10 @@ class Reporter:
         self._losses, self._since, self._measuring = [], time.perf_counter(), 0.0
         self._terms = {name: [] for name in self._terms}
         unit = "bits/token" if self._job.objective.is_bound else "bits/token (no bound)"
-        self._shown = {"held-out": f"{held_out.mean:.2f} {unit}", "tok/s": f"{speed:,.0f}"}
+        self._shown = {"held-out": f"{held_out.mean:.2f} {unit}"}
+        if "kl_nats" in held_out.monitors:  # what the latents of a sequence tell
+            self._shown["KL"] = f"{held_out.monitors['kl_nats']:.1f} nats"
+        self._shown["tok/s"] = f"{speed:,.0f}"
         return self._shown
 
     def tell(self) -> None:

@@ -26,6 +26,7 @@ from mdm_jax.training.asked import run_directory
 from mdm_jax.training.checkpoints import NEWEST
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
 from mdm_jax.training.objective import MASKED_NELBO
+from mdm_jax.training.objectives import from_description
 from mdm_jax.training.optimizer import describe_state
 from mdm_jax.training.settings import OWN, Settings
 from mdm_jax.training.step import TrainState, initial_params
@@ -34,7 +35,8 @@ from mdm_jax.training.ways import Job
 
 _FIRST = {**MASKED_NELBO.describe(), "is_bound": MASKED_NELBO.is_bound}  # the objective of runs that name none
 _OF_THE_TASK = ("length", "vocab_size")
-_TELLING = ("seed", "model", "width", "depth", "heads")
+_TELLING = ("seed", "model", "model family", "objective name", "width", "depth", "heads")
+_KIND = {"model": "family", "objective": "name"}  # what tells the rest of a part, where it differs
 
 
 def configuration(
@@ -113,7 +115,7 @@ def own_part(config: dict[str, Any], settings: Settings) -> str | None:
         return "a model"
     if settings.optimizer == OWN:
         return "an optimizer"
-    return None if config.get("objective", _FIRST) == _FIRST else "an objective"
+    return None if from_description(config.get("objective", _FIRST)) is not None else "an objective"
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -130,8 +132,9 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
         if part == "task" and names == ["spec"] and _same_kind_of_file(one["spec"], other["spec"]):
             continue  # one file has many names; what is in it has one digest
+        names = [_KIND[part]] if _KIND.get(part) in names else names  # of another kind all else is another
         for name in names:
-            label = f"{part} {name}" if part in ("task", "objective", "optimizer") else name
+            label = f"{part} {name}" if part in ("task", "objective", "optimizer") or name == "family" else name
             found[label] = f"{label} ({_brief(other.get(name))}, not {_brief(one.get(name))})"
     # What follows from the task is told only where nothing else is: whoever gives another is not to hear of lengths.
     names = [name for name in found if name not in _OF_THE_TASK] or list(found)

@@ -8,6 +8,8 @@ ABOUT = "measure a run's information profile and its held-out loss"
 DETAILS = ""
 ESTIMATORS = ("loss", "increments")
 """Those of :mod:`mdm_jax.evaluation.profile_estimation` (a test compares)."""
+PREDICTORS = ("fixed", "marginal")
+"""Those of :mod:`mdm_jax.evaluation.latents` (a test compares)."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--estimator",
         choices=ESTIMATORS,
         help="loss predicts costs, increments finds sizes with few encodings (default: loss; with --prompt increments)",
+    )
+    parser.add_argument(
+        "--predictor",
+        choices=PREDICTORS,
+        help="of a run with latents: fixed, each sequence with its latent, for sampling with one latent (the KL that is "
+        "added is printed), or marginal, the average over 16 latents (default: fixed)",
     )
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--given", type=int, metavar="TOKENS", help="profile of what follows so many held-out tokens")

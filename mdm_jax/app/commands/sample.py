@@ -75,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="follow what is given more closely, at twice the model calls; 0: as it is",
     )
+    common.latent_draw(group)
     group.add_argument("--seed", type=int, default=0, help="of the draws")
 
     group = parser.add_argument_group("output")

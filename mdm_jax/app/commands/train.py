@@ -12,6 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("directory", help="run directory, made if it does not exist")
     common.training(parser)
+    common.latents(parser)
     parser.add_argument("--checkpoint-every", type=int, help="steps between checkpoints (default: a tenth of the run)")
     common.checkpoint(
         parser, "go on from this checkpoint: newest, best, or the step of one that is kept; later ones are moved aside"

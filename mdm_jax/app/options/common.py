@@ -4,6 +4,12 @@ import argparse
 
 ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
 """The last three look at the model."""
+LATENTS = ("none", "global", "block")
+"""Kinds of latents of a model."""
+LATENT_OBJECTIVES = ("surrogate", "fixed", "stepwise")
+"""What a model with latents is trained on."""
+LATENT_DRAWS = ("once", "each-step")
+"""When a sampler draws them."""
 _TASKS = (
     "text (CPython's documentation), text:PATH (your UTF-8 file), code (Python's standard library), "
     "digits (8 x 8 pictures), npy:PATH (your integer array), pairs:P or blocks:P (tokens that depend on each other), "
@@ -58,6 +64,58 @@ def training(parser: argparse._ActionsContainer, task: str | None = None) -> Non
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)
 
 
+def latents(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses latents and an objective (:mod:`mdm_jax.app.options.latents` reads it)."""
+    group = parser.add_argument_group(
+        "what tokens revealed together share: latents (VMD, VADD), and another noise (GIDD)"
+    )
+    group.add_argument("--latent", choices=LATENTS, help="a latent for the sequence, or for each block (default: none)")
+    group.add_argument("--latent-size", type=int, metavar="N", help="numbers of a latent (default: 16)")
+    group.add_argument("--latent-block", type=int, metavar="N", help="positions of a block (default: 8)")
+    group.add_argument(
+        "--latent-prior",
+        type=int,
+        metavar="K",
+        help="a learned mixture of K normal laws to draw latents from (default: 0, the standard normal law)",
+    )
+    group.add_argument(
+        "--latent-objective",
+        choices=LATENT_OBJECTIVES,
+        help="surrogate (VMD, VADD; no bound), or a bound of the likelihood: fixed for one latent that is kept, "
+        "stepwise for one at each of --latent-steps (default: surrogate)",
+    )
+    group.add_argument("--latent-steps", type=int, metavar="K", help="steps of the stepwise bound (default: 4)")
+    group.add_argument(
+        "--latent-draws",
+        type=int,
+        metavar="K",
+        help="latents for each example, importance-weighted: tighter, at as many passes (default: 1)",
+    )
+    group.add_argument(
+        "--kl-warmup",
+        type=float,
+        metavar="F",
+        help="part of the training in which the weight of the KL rises from 0 to 1 (default: 0.3)",
+    )
+    group.add_argument("--free-bits", type=float, metavar="BITS", help="of a sequence's KL, at no cost (default: 0)")
+    group.add_argument(
+        "--uniform",
+        type=float,
+        metavar="P",
+        help="hybrid noise: with share P, at half-time, a wrong token stands in the place of a mask (the paper: 0.1 or "
+        "0.2), so that a model without latents learns to correct",
+    )
+
+
+def latent_draw(parser: argparse._ActionsContainer) -> None:
+    """Add when samplers draw a model's latents (:func:`mdm_jax.app.options.latents.drawing` reads it)."""
+    parser.add_argument(
+        "--latent-draw",
+        choices=LATENT_DRAWS,
+        help="of a run with latents: one latent for each sample (VMD), or one at each step (VADD) (default: once)",
+    )
+
+
 def places(parser: argparse.ArgumentParser, devices: str, mesh: str) -> None:
     """Add the options that say on which devices to run (:mod:`mdm_jax.app.options.places` reads them)."""
     parser.add_argument("--devices", type=int, metavar="N", help=devices)
@@ -83,6 +141,7 @@ def drawing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws, which all schedules share")
     parser.add_argument("--batch", type=int, help="rows drawn together on each device (default: what fits it)")
+    latent_draw(parser)
     places(parser, "draw on N devices of this machine at once", "draw on a mesh, as in data=4")
     parser.add_argument(
         "--store",

@@ -40,8 +40,11 @@ def check(options: argparse.Namespace) -> None:
 
 
 def execution_of(trained: Run, options: argparse.Namespace, where: Mapping[str, Any]) -> Execution:
-    """Where and how rows are drawn; those of another step of training are another model's, and have their own file."""
-    store = options.store or trained.place.path / "evaluations" / f"step-{trained.step}.jsonl"
+    """Where and how rows are drawn; those of another step of training are another model's, and have their own file, as
+    those with a latent at each step have.
+    """
+    anew = "-each-step" if options.latent_draw == "each-step" else ""
+    store = options.store or trained.place.path / "evaluations" / f"step-{trained.step}{anew}.jsonl"
     return Execution(batch=options.batch, store=store, progress=True, **where)
 
 

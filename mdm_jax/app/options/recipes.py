@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mdm_jax import models
+from mdm_jax.app.options import latents
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.tasks import Task
 from mdm_jax.training import Settings
@@ -28,8 +28,17 @@ NAMES = (*Settings.__dataclass_fields__, *MODEL)
 """Everything that can be overridden."""
 
 
-def settings_and_model(recipe: str, task: Task, overrides: Mapping[str, Any]) -> tuple[Settings, LinenDenoiser]:
-    """The settings and the model of ``recipe`` with some replaced by name; the length is the task's."""
+def settings_and_model(
+    recipe: str, task: Task, overrides: Mapping[str, Any], learning: Mapping[str, Any] | None = None
+) -> tuple[Settings, LinenDenoiser]:
+    """The settings and the model of ``recipe`` with some replaced by name; the length is the task's.
+
+    Args:
+        recipe: its name.
+        task: what is learned from.
+        overrides: of :data:`NAMES`.
+        learning: its latents, as :func:`mdm_jax.app.options.latents.merged` returns them; none if left out.
+    """
     chosen = {**RECIPES[recipe], **overrides, "length": task.length}
-    model = {name: chosen.pop(name) for name in MODEL}
-    return Settings(**chosen), models.transformer(task.vocab_size, length=task.length, **model)
+    sizes = {name: chosen.pop(name) for name in MODEL}
+    return Settings(**chosen), latents.model_of(learning or {}, task, sizes)

@@ -55,6 +55,11 @@ def check(options: argparse.Namespace) -> None:
         )
     if "guidance" in given and options.prompt is None and options.infill is None:
         raise InputError("--guidance needs --prompt or --infill: it strengthens what is given.")
+    if "guidance" in given and options.latent_draw == "each-step":
+        raise InputError(
+            "--guidance cannot be given beside --latent-draw each-step: it compares two predictions under one latent, "
+            "and each would draw its own."
+        )
 
 
 def check_temperature(value: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
+from mdm_jax.app.options import latents
 from mdm_jax.app.options.own_plan import OwnPlan, own_plan
 from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
@@ -118,7 +119,7 @@ def _follows_own_plan(options: argparse.Namespace) -> bool:
 
 def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarray) -> tuple[Denoiser, Guidance | None]:
     """The run's denoiser, guided and cut as asked for, and its context. The cuts come last, and see the guided law."""
-    denoiser, context = trained.denoiser, None
+    denoiser, context = latents.drawing(trained, options.latent_draw), None
     if options.guidance is not None:
         denoiser = guided(denoiser)
         context = guidance(canvas, denoiser, options.guidance, rows=options.rows)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from mdm_jax.app.options import latents
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.comparing import check, execution_of, ordered, prompts, scores_of
 from mdm_jax.app.options.places import places
-from mdm_jax.app.terminal.output import show
+from mdm_jax.app.terminal.output import note, show
 from mdm_jax.evaluation import Evaluation, evaluate
 from mdm_jax.plot import drawing
 from mdm_jax.sampling import Blind, Rule
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     texts = list(dict.fromkeys(options.schedules))
     samplers, baselines = competitors(options, texts, budgets, length)
     found = evaluate(
-        trained.denoiser,
+        latents.drawing(trained, options.latent_draw),
         trained.params,
         samplers,
         options.samples,
@@ -54,7 +55,12 @@ def run(options: argparse.Namespace) -> None:
         name: getattr(options, name) for name in ("order", "temperature", "given", "seed", "picture")
     }
     result |= {"lower_is_better": trained.task.lower_is_better, "length": length}
-    show(result, describe(found, trained.task, options), options.json)
+    draw = latents.how_drawn(trained, options.latent_draw)
+    result |= {} if draw is None else {"latent_draw": draw}
+    text = describe(found, trained.task, options)
+    show(result, text if draw is None else f"{text} Drawn with {latents.TOLD[draw]}.", options.json)
+    if options.given is not None and (about := latents.prompt_note(trained)) is not None:
+        note(about)
 
 
 def competitors(

@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Bool, PRNGKeyArray
 
+from mdm_jax import models
 from mdm_jax.app.options.canvas import make_canvas
+from mdm_jax.app.options.latents import choose_predictor, own_bound
 from mdm_jax.app.terminal.output import show
-from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge
+from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge, latent_profile
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
@@ -31,19 +33,20 @@ def run(options: argparse.Namespace) -> None:
     require_seed("--seed", options.seed)
     require(options.encodings <= MOST_ENCODINGS, "--encodings", options.encodings, f"at most {MOST_ENCODINGS}")
     trained = load(options.directory, checkpoint=options.checkpoint)
+    predictor = choose_predictor(trained, options.predictor)
     given = options.given is not None or options.prompt is not None
     if options.output is not None:
         check_output(Path(options.output), trained.place, given)
     if not given and options.output is None:
-        profile, held_out = measure(trained, options.encodings, options.seed, options.estimator or "loss")
+        profile, held_out = measure(trained, options.encodings, options.seed, options.estimator or "loss", predictor)
         result = {"profile": profile.to_json(), "held_out": held_out}
         show(result, describe(profile, held_out), options.json)
         return
     if given:
-        profile = measure_given(trained, options)
+        profile = measure_given(trained, options, predictor)
     else:
         profile = held_out_profile(
-            trained, options.encodings, key_of(options.seed), options.seed, options.estimator or "loss"
+            trained, options.encodings, key_of(options.seed), options.seed, options.estimator or "loss", predictor
         )
     path = Path(options.output or trained.place.profile_given)
     profile.save(path)
@@ -68,33 +71,49 @@ def check_output(path: Path, place: RunDirectory, given: bool) -> None:
             raise InputError(f"--output must be {wanted}; got {str(path)!r}, which holds something else.") from None
 
 
-def measure(trained: Run, encodings: int, seed: int, estimator: str = "loss") -> tuple[Profile, dict[str, Any]]:
-    """The profile on the validation half and the loss on the test half; both are written to the run directory."""
-    place = trained.place
+def measure(
+    trained: Run, encodings: int, seed: int, estimator: str = "loss", predictor: str | None = None
+) -> tuple[Profile, dict[str, Any]]:
+    """The profile on the validation half and the loss on the test half; both are written to the run directory.
+
+    ``predictor`` is that of a run with latents.
+    """
+    place, judged_by = trained.place, own_bound(trained)
     profile_key, test_key = jax.random.split(key_of(seed))
-    profile = held_out_profile(trained, encodings, profile_key, seed, estimator)
-    held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, progress=True)
+    profile = held_out_profile(trained, encodings, profile_key, seed, estimator, predictor)
+    held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, objective=judged_by, progress=True)
     held_out["parameters"] = optax.tree.size(trained.params)
     profile.save(place.profile)
     write_json(place.held_out, held_out)
     return profile, held_out
 
 
-def held_out_profile(trained: Run, encodings: int, key: PRNGKeyArray, seed: int, estimator: str) -> Profile:
+def held_out_profile(
+    trained: Run, encodings: int, key: PRNGKeyArray, seed: int, estimator: str, predictor: str | None = None
+) -> Profile:
     """The profile on the validation half; ``seed`` is what its provenance says."""
-    return estimate_profile(
-        trained.denoiser,
-        trained.params,
-        trained.task.validation,
-        encodings,
-        key=key,
-        estimator=estimator,
-        progress=True,
-        provenance={**_provenance(trained, seed), "rows_of": "validation"},
-    )
+    return _held_out(trained, encodings, key, estimator, predictor, seed)
 
 
-def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
+def _held_out(
+    trained: Run,
+    encodings: int,
+    key: PRNGKeyArray,
+    estimator: str,
+    predictor: str | None,
+    seed: int,
+    given: Bool[np.ndarray, " length"] | None = None,
+) -> Profile:
+    """Of a run with latents by its predictor, of any other by its model."""
+    measured = trained.denoiser, trained.params, trained.task.validation, encodings
+    about = {**_provenance(trained, seed), "rows_of": "validation"}
+    how: dict[str, Any] = {"estimator": estimator, "given": given, "progress": True, "provenance": about}
+    if predictor is None:
+        return estimate_profile(*measured, key=key, **how)
+    return latent_profile(*measured, key=key, predictor=predictor, **how)
+
+
+def measure_given(trained: Run, options: argparse.Namespace, predictor: str | None = None) -> Profile:
     """The profile of what follows the first ``--given`` tokens of held-out sequences, or a prompt."""
     key, about = key_of(options.seed), _provenance(trained, options.seed)
     if options.prompt is not None:
@@ -103,7 +122,7 @@ def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
         require(bool((canvas == trained.denoiser.mask_id).any()), "--prompt", options.prompt,
                 f"shorter than the {trained.settings.length} tokens of the model")  # fmt: skip
         return estimate_prompted_profile(
-            trained.denoiser,
+            models.marginal(trained.denoiser) if predictor == "marginal" else trained.denoiser,
             trained.params,
             canvas,
             options.encodings,
@@ -114,17 +133,8 @@ def measure_given(trained: Run, options: argparse.Namespace) -> Profile:
         )
     length, given = trained.settings.length, options.given
     require(1 <= given < length, "--given", given, f"from 1 to {length - 1}, the model's length less one")
-    return estimate_profile(
-        trained.denoiser,
-        trained.params,
-        trained.task.validation,
-        options.encodings,
-        key=key,
-        estimator=options.estimator or "loss",
-        given=np.arange(length) < given,
-        progress=True,
-        provenance={**about, "rows_of": "validation"},
-    )
+    estimator, known = options.estimator or "loss", np.arange(length) < given
+    return _held_out(trained, options.encodings, key, estimator, predictor, options.seed, known)
 
 
 def _provenance(trained: Run, seed: int) -> dict[str, Any]:
@@ -137,7 +147,11 @@ def describe(profile: Profile, held_out: dict[str, Any]) -> str:
     rivals = table(
         ["held-out (test half)", "bits per token", "behind the model by"],
         [
-            ["model (NELBO)", f"{held_out['bits_per_token']:.3f} ± {held_out['standard_error']:.3f}", ""],
+            [
+                f"model ({held_out.get('bound', 'NELBO')})",
+                f"{held_out['bits_per_token']:.3f} ± {held_out['standard_error']:.3f}",
+                "",
+            ],
             *(
                 [
                     row["name"],
@@ -154,7 +168,14 @@ def describe(profile: Profile, held_out: dict[str, Any]) -> str:
 def points(profile: Profile) -> str:
     """A few points of the profile as a table."""
     shown = np.unique(np.linspace(0, len(profile.counts) - 1, 9).round().astype(int))
-    return table(
+    told = table(
         ["revealed", "nats per token", "standard error"],
         [[str(profile.counts[i]), f"{profile.means[i]:.4f}", f"{profile.standard_errors[i]:.4f}"] for i in shown],
     )
+    latent, about = profile.provenance.get("latent"), profile.provenance
+    if latent == "fixed":
+        return (
+            f"{told}\nEach sequence with a latent of its own, whose KL is {about['kl_nats']:.3f} ± "
+            f"{about['kl_standard_error']:.3f} nats: it is added once to the cost of every plan."
+        )
+    return told if latent is None else f"{told}\nOf the average over {about['latents']} latents: nothing is added."

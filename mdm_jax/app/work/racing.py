@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Int32
 from matplotlib.figure import Figure
 
+from mdm_jax.app.options import latents
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.comparing import MOST, check, execution_of, ordered, prompts, scores_of
 from mdm_jax.app.options.places import places
-from mdm_jax.app.terminal.output import show
+from mdm_jax.app.terminal.output import note, show
 from mdm_jax.evaluation import Halving, Prompts, Raced, race
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.errors import require, verbatim
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     place = trained.place.path / "races" / _name(options, trained.step)
     found = {
         budget: race(
-            trained.denoiser,
+            latents.drawing(trained, options.latent_draw),
             trained.params,
             scores_of(task),
             length,
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> None:
         **{name: getattr(options, name) for name in ("order", "temperature", "given", "seed")},
         **numbers,
     }
+    draw = latents.how_drawn(trained, options.latent_draw)
+    about |= {} if draw is None else {"latent_draw": draw}
     races = {budget: {"steps": budget, **raced.to_json()} for budget, raced in found.items()}
     for budget, raced in found.items():  # all is known before anything is written
         raced.plan.save(place / f"winner-{budget}.json")
@@ -87,7 +90,10 @@ def run(options: argparse.Namespace) -> None:
         f"{text}\n\nEach 95 % interval holds by itself, not the {count} of them together. The winners' plans, all "
         f"scores and the landscapes are in {place}."
     )
+    told += "" if draw is None else f" Drawn with {latents.TOLD[draw]}."
     show(about | {"races": list(races.values())}, told, options.json)
+    if options.given is not None and (said := latents.prompt_note(trained)) is not None:
+        note(said)
 
 
 def _check_prompts(given: Prompts, length: int, budgets: Sequence[int], search: Halving) -> None:
@@ -142,6 +148,7 @@ def _name(options: argparse.Namespace, step: int) -> str:
     parts = [options.order.replace("_", "-")]
     parts += [] if options.temperature == 1 else [f"temperature-{options.temperature!r}"]
     parts += [] if options.given is None else [f"given-{options.given}"]
+    parts += ["latent-each-step"] if options.latent_draw == "each-step" else []
     parts += [f"step-{step}", f"seed-{options.seed}"]
     usual = Halving()
     for name in (*_NUMBERS, "samples"):

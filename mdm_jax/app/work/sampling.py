@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mdm_jax.app.options import latents
 from mdm_jax.app.options.canvas import make_canvas
 from mdm_jax.app.options.sampler_checks import check, check_temperature
 from mdm_jax.app.options.samplers import choose, choose_denoiser
@@ -59,14 +60,18 @@ def run(options: argparse.Namespace) -> None:
         "sampler": chosen.to_json(),
         "plan": None if chosen.plan is None else chosen.plan.to_json(),
         **law,
+        **({} if (draw := latents.how_drawn(trained, options.latent_draw)) is None else {"latent_draw": draw}),
         "seed": options.seed,
         "batch_nfe": int(drawn.batch_nfe),
         "samples": as_rows(trained, drawn, chosen.end),
     }
     unsaid = {("temperature", 1.0)}
     said = [f"{n.replace('_', '-')} {v:g}" for n, v in law.items() if v is not None and (n, v) not in unsaid]
-    text = "\n".join([", ".join([str(chosen), *said]), *(_shown(i, row) for i, row in enumerate(result["samples"]))])
-    show(result, text, options.json)
+    said += [] if draw is None else [latents.TOLD[draw]]
+    rows = [_shown(i, row, given_latent=draw is not None) for i, row in enumerate(result["samples"])]
+    show(result, "\n".join([", ".join([str(chosen), *said]), *rows]), options.json)
+    if (options.prompt or options.infill) and (about := latents.prompt_note(trained)) is not None:
+        note(about)
     if chosen.own is not None and chosen.own.note is not None:
         note(chosen.own.note)
     if (told := monotony(trained, drawn)) is not None:
@@ -122,8 +127,9 @@ def choose_canvas(trained: Run, options: argparse.Namespace) -> np.ndarray:
     return make_canvas(trained, "--prompt", options.prompt)
 
 
-def _shown(i: int, row: dict[str, Any]) -> str:
-    """One sample for a person."""
+def _shown(i: int, row: dict[str, Any], given_latent: bool) -> str:
+    """One sample for a person. Its log-probability is that given the latent, where there is one."""
     path = "not defined" if row["log_prob"] is None else f"{figure(row['log_prob'], '.1f')} nats"
     left = f", {row['remaining']} still masked" if row["remaining"] else ""
-    return f"── sample {i}: nfe {row['nfe']}, log-probability along its path {path}{left}\n{row['text']}"
+    given = " given its latent" if given_latent else ""
+    return f"── sample {i}: nfe {row['nfe']}, log-probability along its path{given} {path}{left}\n{row['text']}"

@@ -2,15 +2,18 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int32
 
+from mdm_jax import models
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracle_of
 from mdm_jax.app.terminal.output import show
-from mdm_jax.evaluation import check, path_nelbo, tune
+from mdm_jax.evaluation import check, path_nelbo, posterior_latents, tune
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
@@ -18,6 +21,7 @@ from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.text import printable, table
 from mdm_jax.theory import profiles
+from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.plans.beta_search import GRID
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run, RunDirectory, load
@@ -97,7 +101,7 @@ def make_plans(
     if trained is not None and check_rows:
         plans = [plan for budget in budgets for plan in tuned.plans[budget].values()]
         entries = [entry for budget in result["budgets"] for entry in budget["plans"]]
-        costs = path_nelbo(trained.denoiser, trained.params, rows, plans, key=key_of(seed), progress=True)
+        costs = _path_costs(trained, subject.profile, rows, plans, seed)
         for entry, cost in zip(entries, costs):
             check(entry, cost)
     picture = cost_landscapes.of_budgets(tuned, budgets)  # all is known before anything is written
@@ -109,8 +113,22 @@ def make_plans(
     return result
 
 
+def _path_costs(
+    trained: Run, profile: Profile, rows: Int32[np.ndarray, "rows length"], plans: Sequence[Plan], seed: int
+) -> Float[np.ndarray, "plans rows"]:
+    """The cost of each sequence along a path of each plan, by what the profile was measured of: with latents of the
+    sequences, with their average, or without.
+    """
+    denoiser, latents, key = trained.denoiser, None, key_of(seed)
+    if profile.provenance.get("latent") == "fixed":
+        latents = posterior_latents(denoiser, trained.params, rows, key=key).latents
+    elif profile.provenance.get("latent") == "marginal":
+        denoiser = models.marginal(denoiser, profile.provenance["latents"])
+    return path_nelbo(denoiser, trained.params, rows, plans, key=key, context=latents, progress=True)
+
+
 def describe(result: dict[str, Any]) -> str:
-    """One line per budget and plan."""
+    """One line per budget and plan. With a latent for each sequence a plan's cost is that given the latent."""
     bits = 1 / (np.log(2) * result["length"])
     checked_any = any(entry["checked"] for budget in result["budgets"] for entry in budget["plans"])
     rows = []
@@ -128,7 +146,15 @@ def describe(result: dict[str, Any]) -> str:
                 row.append(f"{checked['nelbo_nats'] * bits:.4f} ± {checked['standard_error'] * bits:.4f}")
                 row.append(f"{checked['z']:+.2f}")
             rows.append(row)
-    heading = ["budget", "plan", "expected NELBO (bits/token)", "above optimum"]
-    heading += ["held-out -log q (bits/token)", "z"] if checked_any else []
+    given = "kl_nats" in result
+    heading = ["budget", "plan", f"{'cost given latents' if given else 'expected NELBO'} (bits/token)", "above optimum"]
+    heading += [f"held-out -log q{' given latents' if given else ''} (bits/token)", "z"] if checked_any else []
     floor = result["nelbo_nats"] * bits
-    return f"{table(heading, rows)}\nOne token per step: {floor:.4f} bits per token."
+    text = f"{table(heading, rows)}\nOne token per step: {floor:.4f} bits per token."
+    if given:
+        kl, error = result["kl_nats"], result["kl_standard_error"]
+        return (
+            f"{text}\nThe latents' KL, {kl:.3f} ± {error:.3f} nats per sequence, adds {kl * bits:.4f} bits per token "
+            "to each cost. The sums are bounds for sampling with one latent."
+        )
+    return text if "latent" not in result else f"{text}\nCosts are those of the average over latents."
