@@ -1,6 +1,6 @@
 """The latent objectives against enumeration: losses, expected losses, and the likelihoods that two of them bound.
 
-The models are tables (``latent_worlds``): a latent of finitely many values, whose sums over masks, orders and latents
+The models are tables (``latent_tables``): a latent of finitely many values, whose sums over masks, orders and latents
 are finite.
 """
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_worlds import Chances, equal_tokens, random_world, without_effect
+from latent_tables import Chances, equal_tokens, random_world, without_effect
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
