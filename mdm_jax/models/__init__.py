@@ -8,10 +8,14 @@ from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, fr
 from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, begun, checked_tokens, logits
 from mdm_jax.models.guiding import Guidance, guidance, guided
 from mdm_jax.models.latent import (
+    DiffusionPrior,
+    DiffusionPriorTransformer,
     LatentDenoiser,
     LatentModel,
     LatentTransformer,
     Posterior,
+    diffusion_prior,
+    diffusion_prior_transformer,
     latent_transformer,
     marginal,
     redrawn,
@@ -24,6 +28,7 @@ from mdm_jax.support.errors import InputError, require
 __all__ = [
     "Context",
     "Denoiser",
+    "DiffusionPrior",
     "Guidance",
     "Initialisable",
     "LatentDenoiser",
@@ -35,6 +40,7 @@ __all__ = [
     "begun",
     "checked_tokens",
     "describe",
+    "diffusion_prior",
     "from_description",
     "from_function",
     "from_linen",
@@ -58,6 +64,7 @@ __all__ = [
 _FAMILIES: dict[str, tuple[type, Callable[..., Any], type]] = {
     "transformer": (LinenDenoiser, transformer, Transformer),
     "latent transformer": (LatentDenoiser, latent_transformer, LatentTransformer),
+    "diffusion prior": (DiffusionPrior, diffusion_prior_transformer, DiffusionPriorTransformer),
 }
 """The library's own models: the kind of the denoiser, what makes one, and the kind of its network."""
 _NUMBER = (int, float), "a number"
@@ -73,7 +80,7 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own.
 
     Returns:
-        JSON: "family" ("transformer" or "latent transformer"), and every argument of the function that made it.
+        JSON: "family" ("transformer", "latent transformer" or "diffusion prior"), and every setting of the network.
 
     Example:
         >>> import mdm_jax as mdm
@@ -105,7 +112,7 @@ def from_description(description: Any) -> LinenDenoiser:
         4
         >>> mdm.models.from_description({"family": "mamba"})
         Traceback (most recent call last):
-        mdm_jax.support.errors.InputError: model family must be 'transformer' or 'latent transformer'; got 'mamba'.
+        mdm_jax.support.errors.InputError: model family must be 'transformer' or 'latent transformer' or ...
     """
     family = description.get("family") if isinstance(description, dict) else description
     if family not in _FAMILIES:
