@@ -101,7 +101,7 @@ def test_samplers_run_where_nan_and_infinity_are_faults(kind, name):
 
 
 UNDEFINED = {"quota", "llada", "remdm", "remdm rescale", "remdm confidence", "self-corrected"}
-UNDEFINED |= {"self-planned", "self-planned, published"}
+UNDEFINED |= {"self-planned", "self-planned, published", "hybrid"}
 
 
 @pytest.mark.thorough

@@ -16,6 +16,7 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.training import Examples, HybridNoise, nelbo
 from mdm_jax.training.corruption import Corrupted
 from mdm_jax.training.objective import score
+from mdm_jax.training.objectives import from_description
 from mdm_jax.training.objectives.hybrid import Noised, noise_levels, token_costs
 
 LAW = np.array([0.5, 0.3, 0.15, 0.05])
@@ -287,6 +288,33 @@ def test_the_surrogate_s_weights_are_the_published_ones(weights):
     assert np.all(losses.terms["nelbo"] != losses.loss)
 
 
+@pytest.mark.parametrize("objective", [HybridNoise(), HybridNoise(0.1, "dynamic"), HybridNoise(0.0, "clipped")])
+def test_no_flag_changes_it(objective):
+    """The same noise, losses and slopes, in float32: under float64, strict promotion, NaN and infinity as faults."""
+    denoiser, params = wrong_world(4, 3, seed=1)
+    examples = Examples(jnp.asarray(np.random.default_rng(0).integers(0, 3, (16, 4)), jnp.int32))
+
+    def value(params, progress):
+        made = objective.corrupt(jax.random.key(5, impl="threefry2x32"), denoiser, examples, jnp.float32(progress))
+        losses = objective.losses(denoiser, params, examples, made)
+        return jnp.sum(losses.loss), (made, losses)
+
+    def everything():
+        return [jax.jit(jax.value_and_grad(value, has_aux=True))(params, progress) for progress in (0.5, 1.0)]
+
+    plain = everything()
+    assert {leaf.dtype for leaf in jax.tree.leaves(plain)} == {np.dtype("float32"), np.dtype("int32")}
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        with jax.debug_nans(True), jax.debug_infs(True):
+            strict = everything()
+        with jax.enable_x64(True):
+            double = everything()
+    for other in (strict, double):
+        for one, two in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
+            assert one.dtype == two.dtype
+            np.testing.assert_allclose(one, two, rtol=2e-5, atol=1e-6)
+
+
 class Coins(PatternTask):
     """Independent tokens of one law."""
 
@@ -320,6 +348,8 @@ def test_training_by_any_weights_finds_the_law(weights, tmp_path):
 def test_objectives_are_values_and_refuse_what_is_none():
     assert HybridNoise() == HybridNoise(0.2, "elbo", 1.0) != HybridNoise(0.1)
     assert hash(HybridNoise(uniform=0.2)) == hash(HybridNoise())
+    described = HybridNoise(0.1, "dynamic", 1.5).describe()
+    assert from_description({**described, "is_bound": True}) == HybridNoise(0.1, "dynamic", 1.5)
     for arguments, says in (
         ({"uniform": 1.0}, "uniform must be the share of uniform noise, from 0 to 0.99; got 1"),
         ({"uniform": -0.1}, "uniform must be the share"),
