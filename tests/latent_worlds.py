@@ -1,183 +1,102 @@
-"""Latent models that are tables: a latent of finitely many values, every law known by enumeration, in NumPy."""
+"""Small models with a latent whose every law is known: by quadrature, or in closed form."""
 
 import dataclasses
 import itertools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from worlds import lookup_logits
 
+from mdm_jax import models
+from mdm_jax.evaluation import exact
 
-class Chances(NamedTuple):
-    """A law of finitely many values in the place of a normal one: probabilities[rows, values]."""
-
-    chance: Any
-
-    @property
-    def mean(self):
-        return jnp.sum(self.chance * jnp.arange(self.chance.shape[-1], dtype=jnp.float32)[None], axis=-1)[:, None, None]
-
-    def sample(self, noise):
-        """The value whose share of the normal law the noise falls into."""
-        share = jax.scipy.stats.norm.cdf(noise[:, 0, 0])
-        above = share[:, None] > jnp.cumsum(self.chance, axis=-1)[:, :-1]
-        return jnp.sum(above, axis=-1).astype(jnp.float32)[:, None, None]
-
-    def log_prob(self, latent):
-        return jnp.log(_at(self.chance, latent))
+LENGTH, VOCAB = 3, 2
+SEQUENCES = np.array(list(itertools.product(range(VOCAB), repeat=LENGTH)), np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class FiniteLatent:
-    """A latent model by its tables; the latent, float32[rows, 1, 1], is the number of a value.
+class Scalar:
+    """A latent of one standard normal number, for ``LENGTH`` tokens."""
 
-    Params: "logits" [values, states, length, vocab_size], "prior" [values], and "posterior" [states, subsets, values],
-    by the tokens that the recognition network sees and the positions it is told of. States and subsets are numbered
-    with the first position leading.
-    """
-
-    vocab_size: int
-    length: int
+    vocab_size = VOCAB
+    mask_id = VOCAB
     passes = 1
     latent_shape = (1, 1)
 
-    @property
-    def mask_id(self):
-        return self.vocab_size
-
-    def begin(self, params, keys, context=None):
+    def begin(self, params: Any, keys: Any, context: Any = None) -> Any:
         if context is not None:
             return context
-        drawn = jax.vmap(lambda key: jax.random.categorical(key, jnp.log(params["prior"])))(keys)
-        return drawn.astype(jnp.float32)[:, None, None]
+        return jax.vmap(lambda key: jax.random.normal(key, (1, 1), jnp.float32))(keys)
 
-    def encode(self, params, tokens, context=None):
-        return params["logits"][_whole(context), _number(tokens, self.vocab_size + 1)]
-
-    def readout(self, params, hidden):
+    def readout(self, params: Any, hidden: Any) -> Any:
         return hidden
 
-    def posterior(self, params, tokens, told):
-        return Chances(params["posterior"][_number(tokens, self.vocab_size + 1), _number(told, 2)])
-
-    def log_prior(self, params, latent):
-        return jnp.log(params["prior"])[_whole(latent)]
-
-    def kl(self, params, posterior, latent):
-        q = posterior.chance
-        some = q > 0
-        return jnp.sum(jnp.where(some, q * jnp.log(jnp.where(some, q, 1.0) / params["prior"][None]), 0.0), axis=-1)
-
-    def init(self, key, length, context=None):
-        raise NotImplementedError("tables are made by random_tables")
+    def log_prior(self, params: Any, latent: Any) -> Any:
+        return -0.5 * (latent[:, 0, 0] ** 2 + np.float32(np.log(2 * np.pi)))
 
 
-def _whole(latent):
-    return latent[:, 0, 0].astype(jnp.int32)
+class Table(Scalar):
+    """Logits of each partial state, linear in the latent; mean and scale of the posterior of each, at random."""
+
+    def encode(self, params: Any, tokens: Any, context: Any = None) -> Any:
+        assert context is not None
+        level, slope = (lookup_logits(params[name], tokens) for name in ("level", "slope"))
+        return level + context[:, :, :1] * slope
+
+    def posterior(self, params: Any, tokens: Any, told: Any) -> models.Posterior:
+        law = lookup_logits(params["law"], tokens)[:, :1]
+        return models.Posterior(law[:, :, :1], law[:, :, 1:])
+
+    def kl(self, params: Any, posterior: models.Posterior, latent: Any) -> Any:
+        mean, log_scale = posterior
+        return jnp.sum(0.5 * (mean**2 + jnp.exp(2 * log_scale) - 1 - 2 * log_scale), axis=(1, 2))
 
 
-def _at(chance, latent):
-    return jnp.take_along_axis(chance, _whole(latent)[:, None], axis=-1)[:, 0]
+class Half(NamedTuple):
+    """The half of the standard normal law on one side."""
+
+    side: Any
+
+    def sample(self, noise: Any) -> Any:
+        return self.side * jnp.abs(noise)
+
+    def log_prob(self, latent: Any) -> Any:
+        return np.float32(np.log(2)) - 0.5 * (latent[:, 0, 0] ** 2 + np.float32(np.log(2 * np.pi)))
 
 
-def _number(digits, base):
-    powers = base ** np.arange(digits.shape[1] - 1, -1, -1)
-    return jnp.sum(digits.astype(jnp.int32) * jnp.asarray(powers, jnp.int32)[None], axis=-1, dtype=jnp.int32)
+class Sign(Scalar):
+    """All tokens are 1 where the latent is positive and 0 where it is not, and the posterior is exact."""
+
+    def encode(self, params: Any, tokens: Any, context: Any = None) -> Any:
+        assert context is not None
+        one = jnp.where(context[:, :, 0] > 0, 60.0, -60.0)[:, :, None]
+        return jnp.broadcast_to(jnp.concatenate([-one, one], axis=-1), (*tokens.shape, 2))
+
+    def posterior(self, params: Any, tokens: Any, told: Any) -> Any:
+        return Half(jnp.where(tokens[:, :1, None] > 0, 1.0, -1.0))
+
+    def kl(self, params: Any, posterior: Half, latent: Any) -> Any:
+        return jnp.full(len(latent), np.float32(np.log(2)))
 
 
-@dataclasses.dataclass(frozen=True)
-class World:
-    """A :class:`FiniteLatent` and its laws in float64: ``chance[value][state][position, token]``, ``prior[value]``."""
-
-    model: FiniteLatent
-    chance: np.ndarray
-    prior: np.ndarray
-    posterior: np.ndarray
-
-    @property
-    def values(self):
-        return len(self.prior)
-
-    @property
-    def params(self):
-        tables = {"logits": np.log(self.chance), "prior": self.prior, "posterior": self.posterior}
-        return jax.tree.map(lambda table: jnp.asarray(table, jnp.float32), tables)
-
-    @property
-    def sequences(self):
-        return list(itertools.product(range(self.model.vocab_size), repeat=self.model.length))
-
-    def state(self, tokens, masked):
-        """The number of what is seen of ``tokens`` where the positions ``masked`` are hidden."""
-        seen = [self.model.vocab_size if j in masked else token for j, token in enumerate(tokens)]
-        return int(np.ravel_multi_index(seen, (self.model.vocab_size + 1,) * self.model.length))
-
-    def subset(self, positions):
-        return sum(2 ** (self.model.length - 1 - j) for j in positions)
-
-    def step(self, tokens, masked, revealed):
-        """``log p(tokens at revealed | what is seen, value)`` of every value of the latent."""
-        law = self.chance[:, self.state(tokens, masked)]
-        return sum(np.log(law[:, j, tokens[j]]) for j in revealed) + np.zeros(self.values)
-
-    def paths(self, sizes):
-        """Every order's path: pairs of (what is masked, what is revealed), all equally likely."""
-        for order in itertools.permutations(range(self.model.length)):
-            ends = np.cumsum([0, *sizes])
-            yield [(frozenset(order[a:]), frozenset(order[a:b])) for a, b in itertools.pairwise(ends)]
-
-    def nll(self, tokens, sizes, anew=False):
-        """``-log q(tokens)`` of the sampler with one latent, or with one at each step: the sum over all paths."""
-        chances = []
-        for path in self.paths(sizes):
-            steps = np.stack([self.step(tokens, *pair) for pair in path])
-            if anew:
-                chances.append(np.prod(np.exp(steps) @ self.prior))
-            else:
-                chances.append(np.exp(steps.sum(0)) @ self.prior)
-        return -math.log(np.mean(chances))
-
-    def with_true_posterior(self):
-        """The same, its recognition network being ``p(value | what is seen, the tokens told of)`` in one step."""
-        posterior = np.zeros_like(self.posterior)
-        base, length = self.model.vocab_size + 1, self.model.length
-        for code, known in enumerate(itertools.product(range(base), repeat=length)):
-            for bits, told in enumerate(itertools.product((0, 1), repeat=length)):
-                told = [j for j in range(length) if told[j] and known[j] < base - 1]
-                hidden = set(told) | {j for j in range(length) if known[j] == base - 1}
-                weight = self.prior * np.exp(self.step(known, hidden, told))
-                posterior[code, bits] = weight / weight.sum()
-        return dataclasses.replace(self, posterior=posterior)
+def table_world(seed: int = 0) -> tuple[Table, dict[str, jax.Array]]:
+    """A :class:`Table` and its parameters."""
+    shape = ((VOCAB + 1) ** LENGTH, LENGTH, VOCAB)
+    draws = np.random.default_rng(seed).normal(size=(3, *shape))
+    # Wide posteriors: the weights of importance sampling then have a variance.
+    names = {"level": draws[0], "slope": 1.5 * draws[1], "law": draws[2] * np.array([0.7, 0.1])}
+    return Table(), {name: jnp.asarray(one, jnp.float32) for name, one in names.items()}
 
 
-def random_world(length=3, vocab_size=2, values=3, seed=0):
-    """Every table drawn at random: nothing fits anything."""
-    generator = np.random.default_rng(seed)
-    states = (vocab_size + 1) ** length
-    chance = generator.dirichlet(np.full(vocab_size, 1.0), (values, states, length)) * 0.9 + 0.1 / vocab_size
-    posterior = generator.dirichlet(np.full(values, 2.0), (states, 2**length)) * 0.9 + 0.1 / values
-    prior = generator.dirichlet(np.full(values, 3.0)) * 0.9 + 0.1 / values
-    return World(FiniteLatent(vocab_size, length), chance, prior, posterior)
+def quadrature(points: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights for means over the standard normal law (Gauss-Hermite)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return nodes, weights / weights.sum()
 
 
-def equal_tokens(symbols=4, wrong=1e-6):
-    """Two equal tokens: the latent says which, and is looked at only where neither is seen (or else there is nothing
-    left to tell). The recognition network is exact.
-    """
-    chance = np.full((symbols, symbols + 1, symbols + 1, 2, symbols), wrong / (symbols - 1))
-    for symbol in range(symbols):
-        chance[symbol, symbols, symbols, :, symbol] = 1 - wrong
-        chance[:, symbol, :, 1, symbol] = 1 - wrong
-        chance[:, :, symbol, 0, symbol] = 1 - wrong
-    chance = chance.reshape(symbols, (symbols + 1) ** 2, 2, symbols)
-    nothing = np.full(((symbols + 1) ** 2, 4, symbols), 1 / symbols)
-    return World(FiniteLatent(symbols, 2), chance, np.full(symbols, 1 / symbols), nothing).with_true_posterior()
-
-
-def without_effect(length=3, vocab_size=2, values=3, seed=0):
-    """A collapsed latent: the model predicts the same under every value, and the recognition network knows nothing."""
-    world = random_world(length, vocab_size, values, seed)
-    chance = np.broadcast_to(world.chance[:1], world.chance.shape)
-    return dataclasses.replace(world, chance=chance, posterior=np.broadcast_to(world.prior, world.posterior.shape))
+def logits_at(model: Any, params: Any, latents: np.ndarray) -> np.ndarray:
+    """Log-probabilities of every partial state under each latent: float32[latents, states, length, vocab_size]."""
+    contexts = jnp.asarray(latents, jnp.float32)[:, None, None, None]
+    return np.stack([exact.conditionals(model, params, LENGTH, context=one) for one in contexts])
