@@ -52,6 +52,26 @@ def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, 
 
 
 @styled()
+def monitor(log: Sequence[Mapping[str, Any]], name: str) -> Axes:
+    """One figure of the log against the training step, from 0 up.
+
+    Args:
+        log: the lines of ``log.jsonl``.
+        name: the figure's, in every line.
+    """
+    axes = small(1.7)
+    step, value = (np.array([line[key] for line in log], dtype=np.float64) for key in ("step", name))
+    axes.plot(step, value, color=light("optimal"), linewidth=1.5, marker="o" if len(step) == 1 else "")
+    finite = value[np.isfinite(value)]
+    axes.set(xlabel="training step", xlim=(0, max(step.max(), 1)))
+    axes.set_ylim(min(finite.min(initial=0.0), 0.0), 1.08 * max(finite.max(initial=0.0), 1e-3))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    return axes
+
+
+@styled()
 def plan_curves(plans: Sequence[tuple[str, Sizes]]) -> Axes:
     """Revealed fraction after every step against the fraction of steps done, one line for each (role, plan)."""
     axes = small(2.3)

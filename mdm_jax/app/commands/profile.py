@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictor",
         choices=PREDICTORS,
-        help="of a run with latents: fixed, each sequence with its latent, for sampling with one latent (the KL that is "
+        help="of a run with latents: fixed, each sequence with its latent, for sampling with one latent (the KL to be "
         "added is printed), or marginal, the average over 16 latents (default: fixed)",
     )
     given = parser.add_mutually_exclusive_group()

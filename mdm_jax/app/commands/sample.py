@@ -14,9 +14,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how tokens are revealed")
     group.add_argument(
         "--preset",
-        choices=("mdlm", "llada", "eb", "remdm", "best"),
+        choices=("mdlm", "llada", "eb", "remdm", "best", "gidd"),
         help="a sampler by name: ancestral (mdlm), surest first (llada), as the entropies allow (eb), ancestral that "
-        "masks again (remdm), random by the run's optimal plan (best)",
+        "masks again (remdm), random by the run's optimal plan (best), the reverse of hybrid noise for a run of train "
+        "--uniform (gidd)",
     )
     group.add_argument(
         "--order",
@@ -48,6 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="blocks of so many positions, from left to right; plan and steps are then those of one block (llada "
         "shares its steps over the blocks)",
+    )
+    group.add_argument(
+        "--correct", type=int, metavar="N", help="with --preset gidd: then up to N steps that correct a token each"
     )
     group.add_argument(
         "--end", metavar="TOKEN", help="a token that ends the sequence: what is still masked behind it is not drawn"

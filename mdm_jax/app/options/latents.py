@@ -7,8 +7,10 @@ from typing import Any
 from mdm_jax import models
 from mdm_jax.models import Denoiser, LatentModel
 from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.sampling import Rule, rules
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.tasks import Task
+from mdm_jax.theory.plans import grids
 from mdm_jax.training import (
     FixedLatentBound,
     HybridNoise,
@@ -173,6 +175,20 @@ def choose_predictor(trained: Run, predictor: str | None) -> str | None:
     if predictor is not None:
         raise InputError(f"--predictor needs a run with latents (train --latent ...); {trained.place.path} has none.")
     return None
+
+
+def hybrid_rule(trained: Run, steps: int, correct: int | None) -> Rule:
+    """The reverse of the noise that a run was trained under, in so many steps, and its self-correction.
+
+    Raises:
+        InputError: a run that was not trained under hybrid noise.
+    """
+    objective = own_objective(trained)
+    if not isinstance(objective, HybridNoise):
+        raise InputError(
+            f"--preset gidd needs a run trained under hybrid noise (train --uniform ...); {trained.place.path} was not."
+        )
+    return rules.hybrid(grids.uniform(steps), objective.uniform, correct or 0, gamma=objective.gamma)
 
 
 def how_drawn(trained: Run, how: str | None) -> str | None:

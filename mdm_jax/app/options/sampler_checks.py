@@ -37,6 +37,11 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"--steps cannot be given beside --preset eb: {_AS_IT_TAKES}.")
     if preset == "best" and "block" in given:
         raise InputError("--block cannot be given beside --preset best: its plan is made for the whole sequence.")
+    if "correct" in given and preset != "gidd":
+        raise InputError("--correct must be given beside --preset gidd: other samplers do not correct.")
+    for name in ("block", "end"):
+        if preset == "gidd" and name in given:
+            raise InputError(f"{_option(name)} cannot be given beside --preset gidd: it changes all positions at once.")
     looking = order in MEASURES or preset in ("llada", "eb") or bool({"threshold", "entropy_bound"} & given)
     for bound in ("threshold", "entropy_bound"):
         if bound in given and order is not None and order not in MEASURES:
@@ -79,6 +84,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
         ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1"),
         ("top_k", lambda value: value >= 1, "at least 1"),
         ("block", lambda value: value >= 1, "at least 1"),
+        ("correct", lambda value: 0 <= value <= 2**20, f"from 0 to {2**20:,}"),
     )
     for name, good, wanted in bounds:
         value = getattr(options, name)

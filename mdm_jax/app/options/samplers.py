@@ -99,7 +99,8 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
     numbers |= {} if plan is None else {"plan": plan.name}
     numbers |= {} if own is None else {"plan_from": own.source}
     numbers |= {"steps": steps} if (steps := _steps(options, length, plan)) is not None else {}
-    named = {name: getattr(options, name) for name in ("threshold", "entropy_bound", "block", "order_temperature")}
+    names = ("threshold", "entropy_bound", "block", "order_temperature", "correct")
+    named = {name: getattr(options, name) for name in names}
     numbers |= {name: value for name, value in (named | {"end": options.end}).items() if value is not None}
     if isinstance(sampler, Rule):
         changes = {"block": block, "end": end, "order_temperature": options.order_temperature}
@@ -107,7 +108,8 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
         if options.preset == "llada":
             changes.pop("block", None)  # it is in there, with its share of the steps
         sampler = sampler.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
-    return Chosen(sampler, name, numbers, plan, _frames(sampler, length, block, steps, options.rows), end, own)
+    most = None if steps is None else steps + (options.correct or 0)
+    return Chosen(sampler, name, numbers, plan, _frames(sampler, length, block, most, options.rows), end, own)
 
 
 def _follows_own_plan(options: argparse.Namespace) -> bool:
@@ -139,6 +141,8 @@ def _preset(
         return presets.eb(), name, None
     if name == "remdm":
         return presets.remdm(steps), name, None
+    if name == "gidd":
+        return latents.hybrid_rule(trained, steps, options.correct), name, None
     if name == "mdlm":
         same = ends or block is not None
         return (rules.remasked(grids.uniform(steps), 0.0) if same else presets.mdlm(steps)), name, None
@@ -214,7 +218,7 @@ def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -
     block = None if options.preset == "llada" else options.block
     most = length if block is None else block
     default = min(STEPS, most)
-    if options.preset in ("mdlm", "remdm"):
+    if options.preset in ("mdlm", "remdm", "gidd"):
         most = MOST_STEPS
     steps: int = default if options.steps is None else options.steps
     what = f"from 1 to {most}" + (", the length of a block" if most == block else "")

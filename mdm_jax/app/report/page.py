@@ -161,6 +161,28 @@ def sample(
     return f'<pre class="sample{"" if seconds is None else " play"}"{_pace(seconds)}>\n{"".join(parts)}{cut}</pre>'
 
 
+def marked(pieces: Sequence[str], marks: Sequence[bool], most: int, between: Sequence[str] | None = None) -> str:
+    """A sample as preformatted text with some of its positions marked.
+
+    Args:
+        pieces: the text of each position.
+        marks: which are marked.
+        most: positions to show; a longer sample is cut, and says so.
+        between: what is drawn behind each position, never marked, as the lines of a grid are.
+    """
+    behind = [""] * len(pieces) if between is None else between
+    ends = itertools.accumulate((text != "" for text in behind), initial=0)
+    shown = itertools.islice(zip(pieces, marks, behind, ends), most)
+    parts = []
+    for (mark, _), group in itertools.groupby(shown, key=lambda each: (each[1], each[3])):
+        members = list(group)
+        text = escape("".join(piece for piece, *_ in members).replace("\r", "")).replace("\n", "<b>⏎</b>\n")
+        parts.append(f"<mark>{text}</mark>" if mark else text)
+        parts.append(escape(members[-1][2]))
+    cut = f"\n… and {len(pieces) - most:,} more tokens" if len(pieces) > most else ""
+    return f'<pre class="sample">\n{"".join(parts)}{cut}</pre>'
+
+
 def picture(
     levels: Sequence[int],
     reveal_step: Sequence[int],

@@ -31,28 +31,37 @@ from mdm_jax.training.runs import RunDirectory
 # What the files must hold, as read by _checked: a type, [each], {key: value}, {str: each value}, or (shape, None) for
 # what may be null or left out. More keys are allowed. numbers.Real also takes NaN: a diverged run has a report too.
 _TASK = {"spec": str, "length": int, "vocab_size": int, "digest": str}
-_CONFIG = {"task": _TASK, "model": (dict, None), "settings": dict, "versions": (dict, None)}
+_OBJECTIVE = {"name": (str, None), "is_bound": bool}
+_CONFIG = {"task": _TASK, "model": (dict, None), "settings": dict, "versions": (dict, None),
+           "objective": (_OBJECTIVE, None)}  # fmt: skip
 _LOG_FIGURES = ("train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error", "tokens_per_second")
-_LOG = [{"step": int, "seconds": float, **dict.fromkeys(_LOG_FIGURES, numbers.Real)}]
+MONITORS = ("held_out_kl_nats", "held_out_active_units", "held_out_pair_information_nats")
+"""What the log says of a run's latents."""
+_LOG = [{"step": int, "seconds": float, **dict.fromkeys(_LOG_FIGURES, numbers.Real),
+         **dict.fromkeys(MONITORS, (numbers.Real, None))}]  # fmt: skip
 _BASELINE = {"name": str, "bits_per_token": float, "margin": (float, None), "margin_standard_error": (float, None)}
 _HELD_OUT = {"rows": int, "bits_per_token": float, "standard_error": float, "parameters": (int, None),
-             "baselines": [_BASELINE]}  # fmt: skip
+             "baselines": [_BASELINE], "bound": (str, None)}  # fmt: skip
 _CHECK = {"rows": int, "nelbo_nats": float, "standard_error": float, "z": float}
 _TUNED_PLAN = {"role": str, "plan": {"name": str, "sizes": [int], "origin": dict}, "expected_nelbo_nats": float,
                "standard_error": float, "checked": (_CHECK, None)}  # fmt: skip
 _TUNING = {"length": int, "profile_digest": str, "nelbo_nats": float, "steps": [int], "families": {str: [float]},
-           "best_beta": [str], "budgets": [{"steps": int, "plans": [_TUNED_PLAN]}]}  # fmt: skip
+           "best_beta": [str], "budgets": [{"steps": int, "plans": [_TUNED_PLAN]}],
+           "latent": (str, None), "kl_nats": (float, None), "kl_standard_error": (float, None)}  # fmt: skip
 _SAMPLE = {"pieces": [str], "reveal_step": [int], "nfe": int, "score": (float, None),
            "log_prob": (float, None), "remaining": (int, None)}  # fmt: skip
 _PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows": [_SAMPLE], "scored_rows": (int, None),
           "mean_score": (float, None), "score_standard_error": (float, None)}  # fmt: skip
+_LATENTS = {"plan": str, "steps": int, "latents": int, "rows_each": int, "equal_under_one": float,
+            "equal_under_two": float, "groups": [[_SAMPLE]]}  # fmt: skip
 _SAMPLES = {"temperature": float, "seed": int, "score_name": str, "lower_is_better": bool,
-            "reference_score": (float, None), "panels": [_PANEL]}  # fmt: skip
+            "reference_score": (float, None), "panels": [_PANEL], "latents": (_LATENTS, None)}  # fmt: skip
 # Numbers that are never less, wherever they stand.
 _LEAST = {
-    **dict.fromkeys(("length", "vocab_size", "rows", "steps", "budget"), 1),
+    **dict.fromkeys(("length", "vocab_size", "rows", "steps", "budget", "rows_each"), 1),
     **dict.fromkeys(("bits_per_token", "nelbo_nats", "expected_nelbo_nats", "standard_error", "parameters"), 0),
     **dict.fromkeys(("margin_standard_error", "score_standard_error", "scored_rows", "nfe", "temperature"), 0),
+    **dict.fromkeys(("kl_standard_error", "equal_under_one", "equal_under_two"), 0),
 }
 _ALSO = {"format", "searched"}
 """What complete files hold beside what the report reads."""
@@ -94,6 +103,25 @@ class RunFiles:
     def own_model(self) -> bool:
         """Whether the model is the user's, which no command can load."""
         return self.config["model"] is None
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the model is one of the library's with latents."""
+        return (self.config["model"] or {}).get("family") == "latent transformer"
+
+    @property
+    def figure(self) -> str:
+        """What the held-out figures of the log are: the masked NELBO, another bound, or a surrogate."""
+        objective = self.config["objective"]
+        if objective is None or objective["name"] == "masked NELBO":
+            return "NELBO"
+        name = objective["name"] or "objective"
+        return name if name.endswith("bound") else f"{name} ({'a' if objective['is_bound'] else 'no'} bound)"
+
+    @property
+    def figure_is_bound(self) -> bool:
+        """Whether they bound the likelihood."""
+        return self.config["objective"] is None or self.config["objective"]["is_bound"]
 
     def command(self, name: str, *more: str) -> str:
         """A command about this run, to be pasted into a shell."""
@@ -217,7 +245,9 @@ def _read_samples(path: Path) -> dict[str, Any] | None:
     samples = _read(path, _SAMPLES, SAMPLES_FORMAT)
     if samples is None:
         return None
-    for row in (row for panel in samples["panels"] for row in panel["rows"]):
+    shown = [row for panel in samples["panels"] for row in panel["rows"]]
+    shown += [row for group in (samples["latents"] or {"groups": []})["groups"] for row in group]
+    for row in shown:
         if len(row["pieces"]) != len(row["reveal_step"]):
             raise InputError(
                 f"{path} is not a samples file: pieces and reveal_step must have one entry for each position; "

@@ -40,11 +40,20 @@ def training(files: RunFiles) -> str:
     baselines = [(b["name"], b["bits_per_token"]) for b in held_out["baselines"]] if held_out else []
     if files.log:
         caption = "Loss against training step. The band is one standard error over held-out sequences."
+        if files.figure != "NELBO":
+            caption += f" The loss is the {escape(files.figure)}."
+        if not files.figure_is_bound:
+            caption += " It may lie below what the sequences really cost, so no other model stands beside it."
         curve = (
             "<p>After every report interval the averaged parameters are scored on the same held-out sequences "
             "with the same masks. As long as the held-out curve falls, more steps help; where it turns up while "
             "the training curve still falls, the model is memorising.</p>\n"
-            + page.chart(report_charts.loss_curve(files.log, baselines), "loss", "loss against training step", caption)
+            + page.chart(
+                report_charts.loss_curve(files.log, baselines if files.figure_is_bound else ()),
+                "loss",
+                "loss against training step",
+                caption,
+            )
         )
     elif files.directory.checkpoints.exists():
         curve = _note("The training log is not there any more.")
@@ -57,10 +66,14 @@ def training(files: RunFiles) -> str:
     caption = (
         f"Held-out bits per token, {with_error(held_out['bits_per_token'], held_out['standard_error'])} for the "
         "model, beside n-gram models fitted to the same training data. An n-gram reads left to right and is scored "
-        "exactly; the model's figure is an upper bound over random orders."
+        f"exactly; the model's figure is an upper bound {_over(held_out['bound'])}."
     )
     bars = page.chart(figure, "baselines", "bits per token of all models", caption)
     return f"{curve}\n<h3>Beside simpler models</h3>\n{bars}"
+
+
+def _over(bound: str | None) -> str:
+    return "over random orders" if bound is None else f"(the {escape(bound)})"
 
 
 def profile(files: RunFiles) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.report import page, run_files, sections
+from mdm_jax.app.report import latents, page, run_files, sections
 from mdm_jax.app.report.page import bits, code, escape
 from mdm_jax.app.report.run_files import RunFiles
 from mdm_jax.support.files import write_text
@@ -32,8 +32,9 @@ def render(directory: RunDirectory) -> str:
     files = run_files.read(directory)
     parts = [
         ("training", "Training", sections.training(files)),
-        ("profile", "What the model knows: its profile", sections.profile(files)),
-        ("steps", "How many steps, and which schedule?", sections.steps(files)),
+        ("profile", "What the model knows: its profile", sections.profile(files) + latents.cost_note(files)),
+        ("latents", "What a latent knows", latents.knows(files)),
+        ("steps", "How many steps, and which schedule?", latents.cost_note(files) + sections.steps(files)),
         ("plans", "The plans, budget by budget", sections.plans(files)),
         ("samples", "Samples", sections.samples(files)),
         ("next", "What next", _next(files)),
@@ -74,9 +75,9 @@ def _headline(files: RunFiles) -> Iterator[tuple[str, str, str]]:
     held_out, log = files.held_out, files.log
     if held_out:
         remark = f"± {held_out['standard_error']:.2f} bits per token, {held_out['rows']:,} sequences"
-        yield "Held-out NELBO", bits(held_out["bits_per_token"]), remark
+        yield f"Held-out {held_out['bound'] or 'NELBO'}", bits(held_out["bits_per_token"]), remark
     elif log:
-        yield "Held-out NELBO", bits(log[-1]["held_out_bits_per_token"]), "bits per token, from the log"
+        yield f"Held-out {files.figure}", bits(log[-1]["held_out_bits_per_token"]), "bits per token, from the log"
     if held_out and held_out["parameters"] is not None:
         yield "Parameters", page.count(float(held_out["parameters"])), (files.config["model"] or {}).get("family", "")
     if log:

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax.app.report import run_files, writing
 from mdm_jax.app.report.run_files import SAMPLES_FORMAT
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.rows import as_rows
+from mdm_jax.models import LatentModel, begun
 from mdm_jax.sampling import sample
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
@@ -24,6 +27,8 @@ SHOWN_ROLES = ("best hand-crafted", "optimal")
 ROWS = 2
 SCORED_ROWS = 16
 SEED = 0
+LATENTS, SHOWN_LATENTS, ROWS_EACH = 16, 5, 4
+"""Latents that are compared and shown, and samples of each."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,6 +78,7 @@ def drawn(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
                     "score_standard_error": standard_error(scores),
                 }
             )
+    more = {} if not isinstance(trained.denoiser, LatentModel) else {"latents": by_latent(trained, tuning)}
     return {
         "format": SAMPLES_FORMAT,
         "temperature": 1.0,
@@ -81,4 +87,35 @@ def drawn(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
         "lower_is_better": task.lower_is_better,
         "reference_score": float(task.score(task.test).mean()),
         "panels": panels,
+        **more,
+    }
+
+
+def by_latent(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
+    """Samples of several latents, the same random numbers under each, by the optimal plan of the smallest budget.
+
+    ``equal_under_one`` is the mean share of positions in which two samples of one latent agree, ``equal_under_two``
+    that of two latents; random numbers are different in both.
+    """
+    least = min(tuning["budgets"], key=lambda budget: budget["steps"])
+    plan: Plan = next(entry["plan"] for entry in least["plans"] if entry["role"] == "optimal")
+    latent_key, key = jax.random.split(key_of(SEED))
+    latents = begun(trained.denoiser, trained.params, jax.random.split(latent_key, LATENTS))
+    outs = []
+    for i in range(LATENTS):
+        context = jax.tree.map(lambda leaf: jnp.repeat(leaf[i : i + 1], ROWS_EACH, axis=0), latents)  # noqa: B023
+        outs.append(sample(trained.denoiser, trained.params, plan, ROWS_EACH, key=key, context=context))
+    tokens = np.stack([np.asarray(out.tokens) for out in outs])
+    equal = (tokens[:, :, None, None] == tokens[None, None]).mean(axis=-1)  # [latent, row, latent, row]
+    other_numbers = ~np.eye(ROWS_EACH, dtype=bool)
+    one = np.eye(LATENTS, dtype=bool)
+    pairs = equal.transpose(0, 2, 1, 3)  # [latent, latent, row, row]
+    return {
+        "plan": plan.name,
+        "steps": plan.steps,
+        "latents": LATENTS,
+        "rows_each": ROWS_EACH,
+        "equal_under_one": float(pairs[one][:, other_numbers].mean()),
+        "equal_under_two": float(pairs[~one][:, other_numbers].mean()),
+        "groups": [as_rows(trained, out) for out in outs[:SHOWN_LATENTS]],
     }
