@@ -58,14 +58,22 @@ def require_context(denoiser: Denoiser, context: Context, rows: int) -> None:
     Raises:
         InputError: another leading axis; a model with latents without any, or one that draws them while it samples.
     """
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
-    good = all(shape[:1] in ((1,), (rows,)) for shape in shapes)
-    wanted = f"one for all rows, with a leading axis of 1, or one for each, with a leading axis of {rows}"
+    leaves = jax.tree.leaves(context)
+    shapes = [np.shape(leaf) for leaf in leaves]
+    good = all(isinstance(leaf, np.ndarray | jax.Array) and _is_number(leaf.dtype) for leaf in leaves)
+    good = good and all(shape[:1] in ((1,), (rows,)) for shape in shapes)
+    wanted = (
+        f"arrays of numbers, one for all rows, with a leading axis of 1, or one for each, with a leading axis of {rows}"
+    )
     require(good, "context", verbatim(f"leaves of shapes {shapes}"), wanted)
     require_not_redrawn(denoiser)
     ways = "evaluation.latent_profile and posterior_latents take the recognition network's; models.marginal needs none"
     wanted = f"latents for a model that has them ({ways})"
     require(context is not None or not needs_latents(denoiser), "context", context, wanted)
+
+
+def _is_number(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
 
 
 def require_not_redrawn(denoiser: Denoiser) -> None:

@@ -124,7 +124,7 @@ def latent_profile(
         predictor: "fixed" or "marginal".
         latents: of the marginal.
         counts: as for ``estimate_profile``.
-        estimator: likewise.
+        estimator: likewise. The falls of "increments" are exact if the model and its posterior are.
         given: likewise.
         progress: show a progress bar.
         provenance: JSON to store with the profile.

@@ -64,8 +64,8 @@ def held_out(model, rows, key=KEY, **more):
     return evaluation.held_out_nelbo(model, None, rows, key=key, **more)
 
 
-def paths(model, rows, key=KEY):
-    return evaluation.path_nelbo(model, None, rows, [plans.uniform(8, 2)], key=key)
+def paths(model, rows, key=KEY, **more):
+    return evaluation.path_nelbo(model, None, rows, [plans.uniform(8, 2)], key=key, **more)
 
 
 MEASURES = {
@@ -187,8 +187,13 @@ def calls():
         yield f"given {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, given=bad), "given must be"
     for bad in ([[1], [2, 3]], [1.5], [True], 3, [-1], [8]):
         yield f"counts {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, counts=bad), "counts must be"
-    for bad in (np.zeros((2, 3)), 1.0):
-        yield f"context {bad!r}", lambda bad=bad: MEASURES["profile"](MODEL, ROWS, context=bad), "context must be"
+    for bad in (np.zeros((2, 3)), 1.0, "a", np.array(["a"]), np.array([None]), {"a": np.zeros((64, 2)), "b": [0] * 64}):
+        for measure in MEASURES:
+            yield (
+                f"{measure} context {bad!r}",
+                lambda measure=measure, bad=bad: MEASURES[measure](MODEL, ROWS, context=bad),
+                "context must be arrays of numbers, one for all rows, with a leading axis of 1, or one for each",
+            )
     for bad in (3, "", b"a"):
         yield f"name {bad!r}", lambda bad=bad: evaluated(name=bad), "name must be some text"
     for bad in (3, {}, {"a": 3}, lambda tokens: "ab", lambda tokens: [None] * len(tokens)):
@@ -200,7 +205,7 @@ def calls():
 def of_laws():
     """The same for exact laws and for tuning by them."""
     logits = jnp.log(jnp.full((27, 3, 2), 0.5))
-    target, tv = np.full(8, 1 / 8), "total variation"
+    target, tv, both = np.full(8, 1 / 8), "total variation", jnp.stack([logits, logits])
     search, free = exact.search_beta_by_law, functools.partial(exact.optimal_grid_by_law, key=KEY)
     for bad in (2.0, True, "3", 0, None):
         yield f"states {bad!r}", lambda bad=bad: exact.all_states(bad, 2), "length must be"
@@ -212,6 +217,15 @@ def of_laws():
             yield f"points {bad!r}", lambda bad=bad: search(logits, target, 2, grid=bad), "grid must be"
     for bad in ([1.0, 2.0], [True] * 3, [1, 1], "abc", 3, [[1], [2, 3]], None):
         yield f"sizes {bad!r}", lambda bad=bad: exact.random_order_law(logits, bad), "sizes must be whole numbers"
+        yield f"sizes {bad!r} under latents", lambda bad=bad: exact.latent_law(both, bad), "sizes must be whole numbers"
+    for bad in (logits, "a", None, jnp.zeros((0, 27, 3, 2)), jnp.zeros((2, 26, 3, 2))):
+        yield f"latent {bad!r}", lambda bad=bad: exact.latent_law(bad, [3]), "logits must be conditionals of all"
+    for bad in ([1.0], [0.5, 0.6], [np.nan, 1.0], "ab", 0.5):
+        yield (
+            f"weights {bad!r}",
+            lambda bad=bad: exact.latent_law(both, [3], bad),
+            "weights must",
+        )
     for bad in ([0, 0.5], "a", None, 3, [0, np.nan, 1], [[0, 1]]):
         yield f"grid {bad!r}", lambda bad=bad: exact.ancestral_law(logits, bad), "grid must be fractions"
     for bad in ("luck", None, 3):
