@@ -38,7 +38,8 @@ def importance_weighted_nll(
     ``-log mean_s p(tokens | order_s, z_s) p(z_s) / q(z_s | tokens)`` over orders and latents of the recognition
     network. Its expectation is a bound for any number of samples; it falls with them, to ``-log p(tokens)`` itself
     (arXiv 1509.00519). How many it takes grows with how much the paths differ, and where ``q`` is narrower than the
-    true posterior: a few tokens, not a few hundred. A denoiser that needs no latent is taken as well; orders are then all that is averaged over.
+    true posterior: a few tokens, not a few hundred. A denoiser that needs no latent is taken as well; orders are then
+    all that is averaged over.
 
     Args:
         denoiser: the model; not redrawn.
