@@ -137,7 +137,8 @@ class _Drawing(LatentObjective):
 
     Attributes:
         draws: latents of the recognition network for each example. More than one: the importance-weighted bound
-            (arXiv 1509.00519) of what the step reveals, which is tighter and costs as many passes of the denoiser.
+            (arXiv 1509.00519; ``training/DERIVATIONS.md``, "Several latents for each example") of what the step
+            reveals, which is tighter and costs as many passes of the denoiser.
     """
 
     draws: int = dataclasses.field(default=1, kw_only=True)
@@ -188,7 +189,8 @@ class FixedLatentBound(LatentObjective):
     of ancestral sampling in the limit of many steps; ``estimate_profile`` with latents of the posterior tells what a
     plan of fewer costs. Held-out rows are scored by it; while the KL warms up, the training loss is below it.
 
-    Source: ``training/DERIVATIONS.md``, "A latent for the whole sequence" (ours).
+    Source: ``training/DERIVATIONS.md``, "A latent for the whole sequence" (ours); what it does to the latent, "Why the
+    fixed-latent bound collapses the latent".
 
     Example:
         >>> import mdm_jax as mdm
