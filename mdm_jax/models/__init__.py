@@ -10,12 +10,17 @@ from mdm_jax.models.guiding import Guidance, guidance, guided
 from mdm_jax.models.latent import (
     DiffusionPrior,
     DiffusionPriorTransformer,
+    JointDenoiser,
+    JointTransformer,
     LatentDenoiser,
     LatentModel,
     LatentTransformer,
+    NoisyLatent,
     Posterior,
     diffusion_prior,
     diffusion_prior_transformer,
+    joint_diffusion,
+    joint_transformer,
     latent_transformer,
     marginal,
     redrawn,
@@ -31,8 +36,10 @@ __all__ = [
     "DiffusionPrior",
     "Guidance",
     "Initialisable",
+    "JointDenoiser",
     "LatentDenoiser",
     "LatentModel",
+    "NoisyLatent",
     "Params",
     "Posterior",
     "Transformer",
@@ -49,6 +56,7 @@ __all__ = [
     "guided",
     "hooked",
     "joined",
+    "joint_diffusion",
     "latent_transformer",
     "logits",
     "marginal",
@@ -65,6 +73,7 @@ _FAMILIES: dict[str, tuple[type, Callable[..., Any], type]] = {
     "transformer": (LinenDenoiser, transformer, Transformer),
     "latent transformer": (LatentDenoiser, latent_transformer, LatentTransformer),
     "diffusion prior": (DiffusionPrior, diffusion_prior_transformer, DiffusionPriorTransformer),
+    "joint diffusion": (JointDenoiser, joint_transformer, JointTransformer),
 }
 """The library's own models: the kind of the denoiser, what makes one, and the kind of its network."""
 _NUMBER = (int, float), "a number"
@@ -80,7 +89,7 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     """What :func:`from_description` needs to rebuild one of the library's models; ``None`` for a user's own.
 
     Returns:
-        JSON: "family" ("transformer", "latent transformer" or "diffusion prior"), and every setting of the network.
+        JSON: "family" ("transformer", "latent transformer", "diffusion prior" or "joint diffusion"), and every setting.
 
     Example:
         >>> import mdm_jax as mdm

@@ -3,6 +3,7 @@
 from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop, path_log_prob
+from mdm_jax.sampling.joint import sample_jointly
 from mdm_jax.sampling.knots import grid_fractions, plan_knots
 from mdm_jax.sampling.orders import (
     ancestral_order,
@@ -47,5 +48,6 @@ __all__ = [
     "readings",
     "rules",
     "sample",
+    "sample_jointly",
     "tokens_of",
 ]

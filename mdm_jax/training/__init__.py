@@ -5,7 +5,13 @@ from mdm_jax.training.corruption import Corrupted, mask_counts, mask_times
 from mdm_jax.training.fitting import fit
 from mdm_jax.training.losses import masked_cross_entropy, nelbo, stratified_nelbo
 from mdm_jax.training.objective import Examples, Losses, MaskedNelbo, Objective
-from mdm_jax.training.objectives import FixedLatentBound, HybridNoise, LatentSurrogate, StepwiseLatentBound
+from mdm_jax.training.objectives import (
+    FixedLatentBound,
+    HybridNoise,
+    JointLatentBound,
+    LatentSurrogate,
+    StepwiseLatentBound,
+)
 from mdm_jax.training.runs import Run, RunDirectory, load
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import Metrics, TrainState, initial_state, train_step
@@ -17,6 +23,7 @@ __all__ = [
     "FixedLatentBound",
     "HybridNoise",
     "Interrupted",
+    "JointLatentBound",
     "LatentSurrogate",
     "Losses",
     "MaskedNelbo",

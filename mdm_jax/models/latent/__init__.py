@@ -7,20 +7,32 @@ from mdm_jax.models.latent.diffusion import (
     diffusion_prior,
     diffusion_prior_transformer,
 )
+from mdm_jax.models.latent.joint import (
+    JointDenoiser,
+    JointTransformer,
+    NoisyLatent,
+    joint_diffusion,
+    joint_transformer,
+)
 from mdm_jax.models.latent.network import LatentTransformer
 from mdm_jax.models.latent.wrappers import Marginal, Redrawn, marginal, redrawn
 
 __all__ = [
     "DiffusionPrior",
     "DiffusionPriorTransformer",
+    "JointDenoiser",
+    "JointTransformer",
     "LatentDenoiser",
     "LatentModel",
     "LatentTransformer",
     "Marginal",
+    "NoisyLatent",
     "Posterior",
     "Redrawn",
     "diffusion_prior",
     "diffusion_prior_transformer",
+    "joint_diffusion",
+    "joint_transformer",
     "latent_model",
     "latent_transformer",
     "marginal",

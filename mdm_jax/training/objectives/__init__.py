@@ -1,18 +1,27 @@
-"""Objectives beside the masked NELBO: those of latent denoisers, and of hybrid noise."""
+"""Objectives beside the masked NELBO: those of latent denoisers, of joint ones, and of hybrid noise."""
 
 from typing import Any
 
 from mdm_jax.training.objective import MaskedNelbo, Objective
 from mdm_jax.training.objectives.hybrid import HybridNoise
+from mdm_jax.training.objectives.joint import JointLatentBound
 from mdm_jax.training.objectives.latents import FixedLatentBound, LatentSurrogate, StepwiseLatentBound
 
-__all__ = ["FixedLatentBound", "HybridNoise", "LatentSurrogate", "StepwiseLatentBound", "from_description"]
+__all__ = [
+    "FixedLatentBound",
+    "HybridNoise",
+    "JointLatentBound",
+    "LatentSurrogate",
+    "StepwiseLatentBound",
+    "from_description",
+]
 _MADE = {
     "masked NELBO": MaskedNelbo,
     "latent surrogate": LatentSurrogate,
     "fixed-latent bound": FixedLatentBound,
     "stepwise latent bound": StepwiseLatentBound,
     "hybrid noise": HybridNoise,
+    "joint latent bound": JointLatentBound,
 }
 """The library's own objectives, by the names that they describe themselves with."""
 

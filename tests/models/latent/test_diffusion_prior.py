@@ -295,3 +295,24 @@ def test_it_is_the_same_under_every_flag(tiny, flag):
     for one, other in zip(usual, flagged, strict=True):
         assert one.dtype == other.dtype == jnp.float32
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.thorough
+def test_it_learns_a_latent_of_several_modes():
+    """Two equal tokens of four kinds in one step, one draw of the latent for each row of training.
+
+    The latent must tell which kind. A step costs little of the mutual information, log 4, that it costs without one.
+    """
+    task = mdm.tasks.pairs(1)
+    settings = mdm.training.Settings(steps=500, batch=64, length=2, learning_rate=0.01)
+    plain = mdm.models.latent_transformer(4, length=2, width=32, depth=1, heads=2, latent_size=4)
+    model, objective = mdm.models.diffusion_prior(plain, steps=8, width=32), mdm.training.StepwiseLatentBound(steps=1)
+    run = mdm.fit(model, task, settings=settings, objective=objective)
+    examples = mdm.training.Examples(np.asarray(task.test[:4096], np.int32))
+    bound = float(mdm.training.objective.score(objective, mdm.key(2), model, run.params, examples).loss.mean())
+    latents = jax.jit(model.draw_latents)(run.params, jax.random.split(mdm.key(1), 4096))
+    law = jax.nn.softmax(mdm.models.logits(model, run.params, jnp.full((4096, 2), 4), latents), axis=-1)
+    both = np.einsum("ra,rb->ab", *np.moveaxis(np.asarray(law, np.float64), 1, 0)) / 4096
+    divergence = -np.mean(np.log(4 * np.diag(both)))
+    assert divergence < 0.1 * np.log(4)
+    assert np.log(4) + divergence - 0.05 < bound < 1.2 * np.log(4)
