@@ -6,9 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
+from latent_worlds import SEQUENCES, table_world
 from worlds import draw_rows, exact_world
 
-from mdm_jax.evaluation import Execution, estimate_profile, evaluate, held_out_nelbo, path_nelbo
+from mdm_jax.evaluation import (
+    Execution,
+    estimate_profile,
+    evaluate,
+    held_out_nelbo,
+    latent_profile,
+    path_nelbo,
+)
 from mdm_jax.sampling import rules, sample
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.theory import plans
@@ -21,6 +29,7 @@ def found(params):
     table, denoiser, _ = exact_world(3)
     rows = draw_rows(table, 24, 0)
 
+    model, weights = table_world()
     within = jax.random.key(3)  # under a mesh it lies on it, and so do the numbers of a rule
     surest = rules.surest(plans.uniform(3, 2))
 
@@ -31,6 +40,7 @@ def found(params):
 
     return {
         "profile": estimate_profile(denoiser, params, rows, 96, key=KEY, estimator="increments").means.tolist(),
+        "profile with latents": latent_profile(model, weights, SEQUENCES, 24, key=KEY).means.tolist(),
         "held-out": held_out_nelbo(denoiser, params, rows, key=KEY).tolist(),
         "paths": path_nelbo(denoiser, params, rows, [SAMPLERS["two steps"]], key=KEY).tolist(),
         "blind": sample(denoiser, params, SAMPLERS["two steps"], 4, key=within).tokens.tolist(),
