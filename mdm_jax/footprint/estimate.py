@@ -162,8 +162,10 @@ def footprint(
         '15,827,488 bytes on each of 8'
     """
     model = denoiser.module
-    if not isinstance(model, Transformer):
-        raise InputError("the model must be one of the library's transformers: operations are counted by its formula.")
+    if type(model) is not Transformer:  # one with latents has a recognition network too
+        raise InputError(
+            "the model must be one of the library's transformers without latents: operations are counted by formula."
+        )
     count, shares = (devices, devices) if mesh is None else (math.prod(mesh.values()), mesh.get(DATA, 1))
     require(count >= 1, "devices", count, "at least 1")
     wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"

@@ -53,6 +53,8 @@ def _head(files: RunFiles) -> str:
     kind = f"a {escape(model['family'])}" if model and "family" in model else "a model of your own"
     characters = files.kind == "text" and task["spec"].split(":")[0] in ("text", "code")
     token = " A token is one character here, so bits per token are bits per character." if characters else ""
+    bound = files.held_out and files.held_out["bound"]
+    quality = f"the {escape(bound)}" if bound else "the negative evidence lower bound (NELBO)"
     findings = "".join(f"<li>{finding_html}</li>" for finding_html in _findings(files))
     return (
         f'<p class="eyebrow">mdm_jax report</p><h1>{escape(files.name)}</h1><p class="lead">A masked diffusion model '
@@ -63,7 +65,7 @@ def _head(files: RunFiles) -> str:
         "of K steps; one step is one model call. The tokens of one step are drawn independently of each other, so "
         "fewer steps are faster and less faithful. A <strong>schedule</strong> says how many tokens each step "
         "reveals; the resulting list of sizes is a <strong>plan</strong>.</p><p>Quality is measured in <strong>bits "
-        f"per token</strong> on {files.kind} that training never saw: the negative evidence lower bound (NELBO), an "
+        f"per token</strong> on {files.kind} that training never saw: {quality}, an "
         f"upper bound on the model's code length. Lower is better.{token} Guessing blindly among "
         f"{task['vocab_size']:,} tokens costs {math.log2(max(task['vocab_size'], 1)):.2f}.</p>"
         + (f"<h3>In short</h3><ul>{findings}</ul>" if findings else "")

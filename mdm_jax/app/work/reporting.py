@@ -14,7 +14,7 @@ from mdm_jax.app.report.run_files import SAMPLES_FORMAT
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.rows import as_rows
 from mdm_jax.models import LatentModel, begun
-from mdm_jax.sampling import sample
+from mdm_jax.sampling import Sampled, sample
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
@@ -27,8 +27,10 @@ SHOWN_ROLES = ("best hand-crafted", "optimal")
 ROWS = 2
 SCORED_ROWS = 16
 SEED = 0
-LATENTS, SHOWN_LATENTS, ROWS_EACH = 16, 5, 4
-"""Latents that are compared and shown, and samples of each."""
+LATENTS, ROWS_EACH = 16, 16
+"""Latents that are compared, and samples of each: few would agree by chance, all latents having the same numbers."""
+SHOWN_LATENTS, SHOWN_EACH = 5, 4
+"""Of these on the page."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -78,7 +80,10 @@ def drawn(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
                     "score_standard_error": standard_error(scores),
                 }
             )
-    more = {} if not isinstance(trained.denoiser, LatentModel) else {"latents": by_latent(trained, tuning)}
+    least = min(tuning["budgets"], key=lambda budget: budget["steps"], default={"plans": []})
+    optimal = [entry["plan"] for entry in least["plans"] if entry["role"] == "optimal"]
+    with_latents = isinstance(trained.denoiser, LatentModel) and len(optimal) == 1
+    more = {"latents": by_latent(trained, optimal[0])} if with_latents else {}
     return {
         "format": SAMPLES_FORMAT,
         "temperature": 1.0,
@@ -91,20 +96,20 @@ def drawn(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def by_latent(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
-    """Samples of several latents, the same random numbers under each, by the optimal plan of the smallest budget.
+def by_latent(trained: Run, plan: Plan) -> dict[str, Any]:
+    """Samples of several latents, the same random numbers under each.
 
     ``equal_under_one`` is the mean share of positions in which two samples of one latent agree, ``equal_under_two``
     that of two latents; random numbers are different in both.
     """
-    least = min(tuning["budgets"], key=lambda budget: budget["steps"])
-    plan: Plan = next(entry["plan"] for entry in least["plans"] if entry["role"] == "optimal")
     latent_key, key = jax.random.split(key_of(SEED))
     latents = begun(trained.denoiser, trained.params, jax.random.split(latent_key, LATENTS))
-    outs = []
-    for i in range(LATENTS):
-        context = jax.tree.map(lambda leaf: jnp.repeat(leaf[i : i + 1], ROWS_EACH, axis=0), latents)  # noqa: B023
-        outs.append(sample(trained.denoiser, trained.params, plan, ROWS_EACH, key=key, context=context))
+
+    def under(which: int) -> Sampled:
+        context = jax.tree.map(lambda leaf: jnp.repeat(leaf[which : which + 1], ROWS_EACH, axis=0), latents)
+        return sample(trained.denoiser, trained.params, plan, ROWS_EACH, key=key, context=context)
+
+    outs = [under(which) for which in range(LATENTS)]
     tokens = np.stack([np.asarray(out.tokens) for out in outs])
     equal = (tokens[:, :, None, None] == tokens[None, None]).mean(axis=-1)  # [latent, row, latent, row]
     other_numbers = ~np.eye(ROWS_EACH, dtype=bool)
@@ -117,5 +122,5 @@ def by_latent(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
         "rows_each": ROWS_EACH,
         "equal_under_one": float(pairs[one][:, other_numbers].mean()),
         "equal_under_two": float(pairs[~one][:, other_numbers].mean()),
-        "groups": [as_rows(trained, out) for out in outs[:SHOWN_LATENTS]],
+        "groups": [as_rows(trained, out)[:SHOWN_EACH] for out in outs[:SHOWN_LATENTS]],
     }
