@@ -249,6 +249,23 @@ def test_while_the_latents_warm_up_their_divergences_count_less(tiny):
     np.testing.assert_allclose(whole.loss - part.loss, 0.5 * whole.terms["kl"], rtol=1e-3, atol=1e-5)
 
 
+def test_gradients_are_finite_and_reach_every_part(tiny):
+    """At the last step there is no move: what stands in its place must not leak."""
+    model, params = tiny
+    objective, examples = mdm.training.JointLatentBound(steps=STEPS), Examples(np.asarray(ALL, np.int32))
+    corrupted = objective.corrupt(mdm.key(10), model, examples, jnp.float32(1))
+    assert set(np.asarray(corrupted.step).tolist()) == set(range(STEPS))
+
+    @jax.jit
+    @jax.grad
+    def slope(params):
+        return objective.losses(model, params, examples, corrupted).loss.sum()
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(slope(params)):
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 0, path
+
+
 @pytest.mark.parametrize("flag", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
 def test_it_is_the_same_under_every_flag(tiny, flag):
     examples = Examples(np.asarray(ALL, np.int32))
