@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.models.calling import asking_for_context
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, require_model
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop
@@ -290,7 +290,12 @@ def _sample(
     order_key, token_key = jax.random.split(key)
     more: dict[str, Any] = {"key": token_key, "temperature": temperature, "context": context, "row_ids": ids}
     more |= {"record": record, "frames": frames}
-    with asking_for_context(context, lambda: jax.eval_shape(denoiser.encode, params, filled)):
+
+    def encode(params: Params) -> Array:
+        own = begun(denoiser, params, jax.random.split(token_key, len(filled)))
+        return denoiser.encode(params, filled, own)
+
+    with asking_for_context(context, lambda: jax.eval_shape(encode, params)):
         if isinstance(chosen, Rule):
             return adaptive_loop(denoiser, params, filled, chosen, **more)
         steps = chosen.reveal_step(order_key, filled == denoiser.mask_id, ids)

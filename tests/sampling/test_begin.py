@@ -273,5 +273,7 @@ def test_latents_of_another_shape_are_refused_in_a_sentence():
         for sampler in (PLAN, rules.surest(PLAN)):
             with pytest.raises(InputError, match=says):
                 sampling.sample(model, params, sampler, 2, key=KEY, length=LENGTH, context=context)
+    with pytest.raises(ZeroDivisionError):  # what fails for another reason is not taken for a want of a context
+        sampling.sample(model, params, PLAN, 2, key=KEY, record=lambda frame: 1 // 0)
     with pytest.raises(InputError, match="context must be left out: latents are drawn at each step"):
         sampling.sample(models.redrawn(model), params, PLAN, 2, key=KEY, context=np.zeros((2, 2, 2), np.float32))

@@ -58,8 +58,8 @@ class LatentObjective:
     Attributes:
         warmup: fraction of the training over which the weight of the KL rises from 0 to 1, in a straight line (KL
             annealing). Held-out rows are scored at 1.
-        free_bits: bits of each sequence's KL that cost nothing (arXiv 1606.04934, by sequence): the loss counts
-            ``max(KL, free bits)``, so a bound stays one.
+        free_bits: bits of the KL that cost nothing, of each row's latents together (in each step, where steps have
+            latents of their own): the loss counts ``max(KL, free bits)``, so a bound stays one (arXiv 1606.04934).
     """
 
     warmup: float = 0.3
