@@ -102,8 +102,8 @@ def test_a_latent_model_of_ones_own_learns_what_its_tokens_share(tmp_path):
     assert 0.45 < np.mean(out.tokens) < 0.55
     assert last["held_out_active_units"] == 1
     assert 0.3 < last["held_out_pair_information_nats"] < math.log(2) + 0.1  # of pairs that are equal in .94: .47
-    assert last["held_out_kl"] > 0.3
-    assert last["train_kl"] > 0.3
+    assert last["held_out_kl"] > 0.1
+    assert last["train_kl"] > 0.1
 
 
 @pytest.mark.thorough
