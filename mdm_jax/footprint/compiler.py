@@ -29,7 +29,7 @@ from mdm_jax.models.denoiser import Context, Denoiser
 from mdm_jax.support.devices import make_mesh
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.progress import remark
-from mdm_jax.training import contexts
+from mdm_jax.training import contexts, objectives
 from mdm_jax.training.objective import MASKED_NELBO, Examples, Objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import train_step
@@ -192,6 +192,7 @@ def compile_elsewhere(
     limit: float | int = 900,
     show: bool = True,
     context: Context = None,
+    objective: Objective = MASKED_NELBO,
 ) -> Compiled:
     """:func:`compile_step` in a process of its own, which has as many virtual CPU devices as it takes.
 
@@ -203,10 +204,11 @@ def compile_elsewhere(
         limit: seconds that it may take.
         show: whether to say on standard error what is going on.
         context: as there, in dictionaries, tuples and lists.
+        objective: one of the library's own.
 
     Raises:
-        InputError: a model or containers of the user's own, no end within the limit, or a step that XLA does not
-            compile.
+        InputError: a model, an objective or containers of the user's own, no end within the limit, or a step that XLA
+            does not compile.
 
     Example:
         >>> import mdm_jax as mdm
@@ -218,6 +220,8 @@ def compile_elsewhere(
     description = models.describe(denoiser)
     if description is None:
         raise InputError("the step of a model of your own cannot be compiled in another process; use compile_step.")
+    made_again = objectives.from_description(objective.describe())
+    require(made_again == objective, "objective", objective, "one of the library's own; compile_step takes any")
     shapes = None if context is None else contexts.to_json(contexts.shapes_of(context))
     require((shapes is None) == (context is None), "context", context, "of dictionaries, tuples and lists")
     count = math.prod(mesh.values()) if mesh is not None else devices
@@ -227,6 +231,7 @@ def compile_elsewhere(
         "mesh": None if mesh is None else dict(mesh),
         "devices": devices,
         "context": shapes,
+        "objective": objective.describe(),
     }
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}".strip()
     root = str(Path(models.__file__).parents[2])
@@ -284,6 +289,7 @@ def answer() -> None:
     request = json.load(sys.stdin)
     denoiser = models.from_description(request["model"])
     context = None if request["context"] is None else contexts.from_json(request["context"])
-    settings = Settings(**request["settings"])
-    result = compile_step(denoiser, settings, request["mesh"], request["devices"], context=context)
+    settings, objective = Settings(**request["settings"]), objectives.from_description(request["objective"])
+    assert objective is not None  # the one that asks has looked
+    result = compile_step(denoiser, settings, request["mesh"], request["devices"], objective, context)
     json.dump(dataclasses.asdict(result), sys.stdout)

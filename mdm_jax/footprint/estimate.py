@@ -14,15 +14,18 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh
 
+from mdm_jax import models
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere
 from mdm_jax.footprint.flops import StepFlops, step_flops
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.denoiser import Context
+from mdm_jax.models.latent import LatentTransformer
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.support.devices import DATA
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.training.contexts import shapes_of
 from mdm_jax.training.devices import Part, explain
+from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import TrainState, initial_state
 
@@ -82,6 +85,7 @@ class Footprint:
         flops: operations of a step, over all devices.
         compiled: what the compiler says; ``None`` if it was not asked.
         context: the shape of one row of what the model gets as a context; ``None`` if it gets none.
+        objective: what is learned.
     """
 
     parameters: int
@@ -93,6 +97,7 @@ class Footprint:
     flops: StepFlops
     compiled: Compiled | None = None
     context: Context = None
+    objective: Objective = MASKED_NELBO
 
     def __repr__(self) -> str:
         told = {field.name: repr(getattr(self, field.name)) for field in dataclasses.fields(self)}
@@ -137,6 +142,7 @@ def footprint(
     mesh: Mapping[str, int] | None = None,
     devices: int = 1,
     context: Context = None,
+    objective: Objective = MASKED_NELBO,
 ) -> Footprint:
     """All that needs no compiler; takes seconds at any size.
 
@@ -147,6 +153,7 @@ def footprint(
         devices: how many; a mesh has its own number.
         context: one row of what the model gets as a context, float32[1, context], or its shape; ``None`` if it gets
             none.
+        objective: what is learned, one of the library's own.
 
     Raises:
         InputError: another model, a context that it does not take, or a batch that cannot be divided.
@@ -162,10 +169,9 @@ def footprint(
         '15,827,488 bytes on each of 8'
     """
     model = denoiser.module
-    if type(model) is not Transformer:  # one with latents has a recognition network too
-        raise InputError(
-            "the model must be one of the library's transformers without latents: operations are counted by formula."
-        )
+    # Of a subclass that is not known here the formula would count its base.
+    if not isinstance(model, Transformer) or type(model) not in (Transformer, LatentTransformer):
+        raise InputError("the model must be one of the library's transformers: operations are counted by its formula.")
     count, shares = (devices, devices) if mesh is None else (math.prod(mesh.values()), mesh.get(DATA, 1))
     require(count >= 1, "devices", count, "at least 1")
     wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"
@@ -185,8 +191,9 @@ def footprint(
         settings=settings,
         state=lines,
         gradients=gradients,
-        flops=step_flops(model, state.params, settings, shown),
+        flops=step_flops(model, state.params, settings, shown, objective),
         context=shown,
+        objective=objective,
     )
 
 
@@ -223,7 +230,7 @@ def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, s
         >>> told.blocks, told.arguments - told.data == of.state_bytes  # the compiler counts the same state
         ((1,), True)
     """
-    result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show, of.context)
+    result = compile_elsewhere(denoiser, of.settings, of.mesh, of.devices, limit, show, of.context, of.objective)
     return dataclasses.replace(of, compiled=result)
 
 
@@ -254,7 +261,9 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
     if model.depth <= SHALLOW[1]:
         return compiled(denoiser, of, limit, show)
     low, high = (
-        compile_elsewhere(_of_depth(model, depth), of.settings, of.mesh, of.devices, limit, show, of.context)
+        compile_elsewhere(
+            _of_depth(denoiser, depth), of.settings, of.mesh, of.devices, limit, show, of.context, of.objective
+        )
         for depth in SHALLOW
     )
 
@@ -278,9 +287,9 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
     return dataclasses.replace(of, compiled=result)
 
 
-def _of_depth(model: Transformer, depth: int) -> LinenDenoiser:
-    names = [field.name for field in dataclasses.fields(Transformer) if field.name not in ("parent", "name")]
-    return transformer(**{**{name: getattr(model, name) for name in names}, "depth": depth})
+def _of_depth(denoiser: LinenDenoiser, depth: int) -> LinenDenoiser:
+    """The same with another number of blocks; a recognition network keeps its own."""
+    return models.from_description({**(models.describe(denoiser) or {}), "depth": depth})
 
 
 def _section(path: str) -> tuple[str, str]:

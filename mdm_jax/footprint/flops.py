@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import jax
 
 from mdm_jax.models.denoiser import Context
+from mdm_jax.models.latent import LatentTransformer
+from mdm_jax.models.latent.network import HIDDEN
 from mdm_jax.models.transformers import Transformer
+from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.optimizer import optimizer_of
 from mdm_jax.training.settings import Settings
 
@@ -51,9 +54,32 @@ def forward_flops(model: Transformer, tokens: int, length: int) -> int:
         tokens: in all sequences.
         length: of a sequence.
     """
+    return tokens * (model.depth * _block(model, length) + 2 * model.width * model.vocab_size)
+
+
+def _block(model: Transformer, length: int) -> int:
+    """Of one block, for each token."""
     width, hidden = model.width, round(model.expansion * model.width)
-    block = 2 * width * (3 * width + width + 2 * hidden) + 4 * length * width
-    return tokens * (model.depth * block + 2 * width * model.vocab_size)
+    return 2 * width * (3 * width + width + 2 * hidden) + 4 * length * width
+
+
+def latent_flops(model: LatentTransformer, rows: int, length: int) -> tuple[int, int]:
+    """Matrix products that latents add to one forward pass: those in the denoiser, and the recognition network.
+
+    Every norm of every position is modulated by its latent, and in the recognition network by a mark of what it is to
+    tell; a latent goes through a layer of its own before, and comes from the mean of its positions.
+
+    Args:
+        model: the transformer.
+        rows: sequences.
+        length: of a sequence.
+    """
+    size, width, depth = model.latent_size, model.width, model.recognition_depth
+    modulation = 2 * size * 2 * width
+    denoiser = rows * (length * (2 * model.depth + 1) * modulation + model.latents * 2 * 2 * size * HIDDEN * size)
+    recognition = rows * length * (depth * _block(model, length) + (2 * depth + 1) * modulation)
+    pooling = rows * model.latents * (2 * length * width + 2 * 2 * width * size)
+    return denoiser, recognition + pooling
 
 
 def context_flops(model: Transformer, rows: int, context: Context) -> int:
@@ -95,7 +121,9 @@ def optimizer_flops(params: Any, settings: Settings, vocab_size: int) -> int:
     return total + _ADAM * (sum(sizes) - orthogonalised) + _MUON * orthogonalised + products
 
 
-def step_flops(model: Transformer, params: Any, settings: Settings, context: Context = None) -> StepFlops:
+def step_flops(
+    model: Transformer, params: Any, settings: Settings, context: Context = None, objective: Objective = MASKED_NELBO
+) -> StepFlops:
     """Of one training step, over all devices.
 
     Args:
@@ -103,6 +131,7 @@ def step_flops(model: Transformer, params: Any, settings: Settings, context: Con
         params: its parameters, or their shapes.
         settings: how to train; batch, length and optimiser count.
         context: one row of what the model gets as a context, or its shape.
+        objective: what is learned; several latents for each example (``draws``) are as many passes of the denoiser.
 
     Example:
         >>> import jax
@@ -116,4 +145,7 @@ def step_flops(model: Transformer, params: Any, settings: Settings, context: Con
     forward = forward_flops(model, settings.batch * settings.length, settings.length)
     modulation = context_flops(model, settings.batch, context)
     optimizer = optimizer_flops(params, settings, model.vocab_size)
+    if isinstance(model, LatentTransformer):
+        denoiser, recognition = latent_flops(model, settings.batch, settings.length)
+        forward = getattr(objective, "draws", 1) * (forward + denoiser) + recognition
     return StepFlops(forward + modulation, 2 * forward + modulation, optimizer)

@@ -10,7 +10,7 @@ from mdm_jax import models
 from mdm_jax.app.commands import footprint
 from mdm_jax.app.options import common
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import MaskedNelbo
+from mdm_jax.training import LatentSurrogate, MaskedNelbo
 
 
 def run(*words):
@@ -113,6 +113,22 @@ def test_the_objective_that_a_run_names_is_compared_whole(tmp_path, capsys):
         change = {} if described is None else {"objective": described}
         run("--model", a_run(tmp_path, **change), "--no-compile")
         assert "1,008 parameters" in capsys.readouterr().out
+
+
+def test_a_run_with_latents_is_counted_with_its_objective(tmp_path, capsys):
+    model = models.latent_transformer(7, length=8, width=8, depth=1, heads=1, latent_size=3)
+    found = {}
+    for draws in (1, 3):
+        objective = LatentSurrogate(draws=draws)
+        told = objective.describe() | {"is_bound": objective.is_bound}
+        run("--model", a_run(tmp_path, model=models.describe(model), objective=told), "--no-compile", "--json")
+        found[draws] = json.loads(capsys.readouterr().out)
+    assert found[3]["objective"] == LatentSurrogate(draws=3).describe()
+    assert found[3]["parameters"] == found[1]["parameters"] > 1008
+    forward = [found[draws]["flops_per_step"]["forward"] for draws in (1, 3)]
+    assert forward[0] < forward[1] < 3 * forward[0]
+    run("--model", a_run(tmp_path, model=models.describe(model)), "--no-compile")
+    assert "vocab_size 7, latents of 3, feed-" in capsys.readouterr().out
 
 
 @pytest.mark.processes

@@ -26,7 +26,7 @@ from mdm_jax.footprint import compiler as compiled_module
 from mdm_jax.footprint.compiler import KINDS, collectives
 from mdm_jax.footprint.flops import newton_schulz_flops
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import Examples, MaskedNelbo, Settings, initial_state
+from mdm_jax.training import Examples, LatentSurrogate, MaskedNelbo, Settings, initial_state
 
 MESH = {"data": 16, "model": 16}
 
@@ -120,6 +120,28 @@ def test_operations_and_bytes_of_a_wide_context_agree_with_xla():
     bare = compile_step(model, settings).flops, footprint(model, settings).flops.total
     # Many rows, so that products outweigh what the optimiser does; a third one would make it 0.67.
     assert (found.flops - bare[0]) / (ours.flops.total - bare[1]) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.thorough
+def test_operations_and_bytes_of_a_model_with_latents_agree_with_xla():
+    """Two latents for each example: twice the denoiser, once the recognition network."""
+    model = models.latent_transformer(60, length=32, width=192, depth=1, heads=2, latent_size=48, block=8)
+    settings, twice = Settings(batch=4, length=32, optimizer="adamw"), LatentSurrogate(draws=2)
+    ours, found = footprint(model, settings, objective=twice), compile_step(model, settings, objective=twice)
+    assert found.arguments - found.data == ours.state_bytes
+    assert 1.0 <= found.flops / ours.flops.total <= 1.03
+    once = footprint(model, settings, objective=LatentSurrogate()).flops.forward
+    plain = footprint(models.transformer(60, length=32, width=192, depth=1, heads=2), settings).flops.forward
+    assert 2 * plain < ours.flops.forward < 2 * once
+
+
+def test_a_subclass_of_a_transformer_is_not_counted_as_one():
+    class Another(models.Transformer):
+        pass
+
+    module = Another(60, 32, 64, 1, 2, 4, 2, 1000.0, 0.3)
+    with pytest.raises(InputError, match="the model must be one of the library's transformers"):
+        footprint(models.from_linen(module, 60), Settings(batch=4, length=32))
 
 
 @pytest.mark.processes
@@ -242,7 +264,7 @@ def test_a_footprint_fits_a_screen():
     for found in (footprint(named("llada-8b"), settings, MESH), footprint(small(), Settings(batch=4, length=32))):
         assert len(repr(dataclasses.replace(found, compiled=whole))) < 24 * 80
         lines = f"state=<{len(found.state)} lines, {found.state_bytes:,} bytes on every device>"
-        for part in (f"Footprint(parameters={found.parameters}, devices=", lines, "compiled=None, context=None)"):
+        for part in (f"Footprint(parameters={found.parameters}, devices=", lines, "compiled=None, context=None, "):
             assert part in repr(found)
 
 

@@ -14,7 +14,7 @@ from mdm_jax.models.denoiser import Context
 from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable, table
-from mdm_jax.training import RunDirectory, Settings, contexts
+from mdm_jax.training import MaskedNelbo, Objective, RunDirectory, Settings, contexts, objectives
 from mdm_jax.training.runs import own_part
 from mdm_jax.training.settings import OWN
 
@@ -37,17 +37,18 @@ def run(options: argparse.Namespace) -> None:
     )
     require(count <= most, "--devices" if mesh is None else "--mesh", count, wanted)
     shares = count if mesh is None else mesh.get(DATA, 1)
-    denoiser, settings, context = what_is_trained(options, shares)
+    denoiser, settings, context, objective = what_is_trained(options, shares)
     require(settings.optimizer != OWN, "--optimizer", settings.optimizer, "adamw or muon, whose state is known")
-    result = footprint(denoiser, settings, mesh, options.devices or 1, context)
+    result = footprint(denoiser, settings, mesh, options.devices or 1, context, objective)
     if not options.no_compile:
         ask = compiled if options.whole else extrapolated
         result = ask(denoiser, result, options.time_limit)
     show(to_json(result), describe(options.model, denoiser, result), options.json)
 
 
-def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDenoiser, Settings, Context]:
-    """The model that is named, how it would be trained, and the shape of the context that it gets, if it gets one.
+def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDenoiser, Settings, Context, Objective]:
+    """The model that is named, how it would be trained, the shape of the context that it gets, if it gets one, and what
+    it would learn.
 
     Args:
         options: of the command line.
@@ -59,7 +60,7 @@ def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDeno
         denoiser = named(options.model.lower(), options.length)
         defaults = {"batch": shares * max(1, given.get("accumulate", 1)), "optimizer": "adamw"}
         settings = Settings(**{**defaults, "length": denoiser.module.length, **given})  # pyright: ignore[reportAttributeAccessIssue]
-        return denoiser, settings, None
+        return denoiser, settings, None, MaskedNelbo()
     place = RunDirectory(Path(options.model))
     if not place.config.exists():
         names = ", ".join(SIZES)
@@ -72,7 +73,8 @@ def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDeno
     denoiser = models.from_description(config["model"])
     most = denoiser.module.length  # pyright: ignore[reportAttributeAccessIssue]
     require(settings.length <= most, "--length", settings.length, f"at most {most}, as the model is")
-    return denoiser, settings, place.shown(config)
+    objective = objectives.from_description(config.get("objective")) or MaskedNelbo()  # own_part has looked
+    return denoiser, settings, place.shown(config), objective
 
 
 def to_json(of: Footprint) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def to_json(of: Footprint) -> dict[str, Any]:
         "devices": of.devices,
         "mesh": of.mesh,
         "settings": dataclasses.asdict(of.settings),
+        "objective": of.objective.describe(),
         **({} if of.context is None else {"context": contexts.to_json(of.context)}),
         "tokens_per_step": of.tokens,
         "state": [dataclasses.asdict(line) for line in of.state],
@@ -113,6 +116,7 @@ def _head(name: str, denoiser: LinenDenoiser, of: Footprint) -> str:
     model, settings = denoiser.module, of.settings
     described = models.describe(denoiser) or {}
     shape = ", ".join(f"{key} {described[key]:,}" for key in ("width", "depth", "heads", "vocab_size"))
+    shape += f", latents of {described['latent_size']:,}" if "latent_size" in described else ""
     shape += "" if of.context is None else f", context {of.context.shape[-1]:,}"
     if of.mesh is not None:
         where = "mesh " + ", ".join(f"{axis} = {n}" for axis, n in of.mesh.items()) + ": state divided over all devices"

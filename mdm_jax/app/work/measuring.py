@@ -76,9 +76,9 @@ def measure(
 ) -> tuple[Profile, dict[str, Any]]:
     """The profile on the validation half and the loss on the test half; both are written to the run directory.
 
-    ``predictor`` is that of a run with latents.
+    ``predictor`` is that of a run with latents; "fixed" if left out.
     """
-    place, judged_by = trained.place, own_bound(trained)
+    place, judged_by, predictor = trained.place, own_bound(trained), choose_predictor(trained, predictor)
     profile_key, test_key = jax.random.split(key_of(seed))
     profile = held_out_profile(trained, encodings, profile_key, seed, estimator, predictor)
     held_out = judge(trained.denoiser, trained.params, trained.task, key=test_key, objective=judged_by, progress=True)

@@ -12,7 +12,7 @@ _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _NARROW = nn.initializers.constant(-1.0)
 """Logarithm of first standard deviations: of the recognition, so that a latent tells something from the beginning, and
 of a learned prior's components, so that they lie apart."""
-_HIDDEN = 4
+HIDDEN = 4
 """Width of the layer between a latent and what modulates the norms, in latent sizes."""
 
 
@@ -32,7 +32,7 @@ class LatentTransformer(Transformer):
 
     def setup(self) -> None:
         super().setup()
-        self.latent_expand = nn.Dense(_HIDDEN * self.latent_size, kernel_init=_FAN_IN)
+        self.latent_expand = nn.Dense(HIDDEN * self.latent_size, kernel_init=_FAN_IN)
         self.latent_contract = nn.Dense(self.latent_size, use_bias=False, kernel_init=_ZEROS)
         if not self.share:
             self.recognition_blocks = [
