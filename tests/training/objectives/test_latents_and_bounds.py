@@ -22,6 +22,8 @@ from mdm_jax.training import Examples, FixedLatentBound, LatentSurrogate, Stepwi
 from mdm_jax.training.objective import monitored, score
 from mdm_jax.training.objectives.latents import Told, pair_information
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 LENGTH = 3
 WORLD = random_world(LENGTH)
 KEY = jax.random.key(5)
@@ -80,6 +82,25 @@ def test_a_loss_is_what_numpy_says(objective, progress):
     np.testing.assert_allclose(found.terms["kl"], divergences, rtol=2e-5, atol=1e-5)
     assert objective.terms == ("kl",)
     assert found.revealed is None
+
+
+@pytest.mark.parametrize(
+    "objective", [LatentSurrogate(draws=3), FixedLatentBound(free_bits=0.3), StepwiseLatentBound(steps=2)]
+)
+@pytest.mark.thorough
+def test_64_bits_change_nothing(objective):
+    """The same masks, noise and losses, in the same types."""
+    tokens = np.random.default_rng(1).integers(0, 2, (64, LENGTH)).astype(np.int32)
+    params, found = jax.device_get(WORLD.params), []
+    for double in (False, True):
+        with jax.enable_x64(double):
+            examples = Examples(jnp.asarray(tokens))
+            corrupted = objective.corrupt(KEY, WORLD.model, examples, jnp.float32(1))
+            losses = losses_of(objective, WORLD.model, params, examples, corrupted)
+            found.append(jax.tree.leaves(jax.device_get((corrupted, losses.loss, losses.terms))))
+    for one, two in zip(*found, strict=True):
+        assert one.dtype == two.dtype
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [LatentSurrogate, StepwiseLatentBound])
