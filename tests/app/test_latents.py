@@ -153,6 +153,10 @@ def test_a_run_goes_on_with_its_own_objective(tmp_path, monkeypatch):
     write_json(tmp_path / "config.json", config | config_of(model, dynamic) | {"task": config["task"]})
     start(tmp_path, overrides={"steps": 9})
     assert asked["objective"] == dynamic
+    deeper = models.from_description({**config["model"], "recognition_depth": 2})  # nor this
+    write_json(tmp_path / "config.json", config | {"model": models.describe(deeper)})
+    start(tmp_path, overrides={"width": 64})
+    assert asked["denoiser"] == models.from_description({**config["model"], "recognition_depth": 2, "width": 64})
 
 
 # One tiny run, and what all the commands make of it.

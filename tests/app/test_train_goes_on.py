@@ -52,6 +52,8 @@ def test_a_task_alone_leaves_settings_and_sizes_as_they_are(tmp_path, asked):
         ({"model": None}, "a model"),
         ({"settings": {"steps": 7, "length": 16, "optimizer": "own"}}, "an optimizer"),
         ({"objective": {"name": "mine", "is_bound": False}}, "an objective"),
+        ({"objective": {"name": ["latent surrogate"], "is_bound": False}}, "an objective"),
+        ({"objective": {"name": "latent surrogate", "is_bound": False, "warmup": 0.3}}, "an objective"),
         ({"context": {"digest": "0" * 64}}, "a context"),
     ],
 )

@@ -161,7 +161,9 @@ def own_objective(trained: Run) -> Objective | None:
 def own_bound(trained: Run) -> Objective | None:
     """The bound that a run with latents was trained on; ``None`` for others, which have one by default."""
     objective = own_objective(trained)
-    return objective if isinstance(objective, FixedLatentBound | StepwiseLatentBound) else None
+    if objective is None or not objective.is_bound or "latent" not in objective.describe()["name"]:
+        return None
+    return objective
 
 
 def choose_predictor(trained: Run, predictor: str | None) -> str | None:

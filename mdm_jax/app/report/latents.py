@@ -53,7 +53,7 @@ def cost_note(files: RunFiles) -> str:
 def _about(files: RunFiles) -> str:
     model = files.config["model"]
     block, size = model.get("block"), model.get("latent_size")
-    which = "one for each sequence" if block is None else f"one for each {block} positions"
+    which = "one list for each sequence" if block is None else f"one list for every {block} positions"
     return (
         f"<p>A <strong>latent</strong> is a list of {size} random numbers, {which}, drawn before the first step. "
         "Without one the tokens of a step are independent of each other. With one they are so only given the latent: "

@@ -107,7 +107,7 @@ class RunFiles:
     @property
     def has_latents(self) -> bool:
         """Whether the model is one of the library's with latents."""
-        return (self.config["model"] or {}).get("family") == "latent transformer"
+        return (self.config["model"] or {}).get("family") in ("latent transformer", "diffusion prior")
 
     @property
     def figure(self) -> str:

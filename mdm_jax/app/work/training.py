@@ -117,10 +117,12 @@ def start(
         else:
             learnt = tasks.from_spec(task or "text", overrides.get("length"))
         if kept is not None:
-            overrides = {**dataclasses.asdict(place.settings(kept)), **_sizes(kept), **overrides}
+            overrides = {**dataclasses.asdict(place.settings(kept)), **_sizes(kept.get("model") or {}), **overrides}
         settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides, chosen)
         objective = latents.objective_of(chosen, learnt.length)
-        if kept is not None and not learning:
+        if kept is not None and not learning and kept.get("model") is not None:  # options make fewer than there are
+            sizes = {"vocab_size": learnt.vocab_size, "length": learnt.length, **_sizes(overrides)}
+            denoiser = models.from_description({**kept["model"], **sizes})
             objective = objectives.from_description(kept.get("objective")) or objective
         require(settings.optimizer != OWN, "--optimizer", settings.optimizer, "adamw or muon")
     return fit(
@@ -136,10 +138,9 @@ def start(
     )
 
 
-def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes of a run's model, where it is one of a recipe's."""
-    model = config.get("model") or {}
-    return {name: model[name] for name in MODEL if name in model}
+def _sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some values that are sizes of a recipe's models."""
+    return {name: values[name] for name in MODEL if name in values}
 
 
 def summary(trained: Run) -> dict[str, Any]:

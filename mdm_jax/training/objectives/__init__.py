@@ -36,7 +36,8 @@ def from_description(description: Any) -> Objective | None:
         FixedLatentBound(warmup=0.5, free_bits=0.0)
     """
     told = dict(description) if isinstance(description, dict) else {}
-    made = _MADE.get(told.pop("name", None))
+    name = told.pop("name", None)
+    made = _MADE.get(name) if isinstance(name, str) else None
     is_bound = told.pop("is_bound", None)
     if made is None or told.keys() != {name for name in made().describe() if name != "name"}:
         return None
