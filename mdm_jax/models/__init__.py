@@ -124,7 +124,7 @@ def from_description(description: Any) -> LinenDenoiser:
         mdm_jax.support.errors.InputError: model family must be 'transformer' or 'latent transformer' or ...
     """
     family = description.get("family") if isinstance(description, dict) else description
-    if family not in _FAMILIES:
+    if not isinstance(family, str) or family not in _FAMILIES:
         raise InputError(f"model family must be {' or '.join(map(repr, _FAMILIES))}; got {family!r}.")
     settings = {name: value for name, value in description.items() if name != "family"}
     for name, value in settings.items():

@@ -279,6 +279,7 @@ def test_a_latent_without_its_noise_is_refused(tiny):
         mdm.models.logits(model, params, jnp.full((3, 2), 2), jnp.zeros((3, 1, 1)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flag", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
 def test_it_is_the_same_under_every_flag(tiny, flag):
     model, params = tiny

@@ -249,6 +249,7 @@ def test_while_the_latents_warm_up_their_divergences_count_less(tiny):
     np.testing.assert_allclose(whole.loss - part.loss, 0.5 * whole.terms["kl"], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_gradients_are_finite_and_reach_every_part(tiny):
     """At the last step there is no move: what stands in its place must not leak."""
     model, params = tiny
@@ -266,6 +267,7 @@ def test_gradients_are_finite_and_reach_every_part(tiny):
         assert np.abs(leaf).max() > 0, path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flag", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
 def test_it_is_the_same_under_every_flag(tiny, flag):
     examples = Examples(np.asarray(ALL, np.int32))
