@@ -37,7 +37,7 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
     Args:
         spec: "text" (CPython's documentation), "text:PATH" (a UTF-8 file), "code" (the sources of Python's standard
             library), "digits" (scikit-learn's pictures), "npy:PATH" (an array of integers; "npy:PATH?vocab=SIZE" where
-            not every token occurs in it), "pairs:P" or "blocks:P" (:func:`pairs` and :func:`two_blocks`, with another
+            not every token occurs in it), "pairs:P" or "blocks:P" (``pairs`` and ``two_blocks``, with another
             number of symbols as "pairs:P,SYMBOLS"), "binsaw", "sudoku4", "sudoku6" or "sudoku9".
         length: tokens in one row, ``LENGTH`` of characters if left out; other tasks have a length of their own, which
             is all that may be asked for.

@@ -156,7 +156,7 @@ def joint_diffusion(model: Denoiser) -> JointDenoiser:
     noisy, given the tokens that were there. ``training.JointLatentBound`` trains it, ``sampling.sample_jointly``
     samples. (The usual loops keep a context as it is while a row is sampled, so they do not take it, nor does what
     stands on them: ``evaluate``, ``race``, profiles.) The first tokens know the latent least; under
-    :func:`diffusion_prior` the whole latent is there before the first token.
+    :func:`~mdm_jax.models.diffusion_prior` the whole latent is there before the first token.
 
     Args:
         model: a :func:`latent_transformer` with the standard normal prior.
