@@ -4,6 +4,8 @@ import dataclasses
 import html
 import json
 import re
+import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +161,16 @@ def test_a_run_goes_on_with_its_own_objective(tmp_path, monkeypatch):
     assert asked["denoiser"] == models.from_description({**config["model"], "recognition_depth": 2, "width": 64})
 
 
+@pytest.mark.parametrize("kind", ASKED)
+def test_where_a_prompt_tells_of_the_latent_that_is_said(kind, task, tmp_path):
+    place = RunDirectory(tmp_path)
+    write_json(place.config, config_of(*made(ASKED[kind][0], task)))
+    trained: Any = types.SimpleNamespace(place=place)
+    assert (latents.prompt_note(trained) is not None) == (kind == "fixed")
+    bound = latents.own_bound(trained)  # the masked NELBO and the like are judged by as ever
+    assert (None if bound is None else bound.describe()) == (ASKED[kind][2] if kind in ("fixed", "stepwise") else None)
+
+
 # One tiny run, and what all the commands make of it.
 
 
@@ -300,9 +312,18 @@ def test_without_samples_or_monitors_the_section_says_what_makes_them(run, tmp_p
     text = section.knows(run_files.read(place))
     assert f"mdm-jax report {place.path} --samples" in text
     lines = [json.loads(line) for line in place.log.read_text().splitlines()]
-    gone = [{**line, "held_out_kl_nats": 0.01} for line in lines]
-    place.log.write_text("".join(json.dumps(line) + "\n" for line in gone))
-    assert "The latents have collapsed: their KL is 0.010 nats per sequence" in section.knows(run_files.read(place))
+    for figures, told in (
+        (
+            {"held_out_kl_nats": 0.01, "held_out_active_units": 2.0},
+            "their KL is 0.010 nats per sequence, with 2 active",
+        ),
+        ({"held_out_kl_nats": 3.0, "held_out_active_units": 0.0}, "their KL is 3.000 nats per sequence, with 0 active"),
+        ({"held_out_kl_nats": 3.0, "held_out_active_units": 2.0}, None),
+    ):
+        place.log.write_text("".join(json.dumps({**line, **figures}) + "\n" for line in lines))
+        text = section.knows(run_files.read(place))
+        assert ("The latents have collapsed" in text) == (told is not None)
+        assert told is None or told in text
     bare = [{name: value for name, value in line.items() if name not in run_files.MONITORS} for line in lines]
     place.log.write_text("".join(json.dumps(line) + "\n" for line in bare))
     assert "Does the model use its latents?" not in section.knows(run_files.read(place))

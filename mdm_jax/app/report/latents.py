@@ -11,7 +11,7 @@ from mdm_jax.plot import report_charts
 from mdm_jax.tasks import Grid, Numbers
 
 COLLAPSED = 0.1
-"""Nats per sequence: of latents whose KL is less the model makes next to no use."""
+"""Nats per sequence: of latents whose KL is less, or of which nothing differs, the model makes next to no use."""
 _MOST_PIECES = 600
 """Positions shown of one sample."""
 _SHORT = 20
@@ -112,11 +112,11 @@ def _monitors(files: RunFiles) -> str:
         for name in shown
     )
     meaning = "; ".join(f"<em>{_ABOUT[name][0].partition(',')[0]}</em>: {_ABOUT[name][1]}" for name in shown)
-    kl = files.log[-1].get("held_out_kl_nats")
+    kl, active = (files.log[-1][name] for name in MONITORS[:2])
     collapsed = (
-        f'<p class="note">The latents have collapsed: their KL is {kl:.3f} nats per sequence, and the model makes next '
-        "to no use of them.</p>"
-        if kl is not None and kl < COLLAPSED
+        f'<p class="note">The latents have collapsed: their KL is {kl:.3f} nats per sequence, with {active:.0f} active '
+        "units. The model makes next to no use of them.</p>"
+        if kl is not None and active is not None and (kl < COLLAPSED or active == 0)
         else ""
     )
     return (
