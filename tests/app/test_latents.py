@@ -4,8 +4,6 @@ import dataclasses
 import html
 import json
 import re
-import types
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from mdm_jax.evaluation import latents as predictors
 from mdm_jax.plot import report_charts
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
-from mdm_jax.training import HybridNoise, RunDirectory, Settings, objectives
+from mdm_jax.training import HybridNoise, Run, RunDirectory, Settings, objectives
 from mdm_jax.training.runs import examine, own_part
 
 start = getattr(train.start, "__wrapped__", train.start)  # without the check of what the stand-in for fit returns
@@ -164,8 +162,9 @@ def test_a_run_goes_on_with_its_own_objective(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ASKED)
 def test_where_a_prompt_tells_of_the_latent_that_is_said(kind, task, tmp_path):
     place = RunDirectory(tmp_path)
-    write_json(place.config, config_of(*made(ASKED[kind][0], task)))
-    trained: Any = types.SimpleNamespace(place=place)
+    model, objective = made(ASKED[kind][0], task)
+    write_json(place.config, config_of(model, objective))
+    trained = Run(model, {}, place, Settings(steps=7, length=8), 7, {})
     assert (latents.prompt_note(trained) is not None) == (kind == "fixed")
     bound = latents.own_bound(trained)  # the masked NELBO and the like are judged by as ever
     assert (None if bound is None else bound.describe()) == (ASKED[kind][2] if kind in ("fixed", "stepwise") else None)
