@@ -110,7 +110,7 @@ def begun(denoiser: Denoiser, params: Params, keys: Any, context: Context = None
         context: what the caller gave; a denoiser that begins keeps it.
 
     Example:
-        >>> import mdm_jax as mdm
+        >>> import jax, mdm_jax as mdm
         >>> model = mdm.models.latent_transformer(4, length=8, width=16, depth=1, heads=2, latent_size=3)
         >>> params, keys = model.init(mdm.key(0), length=8), jax.random.split(mdm.key(1), 5)
         >>> mdm.models.begun(model, params, keys).shape  # rows, latents, latent size

@@ -115,6 +115,43 @@ def mask_times(
     return Corrupted(jnp.where(masked, mask_id, tokens), masked, weight.astype(jnp.float32))
 
 
+class StepMasks(NamedTuple):
+    """Rows of a sampler of equal steps in random order, each row at one of its steps.
+
+    Attributes:
+        step: int32[rows], which one: stratified over the rows.
+        masked: bool[rows, length], masked before the step.
+        later: bool[rows, length], still masked after it.
+    """
+
+    step: Int[Array, " rows"]
+    masked: Bool[Array, "rows length"]
+    later: Bool[Array, "rows length"]
+
+
+def mask_steps(step_key: PRNGKeyArray, order_key: PRNGKeyArray, rows: int, length: int, steps: int) -> StepMasks:
+    """Draw a step and an order for each row; the sizes are those of ``plans.uniform(length, steps)``.
+
+    Args:
+        step_key: of the steps.
+        order_key: of the orders.
+        rows: how many.
+        length: of each.
+        steps: of the sampler, at most the length.
+
+    Raises:
+        InputError: more steps than tokens.
+    """
+    require(steps <= length, "steps", steps, f"at most the length, {length}")
+    size, more = divmod(length, steps)
+    ends = np.arange(steps + 1)
+    knots = jnp.asarray(ends * size + np.minimum(ends, more), jnp.int32)
+    step = jnp.minimum(jnp.floor(spread(step_key, rows) * steps).astype(jnp.int32), steps - 1)
+    bits = jax.random.bits(order_key, (rows, length), jnp.uint32)
+    rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1).astype(jnp.int32)
+    return StepMasks(step, rank >= knots[step][:, None], rank >= knots[step + 1][:, None])
+
+
 def spread(key: PRNGKeyArray, rows: int) -> Float[Array, " rows"]:
     """Numbers in [0, 1) at equal distances, one for each row: float32, whatever the default precision."""
     return jnp.mod(jax.random.uniform(key, dtype=jnp.float32) + jnp.arange(rows, dtype=jnp.float32) / rows, 1.0)

@@ -35,7 +35,12 @@ class Page:
 
 FEW = {"task.validation, key=key)": "task.validation, 96, key=key)"}
 """Profiles of few sequences."""
-WINGS = ("evaluation/exact", "evaluation/samples", *(f"theory/{wing}" for wing in theory.__all__ if wing != "grids"))
+WINGS = (
+    "evaluation/exact",
+    "evaluation/samples",
+    "models/latent",
+    *(f"theory/{wing}" for wing in theory.__all__ if wing != "grids"),
+)
 PLAIN = Page(marks=())
 """A page that takes a second or two."""
 PAGES = {

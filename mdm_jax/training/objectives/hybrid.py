@@ -112,7 +112,7 @@ class HybridNoise:
         amount = uniform_odds(1 - noise, noise, self.uniform, self.gamma)
         coin = _full_range(coin_key, tokens.shape) * (1 + amount)[:, None]
         real = real_tokens(denoiser)
-        drawn = (jax.random.bits(token_key, tokens.shape, jnp.uint32) % jnp.uint32(real)).astype(jnp.int32)
+        drawn = jax.random.randint(token_key, tokens.shape, 0, real, jnp.int32)
         drawn = jnp.where(drawn >= denoiser.mask_id, drawn + 1, drawn)
         is_masked, is_replaced = coin < noise[:, None], coin < (noise + amount)[:, None]
         seen = jnp.where(is_masked, denoiser.mask_id, jnp.where(is_replaced, drawn, tokens))
@@ -202,7 +202,8 @@ def token_costs(
     slope = gamma / 2 + noise * (1 - gamma)
     if uniform == 0:
         masked = is_masked.astype(of_truth.dtype)
-        return Costs(masked * -of_truth / noise, masked, jnp.zeros_like(noise), slope, is_masked, is_right)
+        cost = jnp.where(is_masked, -of_truth / noise, 0.0)  # no product: what is seen may be ruled out, at no cost
+        return Costs(cost, masked, jnp.zeros_like(noise), slope, is_masked, is_right)
 
     log_amount = gamma * math.log(2) + math.log(uniform) - math.log1p(-uniform)
     log_each = log_amount + (gamma / 2 - 1) * jnp.log(time) + gamma / 2 * jnp.log(noise) - math.log(real)

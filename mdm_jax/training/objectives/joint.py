@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mdm_jax.models.denoiser import Context, Denoiser, Params, layers
 from mdm_jax.models.latent import JointDenoiser
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
-from mdm_jax.training.corruption import spread
+from mdm_jax.training.corruption import mask_steps
 from mdm_jax.training.objective import Examples, Losses
+from mdm_jax.training.objectives.latents import warm
 
 
 class Between(NamedTuple):
@@ -45,7 +46,7 @@ class JointLatentBound:
     recognition network, which sees the whole row.
 
     Attributes:
-        steps: of the sampler: sizes ``floor((k + 1) length / steps) - floor(k length / steps)``. At most the length.
+        steps: of the sampler: those of ``plans.uniform(length, steps)``. At most the length.
         warmup: fraction of the training over which the weight of the latents' divergences rises from 0 to 1, in a
             straight line (LADD's warm-up of the latent loss). The training loss is below the bound until then;
             held-out rows are scored by the bound.
@@ -87,19 +88,12 @@ class JointLatentBound:
     def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Between:
         step_key, order_key, noise_key = jax.random.split(key, 3)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        rows, length = known.shape
-        require(self.steps <= length, "steps", self.steps, f"at most the length, {length}")
-        knots = (jnp.arange(self.steps + 1) * length // self.steps).astype(jnp.int32)
-        step = jnp.minimum(jnp.floor(spread(step_key, rows) * self.steps).astype(jnp.int32), self.steps - 1)
-        bits = jax.random.bits(order_key, (rows, length), jnp.uint32)
-        rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1).astype(jnp.int32)
-        masked, later = rank >= knots[step][:, None], rank >= knots[step + 1][:, None]
-        warm = jnp.ones((), jnp.float32)
-        if self.warmup > 0:
-            warm = jnp.minimum(jnp.asarray(progress, jnp.float32) / self.warmup, 1.0)
+        rows = len(known)
+        step, masked, later = mask_steps(step_key, order_key, len(known), known.shape[1], self.steps)
+        weight = jnp.broadcast_to(warm(self.warmup, progress), (rows,))
         noise = jax.random.normal(noise_key, (rows, *joint_model(denoiser).latent_shape), jnp.float32)
         seen = jnp.where(masked, denoiser.mask_id, known)
-        return Between(seen, masked & ~later, step, jnp.broadcast_to(warm, (rows,)), noise)
+        return Between(seen, masked & ~later, step, weight, noise)
 
     def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Between) -> Losses:
         model = joint_model(denoiser)

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.models.latent import latent_model
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
-from mdm_jax.training.corruption import mask_counts, spread
+from mdm_jax.training.corruption import mask_counts, mask_steps
 from mdm_jax.training.losses import masked_cross_entropy
 from mdm_jax.training.objective import Examples, Losses
 
@@ -94,9 +93,10 @@ class LatentObjective:
         if draws == 1:
             latent = posterior.sample(corrupted.noise[:, 0])
             kl = model.kl(params, posterior, latent)
-            free = self.free_bits * jnp.float32(_NATS_PER_BIT)
-            loss = corrupted.weight * cost(latent) + corrupted.kl_weight * jnp.maximum(kl, free)
-            return Losses(loss, {"kl": kl})
+            # Without free bits nothing is cut off: an estimate of a KL may be negative, and its mean is what counts.
+            least = self.free_bits * jnp.float32(_NATS_PER_BIT)
+            counted = kl if self.free_bits == 0 else jnp.maximum(kl, least)
+            return Losses(corrupted.weight * cost(latent) + corrupted.kl_weight * counted, {"kl": kl})
 
         def both(noise: Array) -> tuple[Array, Array]:
             latent = posterior.sample(noise)
@@ -177,7 +177,7 @@ class LatentSurrogate(_Drawing):
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
         noise = _noise(noise_key, len(known), self.draws, latent_model(denoiser).latent_shape)
-        return Told(tokens, known, masked, masked, weight, weight * _warm(self, progress), noise)
+        return Told(tokens, known, masked, masked, weight, weight * warm(self.warmup, progress), noise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ class FixedLatentBound(LatentObjective):
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
         noise = _noise(noise_key, len(known), 1, latent_model(denoiser).latent_shape)
-        once = jnp.ones_like(weight) * _warm(self, progress)
+        once = jnp.ones_like(weight) * warm(self.warmup, progress)
         return Told(tokens, known, masked, jnp.ones_like(masked), weight, once, noise)
 
 
@@ -243,20 +243,12 @@ class StepwiseLatentBound(_Drawing):
     def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         step_key, order_key, noise_key = jax.random.split(key, 3)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        rows, length = known.shape
-        require(self.steps <= length, "steps", self.steps, f"at most the length, {length}")
-        size, more = divmod(length, self.steps)
-        ends = np.arange(self.steps + 1)
-        knots = jnp.asarray(ends * size + np.minimum(ends, more), jnp.int32)
-        step = jnp.minimum(jnp.floor(spread(step_key, rows) * self.steps).astype(jnp.int32), self.steps - 1)
-        bits = jax.random.bits(order_key, (rows, length), jnp.uint32)
-        rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1).astype(jnp.int32)
-        masked, later = rank >= knots[step][:, None], rank >= knots[step + 1][:, None]
+        _, masked, later = mask_steps(step_key, order_key, len(known), known.shape[1], self.steps)
         told = masked & ~later
-        weight = jnp.full(rows, self.steps, jnp.float32)
-        noise = _noise(noise_key, rows, self.draws, latent_model(denoiser).latent_shape)
+        weight = jnp.full(len(known), self.steps, jnp.float32)
+        noise = _noise(noise_key, len(known), self.draws, latent_model(denoiser).latent_shape)
         seen, both = (jnp.where(hidden, denoiser.mask_id, known) for hidden in (masked, later))
-        return Told(seen, both, told, told, weight, weight * _warm(self, progress), noise)
+        return Told(seen, both, told, told, weight, weight * warm(self.warmup, progress), noise)
 
 
 NAMES: dict[type, str] = {
@@ -290,11 +282,11 @@ def pair_information(
     return jnp.mean(both - alone[:, first] - alone[:, second]) + jnp.log(jnp.float32(_LATENTS))
 
 
-def _warm(objective: LatentObjective, progress: Float[Array, ""]) -> Float[Array, ""]:
-    """The weight of the KL."""
-    if objective.warmup == 0:
+def warm(warmup: float, progress: Float[Array, ""]) -> Float[Array, ""]:
+    """The weight of a KL that rises in a straight line, from 0 to 1 over the fraction ``warmup`` of the training."""
+    if warmup == 0:
         return jnp.ones((), jnp.float32)
-    return jnp.minimum(jnp.asarray(progress, jnp.float32) / objective.warmup, 1.0)
+    return jnp.minimum(jnp.asarray(progress, jnp.float32) / warmup, 1.0)
 
 
 def _noise(key: PRNGKeyArray, rows: int, draws: int, shape: tuple[int, int]) -> Array:
