@@ -117,12 +117,13 @@ def choose_hybrid(numbers: Steps, view: View) -> Choice:
 
 
 def choose_and_rewrite(numbers: Steps, steps: Int[Array, " grids"], view: View) -> Choice:
-    """The same; after ``steps`` of it, self-correction."""
+    """The same; after ``steps`` of it, self-correction. Masks that could not be drawn in time are drawn in it."""
     late = view.clock >= steps
     second, log_prob = view.second
     differs = view.settled & (second != view.tokens) & late[:, None]
     surest = take_surest(log_prob, differs, jnp.ones_like(view.clock))
-    written = jnp.where(late[:, None], jnp.where(surest, second, view.tokens), _drawn(numbers, view))
+    corrected = jnp.where(surest, second, view.tokens)
+    written = jnp.where(late[:, None] & ~view.open, corrected, _drawn(numbers, view))
     return Choice(jnp.zeros_like(view.open), write=written, done=late & ~jnp.any(differs, axis=-1))
 
 

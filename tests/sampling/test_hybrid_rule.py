@@ -204,6 +204,21 @@ def test_logits_that_are_no_law_write_nothing():
     assert np.all(np.asarray(out.tokens)[:, [0, 2]] < 3)
 
 
+@pytest.mark.parametrize("correct", [0, 2])
+def test_a_mask_that_could_not_be_drawn_in_time_is_drawn_afterwards(correct):
+    """A position without a law until its neighbour is there, and one step for both."""
+
+    def late(params, tokens):
+        first = jnp.arange(2, dtype=jnp.int32)[None, :] == 0
+        scores = jnp.where(first & (tokens[:, 1:] == 3), jnp.nan, 0.0)
+        return scores[..., None] + params[None, None, :]
+
+    denoiser = models.from_function(late, 3)
+    rule = rules.hybrid(uniform(1), 0.0, correct)
+    out = sampling.sample(denoiser, jnp.asarray([0.0, 9.0, 0.0]), rule, 8, length=2, key=jax.random.key(0))
+    assert out.remaining.tolist() == [0] * 8
+
+
 def write_twos(view):
     return Choice(jnp.zeros_like(view.open), write=jnp.full_like(view.tokens, 2))
 

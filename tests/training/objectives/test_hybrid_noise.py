@@ -224,6 +224,22 @@ def test_float32_holds_costs_and_gradients_up_to_both_ends(uniform):
             assert np.all(np.isfinite(slope(jnp.asarray(scale * scores))))
 
 
+def test_without_uniform_noise_a_model_may_rule_out_what_stands_there():
+    """Only masks are predicted: what the model says where a token is seen costs nothing, -inf included."""
+    tokens = jnp.zeros((16, 4), jnp.int32)
+
+    def other_than_seen(params, seen):
+        return jnp.where(seen[..., None] == jnp.arange(3)[None, None, :], -jnp.inf, 0.0 * params)
+
+    model, objective = mdm.models.from_function(other_than_seen, 3), HybridNoise(uniform=0.0)
+    made = objective.corrupt(jax.random.key(4), model, Examples(tokens), jnp.float32(0))
+    masked = np.asarray(made.tokens) == 3
+    assert 0 < masked.sum() < masked.size
+    loss = objective.losses(model, jnp.float32(0), Examples(tokens), made).loss
+    wanted = masked.sum(1) * math.log(3) / np.asarray(made.noise) / np.asarray(made.density)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
 def test_what_is_seen_follows_the_shares():
     """16,384 rows of 16: in ten bins of the noise, the shares of masks and of wrong tokens, within 4.5 s.e. each."""
     denoiser, _ = constant(LAW)
