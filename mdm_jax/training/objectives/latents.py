@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
+from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.models.latent import latent_model
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
 from mdm_jax.training.corruption import mask_counts, mask_steps
@@ -268,18 +268,20 @@ def pair_information(
     the latent changes nothing; a mixture of so few says at most their logarithm.
     """
     model = latent_model(denoiser)
+    first = jax.random.randint(pair_key, (_PAIRS,), 0, length)
+    second = (first + jax.random.randint(jax.random.fold_in(pair_key, 1), (_PAIRS,), 1, length)) % length
     draw_key, token_key = jax.random.split(latent_key)
     latents = model.begin(params, jax.random.split(draw_key, _LATENTS))
     masks = jnp.full((_LATENTS, length), denoiser.mask_id, jnp.int32)
-    law = jax.nn.log_softmax(logits(denoiser, params, masks, latents), axis=-1)
+    # Only what is looked at is read out: all positions of all latents are too much where the vocabulary is large.
+    hidden = denoiser.encode(params, masks, latents)[:, jnp.concatenate([first, second])]
+    law = jax.nn.log_softmax(denoiser.readout(params, hidden), axis=-1)
     drawn = jax.random.categorical(token_key, law, axis=-1)
     # [draw, latent, position]: how likely what one latent has drawn is under every other.
     crossed = jnp.take_along_axis(law[None], drawn[:, None, :, None], axis=-1)[..., 0]
     alone = jax.nn.logsumexp(crossed, axis=1)
-    first = jax.random.randint(pair_key, (_PAIRS,), 0, length)
-    second = (first + jax.random.randint(jax.random.fold_in(pair_key, 1), (_PAIRS,), 1, length)) % length
-    both = jax.nn.logsumexp(crossed[..., first] + crossed[..., second], axis=1)
-    return jnp.mean(both - alone[:, first] - alone[:, second]) + jnp.log(jnp.float32(_LATENTS))
+    both = jax.nn.logsumexp(crossed[..., :_PAIRS] + crossed[..., _PAIRS:], axis=1)
+    return jnp.mean(both - alone[:, :_PAIRS] - alone[:, _PAIRS:]) + jnp.log(jnp.float32(_LATENTS))
 
 
 def warm(warmup: float, progress: Float[Array, ""]) -> Float[Array, ""]:
