@@ -283,6 +283,27 @@ def test_the_surrogate_of_two_equal_tokens_is_half_of_their_entropy(symbols):
     ]  # fmt: skip
 
 
+def test_a_perfect_model_of_the_surrogate_may_be_wrong_with_a_latent_that_is_kept():
+    """Two independent bits, a latent of two. A first step writes both, the second token looks at the first one's."""
+    wrong = 1e-6
+    chance = np.zeros((4, 3, 3, 2, 2))
+    for value, bits in enumerate(itertools.product(range(2), repeat=2)):
+        one_hot = np.where(np.eye(2) == 1, 1 - wrong, wrong)[list(bits)]
+        chance[value] = one_hot  # by position: what is written where nothing is seen
+        chance[value, :2, 2, 1], chance[value, 2, :2, 0] = one_hot[0], one_hot[1]  # beside a token: the other's bit
+    nothing = np.full((9, 4, 4), 1 / 4)
+    model = dataclasses.replace(WORLD.model, vocab_size=2, length=2)
+    world = dataclasses.replace(WORLD, model=model, chance=chance.reshape(4, 9, 2, 2), prior=np.full(4, 1 / 4),
+                                posterior=nothing).with_true_posterior()  # fmt: skip
+    entropy = 2 * math.log(2)
+    for objective in (LatentSurrogate(), StepwiseLatentBound(steps=2)):  # no model has less
+        np.testing.assert_allclose(expected_losses(objective, world), entropy, atol=1e-4)
+    np.testing.assert_allclose([world.nll(tokens, [1, 1], anew=True) for tokens in world.sequences], entropy, atol=1e-4)
+    kept = {tokens: world.nll(tokens, [1, 1]) for tokens in world.sequences}
+    assert kept[0, 0] == pytest.approx(math.log(2), abs=1e-4)  # of equal bits, as if there were no others
+    assert kept[0, 1] > 10
+
+
 def test_free_bits_never_lower_a_loss_and_the_warm_up_ends_at_the_bound():
     bound = StepwiseLatentBound(steps=2)
     assert np.all(expected_losses(dataclasses.replace(bound, free_bits=0.2), WORLD) >= expected_losses(bound, WORLD))
