@@ -326,6 +326,15 @@ def test_contexts_of_other_rows_and_none_are_refused(measure):
         call(models.redrawn(Sign()), None)
 
 
+@pytest.mark.parametrize("wrapped", [lambda model: model, models.redrawn])
+def test_rows_that_cannot_be_drawn_are_told_of_a_model_that_draws_its_latents(wrapped):
+    """Why they cannot is asked with a latent; without one the model has no answer."""
+    model = models.latent_transformer(2, length=4, width=8, depth=1, heads=2, latent_size=2)
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), model.init(KEY, length=4))
+    with pytest.warns(UserWarning, match="2 of 2 rows have masks left: the model's logits are NaN for masks and"):
+        evaluate(wrapped(model), broken, plans.uniform(4, 2), 2, lambda tokens: tokens.sum(1), key=KEY)
+
+
 def test_what_is_no_bound_and_what_has_no_latent_is_refused():
     plain = models.from_function(lambda params, tokens: jnp.zeros((*tokens.shape, 2)), 2)
     plan = plans.uniform(LENGTH, 1)

@@ -15,14 +15,14 @@ from mdm_jax.evaluation.samples.execution import USUAL, Execution, require_execu
 from mdm_jax.evaluation.samples.keeping import keep, opened, row_ids
 from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.evaluation.samples.store import Row, RowId, Store
-from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, require_model
 from mdm_jax.models.probes import nan_for_masks
 from mdm_jax.sampling import Blind, Rule, Sampler
 from mdm_jax.sampling.requests import require_temperature
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
-from mdm_jax.support.keys import threefry
+from mdm_jax.support.keys import key_of, threefry
 from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
 from mdm_jax.theory.plans import Plan
@@ -150,7 +150,7 @@ def evaluate(
                 if execution.store is not None:
                     keep(kept, {known[i][s]: table.row(i, s) for i, s in rows})
                 advance(len(rows))
-    _warn_of_masks(denoiser, params, table)
+    _warn_of_masks(denoiser, params, context, table)
     return Evaluation(
         names=names,
         scores={name: _scored(name, one, table) for name, one in scores.items()},
@@ -209,11 +209,12 @@ class _Table:
             vars(self).update(jax.tree.map(np.array, told))
 
 
-def _warn_of_masks(denoiser: Denoiser, params: Params, table: _Table) -> None:
+def _warn_of_masks(denoiser: Denoiser, params: Params, context: Context, table: _Table) -> None:
     """Say that rows could not be drawn: they have masks left and no log-probability."""
     lawless = (table.remaining > 0) & np.isnan(table.log_prob)
     if lawless.any():
-        cause = nan_for_masks(denoiser, params, table.tokens.shape[2])
+        first = begun(denoiser, params, key_of(0)[None], jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), context))
+        cause = nan_for_masks(denoiser, params, table.tokens.shape[2], first)
         cause = cause or "the model's logits are no law there (NaN, or -inf for every token)."
         warnings.warn(f"{int(lawless.sum())} of {lawless.size} rows have masks left: {cause}", stacklevel=4)
 
