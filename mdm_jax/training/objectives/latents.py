@@ -16,7 +16,7 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.models.latent import latent_model
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
 from mdm_jax.training.corruption import mask_counts, mask_steps
-from mdm_jax.training.losses import masked_cross_entropy
+from mdm_jax.training.losses import in_chunks, masked_cross_entropy
 from mdm_jax.training.objective import Examples, Losses
 
 ACTIVE = 0.01
@@ -120,7 +120,7 @@ class LatentObjective:
         """
         model, tokens = latent_model(denoiser), jnp.asarray(examples.tokens)
         noise_key, latent_key, pair_key = jax.random.split(key, 3)
-        posterior = model.posterior(params, tokens, jnp.ones(tokens.shape, bool))
+        posterior = in_chunks(lambda some: model.posterior(params, some, jnp.ones(some.shape, bool)), (tokens,))
         noise = _noise(noise_key, len(tokens), 1, model.latent_shape)[:, 0]
         kl = model.kl(params, posterior, posterior.sample(noise))
         spread_of_means = jnp.var(posterior.mean, axis=0)
