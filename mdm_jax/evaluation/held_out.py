@@ -12,6 +12,7 @@ from mdm_jax.evaluation.inputs import (
     context_of,
     needs_latents,
     require_context,
+    require_not_redrawn,
     sequences,
     what_rules_out,
 )
@@ -108,7 +109,8 @@ def held_out_bound(
         float64[rows], nats per sequence; infinite where the model gives a token probability 0.
 
     Raises:
-        InputError: an objective that is no bound; no rows, an id that is no token's, losses that are no numbers.
+        InputError: an objective that is no bound; latents that are redrawn (the model without ``redrawn`` is scored);
+            no rows, an id that is no token's, losses that are no numbers.
 
     Example:
         >>> import numpy as np
@@ -125,6 +127,7 @@ training.StepwiseLatentBound(steps=4) are; got latent surrogate.
     require_model(denoiser, params)
     tokens, key = sequences(denoiser, tokens), threefry(key)
     require_bound(objective)
+    require_not_redrawn(denoiser)
     repeats = require_whole("repeats", repeats, 1, LARGEST)
     mean = _mean_loss(objective, denoiser, params, Examples(jnp.asarray(tokens)), key, repeats, progress)
     for row in np.flatnonzero(np.isnan(mean)).tolist():

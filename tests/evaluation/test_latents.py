@@ -346,6 +346,9 @@ def test_what_is_no_bound_and_what_has_no_latent_is_refused():
         "predictor must be one of fixed, marginal; got 'mean'": lambda: latent_profile(
             Sign(), None, SIGN_ROWS, 64, key=KEY, predictor="mean"
         ),
+        "denoiser must be one that predicts by itself: the model": lambda: held_out_bound(
+            models.redrawn(Sign()), None, SIGN_ROWS, StepwiseLatentBound(steps=1), key=KEY
+        ),
         "denoiser must be one that predicts by itself": lambda: importance_weighted_nll(
             models.redrawn(Sign()), None, SIGN_ROWS, plan, key=KEY
         ),
