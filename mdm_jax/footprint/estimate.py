@@ -22,10 +22,12 @@ from mdm_jax.models.denoiser import Context
 from mdm_jax.models.latent import LatentTransformer
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.support.devices import DATA
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.training.contexts import shapes_of
 from mdm_jax.training.devices import Part, explain
 from mdm_jax.training.objective import MASKED_NELBO, Objective
+from mdm_jax.training.objectives import JointLatentBound
+from mdm_jax.training.objectives.latents import LatentObjective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import TrainState, initial_state
 
@@ -153,10 +155,11 @@ def footprint(
         devices: how many; a mesh has its own number.
         context: one row of what the model gets as a context, float32[1, context], or its shape; ``None`` if it gets
             none.
-        objective: what is learned, one of the library's own.
+        objective: what is learned, one of the library's own; of a model with latents, one of theirs.
 
     Raises:
-        InputError: another model, a context that it does not take, or a batch that cannot be divided.
+        InputError: another model, an objective that cannot train it, a context that it does not take, or a batch that
+            cannot be divided.
 
     Example:
         >>> import mdm_jax as mdm
@@ -172,6 +175,11 @@ def footprint(
     # Of a subclass that is not known here the formula would count its base.
     if not isinstance(model, Transformer) or type(model) not in (Transformer, LatentTransformer):
         raise InputError("the model must be one of the library's transformers: operations are counted by its formula.")
+    asks = isinstance(objective, LatentObjective | JointLatentBound)
+    shown_as = verbatim(str(objective.describe().get("name", type(objective).__name__)))
+    latent = isinstance(objective, LatentObjective) and isinstance(model, LatentTransformer)
+    wanted = "one of latents, as training.LatentSurrogate(), for a model with latents, and none of them for another"
+    require(latent or not (asks or isinstance(model, LatentTransformer)), "objective", shown_as, wanted)
     count, shares = (devices, devices) if mesh is None else (math.prod(mesh.values()), mesh.get(DATA, 1))
     require(count >= 1, "devices", count, "at least 1")
     wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"

@@ -26,7 +26,7 @@ from mdm_jax.footprint import compiler as compiled_module
 from mdm_jax.footprint.compiler import KINDS, collectives
 from mdm_jax.footprint.flops import newton_schulz_flops
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import Examples, LatentSurrogate, MaskedNelbo, Settings, initial_state
+from mdm_jax.training import Examples, JointLatentBound, LatentSurrogate, MaskedNelbo, Settings, initial_state
 
 MESH = {"data": 16, "model": 16}
 
@@ -120,6 +120,20 @@ def test_operations_and_bytes_of_a_wide_context_agree_with_xla():
     bare = compile_step(model, settings).flops, footprint(model, settings).flops.total
     # Many rows, so that products outweigh what the optimiser does; a third one would make it 0.67.
     assert (found.flops - bare[0]) / (ours.flops.total - bare[1]) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"),
+    [
+        (models.latent_transformer(4, length=8, width=16, depth=1, heads=2, latent_size=2), MaskedNelbo()),
+        (models.transformer(4, length=8, width=16, depth=1, heads=2), LatentSurrogate()),
+        (models.transformer(4, length=8, width=16, depth=1, heads=2), JointLatentBound()),
+    ],
+)
+def test_an_objective_that_cannot_train_the_model_is_refused(model, objective):
+    """Operations of a step that does not exist would be counted all the same."""
+    with pytest.raises(InputError, match="objective must be one of latents"):
+        footprint(model, Settings(length=8, batch=2), objective=objective)
 
 
 @pytest.mark.thorough
