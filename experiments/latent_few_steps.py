@@ -241,11 +241,11 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         kinds = ("excess", "shifts") if what == "excess" else ("valid", "different", "several", "one")
         for sampler in (MDM, VMD, VADD, STEPWISE):
             if (VMD if sampler == VADD else sampler) in found:
-                for kind in kinds:
-                    for k in budgets:
-                        figures[f"{spec}: {kind}, {sampler}, steps: {k}"] = over_seeds(
-                            by_seed(found, sampler, kind, k).tolist()
-                        )
+                for kind, k in ((kind, k) for kind in kinds for k in budgets):
+                    if kind == "different" and not np.all(by_seed(found, sampler, "valid", k)):
+                        continue  # a share of none
+                    each = by_seed(found, sampler, kind, k).tolist()
+                    figures[f"{spec}: {kind}, {sampler}, steps: {k}"] = over_seeds(each)
         for way, seeds in found.items():
             cost = seeds[0]["cost"]
             figures |= {
