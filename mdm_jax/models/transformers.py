@@ -36,9 +36,11 @@ class Norm(nn.Module):
             made_for_one = self.has_variable("params", "modulation")
             require(not made_for_one, "context", None, "given, as this model's parameters were made for one")
             return normed
-        modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(context)
+        modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(
+            context.astype(inputs.dtype)
+        )
         modulation = modulation if modulation.ndim == inputs.ndim else modulation[:, None, :]
-        gain, shift = jnp.split(modulation.astype(inputs.dtype), 2, axis=-1)
+        gain, shift = jnp.split(modulation, 2, axis=-1)
         return normed * (1.0 + gain) + shift
 
 

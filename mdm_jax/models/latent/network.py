@@ -59,6 +59,7 @@ class LatentTransformer(Transformer):
         told = "as draw_latents or posterior(...).sample make them; models.marginal needs none"
         require(good, "context", given, f"latents of shape {wanted}, {told}")
         assert context is not None
+        context = context.astype(self.told.dtype)  # that of the parameters: bfloat16 where training computes in it
         inner = jnp.square(nn.relu(self.latent_expand(context)))
         modulating = context + self.latent_contract(inner)
         return super().encode(tokens, self._along(modulating, tokens.shape[1]))
@@ -70,7 +71,7 @@ class LatentTransformer(Transformer):
         tells nothing.
         """
         length = tokens.shape[1]
-        marks = told[..., None].astype(jnp.float32) * self.told[None, None, :]
+        marks = told[..., None].astype(self.told.dtype) * self.told[None, None, :]
         hidden = self.embedding(tokens)
         for block in self.blocks[: self.recognition_depth] if self.share else self.recognition_blocks:
             hidden = block(hidden, marks)

@@ -12,20 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.models.latent import latent_model
+from mdm_jax.models.denoiser import Context, Denoiser, Params, layers
+from mdm_jax.models.latent import LatentModel, Marginal, Redrawn, latent_model
 from mdm_jax.support.errors import require, require_number, require_whole, verbatim
 from mdm_jax.training.corruption import mask_counts, mask_steps
-from mdm_jax.training.losses import in_chunks, masked_cross_entropy
+from mdm_jax.training.losses import masked_cross_entropy
 from mdm_jax.training.objective import Examples, Losses
+from mdm_jax.training.objectives.collapse import collapse
 
-ACTIVE = 0.01
-"""A latent's number is active if the variance of its mean over the data is above this (arXiv 1509.00519)."""
 _NATS_PER_BIT = 0.6931471805599453
-_PAIRS = 16
-"""Pairs of tokens whose mutual information is looked at."""
-_LATENTS = 64
-"""Draws of the prior that it is estimated by."""
 
 
 class Told(NamedTuple):
@@ -82,7 +77,7 @@ class LatentObjective:
         return None
 
     def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Told) -> Losses:
-        model = latent_model(denoiser)
+        model = trained_model(denoiser)
         posterior = model.posterior(params, corrupted.known, corrupted.told)
         seen = corrupted.tokens, corrupted.scored
 
@@ -112,23 +107,8 @@ class LatentObjective:
     def monitor(
         self, denoiser: Denoiser, params: Params, examples: Examples, key: PRNGKeyArray
     ) -> dict[str, Float[Array, ""]]:
-        """Whether the latent has collapsed: figures of held-out rows, by name; each is near 0 where it has.
-
-        "kl_nats": KL of ``q(latent | sequence)`` from the prior, a row's mean. "active_units": numbers of the latent
-        whose posterior mean varies over the rows. "pair_information_nats": mutual information of two tokens, predicted
-        of nothing but masks, over draws of the prior: what a step that reveals both can know of how they depend.
-        """
-        model, tokens = latent_model(denoiser), jnp.asarray(examples.tokens)
-        noise_key, latent_key, pair_key = jax.random.split(key, 3)
-        posterior = in_chunks(lambda some: model.posterior(params, some, jnp.ones(some.shape, bool)), (tokens,))
-        noise = _noise(noise_key, len(tokens), 1, model.latent_shape)[:, 0]
-        kl = model.kl(params, posterior, posterior.sample(noise))
-        spread_of_means = jnp.var(posterior.mean, axis=0)
-        return {
-            "kl_nats": jnp.mean(kl),
-            "active_units": jnp.sum(spread_of_means > ACTIVE).astype(jnp.float32),
-            "pair_information_nats": pair_information(denoiser, params, tokens.shape[1], latent_key, pair_key),
-        }
+        """Whether the latent has collapsed: :func:`~mdm_jax.training.objectives.collapse.collapse`."""
+        return collapse(denoiser, trained_model(denoiser), params, jnp.asarray(examples.tokens), key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +156,7 @@ class LatentSurrogate(_Drawing):
         mask_key, noise_key = jax.random.split(key)
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        noise = _noise(noise_key, len(known), self.draws, latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, len(known), self.draws, trained_model(denoiser).latent_shape)
         return Told(tokens, known, masked, masked, weight, weight * warm(self.warmup, progress), noise)
 
 
@@ -206,7 +186,7 @@ class FixedLatentBound(LatentObjective):
         mask_key, noise_key = jax.random.split(key)
         tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
-        noise = _noise(noise_key, len(known), 1, latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, len(known), 1, trained_model(denoiser).latent_shape)
         once = jnp.ones_like(weight) * warm(self.warmup, progress)
         return Told(tokens, known, masked, jnp.ones_like(masked), weight, once, noise)
 
@@ -246,7 +226,7 @@ class StepwiseLatentBound(_Drawing):
         _, masked, later = mask_steps(step_key, order_key, len(known), known.shape[1], self.steps)
         told = masked & ~later
         weight = jnp.full(len(known), self.steps, jnp.float32)
-        noise = _noise(noise_key, len(known), self.draws, latent_model(denoiser).latent_shape)
+        noise = _noise(noise_key, len(known), self.draws, trained_model(denoiser).latent_shape)
         seen, both = (jnp.where(hidden, denoiser.mask_id, known) for hidden in (masked, later))
         return Told(seen, both, told, told, weight, weight * warm(self.warmup, progress), noise)
 
@@ -259,29 +239,19 @@ NAMES: dict[type, str] = {
 """What a run's configuration calls them."""
 
 
-def pair_information(
-    denoiser: Denoiser, params: Params, length: int, latent_key: PRNGKeyArray, pair_key: PRNGKeyArray
-) -> Float[Array, ""]:
-    """Mutual information of two tokens, predicted of a fully masked sequence, in nats: a mean over random pairs.
+def trained_model(denoiser: Denoiser) -> LatentModel:
+    """The latent model that a denoiser is, or that it wraps.
 
-    Of the mixture over ``_LATENTS`` draws of the prior, estimated by a draw of both tokens for each latent. 0 where
-    the latent changes nothing; a mixture of so few says at most their logarithm.
+    Raises:
+        InputError: there is none, or the denoiser does not take the latent that it is trained with.
     """
     model = latent_model(denoiser)
-    first = jax.random.randint(pair_key, (_PAIRS,), 0, length)
-    second = (first + jax.random.randint(jax.random.fold_in(pair_key, 1), (_PAIRS,), 1, length)) % length
-    draw_key, token_key = jax.random.split(latent_key)
-    latents = model.begin(params, jax.random.split(draw_key, _LATENTS))
-    masks = jnp.full((_LATENTS, length), denoiser.mask_id, jnp.int32)
-    # Only what is looked at is read out: all positions of all latents are too much where the vocabulary is large.
-    hidden = denoiser.encode(params, masks, latents)[:, jnp.concatenate([first, second])]
-    law = jax.nn.log_softmax(denoiser.readout(params, hidden), axis=-1)
-    drawn = jax.random.categorical(token_key, law, axis=-1)
-    # [draw, latent, position]: how likely what one latent has drawn is under every other.
-    crossed = jnp.take_along_axis(law[None], drawn[:, None, :, None], axis=-1)[..., 0]
-    alone = jax.nn.logsumexp(crossed, axis=1)
-    both = jax.nn.logsumexp(crossed[..., :_PAIRS] + crossed[..., _PAIRS:], axis=1)
-    return jnp.mean(both - alone[:, :_PAIRS] - alone[:, _PAIRS:]) + jnp.log(jnp.float32(_LATENTS))
+    wrapped = next((layer for layer in layers(denoiser) if isinstance(layer, Redrawn | Marginal)), None)
+    shown = None if wrapped is None else verbatim(type(wrapped).__name__)
+    require(
+        wrapped is None, "denoiser", shown, "the latent model: redrawn and marginal are for what is trained already"
+    )
+    return model
 
 
 def warm(warmup: float, progress: Float[Array, ""]) -> Float[Array, ""]:

@@ -20,7 +20,8 @@ import mdm_jax as mdm
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import Examples, FixedLatentBound, LatentSurrogate, StepwiseLatentBound
 from mdm_jax.training.objective import monitored, score
-from mdm_jax.training.objectives.latents import Told, pair_information
+from mdm_jax.training.objectives.collapse import pair_information
+from mdm_jax.training.objectives.latents import Told
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 
@@ -343,7 +344,7 @@ def test_pair_information_is_the_mutual_information_of_the_mixture_over_so_many_
     """256 keys against 4,000 priors of 64 draws, their mutual information summed in float64: within 4.5 s.e."""
     world = random_world(2, vocab_size=3, values=3, seed=1)
     keys = jax.random.split(KEY, (256, 2))
-    each = jax.jit(jax.vmap(lambda pair: pair_information(world.model, world.params, 2, *pair)))(keys)
+    each = jax.jit(jax.vmap(lambda pair: pair_information(world.model, world.model, world.params, 2, *pair)))(keys)
     law = world.chance[:, -1]  # the last state: all masked
     drawn = np.random.default_rng(0).multinomial(64, world.prior, 4000) / 64
     joint = np.einsum("nk,ka,kb->nab", drawn, law[:, 0], law[:, 1])
@@ -437,6 +438,9 @@ def test_objectives_are_values_and_refuse_what_is_none():
     for objective in (LatentSurrogate(), FixedLatentBound(), StepwiseLatentBound(steps=1)):
         with pytest.raises(InputError, match="denoiser must be a model with latents"):
             objective.corrupt(KEY, plain, rows, jnp.float32(1))
+        for wrapper in (mdm.models.redrawn, mdm.models.marginal):
+            with pytest.raises(InputError, match="denoiser must be the latent model: redrawn and marginal are for later"):
+                objective.corrupt(KEY, wrapper(WORLD.model), rows, jnp.float32(1))
 
 
 def test_a_posterior_of_finitely_many_values_draws_each_as_often_as_it_says():

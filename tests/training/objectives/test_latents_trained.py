@@ -171,6 +171,7 @@ def test_a_run_of_the_library_s_own_goes_on_bitwise_and_is_loaded_with_an_equal_
 
 @pytest.mark.parametrize("objective", [LatentSurrogate(), FixedLatentBound(), StepwiseLatentBound(steps=2, draws=3)])
 @pytest.mark.thorough
+@pytest.mark.usefixtures("strict_types")
 def test_bfloat16_gives_the_gradient_to_its_precision(objective):
     """Some per cent after all operations, as of the plain transformer; the latent itself stays in float32."""
     params, tokens = perturbed(TINY, 2), jnp.asarray(PAIRS.train[:64])
