@@ -439,7 +439,9 @@ def test_objectives_are_values_and_refuse_what_is_none():
         with pytest.raises(InputError, match="denoiser must be a model with latents"):
             objective.corrupt(KEY, plain, rows, jnp.float32(1))
         for wrapper in (mdm.models.redrawn, mdm.models.marginal):
-            with pytest.raises(InputError, match="denoiser must be the latent model: redrawn and marginal are for later"):
+            with pytest.raises(
+                InputError, match="denoiser must be the latent model: redrawn and marginal are"
+            ):
                 objective.corrupt(KEY, wrapper(WORLD.model), rows, jnp.float32(1))
 
 
