@@ -176,6 +176,11 @@ def run(experiment: Experiment) -> Run:
     return Run(results, picture(results))
 
 
+def rounded(values: list[float]) -> list[float]:
+    """To what may be quoted."""
+    return [round(one, 4) for one in values]
+
+
 def conclude(results: Mapping[str, Any]) -> Conclusion:
     """Gains over no latent, of which those in 4 steps with the latent drawn once are the claim."""
     figures: dict[str, Any] = {}
@@ -183,16 +188,16 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
     for place, entry in results["ways"].items():
         name, way, plan, steps = place.split("/")
         said = f"{name}{', ' + way if way else ''}, {plan}, K = {steps}"
-        figures |= {f"score, {said}": entry["score"], f"entropy, {said}": entry["entropy"]}
         if not way:
+            figures |= {f"{what}, {said}": rounded(entry[what]) for what in ("score", "entropy")}
             continue
         score, entropy = entry["score less"], entry["entropy less"]
-        figures |= {f"score less that of no latent, {said}": score, f"entropy less that of no latent, {said}": entropy}
+        figures |= {f"score less none, {said}": rounded(score), f"entropy less none, {said}": rounded(entropy)}
         gains[place] = score[2] < 0 and entropy[2] >= 0
     for place, one in results["models"].items():
         figures |= {f"{what.replace('_', ' ')}, {place}": value for what, value in one["log"].items()}
         figures[f"parameters, {place}"] = one["parameters"]
-    figures |= {f"{what}, held-out rows": value for what, value in results["held_out"].items()}
+    figures |= {f"{what}, held-out rows": rounded(value) for what, value in results["held_out"].items()}
     claimed = [held for place, held in gains.items() if "/once/" in place and place.endswith(f"/{WORST}")]
     figures |= {"comparisons of the claim": len(claimed), "of these a gain": sum(claimed)}
     for steps in sorted({int(place.split("/")[3]) for place in gains}):
