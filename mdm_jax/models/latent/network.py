@@ -56,7 +56,8 @@ class LatentTransformer(Transformer):
         wanted = (tokens.shape[0], self.latents, self.latent_size)
         given = None if context is None else verbatim(f"shape {jnp.shape(context)}")
         good = context is not None and jnp.shape(context) == wanted
-        told = "as draw_latents or posterior(...).sample make them; models.marginal needs none"
+        told = "as draw_latents or posterior(...).sample make them (fit does, with an objective for latents, as "
+        told += "training.LatentSurrogate(), and models.marginal needs none)"
         require(good, "context", given, f"latents of shape {wanted}, {told}")
         assert context is not None
         context = context.astype(self.told.dtype)  # that of the parameters: bfloat16 where training computes in it

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
+from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, layers
 from mdm_jax.models.guiding import Guidance
 from mdm_jax.models.latent.denoiser import latent_model
 from mdm_jax.models.wrappers import Hidden, Tokens, Wrapper
@@ -61,7 +61,7 @@ def redrawn(denoiser: Denoiser) -> Redrawn:
     ``redrawn(guided(model))``, so that both of its inputs see the same latent.
 
     Raises:
-        InputError: a denoiser without latents.
+        InputError: a denoiser without latents, or one that is redrawn or averaged over already.
 
     Source: arXiv 2505.17384 (VADD).
 
@@ -75,6 +75,7 @@ def redrawn(denoiser: Denoiser) -> Redrawn:
         [4, 4]
     """
     latent_model(denoiser)
+    _require_latents_left(denoiser)
     return Redrawn(denoiser)
 
 
@@ -124,7 +125,7 @@ def marginal(denoiser: Denoiser, latents: int = 16, seed: int = 0) -> Marginal:
         seed: of them.
 
     Raises:
-        InputError: a denoiser without latents, or numbers that cannot be.
+        InputError: a denoiser without latents, or one that is redrawn or averaged over already; numbers that cannot be.
 
     Example:
         >>> import jax.numpy as jnp
@@ -135,7 +136,15 @@ def marginal(denoiser: Denoiser, latents: int = 16, seed: int = 0) -> Marginal:
         ((1, 8, 4), 8)
     """
     latent_model(denoiser)
+    _require_latents_left(denoiser)
     return Marginal(denoiser, require_whole("latents", latents, 1, 2**16), require_whole("seed", seed, 0, 2**31 - 1))
+
+
+def _require_latents_left(denoiser: Denoiser) -> None:
+    """Refuse a model whose latents a wrapper deals with already: a second one would change nothing, or mislead."""
+    done = next((layer for layer in layers(denoiser) if isinstance(layer, Redrawn | Marginal)), None)
+    wanted = "the model without models.redrawn and models.marginal, which deal with its latents already"
+    require(done is None, "denoiser", verbatim(type(done).__name__), wanted)
 
 
 def _number_of(tokens: Int[Array, "rows length"]) -> UInt32[Array, " rows"]:

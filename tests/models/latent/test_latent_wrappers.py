@@ -144,6 +144,11 @@ def test_wrong_contexts_and_models_without_latents_are_refused():
     for make in (models.redrawn, models.marginal):
         with pytest.raises(InputError, match="denoiser must be a model with latents, as models"):
             make(plain)
+        for done in (models.redrawn(Shown()), models.banned(models.marginal(Shown()), [1])):
+            with pytest.raises(
+                InputError, match=r"denoiser must be the model without models.redrawn and models.marginal"
+            ):
+                make(done)
     with pytest.raises(InputError, match="latents must be"):
         models.marginal(Shown(), latents=0)
     tokens, latent = jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 1, 2))
