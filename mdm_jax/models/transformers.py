@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.adapters import LinenDenoiser, Whole, from_linen
-from mdm_jax.support.errors import require, require_number, require_whole
+from mdm_jax.support.errors import require, require_number, require_whole, verbatim
 
 _ZEROS = nn.initializers.zeros
 _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -36,6 +36,8 @@ class Norm(nn.Module):
             made_for_one = self.has_variable("params", "modulation")
             require(not made_for_one, "context", None, "given, as this model's parameters were made for one")
             return normed
+        with_one = self.is_initializing() or self.has_variable("params", "modulation")
+        require(with_one, "context", verbatim(f"shape {context.shape}"), "left out: this model was made without one")
         modulation = nn.Dense(2 * width, use_bias=False, kernel_init=_ZEROS, name="modulation")(
             context.astype(inputs.dtype)
         )

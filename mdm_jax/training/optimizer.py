@@ -164,10 +164,16 @@ def _matrices(params: Params) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
+_BESIDE = ("modulation/", "latent_expand/", "latent_contract/", "recognition_mean/", "recognition_log_scale/")
+"""Kernels that a context or a latent goes through, by their names. Muon's steps are as long where a gradient is nothing
+but noise: a latent that tells nothing would become noise in every norm."""
+
+
 def _muon_dimensions(params: Params, vocab_size: int) -> Any:
     """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam.
 
-    The head is told by its name, "head"; in a model that names none so, by its output axis of ``vocab_size``.
+    Those that a context or a latent goes through are left to Adam too. The head is told by its name, "head"; in a model
+    that names none so, by its output axis of ``vocab_size``.
     """
 
     def name_of(path: tuple[Any, ...]) -> str:
@@ -181,7 +187,8 @@ def _muon_dimensions(params: Params, vocab_size: int) -> Any:
             return leaf
         name = f"{name_of(path)}/"
         is_head = "head/" in name if named else leaf.shape[-1:] == (vocab_size,)
-        inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head
+        beside = any(part in name for part in _BESIDE)
+        inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head and not beside
         return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
 
     return jax.tree_util.tree_map_with_path(one, params, is_leaf=_masked)

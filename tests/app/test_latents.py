@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+import mdm_jax as mdm
 from mdm_jax import models, tasks
 from mdm_jax.app.cli import main, make_parser
 from mdm_jax.app.commands import profile as profile_command
@@ -19,7 +20,17 @@ from mdm_jax.evaluation import latents as predictors
 from mdm_jax.plot import report_charts
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
-from mdm_jax.training import HybridNoise, Run, RunDirectory, Settings, objectives
+from mdm_jax.training import (
+    FixedLatentBound,
+    HybridNoise,
+    LatentSurrogate,
+    MaskedNelbo,
+    Run,
+    RunDirectory,
+    Settings,
+    StepwiseLatentBound,
+    objectives,
+)
 from mdm_jax.training.runs import examine, own_part
 
 start = getattr(train.start, "__wrapped__", train.start)  # without the check of what the stand-in for fit returns
@@ -51,14 +62,14 @@ ASKED = {
     "uniform": ({"uniform": 0.1}, "transformer",
                 {"name": "hybrid noise", "uniform": 0.1, "weights": "elbo", "gamma": 1.0}),
     "global": ({"latent": "global"}, "latent transformer",
-               {"name": "latent surrogate", "warmup": 0.3, "free_bits": 0.0, "draws": 1}),
+               {"name": "latent surrogate", "warmup": 1.0, "free_bits": 0.0, "draws": 1}),
     "block": ({"latent": "block", "latent_block": 2, "latent_size": 3, "latent_prior": 2, "latent_draws": 4},
-              "latent transformer", {"name": "latent surrogate", "warmup": 0.3, "free_bits": 0.0, "draws": 4}),
+              "latent transformer", {"name": "latent surrogate", "warmup": 1.0, "free_bits": 0.0, "draws": 4}),
     "fixed": ({"latent": "global", "latent_objective": "fixed", "kl_warmup": 0.5, "free_bits": 2.0},
               "latent transformer", {"name": "fixed-latent bound", "warmup": 0.5, "free_bits": 2.0}),
     "stepwise": ({"latent": "global", "latent_objective": "stepwise", "latent_steps": 2},
                  "latent transformer",
-                 {"name": "stepwise latent bound", "warmup": 0.3, "free_bits": 0.0, "draws": 1, "steps": 2}),
+                 {"name": "stepwise latent bound", "warmup": 1.0, "free_bits": 0.0, "draws": 1, "steps": 2}),
 }  # fmt: skip
 
 
@@ -140,7 +151,7 @@ def test_a_run_goes_on_with_its_own_objective(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "fit", lambda denoiser, task, **more: asked.update(denoiser=denoiser, **more))
     start(tmp_path / "none", PAIRS, learning={"latent": "global", "latent_objective": "stepwise"})
     model, objective = asked["denoiser"], asked["objective"]
-    assert objective.describe()["steps"] == 2  # the length: four would be too many
+    assert objective.describe()["steps"] == 1  # half of the length: one token at a time has no use of a latent
     learnt = tasks.from_spec(PAIRS)
     config = config_of(model, objective) | {"task": {**learnt.describe(), "digest": learnt.digest}}
     config["settings"] = vars(asked["settings"])
@@ -350,3 +361,41 @@ def test_hybrid_noise_trains_and_samples_by_its_own_reverse(tmp_path, capsys):
     ):
         assert main(["sample", run, *words]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("objective", "figures", "says"),
+    [
+        (LatentSurrogate(), (0.01, 3.0), "--kl-warmup 1, or --latent-draws 8"),
+        (LatentSurrogate(), (2.0, 0.0), "--kl-warmup 1, or --latent-draws 8"),
+        (FixedLatentBound(), (0.01, 0.0), "--latent-objective surrogate or stepwise"),
+        (LatentSurrogate(), (2.0, 3.0), None),
+        (MaskedNelbo(), (None, None), None),
+    ],
+)
+def test_a_collapsed_latent_is_told_of_with_what_helps(objective, figures, says, tmp_path):
+    place = RunDirectory(tmp_path)
+    write_json(place.config, config_of(models.transformer(2, length=8), objective))
+    line = dict(zip(("held_out_kl_nats", "held_out_active_units"), figures, strict=True))
+    place.log.write_text(json.dumps({"step": 7, **{k: v for k, v in line.items() if v is not None}}) + "\n")
+    told = train._remedy(Run(models.transformer(2, length=8), None, place, Settings(steps=7, length=8), 7, {}))
+    assert told is None if says is None else told.endswith(f"In a new directory try {says}.")
+
+
+@pytest.mark.parametrize(
+    ("objective", "latent", "warns"),
+    [
+        (LatentSurrogate(draws=8), "fixed", True),
+        (StepwiseLatentBound(steps=2, draws=2), "fixed", True),
+        (LatentSurrogate(draws=8), "marginal", False),
+        (LatentSurrogate(), "fixed", False),
+    ],
+)
+def test_costs_given_one_latent_of_a_run_with_several_draws_come_with_a_caution(objective, latent, warns, tmp_path):
+    place = RunDirectory(tmp_path)
+    write_json(place.config, config_of(models.transformer(2, length=8), objective))
+    profile = mdm.theory.profiles.from_values([1.0, 0.5], {"latent": latent})
+    told = latents.caution(
+        Run(models.transformer(2, length=8), None, place, Settings(steps=7, length=8), 7, {}), profile
+    )
+    assert (told is not None) == warns

@@ -173,10 +173,12 @@ def test_ctrl_c_at_the_very_end_stops_what_would_follow(tmp_path):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("vocab_size", [6, 16, 48])
-def test_muon_takes_every_matrix_between_hidden_layers_whatever_the_vocabulary(vocab_size):
-    """Two in attention, two in the feed-forward layer; never the head, the embedding, gains or taps."""
-    denoiser = models.transformer(vocab_size, length=8, width=16, depth=1, heads=2)
+@pytest.mark.parametrize(("vocab_size", "latent"), [(6, False), (16, False), (48, False), (6, True)])
+def test_muon_takes_every_matrix_between_hidden_layers_whatever_the_vocabulary(vocab_size, latent):
+    """Two in attention, two in the feed-forward layer; never the head, the embedding, gains or taps, nor what a latent
+    goes through."""
+    make = models.latent_transformer if latent else models.transformer
+    denoiser = make(vocab_size, length=8, width=16, depth=1, heads=2)
     params = jax.eval_shape(lambda: denoiser.init(jax.random.key(0), 8))
 
     muon = optimizer.optimizer_of(dataclasses.replace(SETTINGS, optimizer="muon"), vocab_size)

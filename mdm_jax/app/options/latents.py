@@ -11,6 +11,7 @@ from mdm_jax.sampling import Rule, rules
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.tasks import Task
 from mdm_jax.theory.plans import grids
+from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import (
     FixedLatentBound,
     HybridNoise,
@@ -28,7 +29,7 @@ NAMES = (
     "latent", "latent_size", "latent_block", "latent_prior", "latent_objective", "latent_steps", "latent_draws",
     "kl_warmup", "free_bits", "uniform",
 )  # fmt: skip
-BLOCK, STEPS, SIZE, WARMUP = 8, 4, 16, 0.3
+BLOCK, STEPS, SIZE, WARMUP = 8, 4, 16, 1.0
 """Positions of a block, steps of the stepwise bound, numbers of a latent, and the part of the training in which the
 weight of the KL rises, unless others are asked for."""
 TOLD = {"once": "one latent for each sample", "each-step": "a latent at each step"}
@@ -127,7 +128,7 @@ def objective_of(chosen: Mapping[str, Any], length: int) -> Objective:
     more["draws"] = chosen.get("latent_draws", 1)
     if kind == "surrogate":
         return LatentSurrogate(**more)
-    steps = chosen.get("latent_steps", min(STEPS, length))
+    steps = chosen.get("latent_steps", max(1, min(STEPS, length // 2)))
     require(steps <= length, "--latent-steps", steps, f"at most {length}, the length")
     return StepwiseLatentBound(steps=steps, **more)
 
@@ -156,6 +157,18 @@ def own_objective(trained: Run) -> Objective | None:
     """What the run was trained on; ``None`` for an objective of the user's own."""
     config = trained.place.read_config()
     return objectives.from_description(config["objective"]) if "objective" in config else MaskedNelbo()
+
+
+def caution(trained: Run, profile: Profile) -> str | None:
+    """What to say of costs given one latent of a run that was trained with several draws; nothing of others."""
+    objective = own_objective(trained)
+    several = isinstance(objective, LatentSurrogate | StepwiseLatentBound) and objective.draws > 1
+    if not several or profile.provenance.get("latent") != "fixed":
+        return None
+    return (
+        "this run was trained with several draws of the latent for each example. A single draw of its recognition "
+        "network may fit a sequence badly, so that these costs are high: judge samplers by their samples (evaluate)."
+    )
 
 
 def own_bound(trained: Run) -> Objective | None:

@@ -9,9 +9,8 @@ from mdm_jax.app.report.run_files import MONITORS, RunFiles
 from mdm_jax.app.report.sections import one_sample
 from mdm_jax.plot import report_charts
 from mdm_jax.tasks import Grid, Numbers
+from mdm_jax.training.objectives.collapse import has_collapsed
 
-COLLAPSED = 0.1
-"""Nats per sequence: of latents whose KL is less, or of which nothing differs, the model makes next to no use."""
 _MOST_PIECES = 600
 """Positions shown of one sample."""
 _SHORT = 20
@@ -116,7 +115,7 @@ def _monitors(files: RunFiles) -> str:
     collapsed = (
         f'<p class="note">The latents have collapsed: their KL is {kl:.3f} nats per sequence, with {active:.0f} active '
         "units. The model makes next to no use of them.</p>"
-        if kl is not None and active is not None and (kl < COLLAPSED or active == 0)
+        if has_collapsed(kl, active)
         else ""
     )
     return (

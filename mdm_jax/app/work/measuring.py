@@ -12,8 +12,8 @@ from jaxtyping import Bool, PRNGKeyArray
 
 from mdm_jax import models
 from mdm_jax.app.options.canvas import make_canvas
-from mdm_jax.app.options.latents import choose_predictor, own_bound
-from mdm_jax.app.terminal.output import show
+from mdm_jax.app.options.latents import caution, choose_predictor, own_bound
+from mdm_jax.app.terminal.output import note, show
 from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, judge, latent_profile
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
         profile, held_out = measure(trained, options.encodings, options.seed, options.estimator or "loss", predictor)
         result = {"profile": profile.to_json(), "held_out": held_out}
         show(result, describe(profile, held_out), options.json)
+        _warn(trained, profile)
         return
     if given:
         profile = measure_given(trained, options, predictor)
@@ -56,6 +57,12 @@ def run(options: argparse.Namespace) -> None:
         f"{points(profile)}\n{printable(str(path))}\n{after}",
         options.json,
     )
+    _warn(trained, profile)
+
+
+def _warn(trained: Run, profile: Profile) -> None:
+    if (told := caution(trained, profile)) is not None:
+        note(told)
 
 
 def check_output(path: Path, place: RunDirectory, given: bool) -> None:

@@ -13,11 +13,12 @@ from mdm_jax import models, tasks
 from mdm_jax.app.options import latents
 from mdm_jax.app.options.places import places
 from mdm_jax.app.options.recipes import MODEL, NAMES, settings_and_model
-from mdm_jax.app.terminal.output import figure, finite, show
+from mdm_jax.app.terminal.output import figure, finite, note, show
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import printable
-from mdm_jax.training import MaskedNelbo, Objective, Run, RunDirectory, fit, objectives, ways
+from mdm_jax.training import FixedLatentBound, MaskedNelbo, Objective, Run, RunDirectory, fit, objectives, ways
+from mdm_jax.training.objectives.collapse import has_collapsed
 from mdm_jax.training.runs import own_part
 from mdm_jax.training.settings import OWN
 
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         f"Next: {command('profile', directory)}"
     )
     show(result, text, options.json)
+    if (told := _remedy(trained)) is not None:
+        note(told)
 
 
 def _kind(trained: Run) -> str:
@@ -63,6 +66,16 @@ def _latent_figure(result: Mapping[str, Any]) -> str:
     """How much its latents tell, of a run that has some."""
     nats = result.get("held_out_kl_nats")
     return "" if nats is None else f", KL of its latents {nats:.2f} nats per sequence"
+
+
+def _remedy(trained: Run) -> str | None:
+    """What helps against latents that have collapsed, where they have; one objective has no use of them."""
+    last: dict[str, Any] = (trained.place.read_log() or [{}])[-1]
+    if not has_collapsed(last.get("held_out_kl_nats"), last.get("held_out_active_units")):
+        return None
+    fixed = isinstance(latents.own_objective(trained), FixedLatentBound)
+    advice = "--latent-objective surrogate or stepwise" if fixed else "--kl-warmup 1, or --latent-draws 8"
+    return f"the latents have collapsed: the model makes next to no use of them. In a new directory try {advice}."
 
 
 def overrides_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int32
 
 from mdm_jax import models
 from mdm_jax.app.options.budgets import budgets_of
+from mdm_jax.app.options.latents import caution
 from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracle_of
-from mdm_jax.app.terminal.output import show
+from mdm_jax.app.terminal.output import note, show
 from mdm_jax.evaluation import check, path_nelbo, posterior_latents, tune
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.commands import command
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> None:
     place = subject.place
     text = f"{describe(result)}\nPlans are in {place.plans}, the landscape of Beta schedules in {place.landscape}."
     show(result, text, options.json)
+    if subject.trained is not None and (told := caution(subject.trained, subject.profile)) is not None:
+        note(told)
 
 
 def find(options: argparse.Namespace) -> Subject:

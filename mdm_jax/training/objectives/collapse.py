@@ -10,6 +10,8 @@ from mdm_jax.training.losses import in_chunks
 
 ACTIVE = 0.01
 """A latent's number is active if the variance of its mean over the data is above this (arXiv 1509.00519)."""
+COLLAPSED = 0.1
+"""Nats per sequence: of latents whose KL is less, or of which nothing differs, the model makes next to no use."""
 _PAIRS = 16
 """Pairs of tokens whose mutual information is looked at."""
 _LATENTS = 64
@@ -42,6 +44,13 @@ def collapse(
         "active_units": jnp.sum(jnp.var(posterior.mean, axis=0) > ACTIVE).astype(jnp.float32),
         "pair_information_nats": pair_information(denoiser, model, params, tokens.shape[1], latent_key, pair_key),
     }
+
+
+def has_collapsed(kl_nats: float | None, active_units: float | None) -> bool:
+    """Whether a model makes next to no use of its latent; not of figures that are not there."""
+    if kl_nats is None or active_units is None:
+        return False
+    return kl_nats < COLLAPSED or active_units == 0
 
 
 def pair_information(

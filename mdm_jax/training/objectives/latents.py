@@ -51,12 +51,13 @@ class LatentObjective:
 
     Attributes:
         warmup: fraction of the training over which the weight of the KL rises from 0 to 1, in a straight line (KL
-            annealing). Held-out rows are scored at 1.
-        free_bits: bits of the KL that cost nothing, of each row's latents together (in each step, where steps have
-            latents of their own): the loss counts ``max(KL, free bits)``, so a bound stays one (arXiv 1606.04934).
+            annealing). Held-out rows are scored at 1. A short one lets the latent collapse.
+        free_bits: bits of the KL of a whole sequence that cost nothing, and of a part of one in proportion: the loss
+            counts ``max(KL, free bits)``, so a bound stays one (arXiv 1606.04934). What is free may depend on what is
+            seen already, and a latent drawn from the prior then contradicts it: prefer a slow ``warmup``.
     """
 
-    warmup: float = 0.3
+    warmup: float = 1.0
     free_bits: float = 0.0
 
     def __post_init__(self) -> None:
@@ -89,7 +90,8 @@ class LatentObjective:
             latent = posterior.sample(corrupted.noise[:, 0])
             kl = model.kl(params, posterior, latent)
             # Without free bits nothing is cut off: an estimate of a KL may be negative, and its mean is what counts.
-            least = self.free_bits * jnp.float32(_NATS_PER_BIT)
+            share = jnp.mean(corrupted.told, axis=-1, dtype=jnp.float32)
+            least = self.free_bits * jnp.float32(_NATS_PER_BIT) * share
             counted = kl if self.free_bits == 0 else jnp.maximum(kl, least)
             return Losses(corrupted.weight * cost(latent) + corrupted.kl_weight * counted, {"kl": kl})
 

@@ -73,7 +73,7 @@ def test_a_loss_is_what_numpy_says(objective, progress):
         costs = np.array([-WORLD.step(truth, masked, scored)[value] for value in values])
         ratios = np.array([math.log(q[value] / WORLD.prior[value]) for value in values])
         if len(values) == 1:
-            free = objective.free_bits * math.log(2)
+            free = objective.free_bits * math.log(2)  # of the whole row, which is told
             wanted.append(weight * costs[0] + warm * once * max(divergence, free))
             divergences.append(divergence)
         else:
@@ -420,7 +420,7 @@ def test_estimates_of_a_kl_count_as_they_are_so_that_their_mean_is_the_kl():
 
 def test_objectives_are_values_and_refuse_what_is_none():
     assert StepwiseLatentBound(steps=2, draws=1) == StepwiseLatentBound(steps=2) != StepwiseLatentBound(steps=3)
-    assert hash(LatentSurrogate(warmup=0.3)) == hash(LatentSurrogate())
+    assert hash(LatentSurrogate(warmup=1.0)) == hash(LatentSurrogate())
     for make, says in (
         (lambda: LatentSurrogate(warmup=1.5), "warmup must be from 0 to 1; got 1.5"),
         (lambda: FixedLatentBound(free_bits=-1.0), "free_bits must be from 0"),
@@ -439,9 +439,7 @@ def test_objectives_are_values_and_refuse_what_is_none():
         with pytest.raises(InputError, match="denoiser must be a model with latents"):
             objective.corrupt(KEY, plain, rows, jnp.float32(1))
         for wrapper in (mdm.models.redrawn, mdm.models.marginal):
-            with pytest.raises(
-                InputError, match="denoiser must be the latent model: redrawn and marginal are"
-            ):
+            with pytest.raises(InputError, match="denoiser must be the latent model: redrawn and marginal are"):
                 objective.corrupt(KEY, wrapper(WORLD.model), rows, jnp.float32(1))
 
 
