@@ -16,7 +16,7 @@ NUMBER = re.compile(
     rf"(?<![\w.,])([-+{MINUS}{EITHER_WAY}]?) ?"
     r"((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e-?\d{1,2})?)(?![\w]|[.,]\d)( ?%)?"
 )
-LINK = re.compile(r"\]\([^)\s]*?(?:results/([a-z_]+)\.json|experiments/README\.md#([a-z_]+))\)")
+LINK = re.compile(r"\]\([^)\s]*?(?:results/([a-z0-9_]+)\.json|experiments/README\.md#([a-z0-9_]+))\)")
 NOT_FIGURES = re.compile(
     r"`[^`]*`"  # code
     r"|\]\([^)]*\)"  # links' targets
