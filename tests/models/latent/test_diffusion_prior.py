@@ -15,6 +15,9 @@ ROWS = 40_000
 STEPS = 2
 
 
+pytestmark = pytest.mark.thorough  # each compiles a model of its own
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """Two tokens of two kinds, a latent of one number, two steps; all parameters random."""
@@ -279,7 +282,6 @@ def test_a_latent_without_its_noise_is_refused(tiny):
         mdm.models.logits(model, params, jnp.full((3, 2), 2), jnp.zeros((3, 1, 1)))
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("flag", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
 def test_it_is_the_same_under_every_flag(tiny, flag):
     model, params = tiny
@@ -298,7 +300,6 @@ def test_it_is_the_same_under_every_flag(tiny, flag):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.thorough
 def test_it_learns_a_latent_of_several_modes():
     """Two equal tokens of four kinds in one step, one draw of the latent for each row of training.
 

@@ -22,6 +22,9 @@ SIGNAL = np.sin(np.pi / 2 * np.arange(1, STEPS + 1) / STEPS)
 MASK = 2
 
 
+pytestmark = pytest.mark.thorough  # each compiles a model of its own
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """Three tokens of two kinds, a latent of one number; all parameters random."""
@@ -249,7 +252,6 @@ def test_while_the_latents_warm_up_their_divergences_count_less(tiny):
     np.testing.assert_allclose(whole.loss - part.loss, 0.5 * whole.terms["kl"], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.thorough
 def test_gradients_are_finite_and_reach_every_part(tiny):
     """At the last step there is no move: what stands in its place must not leak."""
     model, params = tiny
@@ -267,7 +269,6 @@ def test_gradients_are_finite_and_reach_every_part(tiny):
         assert np.abs(leaf).max() > 0, path
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("flag", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
 def test_it_is_the_same_under_every_flag(tiny, flag):
     examples = Examples(np.asarray(ALL, np.int32))
@@ -286,7 +287,6 @@ def test_it_is_the_same_under_every_flag(tiny, flag):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.thorough
 def test_training_lowers_it():
     """Two equal tokens of four kinds in one step: from log 16 without a latent towards their entropy, log 4."""
     task = mdm.tasks.pairs(1)
