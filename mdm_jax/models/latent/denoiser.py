@@ -6,7 +6,7 @@ arXiv 2505.17384 (VADD); how a latent enters the network is VADD's (adaptive nor
 """
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -82,10 +82,11 @@ class LatentModel(Denoiser, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentDenoiser(LinenDenoiser):
-    """A :class:`LatentTransformer` as a denoiser whose context is the latent, float32[rows, latents, size]."""
+class Recognising(LinenDenoiser):
+    """A :class:`LatentTransformer` as a denoiser, whose context is a latent or made of one."""
 
     module: LatentTransformer
+    _its_context: ClassVar[str] = "a latent denoiser's context is its latent"
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -98,10 +99,15 @@ class LatentDenoiser(LinenDenoiser):
         Raises:
             InputError: ``key`` is none; a context, whose place the latent has.
         """
-        require(context is None, "context", context, "left out: a latent denoiser's context is its latent")
+        require(context is None, "context", context, f"left out: {self._its_context}")
         tokens, told = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
         latents = jnp.zeros((1, *self.latent_shape), jnp.float32)
         return self.module.init(threefry(key), tokens, told, latents, method="whole")
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentDenoiser(Recognising):
+    """A :class:`LatentTransformer` as a denoiser whose context is the latent, float32[rows, latents, size]."""
 
     def begin(self, params: Params, keys: Any, context: Context = None) -> Context:
         """Draw a latent for each row, unless ``context`` is one."""

@@ -1,21 +1,19 @@
 """Tokens and latents that are denoised jointly (LADD's joint form): a noisy latent, less so at each step."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.models.latent.denoiser import LatentDenoiser, Latents, Posterior, latent_transformer
+from mdm_jax.models.latent.denoiser import LatentDenoiser, Latents, Posterior, Recognising, latent_transformer
 from mdm_jax.models.latent.network import LatentTransformer
 from mdm_jax.models.latent.noising import Level, Normal, cleaner, given_copy, kl, noisy, thought
 from mdm_jax.models.transformers import Transformer
 from mdm_jax.support.errors import require, verbatim
-from mdm_jax.support.keys import threefry
 
 _ZEROS = nn.initializers.zeros
 _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -82,29 +80,14 @@ class JointTransformer(LatentTransformer):
 
 
 @dataclasses.dataclass(frozen=True)
-class JointDenoiser(LinenDenoiser):
+class JointDenoiser(Recognising):
     """What :func:`joint_diffusion` makes: a denoiser whose context is a :class:`NoisyLatent`.
 
     One encoding tells both what the masked tokens are and what the latent is (:meth:`moved`).
     """
 
     module: JointTransformer
-
-    @property
-    def latent_shape(self) -> tuple[int, int]:
-        """Latents of a sequence, and numbers of each."""
-        return self.module.latents, self.module.latent_size
-
-    def init(self, key: PRNGKeyArray, length: int, context: Context = None) -> Params:
-        """Fresh parameters, of the recognition network as well.
-
-        Raises:
-            InputError: ``key`` is none; a context, whose place the latent has.
-        """
-        require(context is None, "context", context, "left out: a joint denoiser's context is its noisy latent")
-        tokens, told = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
-        latents = jnp.zeros((1, *self.latent_shape), jnp.float32)
-        return self.module.init(threefry(key), tokens, told, latents, method="whole")
+    _its_context: ClassVar[str] = "a joint denoiser's context is its noisy latent"
 
     def posterior(self, params: Params, tokens: Int[Array, "rows length"]) -> Posterior:
         """The recognition network: the law of the latents of whole sequences."""

@@ -62,7 +62,8 @@ class HybridNoise:
         uniform: the share of uniform noise at ``t = 1/2``, from 0 to .99; the paper's are 0, .1 and .2.
         weights: of the training loss. ``"elbo"``: the bound itself. ``"dynamic"``: the paper's, 2 for a mask, 1 for a
             wrong token and ``h``, at most 2, for a right one; ``"clipped"``: the ELBO's, at most 2. With these two the
-            training loss is a **surrogate**, and the ELBO estimate is logged beside it as ``nelbo``.
+            training loss is a **surrogate**, and the ELBO estimate is logged beside it as ``nelbo``. The clipped one's
+            best prediction is not the law of the data but a flatter one.
         gamma: how much uniform noise there is towards the ends of time; see
             :func:`~mdm_jax.theory.schedules.hybrid_shares`.
 

@@ -51,7 +51,7 @@ class LatentObjective:
 
     Attributes:
         warmup: fraction of the training over which the weight of the KL rises from 0 to 1, in a straight line (KL
-            annealing). Held-out rows are scored at 1. A short one lets the latent collapse.
+            annealing). Held-out rows are scored at 1. After a short one the latent may collapse.
         free_bits: bits of the KL of a whole sequence that cost nothing, and of a part of one in proportion: the loss
             counts ``max(KL, free bits)``, so a bound stays one (arXiv 1606.04934). What is free may depend on what is
             seen already, and a latent drawn from the prior then contradicts it: prefer a slow ``warmup``.

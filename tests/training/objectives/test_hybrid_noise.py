@@ -347,15 +347,20 @@ class Coins(PatternTask):
 
 @pytest.mark.parametrize("weights", ["elbo", "dynamic", "clipped"])
 @pytest.mark.thorough
-def test_training_by_any_weights_finds_the_law(weights, tmp_path):
-    """One law for every position: held out it costs its cross-entropy, whatever the noise and the weights."""
+def test_training_finds_the_law_but_for_clipped_weights_that_flatten_it(weights, tmp_path):
+    """One law for every position: held out it costs nearly its cross-entropy, whatever the noise and the weights."""
     denoiser, _ = constant(LAW)
     settings = mdm.training.Settings(
         steps=200, batch=32, length=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.0, ema_decay=0.9
     )
     how = {"settings": settings, "objective": HybridNoise(0.2, weights), "progress": False, "report_every": 100}
     run = mdm.fit(denoiser, Coins(), params={"law": jnp.zeros(4)}, directory=tmp_path / "run", **how)
-    np.testing.assert_allclose(jax.nn.softmax(run.params["law"]), LAW, atol=0.08)
+    found = np.asarray(jax.nn.softmax(run.params["law"]))
+    if weights == "clipped":  # .46 of .5 and .07 of .05, after 800 steps as after 200
+        assert found[0] < LAW[0] - 0.02
+        assert found[-1] > LAW[-1] + 0.01
+    else:
+        np.testing.assert_allclose(found, LAW, atol=0.04)
     last = run.place.read_log()[-1]
     entropy = -np.sum(LAW * np.log2(LAW))
     assert abs(last["held_out_bits_per_token"] - entropy) < 0.1 + 4 * last["held_out_standard_error"]

@@ -42,9 +42,10 @@ def value_of(noise, chance):
 @pytest.mark.parametrize(
     ("objective", "progress"),
     [
-        (LatentSurrogate(warmup=0.5), 0.125),
+        (LatentSurrogate(warmup=0.5, free_bits=0.9), 0.125),
         (LatentSurrogate(warmup=0.5, draws=3), 1.0),
         (FixedLatentBound(warmup=0.8, free_bits=0.3), 0.2),
+        (LatentSurrogate(warmup=0.5), 0.125),
         (StepwiseLatentBound(warmup=0.0, steps=2), 0.0),
         (StepwiseLatentBound(steps=2, draws=3), 1.0),
     ],
@@ -73,7 +74,7 @@ def test_a_loss_is_what_numpy_says(objective, progress):
         costs = np.array([-WORLD.step(truth, masked, scored)[value] for value in values])
         ratios = np.array([math.log(q[value] / WORLD.prior[value]) for value in values])
         if len(values) == 1:
-            free = objective.free_bits * math.log(2)  # of the whole row, which is told
+            free = objective.free_bits * math.log(2) * len(told) / LENGTH
             wanted.append(weight * costs[0] + warm * once * max(divergence, free))
             divergences.append(divergence)
         else:
