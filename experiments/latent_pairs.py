@@ -17,6 +17,7 @@ Monte Carlo: its standard error is in the results, and its bias (upwards) is sma
 
 When the claim was written, one seed's probes with eight latents had been seen (.003, .004 and .015 of the mutual
 information at p = .5, .75 and 1), and one with one latent (.15 at p = 1). What plain models lose follows from theory.
+Trained before the library's Muon left to Adam what a latent goes through.
 """
 
 from collections.abc import Mapping

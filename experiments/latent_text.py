@@ -19,6 +19,9 @@ trainings would: there is one of each model.
 
 Claimed before measuring, expecting small effects: in 4 steps every latent drawn once gains over no latent, by both
 plans; partly: one of them does, by one plan.
+
+Trained before the library's Muon left to Adam what a latent goes through: ``kept_from_muon`` did it here for
+those that were added, and does now what the library does itself.
 """
 
 from collections.abc import Mapping
