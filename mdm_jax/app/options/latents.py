@@ -154,8 +154,10 @@ def of_run(config: Mapping[str, Any]) -> Options:
 
 
 def own_objective(trained: Run) -> Objective | None:
-    """What the run was trained on; ``None`` for an objective of the user's own."""
-    config = trained.place.read_config()
+    """What the run was trained on; ``None`` for an objective of the user's own, or of a run that is in memory alone."""
+    if trained.directory is None:
+        return None
+    config = trained.directory.read_config()
     return objectives.from_description(config["objective"]) if "objective" in config else MaskedNelbo()
 
 
