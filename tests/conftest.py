@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import compiler_flags
 import jax
 import kept_programs
 import pytest
@@ -21,6 +22,7 @@ def pytest_configure(config):
     ``JAX_COMPILATION_CACHE_DIR``.
     """
     os.environ.setdefault("MPLBACKEND", "agg")
+    os.environ["XLA_FLAGS"] = compiler_flags.cheaper(os.environ.get("XLA_FLAGS", ""))
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     if config.pluginmanager.hasplugin("cacheprovider"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 SIZE, CHARACTERS = 16_000, 36
 TINY = ["--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4", "--steps", "60"]
+TINY += ["--model", "bidirectional"]  # whatever the recipe says: masking again, say, is tried too
 """How ``mdm-jax train`` is to train on them."""
 ENCODINGS = ["--encodings", "1024"]
 TUNING = ["--budgets", "2,4,8", "--check-rows", "32", "--grid", "21"]

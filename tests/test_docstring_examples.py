@@ -16,6 +16,7 @@ import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
 SLOW = {
+    "mdm_jax.evaluation.cards": "a search and four loops are compiled",
     "mdm_jax.evaluation.exact.beta_tuning": "a search is compiled",
     "mdm_jax.evaluation.exact.latent_laws": "two laws are compiled",
     "mdm_jax.evaluation.exact.laws": "six laws are compiled",
@@ -38,7 +39,7 @@ SLOW = {
     "mdm_jax.training.runs": "a training is compiled",
 }
 """The modules whose examples take long, most of it compilation, with the reason; they are thorough."""
-STARTERS = {"mdm_jax.footprint.estimate"}
+STARTERS = {"mdm_jax.footprint.shallow"}
 """The modules whose examples start processes; they are thorough too."""
 
 

@@ -10,9 +10,9 @@ from mdm_jax.training import Run, fit
 
 
 def trained(spec: str, quick: bool) -> tuple[Run, Task]:
-    """The demo recipe's model of a task (four to eight minutes the first time); a tiny one, in memory, if ``quick``."""
+    """The demo recipe's bidirectional model of a task (minutes the first time); a tiny one, in memory, if ``quick``."""
     task = tasks.from_spec(spec)
-    settings, denoiser = settings_and_model("demo", task, {})
+    settings, denoiser = settings_and_model("demo", task, {}, {"model": "bidirectional"})
     if quick:
         settings = dataclasses.replace(settings, steps=20, batch=4)
         small = models.transformer(task.vocab_size, length=task.length, width=16, depth=1)

@@ -62,7 +62,8 @@ class UnitBlock(nn.Module):
     expansion: float | int
 
     @nn.compact
-    def __call__(self, inputs: Array, context: Array | None = None) -> Array:
+    def __call__(self, inputs: Array, context: Array | None = None, there: Array | None = None) -> Array:
+        assert there is None, "grids have all their cells"
         inputs = inputs + UnitMixing(name="mixing")(Norm(name="mixing_norm")(inputs, context))
         return inputs + FeedForward(self.expansion, name="feed_forward")(
             Norm(name="feed_forward_norm")(inputs, context)
@@ -85,7 +86,7 @@ class LatentUnitNetwork(LatentTransformer, UnitNetwork):
 
 def _sizes(width: int, depth: int) -> dict[str, Any]:
     used = {"vocab_size": SIDE, "length": SIDE * SIDE, "width": width, "depth": depth, "expansion": 2}
-    return used | {"heads": 1, "reach": 0, "rotary_base": 1000.0, "embedding_scale": 0.3}
+    return used | {"heads": 1, "reach": 0, "rotary_base": 1000.0, "embedding_scale": 0.3, "classes": 0}
 
 
 def plain_cells(width: int, depth: int) -> LinenDenoiser:

@@ -3,10 +3,11 @@
 import argparse
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mdm_jax.app.commands import COMMANDS
 from mdm_jax.app.options import common
@@ -20,6 +21,8 @@ SIGNALLED = 128
 INTERRUPTED = 130
 BAD_INPUT = 2
 FAILED = 1
+_HOW_SHOWN = ("--json", "--quiet", "--no-compile-cache")
+"""Words of a command that change nothing of what it finds."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -35,6 +38,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
+    def parse_known_args(self, *args: Any, **more: Any) -> Any:
+        """Complains of what a command does not know with the usage of that command, not with that of all."""
+        found, unknown = super().parse_known_args(*args, **more)
+        return (found, unknown) if not unknown else self.error(f"unrecognized arguments: {' '.join(unknown)}")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -49,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if word.startswith("--") and word.endswith("=--"):  # of which Python 3.11 makes an empty list
             parser.error(f"argument {word[:-3]}: expected one argument")
     options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options.line = shlex.join(["mdm-jax", *(str(word) for word in words if word not in _HOW_SHOWN)])
     if options.command is None:
         parser.print_help()
         return 0

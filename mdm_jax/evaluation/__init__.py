@@ -7,12 +7,20 @@ exact output distributions, in small worlds, and schedules tuned by them), which
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mdm_jax.evaluation.blocks import block_path_nelbo, block_profile
+from mdm_jax.evaluation.by_class import profiles_by_class
+from mdm_jax.evaluation.card_results import Card
+from mdm_jax.evaluation.cards import card
+from mdm_jax.evaluation.expected_paths import plan_costs
 from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo, judge
 from mdm_jax.evaluation.importance import importance_weighted_nll
+from mdm_jax.evaluation.judging import advantages, check, cross_fitted, told_of_advantages
+from mdm_jax.evaluation.latency import StepCost, sampling_time
 from mdm_jax.evaluation.latents import RowLatents, latent_profile, posterior_latents
 from mdm_jax.evaluation.paths import path_nelbo
-from mdm_jax.evaluation.profile_estimation import default_counts, estimate_profile
+from mdm_jax.evaluation.profile_estimation import estimate_profile
 from mdm_jax.evaluation.prompted import estimate_prompted_profile
+from mdm_jax.evaluation.rounds_told import told_of_until
 from mdm_jax.evaluation.samples import (
     Difference,
     Evaluation,
@@ -24,7 +32,9 @@ from mdm_jax.evaluation.samples import (
     own_entropy,
     race,
 )
-from mdm_jax.evaluation.tuning import Tuned, check, tune
+from mdm_jax.evaluation.tuning import Tuned, tune
+from mdm_jax.evaluation.until import Until
+from mdm_jax.theory.profiles import default_counts
 
 if TYPE_CHECKING:
     from mdm_jax.evaluation import exact
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 
 _BY_LAW = ("law_divergence", "optimal_grid_by_law", "search_beta_by_law")
 __all__ = [
+    "Card",
     "Difference",
     "Evaluation",
     "Execution",
@@ -40,8 +51,15 @@ __all__ = [
     "Prompts",
     "Raced",
     "RowLatents",
+    "StepCost",
     "Tuned",
+    "Until",
+    "advantages",
+    "block_path_nelbo",
+    "block_profile",
+    "card",
     "check",
+    "cross_fitted",
     "default_counts",
     "estimate_profile",
     "estimate_prompted_profile",
@@ -57,9 +75,14 @@ __all__ = [
     "optimal_grid_by_law",
     "own_entropy",
     "path_nelbo",
+    "plan_costs",
     "posterior_latents",
+    "profiles_by_class",
     "race",
+    "sampling_time",
     "search_beta_by_law",
+    "told_of_advantages",
+    "told_of_until",
     "tune",
 ]
 

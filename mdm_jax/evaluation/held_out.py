@@ -5,27 +5,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import (
     LARGEST,
     context_of,
+    known_positions,
     needs_latents,
     require_context,
+    require_for_rows,
     require_not_redrawn,
     sequences,
     what_rules_out,
 )
+from mdm_jax.evaluation.ranks import why_infinite_by_rank
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.flags import usual
+from mdm_jax.support.intervals import mean_interval
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
-from mdm_jax.support.statistics import standard_error
-from mdm_jax.tasks import Task
-from mdm_jax.training.corruption import mask_counts
-from mdm_jax.training.objective import MASKED_NELBO, Examples, Objective, check_objective, score
-from mdm_jax.training.objectives import FixedLatentBound
+from mdm_jax.support.ragged import lengths, present
+from mdm_jax.support.statistics import per_token, standard_error
+from mdm_jax.tasks import Task, baselines_of, given_of
+from mdm_jax.tasks import context_of as context_of_task
+from mdm_jax.tasks.array_files import stays_in_file
+from mdm_jax.training.corruption import free_positions
+from mdm_jax.training.objective import MASKED_NELBO, Examples, Objective, check_objective, require_partial, score
+from mdm_jax.training.objectives import AnyOrderNelbo, FixedLatentBound, default_objective, without_dropout
 
 FORMAT = "mdm_jax held-out 1"
 REPEATS = 8
@@ -42,17 +49,26 @@ def held_out_nelbo(
     key: PRNGKeyArray,
     repeats: int = REPEATS,
     context: Context = None,
+    given: Bool[np.ndarray, "*rows length"] | None = None,
     progress: bool = False,
 ) -> Float[np.ndarray, " rows"]:
     """The NELBO of each sequence, averaged over ``repeats`` stratified maskings, nats per sequence.
+
+    Of rows of different lengths (-1: a position that is not there) it is that of the tokens given the length: to a
+    model that takes such rows the length is known. It costs what the row costs alone.
+
+    That is what revealing one token at a time in random order costs. A model that goes by ranks is asked so itself, in
+    random orders instead of maskings; one that goes by blocks by its own objective
+    (:func:`~mdm_jax.training.objectives.default_objective`).
 
     Args:
         denoiser: the model.
         params: its parameters.
         tokens: int32[rows, length].
         key: a typed PRNG key.
-        repeats: maskings of each sequence.
+        repeats: maskings, or orders, of each sequence.
         context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each.
+        given: bool[length] or bool[rows, length], positions that are known from the start (a prompt) and cost nothing.
         progress: show a progress bar.
 
     Returns:
@@ -74,10 +90,18 @@ def held_out_nelbo(
     require_context(denoiser, context, len(tokens))
     repeats = require_whole("repeats", repeats, 1, LARGEST)
     context = context_of(context, np.arange(len(tokens)))
-    mean = _mean_loss(MASKED_NELBO, denoiser, params, Examples(jnp.asarray(tokens), context), key, repeats, progress)
+    objective, examples = default_objective(denoiser), _examples(tokens, context, given)
+    require_partial(objective, examples)
+    mean = _mean_loss(objective, denoiser, params, examples, key, repeats, progress)
     for row in np.flatnonzero(np.isnan(mean)).tolist():
-        raise _infinite(denoiser, params, tokens, row, key, repeats, context)
+        raise _infinite(denoiser, params, examples, row, key, repeats)
     return mean
+
+
+def _examples(tokens: np.ndarray, context: Context, given: Any) -> Examples:
+    """Rows as an objective takes them."""
+    known = None if given is None else known_positions(given, tokens)[0] & present(tokens)
+    return Examples(jnp.asarray(tokens), context, None if known is None else jnp.asarray(known))
 
 
 @usual()
@@ -89,6 +113,7 @@ def held_out_bound(
     *,
     key: PRNGKeyArray,
     repeats: int = REPEATS,
+    context: Context = None,
     progress: bool = False,
 ) -> Float[np.ndarray, " rows"]:
     """What an objective that is a bound says of each sequence, averaged over ``repeats`` maskings and latents.
@@ -103,6 +128,7 @@ def held_out_bound(
         objective: at the end of its training: KLs count in full.
         key: a typed PRNG key.
         repeats: maskings of each sequence.
+        context: what is known of each row, as the objective takes it: leading axis 1, the same for all; or ``rows``.
         progress: show a progress bar.
 
     Returns:
@@ -110,7 +136,7 @@ def held_out_bound(
 
     Raises:
         InputError: an objective that is no bound; latents that are redrawn (the model without ``redrawn`` is scored);
-            no rows, an id that is no token's, losses that are no numbers.
+            no rows, an id that is no token's, a context for other rows, losses that are no numbers.
 
     Example:
         >>> import numpy as np
@@ -129,7 +155,10 @@ training.StepwiseLatentBound(steps=4) are; got latent surrogate.
     require_bound(objective)
     require_not_redrawn(denoiser)
     repeats = require_whole("repeats", repeats, 1, LARGEST)
-    mean = _mean_loss(objective, denoiser, params, Examples(jnp.asarray(tokens)), key, repeats, progress)
+    require_for_rows(denoiser, context, len(tokens))
+    examples = Examples(jnp.asarray(tokens), context_of(context, np.arange(len(tokens))))
+    require_partial(objective, examples)
+    mean = _mean_loss(objective, denoiser, params, examples, key, repeats, progress)
     for row in np.flatnonzero(np.isnan(mean)).tolist():
         raise InputError(f"the objective must give row {row} a cost; it gives none (NaN).")
     return mean
@@ -169,17 +198,21 @@ def _mean_loss(
 def _infinite(
     denoiser: Denoiser,
     params: Params,
-    tokens: np.ndarray,
+    examples: Examples,
     row: int,
     key: PRNGKeyArray,
     repeats: int,
-    context: Context = None,
 ) -> InputError:
-    """Why a row's NELBO is no finite number, in one of its maskings."""
+    """Why a row's NELBO is no finite number, in one of its maskings or orders."""
+    objective, tokens = default_objective(denoiser), np.asarray(examples.tokens)
+    mine = context_of(examples.context, np.asarray([row]))
     for repeat in range(repeats):
-        corrupted = mask_counts(jax.random.fold_in(key, repeat), jnp.asarray(tokens), denoiser.mask_id).tokens[row]
-        mine = context_of(context, np.asarray([row]))
-        found = what_rules_out(denoiser, params, tokens[row], np.asarray(corrupted), mine, row)
+        shown: Any = objective.corrupt(jax.random.fold_in(key, repeat), denoiser, examples, jnp.ones((), jnp.float32))
+        found = None
+        if objective == MASKED_NELBO:
+            found = what_rules_out(denoiser, params, tokens[row], np.asarray(shown.tokens[row]), mine, row)
+        elif isinstance(objective, AnyOrderNelbo):
+            found = why_infinite_by_rank(denoiser, params, tokens[row], np.asarray(shown.rank[row]), mine, row)
         if found is not None:
             return found
     return InputError(f"the denoiser must give row {row} a finite cost; it gives none.")
@@ -193,21 +226,30 @@ def judge(
     *,
     key: PRNGKeyArray,
     objective: Objective | None = None,
+    rows: int = ROWS,
     progress: bool = False,
 ) -> dict[str, Any]:
     """The content of ``held_out.json``: bits per token on ``task.test``, beside the task's baselines on the
-    same rows (the first ``ROWS`` of them).
+    same rows (the first ``rows`` of them).
+
+    Of rows of different lengths the bits are given the length, and per real token: sums over sums. What the length
+    itself costs, under the smoothed law of the training rows' lengths, is told beside it. Where something is given of
+    the rows (:func:`mdm_jax.tasks.given_of`), it costs nothing and is not counted; what is known of them
+    (:func:`mdm_jax.tasks.context_of`) is shown to the model.
 
     ``margin`` is the baseline's mean minus the model's, positive where the model is better, with the standard error
-    of the paired difference. Unless the bits are those of the masked NELBO, ``bound`` says what they are.
+    of the paired difference. ``interval`` and ``margin_interval`` are the ends of 95% intervals of both, which hold for
+    few skewed rows too (:func:`mdm_jax.support.intervals.mean_interval`). Unless the bits are those of the masked
+    NELBO, ``bound`` says what they are: "any-order NELBO", say, the same quantity of a model that goes by ranks.
 
     Args:
         denoiser: the model.
         params: its parameters.
         task: whose test rows and baselines.
         key: a typed PRNG key.
-        objective: the bound to judge by. If left out, the masked NELBO; of a model with latents, the fixed-latent
-            bound (``training.FixedLatentBound``), whatever the model was trained on.
+        objective: the bound to judge by. If left out, the NELBO (:func:`held_out_nelbo`); of a model with latents, the
+            fixed-latent bound (``training.FixedLatentBound``), whatever the model was trained on.
+        rows: at most so many are judged; a task holds them in random order.
         progress: show a progress bar.
 
     Raises:
@@ -224,34 +266,73 @@ def judge(
         (8, 1.0000, ['unigram', 'unigram by position'])
     """
     require_model(denoiser, params)
-    rows, key = sequences(denoiser, task.test, 2, "task.test")[:ROWS], threefry(key)
-    bound = (FixedLatentBound() if needs_latents(denoiser) else MASKED_NELBO) if objective is None else objective
-    plain = bound == MASKED_NELBO
+    rows, key = require_whole("rows", rows, 2, LARGEST), threefry(key)
+    some = task.test[:rows] if isinstance(task.test, np.ndarray) else task.test  # of a map no more than that is read
+    tokens, of = sequences(denoiser, some, 2, "task.test")[:rows], len(task.test)
+    context, given = (
+        jax.tree.map(lambda leaf: leaf[: len(tokens)], known(task, "test")) for known in (context_of_task, given_of)
+    )
+    nelbo_of_model = default_objective(denoiser)
+    usual_bound = FixedLatentBound() if needs_latents(denoiser) else nelbo_of_model
+    bound = usual_bound if objective is None else without_dropout(objective)
+    plain = bound == nelbo_of_model
     if plain:
-        nelbo = held_out_nelbo(denoiser, params, rows, key=key, progress=progress)
+        nelbo = held_out_nelbo(denoiser, params, tokens, key=key, context=context, given=given, progress=progress)
     else:
-        nelbo = held_out_bound(denoiser, params, rows, bound, key=key, progress=progress)
+        require(given is None, "objective", bound, "left out where something is given of the rows")
+        nelbo = held_out_bound(denoiser, params, tokens, bound, key=key, context=context, progress=progress)
     for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():
         told = f"tokens must be possible under the denoiser, else their cost is infinite; that of row {row} is."
-        raise _infinite(denoiser, params, rows, row, key, REPEATS) if plain else InputError(told)
-    bits = nelbo / (rows.shape[1] * np.log(2))
-    baselines = {name: np.asarray(theirs, np.float64) for name, theirs in task.baselines(rows).items()}
+        examples = _examples(tokens, context, given)
+        raise _infinite(denoiser, params, examples, row, key, REPEATS) if plain else InputError(told)
+    bits, many = nelbo / np.log(2), np.sum(free_positions(tokens, given), axis=1)
+    mean, error = per_token(bits, many)
+    baselines = {name: np.asarray(theirs, np.float64) for name, theirs in baselines_of(task, tokens, given).items()}
     for name, theirs in baselines.items():
         good = theirs.shape == bits.shape and bool(np.isfinite(theirs).all())
-        require(good, f"baselines[{name!r}]", theirs.tolist(), f"a finite number for each of {len(rows)} rows")
+        require(good, f"baselines[{name!r}]", theirs.tolist(), f"a finite number for each of {len(tokens)} rows")
+    margins = {name: per_token(theirs * many - bits, many) for name, theirs in baselines.items()}
     return {
         "format": FORMAT,
         "rows": len(bits),
-        **({} if plain else {"bound": bound.describe()["name"]}),
-        "bits_per_token": float(bits.mean()),
-        "standard_error": standard_error(bits),
+        "of_rows": of,
+        "tokens": int(many.sum()),
+        **({} if bound == MASKED_NELBO else {"bound": bound.describe()["name"]}),
+        "bits_per_token": mean,
+        "standard_error": error,
+        "interval": _interval(bits, many),
+        **_length_bits(task, tokens),
         "baselines": [
             {
                 "name": name,
-                "bits_per_token": float(theirs.mean()),
-                "margin": float((theirs - bits).mean()),
-                "margin_standard_error": standard_error(theirs - bits),
+                "bits_per_token": per_token(theirs * many, many)[0],
+                "margin": margins[name][0],
+                "margin_standard_error": margins[name][1],
+                "margin_interval": _interval(theirs * many - bits, many),
             }
             for name, theirs in baselines.items()
         ],
     }
+
+
+def _interval(totals: Float[np.ndarray, " rows"], tokens: Int[np.ndarray, " rows"]) -> list[float]:
+    """The ends of a 95% interval of the mean per token of rows of different lengths."""
+    mean, _ = per_token(totals, tokens)
+    return list(mean_interval(mean + (totals - mean * tokens) / tokens.mean())[1:])
+
+
+def _length_bits(task: Task, tokens: Int[np.ndarray, "rows length"]) -> dict[str, float]:
+    """What rows' lengths cost under the law of the training rows' lengths; nothing where all rows are whole.
+
+    The law is Witten and Bell's: lengths that never occurred share as much as there are different ones that did.
+    """
+    if task.train.ndim == 1 or stays_in_file(task.train):
+        return {}
+    if bool(np.all(present(tokens))) and bool(np.all(present(np.asarray(task.train)))):
+        return {}
+    length = tokens.shape[1]
+    counts = np.bincount(lengths(np.asarray(task.train)), minlength=length + 1)[1:].astype(np.float64)
+    kinds = np.sum(counts > 0)
+    law = (counts + kinds / length) / (counts.sum() + kinds)
+    cost = -np.log2(law[lengths(tokens) - 1])
+    return {"length_bits_per_row": float(cost.mean()), "length_standard_error": standard_error(cost)}

@@ -13,9 +13,11 @@ from mdm_jax.evaluation.latents import row_noise
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.latent import LatentModel, latent_model
 from mdm_jax.sampling import Blind, path_log_prob
+from mdm_jax.sampling.samplers import in_blocks_of
 from mdm_jax.support.errors import require, require_whole
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
+from mdm_jax.support.ragged import present
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.plans.grids import Grid
 
@@ -85,19 +87,19 @@ def log_weights(
     samples = require_whole("samples", samples, 1, LARGEST)
     good = isinstance(plan, Plan | Grid | Blind)
     require(good, "plan", plan, "a plan, a grid or a blind order")
-    order = plan if isinstance(plan, Blind) else Blind(plan)
+    order = in_blocks_of(denoiser, plan if isinstance(plan, Blind) else Blind(plan))
     latent = needs_latents(denoiser)
     require_not_redrawn(denoiser)
     size = min(ROWS, len(tokens))
     blocks = np.pad(np.arange(len(tokens), dtype=np.int32), (0, -len(tokens) % size), mode="edge").reshape(-1, size)
     found = np.zeros((samples, blocks.size))
-    free = jnp.ones((size, tokens.shape[1]), bool)
     for block, ids in enumerate(blocks):
         rows, seen = jnp.asarray(ids), jnp.asarray(tokens[ids])
         for sample in range(samples):
             latent_key, order_key = jax.random.split(jax.random.fold_in(key, sample))
             context, ratio = _latents(latent_model(denoiser), params, seen, latent_key, rows) if latent else (None, 0.0)
-            path = path_log_prob(denoiser, params, seen, order.reveal_step(order_key, free, rows), context)
+            steps = order.reveal_step(order_key, present(seen), rows)
+            path = path_log_prob(denoiser, params, seen, steps, context, key=order_key, row_ids=rows)
             found[sample, block * size : (block + 1) * size] = np.asarray(path, np.float64) + np.asarray(ratio)
     return found[:, : len(tokens)]
 

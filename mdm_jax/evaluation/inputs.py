@@ -1,17 +1,21 @@
 """What measurements are given: sequences of a model's tokens, contexts for them, and costs that are finite."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Int, Int32
+from jaxtyping import Bool, Float, Int, Int32
 
+from mdm_jax.models.classes import check_labels
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, layers, logits
 from mdm_jax.models.latent import LatentModel, Marginal, Redrawn
 from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
+from mdm_jax.support.ragged import present
+from mdm_jax.theory.plans import Plan
 
 LARGEST = 2**31 - 1
 """Of what is counted in 32 bits: encodings, repeats, rows."""
@@ -32,19 +36,63 @@ def sequences(
     return ids
 
 
-def known_positions(given: ArrayLike | None, tokens: np.ndarray) -> tuple[Bool[np.ndarray, "rows length"], int]:
-    """Which positions of each row are known from the start, and how many are not."""
-    if given is None:
-        return np.zeros(tokens.shape, dtype=bool), tokens.shape[1]
-    known = as_array(given)
-    fits = known.dtype == bool and known.shape in (tokens.shape, tokens.shape[1:])
-    wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
-    require(bool(fits), "given", verbatim(f"{known.dtype} of shape {known.shape}"), wanted)
-    known = np.broadcast_to(known, tokens.shape)
-    free = np.unique(tokens.shape[1] - known.sum(axis=1))
-    require(len(free) == 1 and bool(free[0] >= 1), "given", verbatim(f"rows with {free.tolist()} positions left free"),
-            "such that equally many, at least 1, are left free in every row")  # fmt: skip
-    return known, int(free[0])
+def checked_plans(plans: Any, length: int, wanted: str) -> list[Plan]:
+    """Plans of ``length`` as a list.
+
+    Raises:
+        InputError: no plans, or plans of another length; ``wanted`` says which.
+    """
+    require(isinstance(plans, Iterable) and not isinstance(plans, str | bytes), "plans", plans, "a list of plans")
+    plans = list(plans)
+    for plan in plans:
+        require(isinstance(plan, Plan), "plans", plan, "a list of plans")
+        require(plan.length == length, "plans", verbatim(f"one for {plan.length} tokens"), wanted)
+    return plans
+
+
+def require_costs(costs: Float[np.ndarray, "plans rows"], plans: Sequence[Plan]) -> None:
+    """Refuse costs of paths that are no numbers.
+
+    Raises:
+        InputError: one is NaN.
+    """
+    for plan, row in np.argwhere(np.isnan(costs)).tolist():
+        raise InputError(
+            "the denoiser's logits must be finite, or -inf for tokens that it rules out, but not for all; they are not "
+            f"along the path of row {row} under {plans[plan].name!r}."
+        )
+
+
+def known_positions(
+    given: ArrayLike | None, tokens: np.ndarray
+) -> tuple[Bool[np.ndarray, "rows length"], Int[np.ndarray, " rows"]]:
+    """Which positions of each row are known from the start, or not there, and how many are left.
+
+    Raises:
+        InputError: ``given`` is no mask of the rows, or nothing is left in one of them.
+    """
+    known = ~present(tokens)
+    if given is not None:
+        mask = as_array(given)
+        fits = mask.dtype == bool and mask.shape in (tokens.shape, tokens.shape[1:])
+        wanted = f"bool of shape [{tokens.shape[1]}] or {list(tokens.shape)}"
+        require(bool(fits), "given", verbatim(f"{mask.dtype} of shape {mask.shape}"), wanted)
+        known = known | mask
+    free = tokens.shape[1] - known.sum(axis=1)
+    shown = verbatim(f"row {int(np.argmin(free))}, of which nothing is left")
+    require(bool((free >= 1).all()), "tokens" if given is None else "given", shown, "rows with something left to tell")
+    return known, free
+
+
+def reference_length(left: Int[np.ndarray, " rows"], most: int, asked: int | None = None) -> tuple[int, bool]:
+    """The length of a profile, and whether every row has as many positions to tell.
+
+    Raises:
+        InputError: another length than there can be.
+    """
+    alike = int(left.min()) if left.min() == left.max() else None
+    length = asked if asked is not None else most if alike is None else alike
+    return require_whole("length", length, 1, most), length == alike
 
 
 def require_context(denoiser: Denoiser, context: Context, rows: int) -> None:
@@ -56,7 +104,21 @@ def require_context(denoiser: Denoiser, context: Context, rows: int) -> None:
         rows: how many there are.
 
     Raises:
-        InputError: another leading axis; a model with latents without any, or one that draws them while it samples.
+        InputError: another leading axis; wrong labels; a model with latents without any, or one that draws them while
+            it samples.
+    """
+    require_for_rows(denoiser, context, rows)
+    require_not_redrawn(denoiser)
+    ways = "evaluation.latent_profile and posterior_latents take the recognition network's; models.marginal needs none"
+    wanted = f"latents for a model that has them ({ways})"
+    require(context is not None or not needs_latents(denoiser), "context", context, wanted)
+
+
+def require_for_rows(denoiser: Denoiser, context: Context, rows: int) -> None:
+    """The same, but for latents.
+
+    Raises:
+        InputError: another leading axis, or wrong labels.
     """
     leaves = jax.tree.leaves(context)
     shapes = [np.shape(leaf) for leaf in leaves]
@@ -66,10 +128,7 @@ def require_context(denoiser: Denoiser, context: Context, rows: int) -> None:
         f"arrays of numbers, one for all rows, with a leading axis of 1, or one for each, with a leading axis of {rows}"
     )
     require(good, "context", verbatim(f"leaves of shapes {shapes}"), wanted)
-    require_not_redrawn(denoiser)
-    ways = "evaluation.latent_profile and posterior_latents take the recognition network's; models.marginal needs none"
-    wanted = f"latents for a model that has them ({ways})"
-    require(context is not None or not needs_latents(denoiser), "context", context, wanted)
+    check_labels(denoiser, context)
 
 
 def _is_number(dtype: Any) -> bool:
@@ -129,10 +188,29 @@ def what_rules_out(
         row: its number, for the sentence.
     """
     scores = np.asarray(logits(denoiser, params, jnp.asarray(corrupted)[None], context))[0]
-    seen = int((corrupted != denoiser.mask_id).sum())
-    for position in np.flatnonzero(corrupted == denoiser.mask_id).tolist():
+    masked = corrupted == denoiser.mask_id
+    return why_infinite(scores, tokens, np.full(len(tokens), (~masked).sum()), np.flatnonzero(masked), row)
+
+
+def why_infinite(
+    scores: Float[np.ndarray, "length vocab_size"],
+    tokens: Int[np.ndarray, " length"],
+    seen: Int[np.ndarray, " length"],
+    positions: Int[np.ndarray, " asked"],
+    row: int,
+) -> InputError | None:
+    """Why tokens of a row cost no finite number of nats by their logits; ``None`` if they do.
+
+    Args:
+        scores: logits at every position.
+        tokens: the truth.
+        seen: how many tokens are revealed where each position is predicted.
+        positions: which of them are.
+        row: its number, for the sentence.
+    """
+    for position in positions.tolist():
         here, token = scores[position], int(tokens[position])
-        where = f"at position {position} of row {row}, where {seen} tokens are revealed"
+        where = f"at position {position} of row {row}, where {seen[position]} tokens are revealed"
         if np.isnan(here).any() or (here == np.inf).any() or (here == -np.inf).all():
             return InputError(
                 "the denoiser's logits must be finite, or -inf for tokens that it rules out, but not for all; "

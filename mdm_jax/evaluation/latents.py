@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import known_positions, sequences
-from mdm_jax.evaluation.profile_estimation import chosen_counts, estimate_profile
+from mdm_jax.evaluation.counts import chosen_counts
+from mdm_jax.evaluation.inputs import known_positions, reference_length, sequences
+from mdm_jax.evaluation.profile_estimation import estimate_profile
+from mdm_jax.evaluation.until import Until, checked_until
 from mdm_jax.models.denoiser import Denoiser, Params, require_model
 from mdm_jax.models.latent import LatentModel, Posterior, latent_model, marginal
 from mdm_jax.support.errors import require_choice
@@ -102,6 +104,7 @@ def latent_profile(
     counts: Int[np.ndarray, " m"] | None = None,
     estimator: str = "loss",
     given: Bool[np.ndarray, "*rows length"] | None = None,
+    until: float | int | Until | None = None,
     progress: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Profile:
@@ -126,6 +129,7 @@ def latent_profile(
         counts: as for ``estimate_profile``.
         estimator: likewise. The falls of "increments" are exact if the model and its posterior are.
         given: likewise.
+        until: likewise. The error is that of the tokens' cost, without the KL.
         progress: show a progress bar.
         provenance: JSON to store with the profile.
 
@@ -152,14 +156,17 @@ def latent_profile(
     require_model(denoiser, params)
     latent_model(denoiser)
     require_choice("predictor", predictor, PREDICTORS)
-    asked: dict[str, Any] = {"counts": counts, "estimator": estimator, "progress": progress}
+    asked: dict[str, Any] = {"counts": counts, "estimator": estimator, "until": until, "progress": progress}
     if predictor == "marginal":
         average, about = marginal(denoiser, latents), {"latent": "marginal", "latents": latents, **(provenance or {})}
         return estimate_profile(average, params, tokens, encodings, key=key, given=given, provenance=about, **asked)
     tokens = sequences(denoiser, tokens, least=2)
-    known, free = known_positions(given, tokens)
+    known, left = known_positions(given, tokens)
+    free, _ = reference_length(left, tokens.shape[1])
     latent_key, rows_key, key = jax.random.split(threefry(key), 3)
-    rows = min(len(tokens), encodings // len(chosen_counts(encodings, free, counts)))
+    enough = checked_until(until, free, encodings)
+    looked_at = chosen_counts(encodings, free, counts, most=None if enough is None else enough.counts)
+    rows = min(len(tokens), (encodings if enough is None else enough.most_encodings) // len(looked_at))
     if rows < len(tokens):  # the recognition network sees no more of them than the profile does
         chosen = np.sort(np.asarray(jax.random.permutation(rows_key, len(tokens)))[:rows])
         tokens, known = tokens[chosen], known[chosen]

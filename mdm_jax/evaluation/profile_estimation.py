@@ -1,25 +1,25 @@
 """Measuring a model's information profile: the loss, or how far predictions move, by number of revealed tokens."""
 
-import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import LARGEST, context_of, known_positions, require_context, sequences, what_rules_out
-from mdm_jax.models.denoiser import Context, Denoiser, Params, logits, require_model
-from mdm_jax.support.arrays import as_array
-from mdm_jax.support.errors import InputError, require, require_choice, require_whole
+from mdm_jax.evaluation.blocks import block_profile
+from mdm_jax.evaluation.counting import Counting
+from mdm_jax.evaluation.counts import chosen_counts
+from mdm_jax.evaluation.curves import fitted, levels, with_level
+from mdm_jax.evaluation.growing import Found
+from mdm_jax.evaluation.inputs import known_positions, reference_length, require_context, sequences
+from mdm_jax.evaluation.ranks import ENCODINGS
+from mdm_jax.evaluation.until import Until, checked_until, measured
+from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
+from mdm_jax.models.extending import block_length, by_rank
+from mdm_jax.support.errors import InputError, require, require_choice
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
-from mdm_jax.support.progress import bar
-from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
-from mdm_jax.training.losses import masked_cross_entropy
+from mdm_jax.theory.profiles import Profile, from_rows
 
 BATCH = 32
 """Sequences per model call."""
@@ -40,11 +40,13 @@ def estimate_profile(
     counts: Int[np.ndarray, " m"] | None = None,
     estimator: str = "loss",
     given: Bool[np.ndarray, "*rows length"] | None = None,
+    length: int | None = None,
     context: Context = None,
+    until: float | int | Until | None = None,
     progress: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Profile:
-    """Measure ``g(i)`` on held-out sequences.
+    """Measure ``g(i)`` on held-out sequences, revealed in uniformly random order.
 
     Each sequence gets a uniformly random order; its first ``i`` positions are revealed and the others predicted, at
     every measured count with the *same* nested order (common random numbers: differences of ``g`` are what schedules
@@ -58,22 +60,40 @@ def estimate_profile(
       sharper, which sizes profit from when encodings are few; the level is set so that the NELBO is that of ``"loss"``.
       Falls are exact for a calibrated model; for another they are what the model believes of itself.
 
+    A model that goes by ranks (an any-order model) tells the loss after every number of tokens in one pass (E3): the
+    means are those whose curve is nearest to all of these losses, in squares, and its NELBO is their sum. With
+    ``counts=np.arange(length)`` the means are the losses themselves, unbiased.
+
+    **Rows of different lengths**, or with different numbers of given positions, are measured at equal *shares* of
+    themselves: ``g(i)`` is the mean over all tokens of the loss where a row of ``n`` has ``floor((i + v) n / length)``
+    of them revealed, ``v`` uniform in [0, 1). Its mean over ``i`` is the NELBO per token, exactly, and plans for it are
+    plans for ``length`` tokens, which samplers scale to each row.
+
+    A model that goes by blocks is measured inside its blocks: the profile is that of one block
+    (:func:`~mdm_jax.evaluation.blocks.block_profile`).
+
     Args:
         denoiser: the model.
         params: its parameters.
         tokens: int32[rows, length], held-out sequences, at least two; real tokens of the denoiser's, no masks.
         encodings: number of sequences to encode in all (rows x orders x counts); rounded to whole orders. With too few
-            for every row, a random subset of the rows is used.
+            for every row, a random subset of the rows is used. A pass of a model that goes by ranks counts as two (rows
+            x orders x 2).
         key: a typed PRNG key; the order of row ``r`` depends on it and on ``r`` alone.
         counts: any numbers of revealed tokens at which to measure; both ends, 0 and the number of free positions less
             one, are always measured. :func:`mdm_jax.theory.profiles.default_counts` if left out.
-        estimator: "loss" or "increments".
+        estimator: "loss" or "increments", which a model that goes by ranks or by blocks does not serve.
         given: bool[length] or bool[rows, length], positions that are known from the start (a prompt, the surroundings
-            of a gap), equally many in every row. The profile is then that of the others, ``length`` being their
-            number; averaged over the rows' own tokens at the given positions.
+            of a gap). The profile is then that of the others, averaged over the rows' own tokens at the given
+            positions. A model that goes by ranks takes them from left to right.
+        length: of the profile. If left out, as many as are left free in every row, or the length of ``tokens`` where
+            these numbers differ.
         context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each. A model with
             latents needs them (:func:`~mdm_jax.evaluation.latents.latent_profile` draws them).
-        progress: show a progress bar.
+        until: go on until the standard error of the NELBO at one token per step is so small, in bits per token; or
+            :class:`~mdm_jax.evaluation.until.Until`, which says more. ``encodings`` is then the first round, of whole
+            batches. What came of it is in the provenance.
+        progress: show a progress bar; with ``until``, also what each round has found and what the rest will take.
         provenance: JSON to store with the profile.
 
     Returns:
@@ -84,8 +104,8 @@ def estimate_profile(
             the sequence, nothing free; a token of the data that the model rules out (its cost is infinite), logits that
             are no numbers; a context for other rows.
 
-    Source: arXiv 2510.25544 for the curve; ``profiles/DERIVATIONS.md``, "Estimator E1, the loss" and "Estimator E2,
-    the increments".
+    Source: arXiv 2510.25544 for the curve; ``profiles/DERIVATIONS.md``, "Estimator E1, the loss", "Estimator E2, the
+    increments" and "Estimator E3, ranks".
 
     Example:
         >>> import numpy as np
@@ -99,146 +119,66 @@ def estimate_profile(
         [1, 4]
     """
     require_model(denoiser, params)
+    require_estimator(denoiser, estimator)
+    if block_length(denoiser) is not None:
+        require(given is None, "given", given, "left out for a model that goes by blocks, each after the true ones")
+        require(length is None, "length", length, "left out for a model that goes by blocks: it is that of a block")
+        more: dict[str, Any] = {"counts": counts, "context": context, "progress": progress, "provenance": provenance}
+        more["until"] = until
+        return block_profile(denoiser, params, tokens, encodings, key=key, **more)
     tokens, key = sequences(denoiser, tokens, least=2), threefry(key)
     require_context(denoiser, context, len(tokens))
-    require_choice("estimator", estimator, tuple(ESTIMATORS))
-    known, free = known_positions(given, tokens)
-    counts = chosen_counts(encodings, free, counts)
-    rows = min(len(tokens), encodings // len(counts))
-    orders = max(1, encodings // (len(counts) * rows))
-    rows_key, key = jax.random.split(key)
-    chosen = np.sort(np.asarray(jax.random.permutation(rows_key, len(tokens)))[:rows])
-    batch = min(BATCH, rows)
+    known, left = known_positions(given, tokens)
+    free, whole = reference_length(left, tokens.shape[1], length)
+    ranked, enough = by_rank(denoiser), checked_until(until, free, encodings)
+    wanted = '"loss" for rows measured at shares of themselves: falls are between counts that all rows have'
+    require(whole or estimator == "loss", "estimator", estimator, wanted)
+    many = None if enough is None else 24 if ranked else enough.counts
+    counts = chosen_counts(encodings, free, counts, ranked, many)
+    batch = BATCH
     if estimator == "increments":
         batch = min(batch, max(1, _HELD // (tokens.shape[1] * denoiser.vocab_size)))
-    # The last batch is filled with repeats of its last row, so that one shape serves; they are dropped afterwards.
-    padded = np.pad(chosen, (0, -rows % batch), mode="edge").reshape(-1, batch)
-
-    losses, falls = np.zeros((2, padded.size, len(counts)))
-    with bar(padded.size * orders * len(counts), "profile", "encoding", progress) as advance:
-        for order in range(orders):
-            order_key = jax.random.fold_in(key, order)
-            for block, ids in enumerate(padded):
-                rank = _ranks(order_key, jnp.asarray(ids), jnp.asarray(known[ids]))
-                at = slice(block * batch, (block + 1) * batch)
-                seen = jnp.asarray(tokens[ids]), rank, jnp.asarray(counts, jnp.int32), jnp.asarray(free, jnp.int32)
-                known_of_rows = context_of(context, ids)
-                loss, fall = _at_counts(denoiser, params, *seen, known_of_rows, estimator == "increments")
-                losses[at] += np.asarray(loss, dtype=np.float64).T / orders
-                falls[at] += np.asarray(fall, dtype=np.float64).T / orders
-                advance(batch * len(counts))
-    values = losses[:rows]
-    if not np.isfinite(values).all():
-        row, count = np.argwhere(~np.isfinite(values))[0]
-        raise _infinite(denoiser, params, tokens, known, int(chosen[row]), int(counts[count]), key, orders, context)
-    if not np.isfinite(falls).all():
-        raise InputError(
-            "the denoiser must never rule out a token that it allows when more is revealed, for the estimator "
-            "'increments'; this one does (estimator 'loss' takes it)."
-        )
-    if estimator == "increments":
-        values = _with_level(-np.cumsum(falls[:rows], axis=1), losses[:rows], counts, free)
-    about = {"estimator": ESTIMATORS[estimator], "rows": rows, "orders_per_row": orders}
-    if given is not None:
-        about["given_positions"] = tokens.shape[1] - free
-    return Profile(
-        length=free,
-        counts=counts,
-        means=values.mean(axis=0),
-        covariance=np.cov(values, rowvar=False, ddof=1).reshape(len(counts), len(counts)) / rows,
-        provenance={**about, **(provenance or {})},
+    look = Counting(
+        denoiser, params, tokens, known, left, free, whole, counts, context, increments=estimator == "increments"
     )
 
+    def profile_of(found: Found) -> Profile:
+        """What has been found, as a profile."""
+        about: dict[str, Any] = {"estimator": ESTIMATORS[estimator]}
+        about |= {"rows": len(found.rows), "orders_per_row": found.orders}
+        values, mine = found.losses, left[found.rows]
+        if found.falls is not None:
+            if not np.isfinite(found.falls).all():
+                raise InputError(
+                    "the denoiser must never rule out a token that it allows when more is revealed, for the estimator "
+                    "'increments'; this one does (estimator 'loss' takes it)."
+                )
+            values = with_level(-np.cumsum(found.falls, axis=1), counts, free, levels(values, counts, free))
+        share = mine / mine.mean()
+        values = values * share[:, None]
+        if not whole:
+            about |= {"tokens_per_row": float(mine.mean()), "tokens": [int(mine.min()), int(mine.max())]}
+        if ranked:
+            values, about = fitted(counts, values), {**about, "estimator": "E3", "order": "uniform"}
+        if given is not None and whole:
+            about["given_positions"] = tokens.shape[1] - free
+        values = values - (share - 1)[:, None] * values.mean(axis=0)[None]  # a ratio's error, to first order
+        return from_rows(free, counts, values, {**about, **(provenance or {})})
 
-def chosen_counts(encodings: int, free: int, counts: Int[np.ndarray, " asked"] | None = None) -> Int[np.ndarray, " m"]:
-    """The counts at which to measure ``free`` positions: those asked for and both ends, or as ``encodings`` allows.
+    each = ENCODINGS if ranked else len(counts)
+    return measured(look, key, left, encodings, each, batch, enough, profile_of, flat=ranked, progress=progress)
+
+
+def require_estimator(denoiser: Denoiser, estimator: str) -> None:
+    """Refuse what is no estimator, or none of a model that goes by ranks or by blocks.
 
     Raises:
-        InputError: counts outside the sequence, or fewer encodings than two at each.
+        InputError: one of the two.
     """
-    encodings = require_whole("encodings", encodings, 1, LARGEST)
-    most = min(24, max(4, math.isqrt(encodings)))
-    chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
-    least = 2 * len(chosen)
-    require(encodings >= least, "encodings", encodings, f"at least {least}, two for each count measured")
-    return chosen
-
-
-def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:
-    """The counts in order, with 0 and ``free - 1`` among them: in between a profile is interpolated, never beyond."""
-    asked = as_array(counts)
-    good = asked.ndim == 1 and asked.dtype.kind in "iu" and bool(np.all((asked >= 0) & (asked < free)))
-    require(good, "counts", asked.tolist(), f"whole numbers from 0 to {free - 1}")
-    return np.union1d(asked.astype(np.int64), [0, free - 1])
-
-
-def _with_level(shape: np.ndarray, losses: np.ndarray, counts: np.ndarray, free: int) -> np.ndarray:
-    """Each row's falls, moved so that the NELBO is the one of the losses: float64[rows, m]."""
-    centre = shape.mean(axis=0), losses.mean(axis=0)
-    means = [interpolated(counts, x, free).mean() for x in centre]
-    slopes = [interpolation_slopes(counts, x, free).mean(axis=0) for x in centre]
-    # A row's own share in either mean, to first order: the rows average to the means exactly.
-    levels = [mean + (x - middle) @ slope for x, mean, middle, slope in zip((shape, losses), means, centre, slopes)]
-    return shape + (levels[1] - levels[0])[:, None]
-
-
-def _infinite(
-    denoiser: Denoiser, params: Params, tokens: np.ndarray, known: np.ndarray, row: int, count: int,
-    key: PRNGKeyArray, orders: int, context: Context,
-) -> InputError:  # fmt: skip
-    """Why a row's loss at a count is no finite number, in one of its orders."""
-    for order in range(orders):
-        rank = np.asarray(_ranks(jax.random.fold_in(key, order), jnp.asarray([row]), jnp.asarray(known[[row]])))[0]
-        corrupted = np.where(rank >= count, denoiser.mask_id, tokens[row]).astype(np.int32)
-        mine = context_of(context, np.asarray([row]))
-        found = what_rules_out(denoiser, params, tokens[row], corrupted, mine, row)
-        if found is not None:
-            return found
-    return InputError(f"the denoiser must give row {row} a finite cost with {count} tokens revealed; it gives none.")
-
-
-@jax.jit
-def _ranks(
-    key: PRNGKeyArray, rows: Int[Array, " batch"], known: Bool[Array, "batch length"]
-) -> Int[Array, "batch length"]:
-    """The place of each position in its row's order; -1 where it is known from the start."""
-    length = known.shape[1]
-    bits = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (length,), jnp.uint32))(rows)
-    order = jnp.lexsort((bits, known), axis=-1)
-    return jnp.where(known, -1, jnp.argsort(order, axis=-1))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 7))
-def _at_counts(
-    denoiser: Denoiser,
-    params: Params,
-    tokens: Int[Array, "batch length"],
-    rank: Int[Array, "batch length"],
-    counts: Int[Array, " m"],
-    free: Int[Array, ""],
-    context: Context,
-    increments: bool,
-) -> tuple[Float[Array, "m batch"], Float[Array, "m batch"]]:
-    """The loss when the first-ranked ``count`` are revealed, and the fall since the count before, nats per token.
-
-    Both are means over the hidden positions. The falls are 0 unless asked for, and at the first count.
-    """
-
-    def at_count(before: Array, count: Array) -> tuple[Array, tuple[Array, Array]]:
-        hidden = rank >= count
-        corrupted, left = jnp.where(hidden, denoiser.mask_id, tokens), (free - count).astype(jnp.float32)
-        if not increments:
-            entropy = masked_cross_entropy(denoiser, params, tokens, corrupted, hidden, context)
-            return before, (jnp.sum(entropy, axis=-1) / left, jnp.zeros(len(tokens), jnp.float32))
-        log_probs = jax.nn.log_softmax(logits(denoiser, params, corrupted, context), axis=-1)
-        chosen = jnp.take_along_axis(log_probs, tokens[:, :, None], axis=-1)[:, :, 0]
-        loss = -jnp.sum(jnp.where(hidden, chosen, 0.0), axis=-1) / left
-        before = jnp.where(count == counts[0], log_probs, before)
-        likely = log_probs > -jnp.inf
-        moved = jnp.where(likely, log_probs, 0.0) - jnp.where(likely, before, 0.0)
-        divergence = jnp.sum(jnp.where(likely, jnp.exp(log_probs) * moved, 0.0), axis=-1)
-        return log_probs, (loss, jnp.sum(jnp.where(hidden, divergence, 0.0), axis=-1) / left)
-
-    start = jnp.zeros((*tokens.shape, denoiser.vocab_size) if increments else (), jnp.float32)
-    # One call for all counts: XLA on CPU reuses its buffers inside (see ``BLOCK`` of the training step).
-    return jax.lax.scan(at_count, start, counts)[1]
+    require_choice("estimator", estimator, tuple(ESTIMATORS))
+    wanted = (
+        '"loss" for a model that goes by ranks: a pass asks each position once, and increments ask it at each count'
+    )
+    require(estimator == "loss" or not by_rank(denoiser), "estimator", estimator, wanted)
+    wanted = '"loss" for a model that goes by blocks'
+    require(estimator == "loss" or block_length(denoiser) is None, "estimator", estimator, wanted)

@@ -7,11 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from mdm_jax.evaluation.counts import chosen_counts
 from mdm_jax.evaluation.inputs import LARGEST, require_not_redrawn
-from mdm_jax.evaluation.profile_estimation import ESTIMATORS, chosen_counts, estimate_profile
+from mdm_jax.evaluation.profile_estimation import estimate_profile, require_estimator
+from mdm_jax.evaluation.until import Until, checked_until
 from mdm_jax.models.denoiser import Denoiser, Params, begun, checked_tokens
+from mdm_jax.models.extending import block_length, by_rank
 from mdm_jax.sampling import sample
-from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
@@ -30,7 +33,8 @@ def estimate_prompted_profile(
     *,
     key: PRNGKeyArray,
     completions: int = 64,
-    estimator: str = "increments",
+    estimator: str | None = None,
+    until: float | int | Until | None = None,
     progress: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Profile:
@@ -49,7 +53,8 @@ def estimate_prompted_profile(
         encodings: of the measurement; writing the completions takes ``completions`` x free positions more.
         key: a typed PRNG key.
         completions: sequences to write, at least two.
-        estimator: as for ``estimate_profile``.
+        estimator: as for ``estimate_profile``. If left out, "increments", or of a model that goes by ranks "loss".
+        until: as for ``estimate_profile``; the completions stay as many as they are.
         progress: show a progress bar.
         provenance: JSON to store with the profile.
 
@@ -57,8 +62,8 @@ def estimate_prompted_profile(
         A profile whose ``length`` is the number of free positions: plans for it fit this prompt.
 
     Raises:
-        InputError: nothing free, an id that is no token's, too few completions, or a model that leaves masks in them
-            because its logits are no law.
+        InputError: nothing free, an id that is no token's, too few completions, a model that goes by blocks, or one
+            that leaves masks in completions because its logits are no law.
 
     Example:
         >>> import mdm_jax as mdm
@@ -76,8 +81,13 @@ def estimate_prompted_profile(
     free = int((canvas == denoiser.mask_id).sum())
     require(free >= 1, "canvas", verbatim("no masked position"), "with at least one position to fill")
     completions = require_whole("completions", completions, 2, LARGEST // len(canvas))
-    require_choice("estimator", estimator, tuple(ESTIMATORS))
-    chosen_counts(encodings, free)  # refuses too few before anything is written
+    shown, wanted = verbatim("one that goes by blocks"), "one without blocks: with them a profile is that of a block"
+    require(block_length(denoiser) is None, "denoiser", shown, wanted)
+    ranked = by_rank(denoiser)
+    estimator = ("loss" if ranked else "increments") if estimator is None else estimator
+    require_estimator(denoiser, estimator)
+    checked_until(until, free, encodings)  # these refuse what cannot be before anything is written
+    chosen_counts(encodings, free, ranked=ranked)
     write_key, measure_key = jax.random.split(key)
     plan = plans.uniform(free, free)
     written, contexts = [], []
@@ -102,6 +112,7 @@ def estimate_prompted_profile(
         estimator=estimator,
         given=canvas != denoiser.mask_id,
         context=jax.tree.map(lambda *parts: np.concatenate(parts), *contexts),
+        until=until,
         progress=progress,
         provenance={"rows_of": "completions by the model", "completions": completions, **(provenance or {})},
     )

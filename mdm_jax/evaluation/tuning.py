@@ -1,29 +1,24 @@
-"""Choosing a schedule from the profile: every family at every budget, the best named, the prediction checked."""
+"""Choosing a schedule from the profile: every family at every budget, the best named."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
-from mdm_jax.support.errors import InputError, is_list, require, require_whole, verbatim
-from mdm_jax.support.progress import bar
-from mdm_jax.support.statistics import standard_error
+from mdm_jax.evaluation.judging import ROLES, choose
+from mdm_jax.support.errors import is_list, require, require_whole, verbatim
 from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory import plans
-from mdm_jax.theory.plans import Plan, beta_search
-from mdm_jax.theory.plans.beta_search import GRID, BetaSearch
+from mdm_jax.theory.plans import Certificate, Plan, beta_search, certify
+from mdm_jax.theory.plans.beta_search import GRID, QUICK_GRID, BetaSearch
 from mdm_jax.theory.plans.rules import for_budgets
-from mdm_jax.theory.profiles import Profile, checked_profile
+from mdm_jax.theory.profiles import Profile, checked_profile, posterior_profile
 from mdm_jax.theory.schedules import text as schedule_text
 
-FORMAT = "mdm_jax tuning 1"
+FORMAT = "mdm_jax tuning 2"
 _SHOWN = 8
 """Budgets that ``repr`` shows."""
 _OF_LATENTS = ("latent", "kl_nats", "kl_standard_error")
 """What a profile says of latents, which every plan's cost needs beside it."""
-ROLES = ("optimal", "best beta", "best hand-crafted")
 
 
 class Tuned(NamedTuple):
@@ -69,9 +64,14 @@ def tune(
 ) -> Tuned:
     """Score every schedule family at every budget by the profile alone: no model call, no sampling.
 
+    An optimum of a noisy curve chases the noise. So all is chosen on the posterior of the profile
+    (:func:`mdm_jax.theory.profiles.posterior_profile`), whose mean is what a plan's expected cost is linear in; of an
+    exact profile that is the profile itself.
+
     The optimum is exact for every number of steps at once (:func:`mdm_jax.theory.plans.optimal_for_every_budget`);
-    ``grid x grid`` Beta schedules are scored at each, then refined by gradients
-    (:mod:`mdm_jax.theory.plans.beta_search`).
+    ``grid x grid`` Beta schedules are scored at each budget and refined by gradients; at the other numbers of steps a
+    quick search does (:mod:`mdm_jax.theory.plans.beta_search`). What the costs say of advantages is for others to
+    judge: :func:`~mdm_jax.evaluation.check` on fresh sequences, :func:`~mdm_jax.evaluation.cross_fitted` on these.
 
     Args:
         profile: the model's profile.
@@ -83,7 +83,8 @@ def tune(
         progress: show a progress bar.
 
     Returns:
-        The plans of each budget by role, the Beta schedules that were scored, and what ``tuning.json`` keeps.
+        The plans of each budget by role, the Beta schedules that were scored for them, and what ``tuning.json`` keeps;
+        its costs are those of the posterior, its standard errors those of the measurement.
 
     Raises:
         InputError: no profile, no budgets, numbers of steps that are not from 1 to the length, or schedules that are
@@ -99,10 +100,11 @@ def tune(
         [1, 1, 2, 4]
         >>> found
         Tuned(8 tokens; expected NELBO in bits per token
-            2 steps: optimal 0.8031, best beta (beta:...) 0.8031, best hand-crafted (maskgit) 0.8031
-            4 steps: optimal 0.7470, best beta (beta:...) 0.7546, best hand-crafted (maskgit) 0.7479)
+            2 steps: optimal 0.8031, best beta (beta:...) 0.8031, maskgit 0.8031
+            4 steps: optimal 0.7470, best beta (beta:...) 0.7546, maskgit 0.7479)
     """
     length = checked_profile(profile).length
+    require(not profile.believed, "profile", verbatim("the mean of a posterior"), "the measured one, with its errors")
     for name, given in (("budgets", budgets), ("steps", [] if steps is None else steps)):
         require(is_list(given), name, given, "a list of numbers of steps, as in [4, 8]")
     texts = is_list(hand_crafted) and all(isinstance(one, str) for one in hand_crafted)
@@ -112,33 +114,37 @@ def tune(
     require(len(hand_crafted) > 0, "hand_crafted", verbatim("none"), "at least one schedule to compare with")
     steps = beta_search.default_budgets(length) if steps is None else steps
     compared = sorted({*(require_whole("steps", one, 1, length) for one in steps), *budgets})
-    search = plans.search_beta(profile, compared, grid=grid, progress=progress)
-    optimal = plans.optimal_for_every_budget(profile, compared[-1])
+    posterior = posterior_profile(profile)
+    believed = posterior.profile
+    search = plans.search_beta(believed, budgets, grid=grid, progress=progress)
+    betas = {budget: search.plan(budget) for budget in budgets}
+    others = [one for one in compared if one not in betas]
+    if others:
+        quick = beta_search.quick_search(believed, others, grid=_coarse(grid))
+        betas |= {one: quick.plan(one) for one in others}
+    optimal = plans.optimal_for_every_budget(believed, compared[-1])
     crafted = {text: for_budgets(schedule_text.parse(text), length, compared) for text in hand_crafted}
-    curves: dict[str, list[float]] = {name: [] for name in ("optimal", "best beta", *crafted)}
-    best_betas: list[str] = []
-    chosen: dict[int, dict[str, Plan]] = {}
-    with bar(len(compared), "tune", "budget", progress) as advance:
-        for i, budget in enumerate(compared):
-            beta = search.plan(budget)
-            named = {text: every[i] for text, every in crafted.items()}
-            candidates = {"optimal": optimal.plan(budget), "best beta": beta, **named}
-            for name, plan in candidates.items():
-                curves[name].append(float(profile.expected_nelbo(plan.sizes)))
-            best_betas.append(beta.name)
-            if budget in budgets:
-                best = min(named, key=lambda name: curves[name][-1])
-                chosen[budget] = dict(zip(ROLES, (candidates["optimal"], beta, named[best])))
-            advance(1)
+    every: dict[str, list[Plan]] = {
+        "optimal": [optimal.plan(one) for one in compared],
+        "best beta": [betas[one] for one in compared],
+        **crafted,
+    }
+    curves = {
+        name: [float(believed.expected_nelbo(plan.sizes)) for plan in of_steps] for name, of_steps in every.items()
+    }
+    chosen = choose(believed, sorted(set(budgets)), betas, hand_crafted)
+    certified = None if profile.exact else certify(posterior, sorted(chosen))
     result = {
         "format": FORMAT,
         "length": length,
         "profile_digest": profile.digest,
-        "nelbo_nats": profile.nelbo(),
+        "nelbo_nats": believed.nelbo(),
+        "falls": posterior.falls,
         **{name: profile.provenance[name] for name in _OF_LATENTS if name in profile.provenance},
         "steps": compared,
         "families": curves,
-        "best_beta": best_betas,
+        "optimal_nats": optimal.nelbo.tolist(),
+        "best_beta": [plan.name for plan in every["best beta"]],
         "searched": {"least": search.values[0], "most": search.values[-1], "values_per_axis": len(search.values)},
         "budgets": [
             {
@@ -147,56 +153,42 @@ def tune(
                     {
                         "role": role,
                         "plan": plan.to_json(),
-                        "expected_nelbo_nats": float(profile.expected_nelbo(plan.sizes)),
+                        "expected_nelbo_nats": float(believed.expected_nelbo(plan.sizes)),
                         "standard_error": float(profile.standard_error(plan.sizes)),
                         "checked": None,
                     }
                     for role, plan in chosen[budget].items()
                 ],
+                "certificate": _certificate(certified, budget),
             }
             for budget in budgets
         ],
+        "check": None,
+        "advantages": None,
     }
     return Tuned(result, chosen, search)
 
 
-def _named(entry: dict[str, Any]) -> str:
-    """The role of a plan, and its name where that says more."""
-    role, name = entry["role"], shortened(printable(entry["plan"]["name"]), 32)
-    return role if name == role else f"{role} ({name})"
-
-
-def check(entry: dict[str, Any], nelbo: Float[np.ndarray, " rows"]) -> None:
-    """Put the measured cost of a plan beside the predicted one, in place.
-
-    Args:
-        entry: one plan of ``tuning.json``.
-        nelbo: teacher-forced ``-log q`` of sequences that the profile has not seen, nats per sequence.
-
-    Raises:
-        InputError: fewer than two sequences, which have no standard error, or one whose cost is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> import mdm_jax as mdm
-        >>> entry = {"expected_nelbo_nats": 5.4, "standard_error": 0.0, "checked": None}
-        >>> mdm.evaluation.check(entry, np.asarray([5.0, 6.0, 5.5]))
-        >>> entry["checked"]
-        {'rows': 3, 'nelbo_nats': 5.5, 'standard_error': 0.2887, 'z': 0.3464}
-    """
-    nelbo = np.asarray(nelbo, np.float64)
-    require(nelbo.ndim == 1 and len(nelbo) >= 2, "nelbo", verbatim(f"shape {nelbo.shape}"), "of at least 2 sequences")
-    for row in np.flatnonzero(~np.isfinite(nelbo)).tolist():
-        raise InputError(
-            f"nelbo must be finite; that of row {row} is {nelbo[row]}: the model gives one of its tokens probability 0."
-        )
-    error = standard_error(nelbo)
-    # No difference is known to more digits than costs have, which are sums in float32.
-    digits = float(np.finfo(np.float32).eps) * max(float(np.abs(nelbo).max()), 1.0)
-    combined = max(float(np.hypot(error, entry["standard_error"])), digits)
-    entry["checked"] = {
-        "rows": len(nelbo),
-        "nelbo_nats": float(nelbo.mean()),
-        "standard_error": error,
-        "z": (float(nelbo.mean()) - entry["expected_nelbo_nats"]) / combined,
+def _certificate(certified: Certificate | None, budget: int) -> dict[str, float] | None:
+    """What the optimal plan of a budget costs at most; nothing of an exact profile, whose optimum is known."""
+    if certified is None:
+        return None
+    at = certified.steps.index(budget)
+    return {
+        "level": certified.level,
+        "regret_nats": float(certified.regret_nats[at]),
+        "excess_nats": float(certified.excess_nats[at]),
+        "regret_nats_at_once": float(certified.uniform.regret_nats[at]),
+        "excess_nats_at_once": float(certified.uniform.excess_nats[at]),
     }
+
+
+def _coarse(grid: int | Sequence[float]) -> int | Sequence[float]:
+    """The grid where only a curve is wanted."""
+    return min(grid, QUICK_GRID) if isinstance(grid, int) else grid[:: -(-len(grid) // QUICK_GRID)]
+
+
+def _named(entry: dict[str, Any]) -> str:
+    """The role of a plan, and its name where that says more; a named schedule by its name alone."""
+    role, name = entry["role"], shortened(printable(entry["plan"]["name"]), 32)
+    return name if role == ROLES[-1] else role if name == role else f"{role} ({name})"

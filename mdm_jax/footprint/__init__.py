@@ -1,11 +1,17 @@
 """What a training step would take, before it is started: bytes on every device, operations, the compiler's word."""
 
+from mdm_jax.footprint.cache import CacheLine, sampling_cache
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere, compile_step
-from mdm_jax.footprint.estimate import SIZES, Footprint, Line, compiled, extrapolated, footprint, named
+from mdm_jax.footprint.estimate import Footprint, footprint
 from mdm_jax.footprint.flops import StepFlops, step_flops
+from mdm_jax.footprint.lines import Line
+from mdm_jax.footprint.shallow import compiled, extrapolated
+from mdm_jax.footprint.sizes import KINDS, SIZES, named
 
 __all__ = [
+    "KINDS",
     "SIZES",
+    "CacheLine",
     "Collective",
     "Compiled",
     "Footprint",
@@ -17,5 +23,6 @@ __all__ = [
     "extrapolated",
     "footprint",
     "named",
+    "sampling_cache",
     "step_flops",
 ]

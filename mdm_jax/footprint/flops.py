@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mdm_jax.models.cached import AnyOrderTransformer, BlockCausalTransformer
 from mdm_jax.models.denoiser import Context
 from mdm_jax.models.latent import LatentTransformer
 from mdm_jax.models.latent.network import HIDDEN
 from mdm_jax.models.transformers import Transformer
+from mdm_jax.training.muon import spans
 from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.optimizer import optimizer_of
 from mdm_jax.training.settings import Settings
 
-NEWTON_SCHULZ_STEPS = 5
-"""Of Optax's Muon (arXiv 2502.16982 uses as many)."""
 _ADAM, _MUON, _EVERY = 14, 8, 8
 """Per parameter: Adam's moments and update; Muon's momentum, normalisation and update; clipping, step, EMA."""
 
@@ -29,7 +29,7 @@ class StepFlops(NamedTuple):
     Attributes:
         forward: of the forward pass.
         backward: of the backward pass: two products for each of the forward pass, by inputs and by weights; of a
-            context by weights alone.
+            context that is no label by weights alone.
         optimizer: of the update, the EMA of the parameters included.
     """
 
@@ -44,23 +44,37 @@ class StepFlops(NamedTuple):
 
 
 def forward_flops(model: Transformer, tokens: int, length: int) -> int:
-    """Matrix products of one forward pass.
+    """Matrix products of one forward pass of training.
 
     Every token meets each matrix once, ``2 rows columns`` operations, and every other position of its sequence twice
-    (scores, mixture), ``4 length width`` in each block: attention is not causal.
+    (scores, mixture), ``4 length width`` in each block: what is not seen is computed too.
+
+    Of a model with a cache two streams go through every block: content, and the questions or masked blocks that look
+    at it. Through the last feed-forward layer and the head goes the second one alone. A block-causal model works in
+    whole blocks, and each position meets those of its own block besides.
 
     Args:
         model: the transformer.
         tokens: in all sequences.
         length: of a sequence.
     """
-    return tokens * (model.depth * _block(model, length) + 2 * model.width * model.vocab_size)
+    head = 2 * model.width * model.vocab_size
+    if isinstance(model, AnyOrderTransformer):
+        return tokens * (2 * model.depth * _block(model, length) - _feed_forward(model) + head)
+    if isinstance(model, BlockCausalTransformer):
+        padded = -(-length // model.block) * model.block
+        blocks = 2 * model.depth * _block(model, padded + model.block) - _feed_forward(model)
+        return tokens // length * (padded * blocks + length * head)
+    return tokens * (model.depth * _block(model, length) + head)
 
 
-def _block(model: Transformer, length: int) -> int:
-    """Of one block, for each token."""
-    width, hidden = model.width, round(model.expansion * model.width)
-    return 2 * width * (3 * width + width + 2 * hidden) + 4 * length * width
+def _block(model: Transformer, seen: int) -> int:
+    """Of one block, for each token that looks at so many."""
+    return 2 * model.width * 4 * model.width + _feed_forward(model) + 4 * seen * model.width
+
+
+def _feed_forward(model: Transformer) -> int:
+    return 4 * model.width * round(model.expansion * model.width)
 
 
 def latent_flops(model: LatentTransformer, rows: int, length: int) -> tuple[int, int]:
@@ -85,20 +99,24 @@ def latent_flops(model: LatentTransformer, rows: int, length: int) -> tuple[int,
 def context_flops(model: Transformer, rows: int, context: Context) -> int:
     """Matrix products of one forward pass by which a context modulates norms: two in each block, and the last one.
 
+    Once for a row, whatever its streams.
+
     Args:
         model: the transformer.
         rows: sequences, each with a context of its own.
-        context: one row of it, or its shape, [1, context]; ``None``: there is none.
+        context: one row of it, or its shape, [1, context]; ``None``: there is none. A label counts as the vector that
+            stands for it, also where a row has none.
     """
-    if context is None:
+    if context is None and model.classes == 0:
         return 0
-    return rows * (2 * model.depth + 1) * 2 * context.shape[-1] * 2 * model.width
+    size = model.width if context is None or model.classes > 0 else context.shape[-1]
+    return rows * (2 * model.depth + 1) * 2 * size * 2 * model.width
 
 
 def newton_schulz_flops(rows: int, columns: int) -> int:
-    """Of Muon's orthogonalisation of one matrix: in every step ``x x^T``, its square, and its product with ``x``."""
+    """Of Muon's orthogonalisation of one matrix: for each Gram matrix two products with ``x``, the others are small."""
     short, long = sorted((rows, columns))
-    return NEWTON_SCHULZ_STEPS * (2 * 2 * short * short * long + 2 * short**3)
+    return sum(2 * 2 * short * short * long + (4 * count - 3) * 2 * short**3 for count in spans(rows, columns))
 
 
 def optimizer_flops(params: Any, settings: Settings, vocab_size: int) -> int:
@@ -140,7 +158,7 @@ def step_flops(
         >>> settings = mdm.training.Settings(batch=4, length=8)
         >>> shapes = jax.eval_shape(lambda: model.init(mdm.key(0), length=8))
         >>> mdm.footprint.step_flops(model.module, shapes, settings)
-        StepFlops(forward=217088, backward=434176, optimizer=1204128)
+        StepFlops(forward=217088, backward=434176, optimizer=884640)
     """
     forward = forward_flops(model, settings.batch * settings.length, settings.length)
     modulation = context_flops(model, settings.batch, context)
@@ -148,4 +166,5 @@ def step_flops(
     if isinstance(model, LatentTransformer):
         denoiser, recognition = latent_flops(model, settings.batch, settings.length)
         forward = getattr(objective, "draws", 1) * (forward + denoiser) + recognition
-    return StepFlops(forward + modulation, 2 * forward + modulation, optimizer)
+    learned = 2 if model.classes > 0 else 1  # the vectors of labels have a gradient, what is given has none
+    return StepFlops(forward + modulation, 2 * forward + learned * modulation, optimizer)

@@ -1,11 +1,30 @@
 """Models: the denoiser contract, adapters to it, wrappers around it, and a transformer that meets it."""
 
-import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from mdm_jax.models.adapters import LinenDenoiser, from_function, from_linen, from_nnx
-from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, begun, checked_tokens, logits
+from mdm_jax.models.adapters import LinenDenoiser, fields_of, from_function, from_linen, from_nnx
+from mdm_jax.models.cached import (
+    AnyOrderDenoiser,
+    AnyOrderTransformer,
+    BlockCausalDenoiser,
+    BlockCausalTransformer,
+    any_order,
+    block_causal,
+)
+from mdm_jax.models.classes import check_labels, classes_of, label_context, no_label
+from mdm_jax.models.denoiser import (
+    Context,
+    Denoiser,
+    Initialisable,
+    Params,
+    begun,
+    checked_tokens,
+    logits,
+    takes_absent,
+)
+from mdm_jax.models.extending import Blockwise, Cache, Extendable, Ranked, block_length, by_rank, can_extend
 from mdm_jax.models.guiding import Guidance, guidance, guided
 from mdm_jax.models.latent import (
     DiffusionPrior,
@@ -26,14 +45,19 @@ from mdm_jax.models.latent import (
     redrawn,
 )
 from mdm_jax.models.parameters import joined, parted
-from mdm_jax.models.transformers import Transformer, transformer
-from mdm_jax.models.wrappers import banned, hooked, shifted, tempered, top_k, top_p
+from mdm_jax.models.transformers import RaggedTransformer, Transformer, transformer
+from mdm_jax.models.wrappers import banned, hooked, padded, shifted, tempered, top_k, top_p, without_cache
 from mdm_jax.support.errors import InputError, require
 
 __all__ = [
+    "AnyOrderDenoiser",
+    "BlockCausalDenoiser",
+    "Blockwise",
+    "Cache",
     "Context",
     "Denoiser",
     "DiffusionPrior",
+    "Extendable",
     "Guidance",
     "Initialisable",
     "JointDenoiser",
@@ -42,10 +66,18 @@ __all__ = [
     "NoisyLatent",
     "Params",
     "Posterior",
+    "Ranked",
     "Transformer",
+    "any_order",
     "banned",
     "begun",
+    "block_causal",
+    "block_length",
+    "by_rank",
+    "can_extend",
+    "check_labels",
     "checked_tokens",
+    "classes_of",
     "describe",
     "diffusion_prior",
     "from_description",
@@ -57,22 +89,30 @@ __all__ = [
     "hooked",
     "joined",
     "joint_diffusion",
+    "label_context",
     "latent_transformer",
     "logits",
     "marginal",
+    "no_label",
+    "padded",
     "parted",
     "redrawn",
     "shifted",
+    "takes_absent",
     "tempered",
     "top_k",
     "top_p",
     "transformer",
+    "without_cache",
 ]
 
 _FAMILIES: dict[str, tuple[type, Callable[..., Any], type]] = {
     "transformer": (LinenDenoiser, transformer, Transformer),
+    "ragged transformer": (LinenDenoiser, functools.partial(transformer, ragged=True), RaggedTransformer),
     "latent transformer": (LatentDenoiser, latent_transformer, LatentTransformer),
     "diffusion prior": (DiffusionPrior, diffusion_prior_transformer, DiffusionPriorTransformer),
+    "any-order transformer": (AnyOrderDenoiser, any_order, AnyOrderTransformer),
+    "block-causal transformer": (BlockCausalDenoiser, block_causal, BlockCausalTransformer),
     "joint diffusion": (JointDenoiser, joint_transformer, JointTransformer),
 }
 """The library's own models: the kind of the denoiser, what makes one, and the kind of its network."""
@@ -105,8 +145,8 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     )
     if family is None or module is None:
         return None
-    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    return {"family": family, **{name: getattr(module, name) for name in names}}
+    settings = {name: value for name, value in fields_of(module).items() if (name, value) not in module.unsaid}
+    return {"family": family, **settings}
 
 
 def from_description(description: Any) -> LinenDenoiser:
@@ -121,7 +161,7 @@ def from_description(description: Any) -> LinenDenoiser:
         4
         >>> mdm.models.from_description({"family": "mamba"})
         Traceback (most recent call last):
-        mdm_jax.support.errors.InputError: model family must be 'transformer' or 'latent transformer' or ...
+        mdm_jax.support.errors.InputError: model family must be 'transformer' or 'ragged transformer' or ...
     """
     family = description.get("family") if isinstance(description, dict) else description
     if not isinstance(family, str) or family not in _FAMILIES:

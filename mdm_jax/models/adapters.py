@@ -44,10 +44,17 @@ class LinenDenoiser:
         return f"LinenDenoiser({_told(self.module)}, vocab_size={self.vocab_size}, mask_id={self.mask_id})"
 
     @property
+    def ragged(self) -> bool:
+        """Whether it takes rows of different lengths: a module says so by an attribute ``ragged``."""
+        return bool(getattr(self.module, "ragged", False))
+
+    @property
     def _halves(self) -> bool:
         return hasattr(self.module, "encode") and hasattr(self.module, "readout")
 
-    def _apply(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
+    def _apply(self, params: Params, *inputs: Any, method: str | None = None, context: Context = None) -> Any:
+        """A method of the module; a context is its last input, where there is one."""
+        inputs = inputs if context is None else (*inputs, context)
         check_call(getattr(self.module, method or "__call__"), *inputs)
         try:
             return self.module.apply(params, *inputs, method=method)
@@ -77,10 +84,10 @@ class LinenDenoiser:
     def encode(
         self, params: Params, tokens: Int[Array, "rows length"], context: Context = None
     ) -> Float[Array, "rows length d"]:
-        extra = () if context is None else (context,)
         if self._halves:
-            return checked_hidden(self._apply(params, tokens, *extra, method="encode"), tokens.shape)
-        return checked_logits(self._apply(params, tokens, *extra), self.vocab_size, self.mask_id, tokens.shape)
+            return checked_hidden(self._apply(params, tokens, method="encode", context=context), tokens.shape)
+        values = self._apply(params, tokens, context=context)
+        return checked_logits(values, self.vocab_size, self.mask_id, tokens.shape)
 
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         if not self._halves:
@@ -286,10 +293,15 @@ def from_function(function: Callable[..., Array], vocab_size: Whole, mask_id: Wh
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
+def fields_of(module: linen.Module) -> dict[str, Any]:
+    """A module's settings by name, without the parts that Flax counts among them."""
+    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+    return {name: getattr(module, name) for name in names}
+
+
 def _told(module: linen.Module) -> str:
-    """A module on one line, its fields without the parts that Flax counts among them."""
-    fields = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    values = ", ".join(f"{name}={getattr(module, name)!r}" for name in fields)
+    """A module on one line."""
+    values = ", ".join(f"{name}={value!r}" for name, value in fields_of(module).items())
     return shortened(f"{type(module).__name__}({' '.join(values.split())})", 300)
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, uncalled, verbatim
+from mdm_jax.support.ragged import ABSENT, present
 
 Params = Any
 """A pytree of arrays."""
@@ -155,6 +156,35 @@ def layers(denoiser: Any) -> Iterator[Any]:
         yield denoiser
 
 
+def takes_absent(denoiser: Any) -> bool:
+    """Whether a denoiser takes rows of different lengths: positions that hold ``ABSENT`` (-1), which it does not see.
+
+    It says so by an attribute ``ragged``, its own or its module's; a wrapper does as what it wraps.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> sizes = {"length": 8, "width": 16, "depth": 1, "heads": 2}
+        >>> mdm.models.takes_absent(mdm.models.transformer(4, **sizes))
+        False
+        >>> mdm.models.takes_absent(mdm.models.transformer(4, **sizes, ragged=True))
+        True
+    """
+    return next((bool(layer.ragged) for layer in layers(denoiser) if hasattr(layer, "ragged")), False)
+
+
+def require_absent(denoiser: Any, tokens: Any, argument: str = "tokens") -> None:
+    """Refuse rows of different lengths for a denoiser that would take what is not there for tokens.
+
+    Raises:
+        InputError: it is one, and there are such rows; traced tokens pass.
+    """
+    if takes_absent(denoiser) or not is_readable(tokens) or bool(np.all(present(as_array(tokens)))):
+        return
+    wanted = "rows of one length, or given to a model that takes others: models.transformer(..., ragged=True), "
+    wanted += "models.any_order, or models.padded(denoiser, token) where a token of yours stands for what is not there"
+    require(False, argument, verbatim("rows of different lengths (-1: a position that is not there)"), wanted)
+
+
 def checked_logits(values: Any, vocab_size: int, mask_id: int, before: tuple[int, ...]) -> Array:
     """Logits in float32 with the mask ruled out; another shape is the model's author's error, said at trace time.
 
@@ -224,7 +254,8 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
         masks: whether ``denoiser.mask_id`` may stand in it, as in a canvas.
 
     Returns:
-        int32, of the same shape; a JAX array if it was one, else a NumPy array.
+        int32, of the same shape; a JAX array if it was one, else a NumPy array. ``ABSENT`` (-1) may stand in it where
+        the denoiser takes rows of different lengths (:func:`takes_absent`).
 
     Raises:
         InputError: no whole numbers, or one that is no token's id; the sentence says where it stands.
@@ -257,6 +288,8 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
             wanted += f", or mask_id {denoiser.mask_id}"
         elif denoiser.mask_id < denoiser.vocab_size:
             wanted += f", without mask_id {denoiser.mask_id}"
+        if ids[where] == ABSENT:
+            require_absent(denoiser, ids, argument)
         told = " (the mask's id)" if ids[where] == denoiser.mask_id else ""
         require(False, argument, verbatim(f"{ids[where]} at {where}{told}"), wanted)
     return tokens.astype(jnp.int32) if isinstance(tokens, jax.Array) else ids.astype(np.int32, copy=False)
@@ -264,11 +297,12 @@ def checked_tokens(denoiser: Denoiser, tokens: Any, argument: str = "tokens", ma
 
 def _first_wrong(ids: np.ndarray, denoiser: Denoiser, masks: bool) -> int | None:
     """Where the first id that is no token's stands in the flat array; a slice at a time, since data may be large."""
-    flat = ids.reshape(-1)
+    flat, ragged = ids.reshape(-1), takes_absent(denoiser)
     for start in range(0, flat.size, _SLICE):
         part = flat[start : start + _SLICE]
         # An int32 view of a larger id may be another token's: compare before any cast.
         wrong = (part < 0) | (part >= denoiser.vocab_size)
+        wrong = wrong & (part != ABSENT) if ragged else wrong
         wrong = wrong & (part != denoiser.mask_id) if masks else wrong | (part == denoiser.mask_id)
         if wrong.any():
             return start + int(np.argmax(wrong))

@@ -8,7 +8,7 @@ alone: two of equal settings are equal, and compiled samplers are shared between
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_logits
+from mdm_jax.models.extending import Cache, blockwise, extending, ranked
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
+from mdm_jax.support.ragged import present
 
 Tokens = Int[Array, "rows length"]
 Hidden = Float[Array, "rows length d"]
+Slots = Int[Array, "rows slots"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +52,117 @@ class Wrapper:
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
         return self.denoiser.encode(params, tokens, context)
 
+    @property
+    def extends(self) -> bool:
+        """Whether it has the further half of the contract where the wrapped denoiser does: see ``extending``."""
+        return True
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        return extending(self.denoiser).slots
+
+    def empty(self, params: Params, rows: int, length: int, slots: int, context: Context = None) -> Cache:
+        return extending(self.denoiser).empty(params, rows, length, slots, context)
+
+    def extend(
+        self, params: Params, cache: Cache, positions: Slots, tokens: Slots, revealed: Array, context: Context = None
+    ) -> tuple[Cache, Hidden]:
+        return extending(self.denoiser).extend(params, cache, positions, tokens, revealed, context)
+
+    def encode_ranked(
+        self, params: Params, tokens: Tokens, rank: Tokens, bound: Tokens, context: Context = None
+    ) -> Hidden:
+        return ranked(self.denoiser).encode_ranked(params, tokens, rank, bound, context)
+
+    def encode_blocks(self, params: Params, tokens: Tokens, noisy: Tokens, context: Context = None) -> Hidden:
+        wanted = "one whose blocks can be predicted in one pass: not shifted, hooked on tokens, or without its cache"
+        require(self.extends, "denoiser", verbatim(type(self).__name__), wanted)
+        return blockwise(self.denoiser).encode_blocks(params, tokens, noisy, context)
+
     def readout(self, params: Params, hidden: Float[Array, "*any d"]) -> Float[Array, "*any vocab_size"]:
         """The wrapped denoiser's logits, in float32 as the contract has it, whatever its parameters are kept in."""
         return self.denoiser.readout(params, hidden).astype(jnp.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class WithoutCache(Wrapper):
+    """What :func:`without_cache` makes.
+
+    Attributes:
+        block: it goes by no blocks, whatever it wraps.
+    """
+
+    block: ClassVar[None] = None
+
+    @property
+    def extends(self) -> bool:
+        return False
+
+
+def without_cache(denoiser: Denoiser) -> WithoutCache:
+    """A denoiser that is encoded anew at each step, whatever it could keep.
+
+    An any-order model then sees all revealed tokens in order from left to right, whenever they were revealed: its law
+    is another one, a function of what is revealed alone, which exact laws and remasking need. A block-causal model
+    keeps its predictions, but goes by blocks no longer: it is sampled, measured and trained in any order.
+
+    Raises:
+        InputError: what is no denoiser.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.any_order(4, length=8, width=16, depth=1, heads=2)
+        >>> mdm.models.can_extend(mdm.models.without_cache(model))
+        False
+    """
+    return WithoutCache(denoiser)
+
+
+@dataclasses.dataclass(frozen=True)
+class Padded(Wrapper):
+    """What :func:`padded` makes."""
+
+    token: int
+    ragged: ClassVar[bool] = True
+
+    @property
+    def extends(self) -> bool:
+        return False
+
+    def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
+        return self.denoiser.encode(params, jnp.where(present(tokens), tokens, self.token), context)
+
+
+def padded(denoiser: Denoiser, token: int) -> Padded:
+    """A model of one's own that takes rows of different lengths: what is not there is shown to it as ``token``.
+
+    Nothing is predicted there and nothing is counted. What the model makes of the padding is its own affair: one that
+    was trained so, or that hides such positions by the token, is right. The library's own models need none of this.
+
+    Args:
+        denoiser: the model.
+        token: any id that it embeds.
+
+    Raises:
+        InputError: what is no denoiser, or no id.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import mdm_jax as mdm
+        >>> world = mdm.oracles.polya(3, 0.5)
+        >>> model = mdm.models.padded(world.denoiser, 0)
+        >>> mdm.models.logits(model, world.params, jnp.asarray([[2, 2, -1]])).shape
+        (1, 3, 2)
+    """
+    return Padded(denoiser, require_whole("token", token, 0, 2**31 - 2))
+
+
 class Shifted(Wrapper):
     """What :func:`shifted` makes."""
+
+    @property
+    def extends(self) -> bool:
+        return False
 
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
         hidden = self.denoiser.encode(params, tokens, context)
@@ -244,6 +351,11 @@ class Hooked(Wrapper):
 
     on_logits: Callable[[Array], Array] | None
     on_tokens: Callable[[Array], Array] | None
+
+    @property
+    def extends(self) -> bool:
+        """A hook on tokens is a function of whole rows."""
+        return self.on_tokens is None
 
     def encode(self, params: Params, tokens: Tokens, context: Context = None) -> Hidden:
         changed = tokens if self.on_tokens is None else self.on_tokens(tokens)

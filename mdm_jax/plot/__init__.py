@@ -7,6 +7,7 @@
 | ``excess``    | what families of schedules cost above the least possible, against the number of steps |
 | ``landscape`` | what every Beta(a, b) schedule costs: of a search, a tuning, a race                   |
 | ``samples``   | when each token was revealed                                                          |
+| ``card``      | what families of samplers, orders that look too, cost against their model calls       |
 
 ``README.md`` beside this file is the guide. Without ``axes`` the figure is one of pyplot's, which notebooks show.
 
@@ -15,8 +16,9 @@
 'tokens revealed'
 """
 
+from mdm_jax.plot.cards import card
 from mdm_jax.plot.charts import excess, plan, profile
 from mdm_jax.plot.cost_landscapes import landscape
 from mdm_jax.plot.tokens import samples
 
-__all__ = ["excess", "landscape", "plan", "profile", "samples"]
+__all__ = ["card", "excess", "landscape", "plan", "profile", "samples"]

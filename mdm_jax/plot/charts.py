@@ -21,7 +21,7 @@ MOST_BARS = 256
 """Steps up to which each has a bar."""
 LONGEST = 2**16
 """Of a profile that is drawn between its counts as well."""
-_NOTHING = 1e-6
+NOTHING = 1e-6
 """Bits per token above the least cost that are taken for rounding."""
 
 
@@ -71,7 +71,7 @@ def profile(profile: Curve, plan: Sizes | None = None, *, axes: Axes | None = No
     axes.set(xlabel="i: tokens already revealed", ylabel="g(i), nats per token")
     axes.set(xlim=(-0.012 * profile.length, 1.012 * profile.length), ylim=(0, None))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
+    axes.legend(handles[::-1], labels[::-1], loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return axes
 
 
@@ -137,27 +137,26 @@ def excess(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> 
         >>> [line.get_label() for line in axes.lines]
         ['optimal', 'best beta', 'linear', 'sine', 'sine_squared', 'maskgit', 'polynomial:2']
     """
-    return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=True)
-
-
-@styled()
-def nelbo(tuned: Compared | Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
-    """Expected NELBO in bits per token against the number of steps; arguments as in :func:`excess`."""
-    return _against_steps(tuned, new_axes(3.4) if axes is None else axes, excess=False)
-
-
-def _against_steps(tuned: Compared | Mapping[str, Any], axes: Axes, excess: bool) -> Axes:
-    """One line for each family: its cost in bits per token, or what that is above :func:`least_cost`."""
     tuning = _tuning(tuned)
+    axes = new_axes(3.4) if axes is None else axes
     scale = 1 / (tuning["length"] * np.log(2))
+    logarithmic = not costs_nothing(tuning)
+    above = {
+        name: (np.asarray(nats, np.float64) - least_cost(tuning)) * scale for name, nats in tuning["families"].items()
+    }
+    nothing = np.nan if logarithmic else 0.0  # the optimum ends at zero, which no logarithm shows
     steps = np.asarray(tuning["steps"])
-    bits = {family: np.asarray(nats, np.float64) * scale for family, nats in tuning["families"].items()}
-    floor = tuning["nelbo_nats"] * scale
-    logarithmic = excess and not costs_nothing(tuning)
-    if excess:
-        above = {family: costs - least_cost(tuning) * scale for family, costs in bits.items()}
-        nothing = np.nan if logarithmic else 0.0  # the optimum ends at zero, which no logarithm shows
-        bits = {family: np.where(costs > _NOTHING, costs, nothing) for family, costs in above.items()}
+    lines_of_families(axes, steps, {name: np.where(bits > NOTHING, bits, nothing) for name, bits in above.items()})
+    axes.set_yscale("log" if logarithmic else "linear")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.grid(axis="y")
+    axes.set_ylabel("above the least cost, bits per token")
+    axes.legend(loc="lower left")
+    return axes
+
+
+def lines_of_families(axes: Axes, steps: np.ndarray, bits: Mapping[str, np.ndarray]) -> None:
+    """A line for each family of schedules against the number of steps, on a logarithmic axis."""
     styles = {"optimal": ("optimal", "-", 2.6, 5), "best beta": ("beta", "-", 1.5, 4)}
     dashes = ("--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1.5, 1)))
     others = itertools.cycle([(f"family-{i}", dash, 1.2, 3) for i, dash in enumerate(dashes, 1)])
@@ -165,23 +164,10 @@ def _against_steps(tuned: Compared | Mapping[str, Any], axes: Axes, excess: bool
         colour, dash, width, order = styles.get(family) or next(others)
         axes.plot(steps, costs, color=light(colour), linestyle=dash, linewidth=width, zorder=order, label=label(family))
     axes.set_xscale("log")
-    if excess:
-        axes.set_yscale("log" if logarithmic else "linear")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.grid(axis="y")
-    else:
-        axes.axhline(floor, color=light("ink"), linewidth=0.9, dashes=(4, 3), label="one token per step (bound)")
-        lowest = min(floor, *(float(costs.min()) for costs in bits.values()))
-        top = max(floor, *(float(costs.max()) for costs in bits.values()))
-        if top - lowest > _NOTHING:
-            axes.set_ylim(lowest - 0.06 * (top - lowest), None)
     ticks = [2**i for i in range(20) if steps.min() <= 2**i <= steps.max()]
     axes.xaxis.set(major_locator=FixedLocator(ticks or [int(steps[0])]), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.set_xlabel("K: steps, that is model calls (nfe)")
-    axes.set_ylabel("above the least cost, bits per token" if excess else "expected NELBO, bits per token")
-    axes.legend(loc="lower left" if excess else "upper right")
-    return axes
 
 
 def _tuning(tuned: Compared | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -200,7 +186,7 @@ def least_cost(tuning: Mapping[str, Any]) -> float:
 def costs_nothing(tuning: Mapping[str, Any]) -> bool:
     """Whether every family costs the least possible at every number of steps, as under a flat profile."""
     most = max(max(nats) for nats in tuning["families"].values())
-    return bool((most - least_cost(tuning)) / (tuning["length"] * np.log(2)) <= _NOTHING)
+    return bool((most - least_cost(tuning)) / (tuning["length"] * np.log(2)) <= NOTHING)
 
 
 def _lost(plan: Sizes, profile: Curve | None) -> np.ndarray | None:

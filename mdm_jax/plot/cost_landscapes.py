@@ -194,6 +194,8 @@ def side_by_side(panels: Sequence[CostLandscape], quantity: str) -> Figure:
     drawn = [_panel(axes, panel, least, most) for axes, panel in zip(grid.ravel(), panels)]
     for axes in grid[:, 0]:
         axes.set_ylabel("b")
+    for axes in grid.ravel()[: len(panels) - columns]:
+        axes.set_xlabel("")  # it is the same below
     _name_colours(figure.colorbar(drawn[-1], ax=grid, shrink=0.82, aspect=24, pad=0.015), least, most)
     return figure
 
@@ -258,6 +260,8 @@ def _name_colours(bar: Colorbar, least: float, most: float) -> None:
     bar.set_ticks(marks.tolist())
     bar.ax.yaxis.set(major_formatter=FuncFormatter(lambda value, _: f"{value:.2g}"), minor_locator=NullLocator())
     bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)  # hundreds of cells otherwise
 
 
 def _write_samples(axes: Axes, panel: CostLandscape, samples: Int[np.ndarray, "a b"]) -> None:
@@ -274,15 +278,19 @@ def _write_samples(axes: Axes, panel: CostLandscape, samples: Int[np.ndarray, "a
 def _named_points(axes: Axes, panel: CostLandscape) -> None:
     """Linear and sine squared, and the best schedule with its cost."""
     a, b, cost = panel.best
-    halo = [withStroke(linewidth=2, foreground="white")]
+    halo = [withStroke(linewidth=2, foreground=light("ground"))]
     for name, at in _NAMED.items():
-        axes.plot(*at, "o", color=light("ink"), markersize=3.5, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+        axes.plot(
+            *at, "o", color=light("ink"), markersize=3.5, markeredgecolor=light("ground"), markeredgewidth=0.6, zorder=5
+        )
         axes.annotate(
             name, at, (-4, 4), textcoords="offset points", ha="right", fontsize=6.5, path_effects=halo, zorder=6
         )
     if math.isnan(cost):  # nothing had a score
         return
-    axes.plot(a, b, "*", color=light("optimal"), markersize=11, markeredgecolor="white", markeredgewidth=0.7, zorder=7)
+    axes.plot(
+        a, b, "*", color=light("optimal"), markersize=11, markeredgecolor=light("ground"), markeredgewidth=0.7, zorder=7
+    )
     left = np.log(a / panel.a[0]) > 0.55 * np.log(panel.a[-1] / panel.a[0])
     axes.annotate(
         f"({a:.2g}, {b:.2g}): {cost:.3g}", (a, b), (-6 if left else 6, -9), textcoords="offset points",

@@ -19,15 +19,17 @@ import matplotlib
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.files import write_bytes
+from mdm_jax.support.files import write_bytes, write_text
 from mdm_jax.support.text import printable, shortened
 
 COLOURS: dict[str, tuple[str, str]] = {
     "ink": ("#1d2730", "#e6e9ec"),
     "muted": ("#5d6974", "#9aa6b1"),
     "line": ("#dfe2e6", "#333d47"),
+    "ground": ("#fefefe", "#14191e"),
     "optimal": ("#c2410c", "#fb8c4b"),
     "beta": ("#1d6fb8", "#6cb2f2"),
     "hand": ("#6d4fa4", "#b79be8"),
@@ -41,6 +43,9 @@ COLOURS: dict[str, tuple[str, str]] = {
 
 HEAT = colormaps["YlGnBu_r"]
 """Of landscapes, from the least cost to the greatest."""
+
+_IMAGE_DPI = 180.0
+"""Of images inside an SVG for a page."""
 
 WIDTH = 5.2
 """Inches of a wide chart; small multiples take half."""
@@ -106,10 +111,41 @@ def svg(picture: Figure | Axes, name: str = "figure") -> str:
     return _with_names(_drawn(picture), name)
 
 
+def save_themed(picture: Figure | Axes, path: str | Path) -> Path:
+    """Write ``picture``, atomically, as an SVG that follows the light or the dark of the page that it is put into.
+
+    In the dark the images in it, as those of landscapes, have their lightness turned round: what was near the ground's
+    colour stays near it.
+    """
+    light_theme, dark_theme = (";".join(f"--{name}:{pair[i]}" for name, pair in COLOURS.items()) for i in (0, 1))
+    turned = "image{filter:invert(1) hue-rotate(180deg)}"
+    halo = "[id^=picture-halo] text{paint-order:stroke;stroke:var(--ground);stroke-width:2px;stroke-linejoin:round}"
+    style = f":root{{{light_theme}}}{halo}@media (prefers-color-scheme:dark){{:root{{{dark_theme}}}{turned}}}"
+    with _halos_by_style(_whole(picture)):
+        text = _with_names(_drawn(picture, dpi=_IMAGE_DPI), "picture")
+    opened = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    width, height = (72 * side for side in _whole(picture).get_size_inches())
+    text = text.replace("<svg ", f'{opened}width="{width:g}pt" height="{height:g}pt" ', 1)
+    return write_text(Path(path), text.replace(">", f"><style>{style}</style>", 1) + "\n")
+
+
+@contextlib.contextmanager
+def _halos_by_style(figure: Figure) -> Iterator[None]:
+    """Within it texts that have a halo are known by their id instead: drawn as outlines they take much room."""
+    before = [(text, text.get_path_effects()) for text in figure.findobj(Text) if text.get_path_effects()]
+    for number, (text, _) in enumerate(before):
+        text.set(path_effects=[], gid=f"halo-{number}")
+    try:
+        yield
+    finally:
+        for text, effects in before:
+            text.set(path_effects=effects, gid=None)
+
+
 @styled()
-def _drawn(picture: Figure | Axes) -> str:
+def _drawn(picture: Figure | Axes, dpi: float | str = "figure") -> str:
     buffer = io.StringIO()
-    _whole(picture).savefig(buffer, format="svg", metadata={"Date": None})
+    _whole(picture).savefig(buffer, format="svg", dpi=dpi, metadata={"Date": None})
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
     return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1)

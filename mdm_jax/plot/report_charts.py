@@ -1,21 +1,27 @@
 """Charts of the report: how training went, a model beside others, the plans of a budget beside each other."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
-from mdm_jax.plot.charts import bars
+from mdm_jax.plot.charts import NOTHING, bars, lines_of_families
 from mdm_jax.plot.drawing import WIDTH, label, light, small, styled, wide
 from mdm_jax.plot.values import Sizes
+from mdm_jax.support.text import shortened
 
 
 def role_colour(role: str) -> str:
     """The name in :data:`~mdm_jax.plot.drawing.COLOURS` of a role ("optimal", "best beta", "best hand-crafted")."""
     return {"optimal": "optimal", "best beta": "beta", "best hand-crafted": "hand"}.get(role, "family-1")
+
+
+_NAME_HEIGHT = 11.0
+"""Points from one line's name to the next."""
 
 
 @styled()
@@ -41,8 +47,8 @@ def loss_curve(log: Sequence[Mapping[str, Any]], baselines: Sequence[tuple[str, 
         if low < level < high and last - level > 0.06 * (high - low):  # a label must not run into the one above
             axes.axhline(level, color=light("muted"), linewidth=0.6, dashes=(2, 2), zorder=1)
             axes.annotate(
-                label(name), (1.0, level), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", va="bottom", fontsize=7, color=light("muted"),
+                label(name), (1.0, level), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="left", va="center", fontsize=7, color=light("muted"),
             )  # fmt: skip
             last = level
     axes.set(xlabel="training step", ylabel="bits per token", xlim=(0, max(step.max(), 1)))
@@ -141,3 +147,100 @@ def baselines(model: tuple[str, float, float], others: Sequence[tuple[str, float
     axes.set(xlim=(0, 1.12 * max(value + spread for _, value, spread, _ in bars)), yticks=[], xlabel="bits per token")
     axes.spines["left"].set_visible(False)
     return figure
+
+
+@styled()
+def above_optimal(tuning: Mapping[str, Any]) -> Axes:
+    """What each family of schedules costs above the optimal plan of as many steps, named at its line.
+
+    Steps are on a logarithmic axis. So are costs, but for the smallest: below about a hundredth of the greatest the
+    axis is linear, down to 0, where the optimal plans lie. What lies beyond half the length, where most steps reveal
+    one token, is left out if anything lies before it. What sequences judged of the optimal plan's rivals ("advantages")
+    are points with their intervals.
+
+    Args:
+        tuning: the content of ``tuning.json``.
+    """
+    axes = wide(3.4)
+    steps, above = np.asarray(tuning["steps"]), over_optimal(tuning)
+    shown = 2 * steps <= tuning["length"] if 2 * steps[0] <= tuning["length"] else np.ones(len(steps), bool)
+    steps, above = steps[shown], {family: bits[shown] for family, bits in above.items()}
+    lines_of_families(axes, steps, above)
+    for line in axes.lines:
+        line.set(marker="o" if len(steps) == 1 else "", markersize=3, clip_on=False)
+    colours = {str(line.get_label()): line.get_color() for line in axes.lines}
+    judged = [one for one in tuning.get("advantages") or [] if one["steps"] <= steps[-1]]
+    ends = [one[end] / (tuning["length"] * np.log(2)) for one in judged for end in ("low", "high")]
+    most = max([float(costs.max()) for costs in above.values()] + ends)
+    _scale_of_costs(axes, most, min([0.0, *ends]))
+    axes.set_ylabel("above the optimal plan, bits per token")
+    _name_lines(axes, list(above.values()), steps)
+    _judged_points(axes, judged, 1 / (tuning["length"] * np.log(2)), colours)
+    return axes
+
+
+def _judged_points(axes: Axes, judged: Sequence[Mapping[str, Any]], scale: float, colours: Mapping[str, Any]) -> None:
+    """What rivals cost above the optimal plan as sequences judged it, those of one budget beside each other."""
+    for one in judged:
+        beta = one["role"] == "best beta"
+        nats, low, high = (one[name] * scale for name in ("nats", "low", "high"))
+        colour = colours.get("best beta" if beta else one["over"], light("hand"))
+        axes.errorbar(
+            one["steps"] * (0.975 if beta else 1.025), nats, yerr=[[nats - low], [high - nats]], color=colour,
+            fmt="o", markersize=3.5, elinewidth=1.1, capsize=2, zorder=6, clip_on=False,
+        )  # fmt: skip
+
+
+def over_optimal(tuning: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What each family costs above the least of all at the same number of steps, bits per token; rounding is 0."""
+    costs = {family: np.asarray(nats, np.float64) for family, nats in tuning["families"].items()}
+    least = np.min(list(costs.values()), axis=0)
+    above = {family: (nats - least) / (tuning["length"] * np.log(2)) for family, nats in costs.items()}
+    return {family: np.where(bits > NOTHING, bits, 0.0) for family, bits in above.items()}
+
+
+def _scale_of_costs(axes: Axes, most: float, least: float = 0.0) -> None:
+    """From ``least``, at most 0, to ``most``: linear at first, then logarithmic. If nothing costs anything, linear."""
+    axes.grid(axis="y")
+    if most <= 0.0:
+        axes.set_ylim(-0.1, 1.0)
+        axes.yaxis.set(major_locator=FixedLocator([0.0]), minor_locator=NullLocator())
+        return
+    linear = 10.0 ** math.floor(math.log10(most / 100))
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.5)
+    axes.set_ylim(min(-0.12 * linear, 1.15 * least), 1.15 * most)
+    powers = [10.0**i for i in range(-12, 6) if linear <= 10.0**i]
+    marks = [*(-power for power in powers if power <= -least), *(power for power in powers if power <= most)]
+    axes.yaxis.set(major_locator=FixedLocator([0.0, *marks]), minor_locator=NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _name_lines(axes: Axes, values: Sequence[np.ndarray], steps: np.ndarray) -> None:
+    """Each line's name at the right of it, kept apart from the others' and tied to the line by a thin one."""
+    to_axes = axes.transScale + axes.transLimits
+    ends = [to_axes.transform((steps[-1], costs[-1])) for costs in values]
+    places = _apart([float(y) for _, y in ends], _NAME_HEIGHT * axes.figure.dpi / (72 * axes.bbox.height))
+    for line, (x, y), place in zip(axes.lines[: len(values)], ends, places):
+        axes.annotate(
+            shortened(str(line.get_label()), 20), (x, y), (1.03, place), xycoords="axes fraction",
+            textcoords="axes fraction", va="center", fontsize=7.5, color=line.get_color(), annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": line.get_color(), "shrinkA": 1, "shrinkB": 0,
+                        "alpha": 0.6},
+        )  # fmt: skip
+
+
+def _apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Places as near to ``wanted`` as can be in which neighbours are ``gap`` apart, in the same order."""
+    order = np.argsort(wanted, kind="stable")
+    # Of rising numbers the nearest ones are the means of groups that would overlap (pooled adjacent violators).
+    groups: list[tuple[float, int]] = []
+    for rank, i in enumerate(order):
+        mean, size = wanted[i] - rank * gap, 1
+        while groups and groups[-1][0] >= mean:
+            before, count = groups.pop()
+            mean, size = (before * count + mean * size) / (count + size), count + size
+        groups.append((mean, size))
+    flat = np.repeat([mean for mean, _ in groups], [size for _, size in groups]) + gap * np.arange(len(wanted))
+    placed = np.empty(len(wanted))
+    placed[order] = flat
+    return placed.tolist()

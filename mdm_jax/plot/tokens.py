@@ -29,6 +29,8 @@ _ACROSS = 300.0
 _TALL = 8.0
 """Points of a cell with text in it, from top to bottom."""
 _NEVER = {-1: ("given", (0.85, 0.87, 0.89)), -2: ("behind the end", (0.94, 0.945, 0.95))}
+_MISSING = -3
+"""The step of a position that is not there."""
 _WASHED = 0.46 * colormaps["viridis"](np.linspace(0, 1, 256))[:, :3] + 0.54
 """Viridis, light enough that text stays readable on it."""
 
@@ -79,7 +81,8 @@ def _draw(sampled: Drawn, vocabulary: Words | None, rows: int, axes_of: Callable
     if shape is not None and math.prod(shape) == length:
         board = _pictures(tokens, _colours(steps, last), shape)
     else:
-        words = [_words(row, vocabulary) for row in tokens] if tokens.size <= MOST_WRITTEN else None
+        there = [row[at != _MISSING] for row, at in zip(tokens, steps)]
+        words = [_words(row, vocabulary) for row in there] if tokens.size <= MOST_WRITTEN else None
         longest = max((len(word) for row in words or () for word in row), default=1)
         width = min(length, LINE // max(longest, 1))
         board = _lines(_colours(steps, last), width)
@@ -103,6 +106,7 @@ def _colours(steps: Int[np.ndarray, "rows length"], last: int) -> Float[np.ndarr
     colours = _WASHED[ramp]
     for step, (_, colour) in _NEVER.items():
         colours[steps == step] = colour
+    colours[steps == _MISSING] = 1.0
     return colours
 
 

@@ -119,6 +119,13 @@ class Contest(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A card: what families of samplers cost. Its content is that of ``card.json``."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """What a sampler returned."""
 

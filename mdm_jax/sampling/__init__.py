@@ -3,6 +3,7 @@
 from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop, path_log_prob
+from mdm_jax.sampling.forcing import Forced, forced_log_prob
 from mdm_jax.sampling.joint import sample_jointly
 from mdm_jax.sampling.knots import grid_fractions, plan_knots
 from mdm_jax.sampling.orders import (
@@ -14,7 +15,7 @@ from mdm_jax.sampling.orders import (
     random_order,
 )
 from mdm_jax.sampling.requests import canvas_of
-from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
+from mdm_jax.sampling.result import FILLED, GIVEN, MISSING, Sampled
 from mdm_jax.sampling.rule import Rule, joined
 from mdm_jax.sampling.samplers import Blind, Sampler, sample
 from mdm_jax.sampling.trajectory import Frame, Record, tokens_of
@@ -23,8 +24,10 @@ from mdm_jax.sampling.view import Choice, View
 __all__ = [
     "FILLED",
     "GIVEN",
+    "MISSING",
     "Blind",
     "Choice",
+    "Forced",
     "Frame",
     "Record",
     "Rule",
@@ -36,6 +39,7 @@ __all__ = [
     "blind_loop",
     "canvas_of",
     "first_hitting",
+    "forced_log_prob",
     "grid_fractions",
     "in_blocks",
     "in_order",

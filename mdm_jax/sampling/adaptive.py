@@ -16,18 +16,20 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens
+from mdm_jax.models.extending import block_length
 from mdm_jax.sampling import draws
+from mdm_jax.sampling.committing import NEVER, committed, fill_behind_end, next_block, require_kept
+from mdm_jax.sampling.looking import Kept, look, nothing_kept, queue_and_turn, ties
 from mdm_jax.sampling.orders import blocks_of
-from mdm_jax.sampling.readout import nothing, read_out, with_noise
-from mdm_jax.sampling.result import FILLED, GIVEN, Sampled
+from mdm_jax.sampling.readout import Seen, nothing, read_out, with_noise
+from mdm_jax.sampling.result import FILLED, GIVEN, MISSING, Sampled
 from mdm_jax.sampling.rule import Rule, ready, require_fit
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
 from mdm_jax.sampling.undefined import marked
-from mdm_jax.sampling.view import Choice, View
+from mdm_jax.sampling.view import View
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.keys import threefry
-
-_NEVER = jnp.iinfo(jnp.int32).max
+from mdm_jax.support.ragged import present
 
 
 class _State(NamedTuple):
@@ -38,9 +40,11 @@ class _State(NamedTuple):
     refused: Array  # whether any logits that the row read were no law
     nfe: Array
     batch_nfe: Array
-    block: Array  # each row's current block; _NEVER when it is done
+    block: Array  # each row's current block; NEVER when it is done
     clock: Array
     memory: Any
+    kept: Kept | None
+    taken: Array  # what of the tokens is kept
     trajectory: Any
 
 
@@ -120,10 +124,13 @@ def unmarked(
     chunk: int | None = None,
     record: Record | None = None,
     frames: int | None = None,
+    forced: Int[Array, "rows length"] | None = None,
 ) -> tuple[Sampled, Bool[Array, " rows"] | None]:
     """:func:`adaptive_loop` without NaN: also which rows' ``log_prob`` is undefined, ``None`` where all are defined.
 
-    For programs whose outputs ``jax_debug_nans`` looks at; :func:`marked` puts the two together.
+    For programs whose outputs ``jax_debug_nans`` looks at; :func:`marked` puts the two together. Where there are
+    ``forced`` tokens they are written in place of draws, at temperature 1; a rule whose path has no log-probability is
+    then refused (see :func:`~mdm_jax.sampling.forcing.forced_log_prob`).
     """
     rows = canvas.shape[0]
     require(
@@ -136,7 +143,9 @@ def unmarked(
     elif isinstance(canvas, jax.core.Tracer):
         require_fit(given, denoiser, canvas == denoiser.mask_id)
     rule = rule.replace(planned=None)  # pyright: ignore[reportAttributeAccessIssue]
-    return _adaptive_loop(denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames)
+    return _adaptive_loop(
+        denoiser, params, canvas, rule, key, temperature, context, row_ids, chunk, record, frames, forced
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
@@ -152,14 +161,19 @@ def _adaptive_loop(
     chunk: int | None,
     record: Record | None,
     frames: int | None,
+    forced: Array | None,
 ) -> tuple[Sampled, Array | None]:
     rows, length = canvas.shape
     canvas = canvas.astype(jnp.int32)
     temperature = jnp.asarray(temperature, jnp.float32)
     free = canvas == denoiser.mask_id
-    block_of = jnp.where(free, blocks_of(free, jnp.asarray(rule.block)), _NEVER)
+    own = block_length(denoiser)  # the model's blocks stand where they stand, whatever is given
+    block_of = blocks_of(free, jnp.asarray(rule.block)) if own is None else blocks_of(free, jnp.int32(own), 0)
+    block_of = jnp.where(free, block_of, NEVER)
     ids = jnp.arange(rows, dtype=jnp.int32) if row_ids is None else row_ids
     keys = draws.all_position_keys(threefry(key), ids, length)
+    bits = ties(denoiser, threefry(key), ids, length)
+    require_kept(denoiser, rule.reads == "all")
     context = begun(denoiser, params, draws.row_keys(threefry(key), ids), context)
     defined = True  # whether the path has a log-probability: settled while tracing
 
@@ -171,28 +185,40 @@ def _adaptive_loop(
         settled = mine & ~masked & free
         view = View(state.tokens, masked & mine, settled, state.clock, state.memory, step_keys, denoiser)
 
-        look = functools.partial(read_out, denoiser, params, rule, temperature, context, chunk, step_keys)
+        def reading(read: Array) -> tuple[Seen, bool, Kept | None]:
+            fresh = (state.tokens != denoiser.mask_id) & ~state.taken
+            queue, turn = queue_and_turn(fresh, read, ~free, bits)
+            kept, found = look(denoiser, params, state.kept, state.tokens, queue, turn, context)
+            seen = read_out(
+                denoiser, params, rule, temperature, chunk, step_keys, state.tokens, masked, read, found, forced
+            )
+            return *seen, kept
+
         if rule.reads == "chosen":
             choice = rule.choose(view)
             wanted = "of what to reveal: this one chooses before anything is read"
             require(choice.write is None, "the rule's choice", verbatim("of what to write"), wanted)
             read = choice.reveal & view.open
             # A step may reveal nothing: then nothing is encoded.
-            seen = jax.lax.cond(
-                jnp.any(read), lambda: look(state.tokens, masked, read)[0], lambda: nothing(rows, length, rule)
+            any_read = jnp.any(read)
+            seen, kept = jax.lax.cond(
+                any_read, lambda: reading(read)[::2], lambda: (nothing(rows, length, rule), state.kept)
             )
             view.read(seen.proposal, seen.measured)
             looked = False
         else:
             read = view.open | view.settled if rule.reads == "all" else view.open
-            seen, looked = look(state.tokens, masked, read)
+            any_read = jnp.ones((), bool)
+            seen, looked, kept = reading(read)
             score = with_noise(seen.measured[0], jnp.asarray(rule.order_temperature), step_keys)
             view.read(seen.proposal, (score, *seen.measured[1:]), seen.second)
             choice = rule.choose(view)
 
         # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
         lawless = jnp.isnan(seen.log_prob)
-        tokens, reveal = _committed(choice, view, seen.proposal, lawless, denoiser.mask_id)
+        require_kept(denoiser, choice.remask is not None or choice.write is not None)
+        taken = state.taken | ((state.tokens != denoiser.mask_id) & any_read)
+        tokens, reveal = committed(choice, view, seen.proposal, lawless, denoiser.mask_id)
         moved = tokens != state.tokens
         put_in = reveal | (moved & (tokens != denoiser.mask_id))
         reveal_step = jnp.where(put_in, state.step, jnp.where(moved, GIVEN, state.reveal_step))
@@ -201,11 +227,11 @@ def _adaptive_loop(
         looked = rule.reads != "chosen" and (looked or view.looked_at_draw)
         defined = defined and not looked and choice.remask is None and choice.write is None
 
-        tokens, reveal_step = _fill_behind_end(tokens, reveal_step, free, jnp.asarray(rule.end), denoiser.mask_id)
-        clock = jnp.where(state.block < _NEVER, state.clock + 1, state.clock)
+        tokens, reveal_step = fill_behind_end(tokens, reveal_step, free, jnp.asarray(rule.end), denoiser.mask_id)
+        clock = jnp.where(state.block < NEVER, state.clock + 1, state.clock)
         done = jnp.any(reveal_step == FILLED, axis=-1)
         done = done if choice.done is None else done | choice.done
-        block, clock = _next_block(tokens, done, free, block_of, state.block, clock, rule, denoiser.mask_id)
+        block, clock = next_block(tokens, done, free, block_of, state.block, clock, rule, denoiser.mask_id)
         row_read = jnp.any(read, axis=-1)
         trajectory = state.trajectory
         if record is not None:
@@ -222,6 +248,8 @@ def _adaptive_loop(
             block=block,
             clock=clock,
             memory=memory,
+            kept=kept,
+            taken=taken,
             trajectory=trajectory,
         )
 
@@ -230,7 +258,7 @@ def _adaptive_loop(
     start = _State(
         step=jnp.zeros((), jnp.int32),
         tokens=canvas,
-        reveal_step=jnp.full((rows, length), GIVEN, jnp.int32),
+        reveal_step=jnp.where(present(canvas), jnp.int32(GIVEN), jnp.int32(MISSING)),
         log_prob=jnp.zeros(rows, jnp.float32),
         refused=jnp.zeros(rows, bool),
         nfe=none,
@@ -238,12 +266,18 @@ def _adaptive_loop(
         block=jnp.min(block_of, axis=-1),
         clock=none,
         memory=None if rule.begin is None else rule.begin(free),
+        kept=nothing_kept(denoiser, params, rows, length, context),
+        taken=~present(canvas),
         trajectory=begin(record, Frame(none[0], canvas, score), length if frames is None else frames),
     )
     blocks = 1 + jnp.max(jnp.where(free, block_of, 0))
     each = 0 if rule.steps is None else jnp.max(jnp.asarray(rule.steps))
     limit = length + blocks * each  # a rule that never gets on must not run for ever
-    final = jax.lax.while_loop(lambda s: jnp.any(s.block < _NEVER) & (s.step < limit), one_step, start)
+    final = jax.lax.while_loop(lambda s: jnp.any(s.block < NEVER) & (s.step < limit), one_step, start)
+    wanted = "one whose order looks at the model's predictions alone: others have no path to be forced, and are judged "
+    wanted += "by samples (evaluation.evaluate)"
+    looking = verbatim("one that looks at what was drawn, masks again or writes tokens of its own")
+    require(defined or forced is None, "rule", looking, wanted)
     remaining = jnp.sum((final.tokens == denoiser.mask_id) & free, axis=-1, dtype=jnp.int32)
     never = final.refused & (remaining > 0)  # it was to be drawn, and could not be
     sampled = Sampled(
@@ -257,44 +291,3 @@ def _adaptive_loop(
         trajectory=final.trajectory,
     )
     return sampled, None if defined else jnp.any(free, axis=-1)
-
-
-def _fill_behind_end(tokens: Array, reveal_step: Array, free: Array, end: Array, mask_id: int) -> tuple[Array, Array]:
-    """Fill what is masked behind the first drawn end token that has nothing masked before it."""
-    masked = tokens == mask_id
-    clear = jnp.cumsum(masked & free, axis=-1) == 0  # nothing masked up to here
-    ended = jnp.cumsum((tokens == end) & free & clear, axis=-1) > 0
-    fill = masked & free & ended
-    return jnp.where(fill, end, tokens), jnp.where(fill, FILLED, reveal_step)
-
-
-def _committed(choice: Choice, view: View, proposal: Array, lawless: Array, mask_id: int) -> tuple[Array, Array]:
-    """The tokens after a choice, and which masked positions took their proposals."""
-    if choice.write is not None:
-        return jnp.where((view.open | view.settled) & ~lawless, choice.write, view.tokens), jnp.zeros_like(view.open)
-    reveal = choice.reveal & view.open & ~lawless
-    tokens = jnp.where(reveal, proposal, view.tokens)
-    if choice.remask is not None:
-        tokens = jnp.where(choice.remask & view.settled, mask_id, tokens)
-    return tokens, reveal
-
-
-def _next_block(
-    tokens: Array,
-    done: Array,
-    free: Array,
-    block_of: Array,
-    block: Array,
-    clock: Array,
-    rule: Rule,
-    mask_id: int,
-) -> tuple[Array, Array]:
-    """Each row's block and its clock after a step: the next block with anything to do, once this one is done."""
-    masked = (tokens == mask_id) & free
-    busy = jnp.any(masked & (block_of == block[:, None]), axis=-1)
-    if rule.steps is not None:
-        busy = busy | ((clock < jnp.asarray(rule.steps)) & ~done)
-    later = (block_of > block[:, None]) & masked
-    following = jnp.min(jnp.where(later, block_of, _NEVER), axis=-1)
-    stay = busy & (block < _NEVER)
-    return jnp.where(stay, block, following), jnp.where(stay, clock, 0)

@@ -15,11 +15,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
+from mdm_jax.models.extending import by_rank, ranked
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
-from mdm_jax.sampling.result import GIVEN, Sampled
+from mdm_jax.sampling.looking import Ties, look, nothing_kept, queue_of_steps, ties, turn_of_step
+from mdm_jax.sampling.result import GIVEN, MISSING, Sampled
 from mdm_jax.sampling.trajectory import Frame, Record, begin, put
 from mdm_jax.support.keys import threefry
+from mdm_jax.support.ragged import present
 
 
 @functools.partial(jax.jit, static_argnames=("denoiser", "chunk", "record", "frames"))
@@ -73,18 +76,20 @@ def blind_loop(
     ids = jnp.arange(tokens.shape[0], dtype=jnp.int32) if row_ids is None else row_ids
     temperature = jnp.asarray(temperature, jnp.float32)
 
-    key = jax.random.fold_in(threefry(key), _TOKENS)
+    root = threefry(key)
+    key = jax.random.fold_in(root, _TOKENS)
 
     def draw(logits: Array, row: Array, position: Array) -> tuple[Array, Array]:
         tokens, gain = draws.categorical(draws.position_keys(key, ids[row], position), logits, temperature)
         # Logits that are no law (NaN, all -inf) reveal nothing: `remaining` tells.
         return jnp.where(jnp.isnan(gain), denoiser.mask_id, tokens), gain
 
-    canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
+    canvas, reveal_step = _begun_canvas(denoiser, tokens, reveal_step)
     reveal_step = without_gaps(reveal_step)
     context = begun(denoiser, params, draws.row_keys(key, ids), context)
+    bits = ties(denoiser, root, ids, tokens.shape[1])
     final, log_prob, steps, trajectory = _walk(
-        denoiser, params, canvas, reveal_step, draw, context, chunk, record, frames
+        denoiser, params, canvas, reveal_step, draw, bits, context, chunk, record, frames
     )
     return Sampled(
         tokens=final,
@@ -106,6 +111,8 @@ def path_log_prob(
     reveal_step: Int[Array, "rows length"],
     context: Context = None,
     chunk: int | None = None,
+    key: PRNGKeyArray | None = None,
+    row_ids: Int[Array, " rows"] | None = None,
 ) -> Float[Array, " rows"]:
     """Teacher-forced ``log q(tokens | path)``: the log-probability of drawing ``tokens`` along ``reveal_step``.
 
@@ -121,9 +128,13 @@ def path_log_prob(
             end of a sequence) stay masked and are not scored.
         context: passed to the denoiser.
         chunk: positions read out together, if not chosen by the library.
+        key: that of :func:`blind_loop`, for a model to which the order of the tokens within a step means something (an
+            any-order model): they are in the order in which that absorbed them, from left to right if left out.
+            :func:`~mdm_jax.sampling.sample` under a key of its own gives the loop ``jax.random.split(key)[1]``.
+        row_ids: likewise.
 
     Returns:
-        float32[rows], nats, at temperature 1.
+        float32[rows], nats, at temperature 1. A model that goes by ranks is asked in one pass, whatever the steps.
 
     Example:
         >>> import jax.numpy as jnp
@@ -144,8 +155,14 @@ def path_log_prob(
         given = flat[row * length + position]
         return given, draws.log_prob_of(logits, given)
 
-    canvas = jnp.where(reveal_step == GIVEN, tokens, denoiser.mask_id).astype(jnp.int32)
-    return _walk(denoiser, params, canvas, without_gaps(reveal_step), force, context, chunk, None, None)[1]
+    bits = None
+    if key is not None:
+        ids = jnp.arange(tokens.shape[0], dtype=jnp.int32) if row_ids is None else row_ids
+        bits = ties(denoiser, threefry(key), ids, length)
+    canvas, reveal_step = _begun_canvas(denoiser, tokens, reveal_step)
+    if by_rank(denoiser):
+        return _in_one_pass(denoiser, params, tokens.astype(jnp.int32), reveal_step, force, bits, context, chunk)
+    return _walk(denoiser, params, canvas, without_gaps(reveal_step), force, bits, context, chunk, None, None)[1]
 
 
 _TOKENS = 0x7FFFFFFF
@@ -155,12 +172,20 @@ Choose = Callable[[Array, Array, Array], tuple[Array, Array]]
 """``(logits[chunk, vocab_size], row[chunk], position[chunk]) -> (tokens[chunk], log_prob[chunk])``."""
 
 
+def _begun_canvas(denoiser: Denoiser, tokens: Array, reveal_step: Array) -> tuple[Array, Array]:
+    """What is known before the first step, and the steps with positions that are not there set apart."""
+    there = present(tokens)
+    canvas = jnp.where((reveal_step == GIVEN) | ~there, tokens, denoiser.mask_id).astype(jnp.int32)
+    return canvas, jnp.where(there, reveal_step, MISSING)
+
+
 def _walk(
     denoiser: Denoiser,
     params: Params,
     canvas: Array,
     reveal_step: Array,
     choose: Choose,
+    bits: Ties,
     context: Context,
     chunk: int | None,
     record: Record | None,
@@ -174,16 +199,18 @@ def _walk(
     pairs = jnp.argsort(steps).astype(jnp.int32)  # stable: within a step, by row and position
     steps = steps[pairs]
 
-    def one_step(state: tuple[Array, Array, Array, Array, Any]) -> tuple[Array, Array, Array, Array, Any]:
-        cursor, flat, log_prob, encodings, trajectory = state
-        hidden = denoiser.encode(params, flat.reshape(rows, length), context)
-        hidden = hidden.reshape(total, hidden.shape[-1])
+    queue = queue_of_steps(reveal_step, bits)
+
+    def one_step(state: tuple[Array, Array, Array, Array, Any, Any]) -> tuple[Array, Array, Array, Array, Any, Any]:
+        cursor, flat, log_prob, encodings, kept, trajectory = state
+        turn = turn_of_step(reveal_step, steps[cursor])
+        kept, seen = look(denoiser, params, kept, flat.reshape(rows, length), queue, turn, context)
         end = jnp.searchsorted(steps, steps[cursor], side="right").astype(cursor.dtype)
 
         def one_chunk(written: tuple[Array, Array], pair: Array, inside: Array) -> tuple[Array, Array]:
             flat, log_prob = written
             row, position = pair // length, pair % length
-            logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
+            logits = denoiser.readout(params, seen.hidden[seen.at[pair]]).astype(jnp.float32)
             tokens, gain = choose(logits, row, position)
             flat = flat.at[jnp.where(inside, pair, total)].set(tokens, mode="drop")
             return flat, log_prob.at[row].add(jnp.where(inside, gain, 0.0))
@@ -191,7 +218,7 @@ def _walk(
         flat, log_prob = in_chunks(pairs, cursor, end, size, one_chunk, (flat, log_prob))
         if record is not None:
             trajectory = put(trajectory, encodings, record(Frame(encodings, flat.reshape(rows, length))))
-        return end, flat, log_prob, encodings + 1, trajectory
+        return end, flat, log_prob, encodings + 1, kept, trajectory
 
     first = Frame(jnp.zeros((), jnp.int32), canvas)
     start = jnp.searchsorted(steps, 0).astype(jnp.int32)
@@ -200,10 +227,40 @@ def _walk(
         canvas.reshape(-1),
         jnp.zeros(rows, jnp.float32),
         jnp.zeros((), jnp.int32),
+        nothing_kept(denoiser, params, rows, length, context),
         begin(record, first, length if frames is None else frames),
     )
-    _, flat, log_prob, encodings, trajectory = jax.lax.while_loop(lambda s: s[0] < total, one_step, state)
+    _, flat, log_prob, encodings, _, trajectory = jax.lax.while_loop(lambda s: s[0] < total, one_step, state)
     return flat.reshape(rows, length), log_prob, encodings, trajectory
+
+
+def _in_one_pass(
+    denoiser: Denoiser,
+    params: Params,
+    tokens: Array,
+    reveal_step: Array,
+    choose: Choose,
+    bits: Ties,
+    context: Context,
+    chunk: int | None,
+) -> Array:
+    """Each row's summed log-probability: every position asked at once, after the tokens of the steps before its own."""
+    rows, length = tokens.shape
+    bound = jnp.sum(reveal_step[:, None, :] < reveal_step[:, :, None], axis=-1, dtype=jnp.int32)
+    bound = bound - jnp.sum(reveal_step < GIVEN, axis=-1, keepdims=True, dtype=jnp.int32)
+    hidden = ranked(denoiser).encode_ranked(params, tokens, queue_of_steps(reveal_step, bits).place, bound, context)
+    hidden = hidden.reshape(rows * length, -1)
+    asked = (reveal_step >= 0).reshape(-1)
+    pairs = jnp.argsort(~asked).astype(jnp.int32)  # stable: first what is asked
+
+    def one_chunk(log_prob: Array, pair: Array, inside: Array) -> Array:
+        row, position = pair // length, pair % length
+        gain = choose(denoiser.readout(params, hidden[pair]).astype(jnp.float32), row, position)[1]
+        return log_prob.at[row].add(jnp.where(inside, gain, 0.0))
+
+    size = chunk_size(denoiser.vocab_size) if chunk is None else chunk
+    begin, end = jnp.zeros((), jnp.int32), jnp.sum(asked, dtype=jnp.int32)
+    return in_chunks(pairs, begin, end, size, one_chunk, jnp.zeros(rows, jnp.float32))
 
 
 def without_gaps(reveal_step: Int[Array, "rows length"]) -> Int[Array, "rows length"]:

@@ -92,6 +92,7 @@ def require_fitting(
     planned: Int[np.ndarray, " plans"],
     free: Bool[Array | np.ndarray, "rows length"],
     block: int | None = None,
+    aligned: bool = False,
 ) -> None:
     """Refuse plans that are made for another number of tokens than they are to reveal.
 
@@ -104,6 +105,8 @@ def require_fitting(
         planned: how many tokens the one plan is for, or each row's.
         free: what is to be revealed; where it is traced, plans are refused that are for more than any row can have.
         block: length of the blocks; ``None``: no blocks.
+        aligned: whether blocks are counted from a fixed position: fewer free ones than a block's may then lie in two
+            blocks, and a plan is for a block's length alone.
 
     Raises:
         InputError: a plan that does not fit; it names both numbers. Plans for another number of rows.
@@ -117,14 +120,19 @@ def require_fitting(
         require(most <= whole, "plan", verbatim(f"one for {most} tokens"), wanted)
         return
     count = free.sum(axis=1)
-    fits = (planned == whole) | (planned == np.minimum(count, whole)) | (count == 0)
+    fits = (planned == whole) | ((planned == np.minimum(count, whole)) & (not aligned)) | (count == 0)
     if not fits.all():
         row = int(np.argmin(fits))
         given = int(np.broadcast_to(planned, count.shape)[row])
         wanted = f"one for the {length} tokens of the canvas"
         wanted = wanted if block is None else f"one for a block, of {whole} tokens"
-        wanted += "" if count[row] >= whole else f", or for the {count[row]} that are free in row {row}"
-        require(False, "plan", verbatim(f"one for {given} tokens"), wanted)
+        wanted += "" if aligned or count[row] >= whole else f", or for the {count[row]} that are free in row {row}"
+        shorter = (
+            " (for a model that takes rows of different lengths, "
+            f"sampling.canvas_of(..., length={given}, lengths=) makes canvases of rows that end earlier)"
+        )
+        longer = block is None and not aligned and given > length
+        require(False, "plan", verbatim(f"one for {given} tokens{shorter * longer}"), wanted)
 
 
 def scaled_knots(

@@ -73,6 +73,8 @@ def ancestral_order(
     fractions: Float[Array, "rows knots"],
     free: Bool[Array, "rows length"],
     row_ids: Int[Array, " rows"] | None = None,
+    block: int | Int[Array, ""] | None = None,
+    origin: int | Int[Array, ""] | None = None,
 ) -> Int[Array, "rows length"]:
     """Ancestral sampling: each free token falls into step ``k`` with probability ``a_k - a_{k-1}``, independently.
 
@@ -86,9 +88,12 @@ def ancestral_order(
             up (see :func:`~mdm_jax.sampling.knots.grid_fractions`). Each row may have its own grid.
         free: bool[rows, length], the positions to reveal.
         row_ids: as in :func:`random_order`.
+        block: positions of a block: blocks go from left to right, each by the whole grid. ``None``: no blocks.
+        origin: as in :func:`in_blocks`.
 
     Returns:
-        int32[rows, length], the step of each free position, -1 elsewhere. Steps may stay empty.
+        int32[rows, length], the step of each free position, -1 elsewhere. Steps may stay empty; those of different
+        blocks never coincide.
 
     Example:
         >>> import jax.numpy as jnp
@@ -98,7 +103,11 @@ def ancestral_order(
         >>> int(steps.max()) < 4, steps.shape
         (True, (1, 8))
     """
-    return _steps(fractions.astype(jnp.float32), uniform(_bits(key, free, row_ids)), free)
+    steps = _steps(fractions.astype(jnp.float32), uniform(_bits(key, free, row_ids)), free)
+    if block is None:
+        return steps
+    mine = blocks_of(free, jnp.asarray(block, jnp.int32), origin)
+    return jnp.where(free, steps + (fractions.shape[1] - 1) * mine, GIVEN).astype(jnp.int32)
 
 
 @jax.jit
@@ -179,6 +188,7 @@ def in_blocks(
     free: Bool[Array, "rows length"],
     block: int | Int[Array, ""],
     row_ids: Int[Array, " rows"] | None = None,
+    origin: int | Int[Array, ""] | None = None,
 ) -> Int[Array, "rows length"]:
     """Semi-autoregressive: blocks of ``block`` positions from left to right, in random order inside each.
 
@@ -186,8 +196,9 @@ def in_blocks(
         key: a typed PRNG key.
         knots: int32[rows, knots], the plan of *one block*, scaled to the free positions of each.
         free: bool[rows, length].
-        block: positions of a block, counted from each row's first free position; the last may be shorter.
+        block: positions of a block; the last may be shorter.
         row_ids: as in :func:`random_order`.
+        origin: the position that blocks are counted from; each row's first free one if left out.
 
     Returns:
         int32[rows, length]; steps of different blocks never coincide, and need not be consecutive.
@@ -205,20 +216,31 @@ def in_blocks(
     """
     if not isinstance(block, jax.core.Tracer):
         block = require_whole("block", block, 1, 2**31 - 1)
-    return _in_blocks(key, knots, free, jnp.asarray(block, jnp.int32), row_ids)
+    return _in_blocks(key, knots, free, jnp.asarray(block, jnp.int32), row_ids, origin)
 
 
-def blocks_of(free: Bool[Array, "rows length"], block: Int[Array, ""]) -> Int[Array, "rows length"]:
-    """The block of each position, counted from the row's first free one; of no meaning where it is given."""
-    first = jnp.argmax(free, axis=-1, keepdims=True).astype(jnp.int32)
+def blocks_of(
+    free: Bool[Array, "rows length"], block: Int[Array, ""], origin: int | Int[Array, ""] | None = None
+) -> Int[Array, "rows length"]:
+    """The block of each position, from left to right: 0, 1, 2, ...; of no meaning where a position is given.
+
+    One begins at the origin, or at the row's first free position. Those before an origin count too; the first of them
+    may be shorter.
+    """
+    if origin is None:
+        first = jnp.argmax(free, axis=-1, keepdims=True).astype(jnp.int32)
+    else:  # where the first block would begin: at 0 or before
+        first = jnp.full((free.shape[0], 1), -jnp.mod(-jnp.asarray(origin, jnp.int32), block), jnp.int32)
     return (jnp.arange(free.shape[1], dtype=jnp.int32)[None, :] - first) // block
 
 
 @jax.jit
-def _in_blocks(key: Array, knots: Array, free: Array, block: Array, row_ids: Array | None) -> Array:
+def _in_blocks(
+    key: Array, knots: Array, free: Array, block: Array, row_ids: Array | None, origin: int | Array | None
+) -> Array:
     check_length(knots, free.shape[1])
     knots = knots.astype(jnp.int32)
-    mine = jnp.where(free, blocks_of(free, block), free.shape[1])
+    mine = jnp.where(free, blocks_of(free, block, origin), free.shape[1])
     order = jnp.lexsort((_random_turns(key, free, row_ids), mine), axis=-1)
     rank = _sorted_places(order)
     sorted_blocks = jnp.sort(mine, axis=-1)

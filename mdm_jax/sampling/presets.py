@@ -21,7 +21,7 @@ from mdm_jax.sampling.samplers import Blind
 from mdm_jax.support.errors import require_whole
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import grids
-from mdm_jax.theory.profiles import Profile
+from mdm_jax.theory.profiles import Profile, posterior_profile
 
 MOST_STEPS = 2**20
 """Of a uniform grid: each row's has so many numbers."""
@@ -34,7 +34,7 @@ def mdlm(steps: int) -> Blind:
     first time of 1e-5 is cut off, so nothing is left over to be filled by argmax.
 
     Args:
-        steps: from 1 to 2^20; ``nfe`` is at most that.
+        steps: from 1 to 2^20; ``nfe`` is at most that, or that for each block of a model that goes by blocks.
 
     Raises:
         InputError: another number.
@@ -58,7 +58,8 @@ def llada(length: int, steps: int, block: int | None = None) -> Rule:
     Args:
         length: positions to be generated, for sharing ``steps`` out.
         steps: in all; each block has ``steps / blocks`` of them (rounded up, where LLaDA refuses).
-        block: its ``block_length``; one block if left out.
+        block: its ``block_length``; one block if left out. Of a model that goes by blocks it must be the model's: if
+            left out, each block takes all ``steps``.
 
     Raises:
         InputError: numbers that are no whole ones of at least 1.
@@ -124,7 +125,9 @@ def remdm(steps: int, strength: float = 0.04, strategy: Literal["cap", "rescale"
 
 
 def best(profile: Profile, steps: int) -> Blind:
-    """Random order with the sizes that cost least for the model whose ``profile`` this is, exactly.
+    """Random order with the sizes that cost least for the model whose ``profile`` this is, as far as that is known.
+
+    Of a measured profile they are those of its posterior mean, which does not chase noise; of an exact one its own.
 
     Args:
         profile: of the model.
@@ -141,4 +144,4 @@ def best(profile: Profile, steps: int) -> Blind:
         >>> mdm.presets.best(profile, 4).plan.sizes.tolist()
         [1, 1, 2, 4]
     """
-    return Blind(plans.optimal(profile, steps))
+    return Blind(plans.optimal(posterior_profile(profile).profile, steps))

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import draws
 from mdm_jax.sampling.chunks import chunk_size, in_chunks
+from mdm_jax.sampling.looking import Found
 from mdm_jax.sampling.readings import Measure, Reading
 from mdm_jax.sampling.rule import Rule
 
@@ -30,27 +31,33 @@ def read_out(
     params: Params,
     rule: Rule,
     temperature: Array,
-    context: Context,
     chunk: int | None,
     keys: Array,
     tokens: Array,
     masked: Array,
     read: Array,
+    found: Found,
+    forced: Array | None = None,
 ) -> tuple[Seen, bool]:
-    """Encode, then propose and measure where ``read``; also whether any measure looked at the proposals."""
+    """Propose and measure where ``read``; also whether any measure looked at the proposals.
+
+    What is ``forced``, int32[rows, length], is proposed in place of a draw.
+    """
     rows, length = tokens.shape
     total = rows * length
-    hidden = denoiser.encode(params, tokens, context)
-    hidden = hidden.reshape(total, hidden.shape[-1])
     flat_tokens, flat_masked, flat_keys = tokens.reshape(-1), masked.reshape(-1), keys.reshape(-1)
     pairs = jnp.nonzero(read.reshape(-1), size=total, fill_value=0)[0].astype(jnp.int32)
     looked = False
 
     def one_chunk(seen: Seen, pair: Array, inside: Array) -> Seen:
         nonlocal looked
-        logits = denoiser.readout(params, hidden[pair]).astype(jnp.float32)
+        logits = denoiser.readout(params, found.hidden[found.at[pair]]).astype(jnp.float32)
         draw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _DRAW))(flat_keys[pair])
-        proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
+        if forced is None:
+            proposal, log_prob = draws.categorical(draw_keys, logits, temperature)
+        else:
+            proposal = forced.reshape(total)[pair]
+            log_prob = draws.log_prob_of(logits, proposal)
         reading = Reading(logits, proposal, flat_tokens[pair], flat_masked[pair])
         measured = tuple(measure(reading).astype(jnp.float32) for measure in measures_of(rule))
         second = None

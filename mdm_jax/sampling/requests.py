@@ -12,10 +12,14 @@ from jaxtyping import Array, Int, Int32
 
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import is_number, require, require_whole, verbatim
+from mdm_jax.support.ragged import ABSENT
 
 
 def canvas_of(
-    prompts: Sequence[ArrayLike | Sequence[int]], length: int, mask_id: int
+    prompts: Sequence[ArrayLike | Sequence[int]],
+    length: int,
+    mask_id: int,
+    lengths: ArrayLike | Sequence[int] | None = None,
 ) -> Int32[np.ndarray, "rows length"]:
     """Prompts of different lengths as one canvas: each row begins with its prompt and is masked behind it.
 
@@ -24,18 +28,24 @@ def canvas_of(
             sampler to see.
         length: of the sequences.
         mask_id: the denoiser's.
+        lengths: of each sequence, at most ``length``, for a model that takes rows of different lengths: what is behind
+            is not there (-1).
 
     Returns:
         int32[prompts, length], as ``sample(..., canvas=)`` takes it.
 
     Raises:
-        InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones.
+        InputError: no prompt, or one that is too long or not one row of token ids; numbers that are no whole ones;
+            lengths that are not one for each prompt, or shorter than it.
 
     Example:
         >>> import mdm_jax as mdm
         >>> mdm.sampling.canvas_of([[1, 0, 1], [1]], length=5, mask_id=2)
         array([[1, 0, 1, 2, 2],
                [1, 2, 2, 2, 2]], dtype=int32)
+        >>> mdm.sampling.canvas_of([[1, 0, 1], [1]], length=5, mask_id=2, lengths=[5, 3])
+        array([[ 1,  0,  1,  2,  2],
+               [ 1,  2,  2, -1, -1]], dtype=int32)
     """
     several = isinstance(prompts, Sequence | np.ndarray | jax.Array) and np.iterable(prompts) and len(prompts) >= 1
     require(several, "prompts", prompts, "at least one row of token ids")
@@ -52,6 +62,15 @@ def canvas_of(
         bad = tokens[(tokens < 0) | (tokens >= 2**31)] if tokens.size else tokens
         require(bad.size == 0, f"prompts[{i}]", bad[:1].tolist(), "token ids, from 0 to 2^31 - 1")
         canvas[i, : len(tokens)] = tokens
+    if lengths is not None:
+        many = as_array(lengths)
+        shown = verbatim(f"{many.dtype} of shape {many.shape}")
+        good = many.dtype.kind in "iu" and many.shape == (len(prompts),)
+        require(good, "lengths", shown, f"whole numbers, one for each of {len(prompts)} prompts")
+        for i, own in enumerate(many.tolist()):
+            least = max(1, len(as_array(prompts[i])))
+            require(least <= own <= length, f"lengths[{i}]", own, f"from {least}, that of its prompt, to {length}")
+        canvas[np.arange(length)[None] >= many[:, None]] = ABSENT
     return canvas
 
 

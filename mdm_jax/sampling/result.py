@@ -12,20 +12,23 @@ GIVEN = -1
 FILLED = -2
 """The reveal step of a position behind the end of a sequence: filled with the end token, never read or drawn."""
 
+MISSING = -3
+"""The reveal step of a position that is not there (``ABSENT``)."""
+
 
 class Sampled(NamedTuple):
     """Sequences and what they cost.
 
     Attributes:
-        tokens: int32[rows, length].
+        tokens: int32[rows, length]; -1 where the canvas says that there is no position.
         nfe: int32[rows], model calls that each row needed: its steps in which anything was read, times
             ``denoiser.passes``, what one encoding costs (two with guidance).
         batch_nfe: int32[], model calls that the whole batch took: the largest of ``nfe`` in the blind loop; more in the
             adaptive one where rows skip different steps.
         remaining: int32[rows], positions still masked (0 unless a rule stopped early or the denoiser returned a mask).
         reveal_step: int32[rows, length], the step of the loop at which each position was (last) revealed; in the blind
-            loop steps that reveal nothing are left out, row by row. :data:`GIVEN`, :data:`FILLED`, or the mask's -1
-            where it never was.
+            loop steps that reveal nothing are left out, row by row. :data:`GIVEN`, :data:`FILLED`, :data:`MISSING`,
+            or the mask's -1 where it never was.
         log_prob: float32[rows], log-probability of the drawn tokens along the path that was taken, nats; 0 where
             nothing was to be drawn; NaN where it is not defined (the order looked at the draws, tokens were masked
             again, or what was to be drawn was not, since the logits were no law).

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool
 
 from mdm_jax.models.denoiser import Denoiser
+from mdm_jax.models.extending import block_length
 from mdm_jax.sampling.knots import require_fitting
 from mdm_jax.sampling.readings import Measure, max_probability
 from mdm_jax.sampling.view import Choice, View
@@ -46,7 +47,8 @@ class Rule:
             ``choose`` reveals, and nothing else (it then decides without scores).
         order_temperature: above 0, Gumbel noise times this is added to the score: positions are then drawn without
             replacement with probability proportional to ``exp(score / order_temperature)``.
-        block: length of the blocks, counted from each row's first free position and done from left to right.
+        block: length of the blocks, counted from each row's first free position and done from left to right. With a
+            model that goes by blocks they are the model's own, whether they are named or not.
         end: the token that ends a sequence; once one was drawn and all before it is settled, the row is done and what
             is still masked behind it is filled with it. -1: none.
         steps: int32[rows] or [1], steps that each block takes at least, for rules that mask again; else ``None``.
@@ -229,19 +231,34 @@ def require_end(end: object, denoiser: Denoiser, argument: str = "end") -> None:
 
 
 def require_fit(rule: Rule, denoiser: Denoiser, free: Bool[Array | np.ndarray, "rows length"]) -> None:
-    """Refuse a rule whose plans or end do not fit what is to be sampled; traced numbers pass.
+    """Refuse a rule whose blocks, plans or end do not fit what is to be sampled; traced numbers pass.
 
     Where ``free`` is traced, its shape is all that is seen.
 
     Args:
         rule: for as many rows, or for any.
-        denoiser: whose vocabulary the end belongs to.
+        denoiser: whose vocabulary the end belongs to, and whose blocks the rule goes by if it has any.
         free: what is to be revealed.
 
     Raises:
-        InputError: a plan for another number of tokens, or an end that is no token.
+        InputError: a plan for another number of tokens, other blocks than the model's, or an end that is no token.
     """
     require_end(rule.end, denoiser)
-    if rule.planned is not None and not any(isinstance(x, jax.core.Tracer) for x in (rule.planned, rule.block)):
-        block = int(rule.block)  # pyright: ignore[reportArgumentType]
-        require_fitting(np.asarray(rule.planned), free, None if block >= ONE_BLOCK else block)
+    own = block_length(denoiser)
+    if (own is None and rule.planned is None) or isinstance(rule.block, jax.core.Tracer):
+        return
+    block = int(rule.block)  # pyright: ignore[reportArgumentType]
+    named = None if block >= ONE_BLOCK else block
+    require_same_blocks(denoiser, named)
+    if rule.planned is not None and not isinstance(rule.planned, jax.core.Tracer):
+        require_fitting(np.asarray(rule.planned), free, own or named, aligned=own is not None)
+
+
+def require_same_blocks(denoiser: Denoiser, block: int | None) -> None:
+    """Refuse other blocks than those of a model that goes by blocks; ``None``: those that it has, if any.
+
+    Raises:
+        InputError: they are others.
+    """
+    own = block_length(denoiser)
+    require(own is None or block in (None, own), "block", block, f"left out, or {own} as the model's blocks are")

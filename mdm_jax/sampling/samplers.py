@@ -12,14 +12,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mdm_jax.models.calling import asking_for_context
+from mdm_jax.models.classes import check_labels
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, require_model
+from mdm_jax.models.extending import block_length
 from mdm_jax.sampling import orders
 from mdm_jax.sampling.adaptive import adaptive_loop
 from mdm_jax.sampling.blind import blind_loop
 from mdm_jax.sampling.knots import grid_fractions, plan_knots, require_fitting, require_rows
 from mdm_jax.sampling.requests import checked_row_ids, require_temperature
 from mdm_jax.sampling.result import Sampled
-from mdm_jax.sampling.rule import Rule, ready, require_fit
+from mdm_jax.sampling.rule import Rule, ready, require_fit, require_same_blocks
 from mdm_jax.sampling.trajectory import Record
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_choice, require_whole, uncalled, verbatim
@@ -40,9 +42,11 @@ class Blind:
             positions, or for exactly as many tokens as are free in the rows it serves (a plan made for a prompt).
         order: ``"random"``, ``"left_to_right"``, or a permutation of the positions, int[length] or int[rows, length],
             the first to be revealed first. Grids have no other order than random.
-        block: length of blocks, counted from each row's first free position and done from left to right, each by the
-            plan and in random order; ``None``: no blocks. The plan is then for one block: for its length, or for as
-            many tokens as are free where these are fewer.
+        block: length of blocks, done from left to right, each by the plan or grid and in random order; ``None``: no
+            blocks. The plan is then for one block: for its length, or for as many tokens as are free where these are
+            fewer. With a model that goes by blocks they are the model's own, whether they are named or not.
+        origin: the position that blocks are counted from; each row's first free one if left out. With one, a plan is
+            for a block's length alone.
 
     Raises:
         InputError: no plan or grid, an order that there is not, or one that does not go with grids or blocks.
@@ -56,6 +60,7 @@ class Blind:
     plan: Plan | Grid | Sequence[Plan] | Sequence[Grid]
     order: Literal["random", "left_to_right"] | ArrayLike = "random"
     block: int | None = None
+    origin: int | None = None
 
     def __post_init__(self) -> None:
         wanted = "a Plan or a Grid, or a non-empty sequence of one of them"
@@ -72,7 +77,10 @@ class Blind:
             require_whole("block", self.block, 1, 2**31 - 1)
         require(plain or self.block is None, "order", self.order, "'random' where block is given")
         is_grid = isinstance(plans[0], Grid)
-        require(not is_grid or (plain and self.block is None), "order", self.order, "'random', no blocks, for a Grid")
+        require(not is_grid or plain, "order", self.order, "'random' for a Grid")
+        if self.origin is not None:
+            require(self.block is not None, "origin", self.origin, "left out where no block is named")
+            require_whole("origin", self.origin, 0, 2**31 - 1)
 
     def __repr__(self) -> str:
         plans, order = (
@@ -82,6 +90,7 @@ class Blind:
         first = f"{plans[0].name}, {plans[0].steps} steps"
         told = {"plan": first if len(plans) == 1 else f"{len(plans)} of them, {first} first", "order": order}
         told |= {} if self.block is None else {"block": self.block}
+        told |= {} if self.origin is None else {"origin": self.origin}
         return f"Blind({', '.join(f'{name}={value}' for name, value in told.items())})"
 
     @property
@@ -114,7 +123,8 @@ class Blind:
         planned = np.array([plan.length for plan in self.plans if isinstance(plan, Plan)])
         if len(planned) > 0:
             traced = isinstance(free, jax.core.Tracer)
-            require_fitting(planned, free if traced else np.asarray(free), self.block)
+            aligned = self.origin is not None
+            require_fitting(planned, free if traced else np.asarray(free), self.block, aligned)
 
     @property
     def _is_random(self) -> bool:
@@ -137,10 +147,11 @@ class Blind:
         chosen = self.plans
         self.require_fit(free)
         if isinstance(chosen[0], Grid):
-            return orders.ancestral_order(key, jnp.asarray(grid_fractions(chosen, rows)), free, row_ids)  # pyright: ignore[reportArgumentType]
+            fractions = jnp.asarray(grid_fractions(chosen, rows))  # pyright: ignore[reportArgumentType]
+            return orders.ancestral_order(key, fractions, free, row_ids, self.block, self.origin)
         knots = jnp.asarray(plan_knots(chosen, rows))  # pyright: ignore[reportArgumentType]
         if self.block is not None:
-            return orders.in_blocks(key, knots, free, self.block, row_ids)
+            return orders.in_blocks(key, knots, free, self.block, row_ids, self.origin)
         if self._is_random:
             return orders.random_order(key, knots, free, row_ids)
         if isinstance(self.order, str):
@@ -185,7 +196,8 @@ def sample(
             either, one per row; a :class:`Blind` order; or a :class:`~mdm_jax.sampling.rule.Rule` of the adaptive
             loop (:mod:`mdm_jax.sampling.rules`). :mod:`mdm_jax.sampling.presets` has the usual ones by name. Plans are
             for the canvas's length, or for exactly as many tokens as are free in the rows they serve; with blocks for
-            one block's. A plan for any other number of tokens is refused.
+            one block's. A plan for any other number of tokens is refused. A model that goes by blocks is sampled block
+            by block, from left to right: each by the plan (of one block), the grid or the rule.
         rows: number of sequences; may be left out where plans, grids or a canvas have rows.
         key: a PRNG key. Row ``r`` of the result depends on the key, on ``r`` and on what row ``r`` is asked to be, not
             on the other rows, but for the rounding of the network in batches of other shapes (measured: 4e-6 of a
@@ -248,6 +260,7 @@ def _sample(
     require_model(denoiser, params)
     key = threefry(key)
     chosen = _chosen(sampler)
+    chosen = chosen if isinstance(chosen, Rule) else in_blocks_of(denoiser, chosen)
     samples = require_whole("samples", samples, 1, 2**31 - 1)
     rows, length, frames = (
         None if value is None else require_whole(name, value, 1, 2**31 - 1)
@@ -270,6 +283,7 @@ def _sample(
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
     good = all(shape[:1] == (rows,) for shape in shapes)
     require(good, "context", verbatim(f"leaves of shapes {shapes}"), f"of leaves whose leading axis is rows, {rows}")
+    check_labels(denoiser, context)
     require_temperature(temperature)
 
     filled = jnp.asarray(jnp.broadcast_to(given, (rows, given.shape[-1])), jnp.int32)
@@ -316,6 +330,26 @@ def _chosen(sampler: Any) -> Blind | Rule:
         wanted += "; of a schedule plans.from_schedule makes a plan, as of schedules.sine()"
     require(isinstance(sampler, Plan | Grid) or several, "sampler", uncalled(sampler), wanted)
     return Blind(sampler)  # pyright: ignore[reportArgumentType]
+
+
+def in_blocks_of(denoiser: Denoiser, sampler: Blind) -> Blind:
+    """A blind order in the blocks of a model that goes by blocks; for any other model as it is.
+
+    Raises:
+        InputError: another order than a random one, other blocks than the model's, a plan for more than one of them.
+    """
+    block = block_length(denoiser)
+    if block is None:
+        return sampler
+    random = isinstance(sampler.order, str) and sampler.order == "random"
+    require(random, "order", sampler.order, "'random' in each block, for a model that goes by blocks")
+    require_same_blocks(denoiser, sampler.block)
+    require(sampler.origin in (None, 0), "origin", sampler.origin, "left out, or 0 as the model's blocks are")
+    wanted = f"one for a block, of {block} tokens, as this model goes block by block"
+    for plan in sampler.plans:
+        if isinstance(plan, Plan):
+            require(plan.length <= block, "plan", verbatim(f"one for {plan.length} tokens"), wanted)
+    return dataclasses.replace(sampler, block=block, origin=0)
 
 
 def _length_of(sampler: Blind | Rule) -> int:

@@ -55,6 +55,18 @@ def shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def in_words(items: Sequence[object]) -> str:
+    """Several things as a sentence lists them.
+
+    Example:
+        >>> from mdm_jax.support.text import in_words
+        >>> in_words([4, 8, 16]), in_words(["one"])
+        ('4, 8 and 16', 'one')
+    """
+    shown = [str(item) for item in items]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns under a heading: the first to the left, the others to the right."""
     lines = [list(heading), *(list(row) for row in rows)]

@@ -75,10 +75,12 @@ def smoothed(
 
 def places(ascending: Int64[np.ndarray, " n"], wanted: Int64[np.ndarray, "*any"]) -> Int64[np.ndarray, "*any"]:
     """The place of each wanted value, -1 where it is not there."""
+    if len(ascending) == 0:
+        return np.full(wanted.shape, -1)
     found = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return np.where(ascending[found] == wanted, found, -1)
 
 
 def at(values: Num[np.ndarray, " n"], found: Int64[np.ndarray, "*any"]) -> Num[np.ndarray, "*any"]:
     """The value at each place, 0 at -1."""
-    return np.where(found >= 0, values[found], 0)
+    return np.where(found >= 0, values[found], 0) if len(values) else np.zeros(found.shape, values.dtype)

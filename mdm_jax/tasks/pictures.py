@@ -7,11 +7,12 @@ from jaxtyping import Float64, Int
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import digest
-from mdm_jax.tasks.notation import Numbers
+from mdm_jax.tasks.notations import Numbers
 from mdm_jax.tasks.rows import RowsTask, deal
 
 SIDE = 8
 LEVELS = 17
+DIGITS = 10
 _CHUNK = 1024
 
 
@@ -40,8 +41,11 @@ class DigitsTask(RowsTask):
         return np.sqrt(np.concatenate(squares))
 
 
-def digits() -> DigitsTask:
+def digits(labels: bool = False) -> DigitsTask:
     """Scikit-learn's digits: eight tenths to train on, a tenth each to choose and to judge, by a fixed permutation.
+
+    Args:
+        labels: whether the task also says which of the ten digits each picture shows, see ``task.context``.
 
     Raises:
         InputError: scikit-learn is not installed.
@@ -51,6 +55,8 @@ def digits() -> DigitsTask:
         >>> task = mdm.tasks.digits()
         >>> task.length, task.vocab_size, task.score(task.train[:2]).tolist()  # copies of training pictures
         (64, 17, [0.0, 0.0])
+        >>> mdm.tasks.digits(labels=True).context("test")["label"][:5]
+        array([7, 4, 5, 6, 3], dtype=int32)
     """
     try:
         from sklearn.datasets import load_digits
@@ -59,9 +65,13 @@ def digits() -> DigitsTask:
             'The task "digits" needs scikit-learn, which holds the pictures; install it with: '
             "pip install 'mdm-jax[digits]'."
         ) from None
-    pixels = np.asarray(load_digits(return_X_y=True)[0])
+    pixels, shown = (np.asarray(array) for array in load_digits(return_X_y=True))
     rows = pixels.astype(np.uint8)
     if not (rows.shape[1:] == (SIDE * SIDE,) and rows.max() < LEVELS and (rows == pixels).all()):
         raise InputError(f"scikit-learn's digits are not 8 x 8 pictures in {LEVELS} grey levels; try another version.")
-    parts = deal(rows)
-    return DigitsTask("digits", Numbers(LEVELS, (SIDE, SIDE)), *parts, digest(rows.tobytes()), parts)
+    parts, notation, found = deal(rows), Numbers(LEVELS, (SIDE, SIDE)), digest(rows.tobytes())
+    if not labels:
+        return DigitsTask("digits", notation, *parts, found, parts)
+    known, found = deal(shown), digest(f"{found} {shown.tolist()}")
+    made = (*parts, *known)
+    return DigitsTask("digits?labels", notation, *parts, found, made, labels=known, classes=DIGITS)

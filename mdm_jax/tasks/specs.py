@@ -5,45 +5,55 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.tasks import arrays
+from mdm_jax.support.text import shortened
+from mdm_jax.tasks import own_tasks, recoding, text_files
+from mdm_jax.tasks.array_files import KINDS as ARRAYS
+from mdm_jax.tasks.array_files import TokensTask
 from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
-from mdm_jax.tasks.notation import Notation, from_json
+from mdm_jax.tasks.line_tasks import fasta, lines
+from mdm_jax.tasks.notations import Notation, from_json
+from mdm_jax.tasks.own_tasks import OwnTask
 from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
+from mdm_jax.tasks.spelling import Known, Settings, parsed
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import TextTask, text
 from mdm_jax.tasks.toys import binsaw, law_from_spec
-from mdm_jax.tasks.vocabulary import Vocabulary
+
+_Found = TextTask | RowsTask | TokensTask | OwnTask
 
 LENGTH = 128
 """Characters in one row of ``text`` and ``code``, unless another number is asked for."""
 
 SPECS = (
-    '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file), "code" (Python\'s standard library), '
-    '"digits" (8 x 8 pictures), "npy:PATH" (an integer array), "pairs:P" or "blocks:P" (tokens that depend on each '
-    'other, P from 0 to 1), "binsaw" (noisy bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids)'
+    '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file; its lines by "text:PATH?lines"), "code" (Python\'s '
+    'standard library), "fasta:PATH" (sequences), "digits" or "digits?labels" (8 x 8 pictures), "npy:PATH" (an integer '
+    'array), "bin:PATH?dtype=TYPE" (token ids without a header), "pairs:P" or "blocks:P" (tokens that depend on each '
+    'other, P from 0 to 1), "binsaw" (noisy bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids), or '
+    '"MODULE:FUNCTION" (a task of your own)'
 )
 
 _FIXED: dict[str, Callable[[], RowsTask]] = {
-    "digits": digits, "binsaw": binsaw, "sudoku4": sudoku4, "sudoku6": sudoku6, "sudoku9": sudoku9
+    "digits": digits, "digits?labels": lambda: digits(labels=True), "binsaw": binsaw, "sudoku4": sudoku4,
+    "sudoku6": sudoku6, "sudoku9": sudoku9,
 }  # fmt: skip
 """Tasks whose spec is a name alone."""
 
 
-def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
+def from_spec(spec: str, length: int | None = None) -> _Found:
     """The task that ``spec`` names.
 
     Args:
-        spec: "text" (CPython's documentation), "text:PATH" (a UTF-8 file), "code" (the sources of Python's standard
-            library), "digits" (scikit-learn's pictures), "npy:PATH" (an array of integers; "npy:PATH?vocab=SIZE" where
-            not every token occurs in it), "pairs:P" or "blocks:P" (``pairs`` and ``two_blocks``, with another
-            number of symbols as "pairs:P,SYMBOLS"), "binsaw", "sudoku4", "sudoku6" or "sudoku9".
-        length: tokens in one row, ``LENGTH`` of characters if left out; other tasks have a length of their own, which
-            is all that may be asked for.
+        spec: a name, as "text", "code", "digits", "sudoku4"; a kind of data and the path of a file, as "text:PATH",
+            with settings behind it, as "text:PATH?lines&prompt=SEP"; or "MODULE:FUNCTION", a function of your own that
+            returns a task. The table "Which task?" in ``tasks/README.md`` has them all.
+        length: tokens in one row. Of a text or a stream of tokens it says how long the windows are, ``LENGTH``
+            characters if left out. Of lines and sequences, how long the longest may be. Other tasks have a length of
+            their own, which is all that may be asked for.
 
     Raises:
-        InputError: no such task, or its data cannot be used.
+        InputError: no such task, an unknown setting, or data that cannot be used.
 
     Example:
         >>> import numpy as np, mdm_jax as mdm
@@ -54,21 +64,54 @@ def from_spec(spec: str, length: int | None = None) -> TextTask | RowsTask:
         Traceback (most recent call last):
         mdm_jax.support.errors.InputError: spec must be "text" (CPython's documentation), ... got 'poetry'.
     """
-    name, colon, rest = spec.partition(":")
-    characters = LENGTH if length is None else length
-    if rest and name == "text":
-        task = text(characters, rest)
-    elif rest and name == "npy":
-        task = arrays.from_text(rest)
-    elif name in ("pairs", "blocks"):
-        task = law_from_spec(spec)
-    elif not colon and name in ("text", "code"):
-        task = {"text": text, "code": code}[name](characters)
-    else:
-        require(spec in _FIXED, "spec", spec, SPECS)
-        task = _FIXED[spec]()
+    task = _made(spec, length)
     require(length in (None, task.length), "length", length, f"{task.length}, that of the rows of {spec}, or left out")
     return task
+
+
+def _made(spec: str, length: int | None) -> _Found:
+    kind, _, rest = spec.partition(":")
+    characters = LENGTH if length is None else length
+    if spec in _FIXED:
+        return _FIXED[spec]()
+    if spec in ("text", "code"):
+        return {"text": text, "code": code}[spec](characters)
+    if kind in _LAWS:
+        return law_from_spec(spec)
+    if kind in _FILES and rest:
+        known, make = _FILES[kind]
+        return make(*parsed(kind, rest, known), length)
+    own = spec.removeprefix(own_tasks.KIND)
+    told = spec.startswith(own_tasks.KIND)  # or else it must be nothing but that
+    named = own_tasks.is_name(own) and (told or kind not in _TAKEN)
+    if named and not told and not own_tasks.is_there(own):
+        absent = (
+            f"{shortened(repr(spec))}, whose module {shortened(kind)} is neither in the working directory nor installed"
+        )
+        raise InputError(f"spec must be {SPECS}; got {absent}.")
+    require(named, "spec", spec, SPECS)
+    return own_tasks.from_function(own)
+
+
+def _text(path: str, settings: Settings, length: int | None) -> _Found:
+    if "lines" in settings:
+        return lines(path, length, prompt=settings.get("prompt"), end="end" in settings)
+    if settings:
+        raise InputError(
+            f"spec must have lines where it has {' and '.join(settings)}, as in text:PATH?lines&prompt=SEP."
+        )
+    return text(LENGTH if length is None else length, path)
+
+
+_FILES: dict[str, tuple[Known, Callable[[str, Settings, int | None], _Found]]] = {
+    "text": (text_files.SETTINGS, _text),
+    "fasta": ({}, lambda path, _, length: fasta(path, length)),
+    **ARRAYS,
+}
+"""By the kind of data: the settings that may stand behind the path, and what makes the task."""
+_LAWS = ("pairs", "blocks")
+_TAKEN = {*_FILES, *_FIXED, *_LAWS, "code"}
+"""What cannot be the module of a task of one's own, unless "python:" stands before it."""
 
 
 def restore(description: Mapping[str, Any]) -> Task:
@@ -106,8 +149,9 @@ def restore(description: Mapping[str, Any]) -> Task:
 
     if not _is_ours(spec):
         raise lost("it is a task of your own", own)
+    found = spec.startswith(own_tasks.KIND)  # whatever it is made of, its function makes it again
     for added, what in (("arrays", "its arrays were put in by hand"), ("class", "its class is your own")):
-        if added in description:
+        if added in description and not found:
             raise lost(what, own)
     try:
         task = from_spec(spec, length)
@@ -115,9 +159,12 @@ def restore(description: Mapping[str, Any]) -> Task:
         raise lost(str(error).rstrip("."), need) from None
     if task.digest != digest:
         raise lost("its data has changed since (another Python version, or an edited file)", need)
-    if vocabulary != task.vocabulary:  # set by hand, as the shape of pictures is
+    if not found and vocabulary != getattr(task, "vocabulary", None):  # set by hand, as the shape of pictures may be
         try:
-            task = dataclasses.replace(task, vocabulary=vocabulary)
+            if recoding.is_part_of(task, vocabulary):  # trained on from a run that knew more characters
+                task = recoding.in_vocabulary(task, vocabulary)  # pyright: ignore[reportArgumentType]
+            else:
+                task = dataclasses.replace(task, vocabulary=vocabulary)  # pyright: ignore[reportArgumentType]
         except InputError as error:
             raise lost(f"the stored vocabulary does not fit its data ({str(error).rstrip('.')})", need) from None
     made = task.describe()
@@ -129,7 +176,8 @@ def restore(description: Mapping[str, Any]) -> Task:
 
 def _is_ours(spec: str) -> bool:
     """Whether :func:`from_spec` reads a spec of this form."""
-    return spec in ("text", "code", *_FIXED) or spec.startswith(("text:", "npy:", "pairs:", "blocks:"))
+    kinds = tuple(f"{kind}:" for kind in (*_FILES, *_LAWS))
+    return spec in ("text", "code", *_FIXED) or spec.startswith((*kinds, own_tasks.KIND))
 
 
 def vocabulary_of(description: Mapping[str, Any]) -> Notation:
@@ -145,8 +193,6 @@ def vocabulary_of(description: Mapping[str, Any]) -> Notation:
         Numbers(size=10, shape=None)
     """
     stored = description.get("vocabulary")
-    if isinstance(stored, dict):
-        return from_json(stored)
-    if not isinstance(stored, str):
+    if not isinstance(stored, str | dict):
         raise InputError("description must be what a task's describe() returned; its vocabulary is missing.")
-    return Vocabulary(stored)
+    return from_json(stored)

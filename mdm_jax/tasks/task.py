@@ -7,6 +7,7 @@ from jaxtyping import Float64, Int, Int32
 
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.ragged import ABSENT, present
 
 
 @runtime_checkable
@@ -15,6 +16,9 @@ class Task(Protocol):
 
     Token ids run over ``0 .. vocab_size - 1``; the id ``vocab_size`` is the mask. Whatever is in ``validation`` or
     ``test`` must be held out of ``train``. Everything is a pure function of the data: no seed, no state.
+
+    Rows may be shorter than ``length``: they end in ``support.ragged.ABSENT``, which is -1 and no token. A task may say
+    more by the members that :func:`mdm_jax.tasks.given_of`, ``context_of`` and ``notes_of`` read.
     """
 
     @property
@@ -75,11 +79,15 @@ class Task(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What a run stores, as JSON: spec, length, vocab_size, digest, vocabulary."""
+        """What a run stores, as JSON: spec, length, vocab_size, digest, vocabulary; of rows of different lengths also
+        "lengths", see :func:`mdm_jax.tasks.lengths_of`.
+        """
         ...
 
 
-def token_ids(tokens: Any, shape: str, limit: int, wanted: str, argument: str = "tokens") -> np.ndarray:
+def token_ids(
+    tokens: Any, shape: str, limit: int, wanted: str, argument: str = "tokens", ragged: bool = False
+) -> np.ndarray:
     """``tokens`` as a NumPy array of checked ids.
 
     Args:
@@ -88,9 +96,10 @@ def token_ids(tokens: Any, shape: str, limit: int, wanted: str, argument: str = 
         limit: ids must be below this number.
         wanted: what the ids below ``limit`` are, for the error message.
         argument: the name of ``tokens``, likewise.
+        ragged: whether rows, along the last axis, may end in ``ABSENT``.
 
     Raises:
-        InputError: not integers, another number of axes, or an id out of range.
+        InputError: not integers, another number of axes, an id out of range, or ``ABSENT`` before a token.
     """
     array = as_array(tokens)
     axes = shape.split()
@@ -100,8 +109,35 @@ def token_ids(tokens: Any, shape: str, limit: int, wanted: str, argument: str = 
         verbatim(f"{array.dtype} of shape {array.shape}"),
         f"an integer array of shape [{', '.join(axes)}]",
     )
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < limit:
-        place = tuple(int(index) for index in np.argwhere((array < 0) | (array >= limit))[0])
-        where = ", ".join(f"{axis} index {index}" for axis, index in zip(axes, place))
-        raise InputError(f"{argument} must be {wanted}; got {array[place]} at {where}.")
+    least = ABSENT if ragged else 0
+    if array.size and not least <= int(array.min()) <= int(array.max()) < limit:
+        place = tuple(int(index) for index in np.argwhere((array < least) | (array >= limit))[0])
+        raise InputError(f"{argument} must be {wanted}; got {array[place]} at {_where(axes, place)}.")
+    if ragged and array.size:
+        there = present(array)
+        if (late := there[..., 1:] & ~there[..., :-1]).any():
+            *place, before = (int(index) for index in np.argwhere(late)[0])
+            raise InputError(
+                f"{argument} must have {ABSENT} (no token) at the end of rows alone; got it before a token, "
+                f"at {_where(axes, (*place, before))}."
+            )
     return array
+
+
+def shown_ids(tokens: Any, size: int, wanted: str) -> np.ndarray:
+    """One row for human eyes as checked ids, the mask ``size`` among them, without the ``ABSENT`` at its end.
+
+    Args:
+        tokens: one row.
+        size: number of real tokens.
+        wanted: what the ids are, for the error message.
+
+    Raises:
+        InputError: as :func:`token_ids` has it.
+    """
+    ids = token_ids(tokens, "length", size + 1, wanted, ragged=True)
+    return ids[: int(present(ids).sum())]
+
+
+def _where(axes: list[str], place: tuple[int, ...]) -> str:
+    return ", ".join(f"{axis} index {index}" for axis, index in zip(axes, place))

@@ -12,15 +12,18 @@ from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
 from mdm_jax.tasks import parts
 from mdm_jax.tasks.ngram import NGram, fit
+from mdm_jax.tasks.notations import Vocabulary, is_text
 from mdm_jax.tasks.parts import Parts
-from mdm_jax.tasks.source_files import SourceFile
-from mdm_jax.tasks.vocabulary import Vocabulary, is_text
+from mdm_jax.tasks.source_files import SourceFile, read_text
+from mdm_jax.tasks.spelling import spelled
 
 LARGEST_FILE = 2**30
 """Bytes; a larger file is refused before it is read (reading takes some 20 bytes of memory per character)."""
 
-
-_ORDERS = ("unigram", "bigram", "trigram", "4-gram", "5-gram")
+SETTINGS = {"lines": None, "end": None, "prompt": "SEP"}
+"""What may stand behind ``text:PATH?``; the lines of a text are those of :func:`mdm_jax.tasks.lines`."""
+ORDERS = ("unigram", "bigram", "trigram", "4-gram", "5-gram")
+"""The baselines of text, by order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class TextTask:
 
     @cached_property
     def _grams(self) -> NGram:
-        return fit(self.train, self.vocab_size, order=len(_ORDERS))
+        return fit(self.train, self.vocab_size, order=len(ORDERS))
 
     def show(self, tokens: Int[Any, " length"]) -> str:
         """The text of one row, with "·" for masks; raises ``InputError`` for ids that are no tokens."""
@@ -79,21 +82,14 @@ class TextTask:
 
         They see the same windows as the model, from the first character on. Raises ``InputError`` as :meth:`score`.
         """
-        return {name: self._grams.bits_per_character(tokens, order=k) for k, name in enumerate(_ORDERS, start=1)}
+        return {name: self._grams.bits_per_character(tokens, order=k) for k, name in enumerate(ORDERS, start=1)}
 
     def describe(self) -> dict[str, Any]:
         """What a run stores (JSON); :func:`mdm_jax.tasks.restore` and ``vocabulary_of`` read it.
 
         Where ``dataclasses.replace`` or a subclass made a task that its spec does not, "arrays" or "class" say so.
         """
-        return {
-            "spec": self.spec,
-            "length": self.length,
-            "vocab_size": self.vocab_size,
-            "digest": self.digest,
-            "vocabulary": self.vocabulary.characters,
-            **parts.by_hand(self, self.made),
-        }
+        return parts.described(self, self.made)
 
 
 def text(length: int = 128, path: str | Path | None = None) -> TextTask:
@@ -124,7 +120,9 @@ def text(length: int = 128, path: str | Path | None = None) -> TextTask:
         return from_content(_documentation(), length, "text", "CPython's documentation")
     require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
     file = SourceFile(path, "a readable UTF-8 text file")
-    return from_content(_read(file), length, f"text:{file.path}", str(file.path))
+    return from_content(
+        read_text(file, LARGEST_FILE), length, spelled("text", str(file.path), {}, SETTINGS), str(file.path)
+    )
 
 
 def from_content(content: str, length: int, spec: str, source: str) -> TextTask:
@@ -190,24 +188,3 @@ def _documentation() -> str:
             "give the path of a UTF-8 text file instead."
         ) from None
     return "\n\n".join(topics[name] for name in sorted(topics))
-
-
-def _read(file: SourceFile) -> str:
-    """The text of a user's file, or one sentence that says why not."""
-    size = file.size()
-    if size > LARGEST_FILE:
-        raise file.refused(f"has {size} bytes, more than the limit of {LARGEST_FILE}")
-    try:
-        data = file.path.read_bytes()
-    except OSError as error:
-        raise file.unreadable(error) from None
-    if not data:
-        raise file.refused("is empty")
-    if (place := data.find(0)) >= 0:
-        raise file.refused(f"has a NUL byte at position {place}, so it is binary or UTF-16")
-    try:
-        content = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        reason = f"has the byte 0x{data[error.start]:02x} at position {error.start}, which is not UTF-8"
-        raise file.refused(reason) from None
-    return content.removeprefix("\ufeff").replace("\r\n", "\n")

@@ -6,9 +6,12 @@ from mdm_jax.training.fitting import fit
 from mdm_jax.training.losses import masked_cross_entropy, nelbo, stratified_nelbo
 from mdm_jax.training.objective import Examples, Losses, MaskedNelbo, Objective
 from mdm_jax.training.objectives import (
+    AnyOrderNelbo,
+    BlockNelbo,
     FixedLatentBound,
     HybridNoise,
     JointLatentBound,
+    LabelDropout,
     LatentSurrogate,
     StepwiseLatentBound,
 )
@@ -17,6 +20,8 @@ from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import Metrics, TrainState, initial_state, train_step
 
 __all__ = [
+    "AnyOrderNelbo",
+    "BlockNelbo",
     "Corrupted",
     "Dead",
     "Examples",
@@ -24,6 +29,7 @@ __all__ = [
     "HybridNoise",
     "Interrupted",
     "JointLatentBound",
+    "LabelDropout",
     "LatentSurrogate",
     "Losses",
     "MaskedNelbo",

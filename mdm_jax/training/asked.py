@@ -20,10 +20,23 @@ def require_pair(denoiser: Any, task: Any) -> None:
     Raises:
         InputError: one of the two.
     """
-    lacks = [name for name in _OF_A_TASK if not hasattr(task, name)]
-    wanted = "a Task, as tasks.text, code, digits, npy and from_spec make them, given after the denoiser"
-    require(not lacks, "task", uncalled(task), f"{wanted}; this one has no {', '.join(lacks)}")
+    require_task(task, ", given after the denoiser")
     require_denoiser(denoiser)
+
+
+def require_task(task: Any, where: str = "") -> None:
+    """Refuse a task without what training needs of one.
+
+    Args:
+        task: that is to be one.
+        where: it is expected, as the end of a sentence.
+
+    Raises:
+        InputError: it is none.
+    """
+    lacks = [name for name in _OF_A_TASK if not hasattr(task, name)]
+    wanted = f"a Task, as tasks.text, code, digits, npy and from_spec make them{where}"
+    require(not lacks, "task", uncalled(task), f"{wanted}; this one has no {', '.join(lacks)}")
 
 
 def require_settings(settings: Any) -> None:

@@ -15,9 +15,11 @@ from mdm_jax.models.denoiser import is_readable
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.keys import threefry
+from mdm_jax.support.ragged import ABSENT, present
 from mdm_jax.theory.schedules import Schedule, checked_schedule
 
 _LARGEST = 2**31 - 1
+_BITS = np.uint32(2**32 - 1)
 _WANTED = "an array of token ids (whole numbers) of shape [rows, length]"
 
 
@@ -29,23 +31,35 @@ class Corrupted(NamedTuple):
         masked: bool[rows, length].
         weight: float32[rows]; ``weight * sum of the masked cross-entropies`` is unbiased for the NELBO, in nats per
             sequence.
+        revealed: int32[rows], how many tokens of a whole row are revealed where as large a share of it is as of this
+            row; ``None`` where it was not counts that were drawn.
     """
 
     tokens: Int[Array, "rows length"]
     masked: Bool[Array, "rows length"]
     weight: Float[Array, " rows"]
+    revealed: Int[Array, " rows"] | None = None
 
 
-def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int | np.integer) -> Corrupted:
+def mask_counts(
+    key: PRNGKeyArray,
+    tokens: Int[Any, "rows length"],
+    mask_id: int | np.integer,
+    given: Bool[Any, "rows length"] | None = None,
+) -> Corrupted:
     """Mask ``n`` random positions per row, ``n`` uniform on ``1 .. length`` and stratified over the rows.
+
+    Of a row that is shorter (-1: positions that are not there) or of which something is given, ``length`` is the number
+    of its other positions.
 
     This is the NELBO in its discrete form, ``sum_i g(i) = E_n[length / n * sum of masked cross-entropies]``; fixing
     the count, and spreading the counts evenly over the batch, removes the variance of drawing times and coins.
 
     Args:
         key: a typed PRNG key.
-        tokens: whole numbers [rows, length] of any type, complete.
+        tokens: whole numbers [rows, length] of any type, complete; -1 where a position is not there.
         mask_id: the id of the mask.
+        given: bool[rows, length], positions that are never masked.
 
     Raises:
         InputError: tokens of another shape or type, ids that int32 does not hold or that are the mask's (both seen only
@@ -66,11 +80,21 @@ def mask_counts(key: PRNGKeyArray, tokens: Int[Any, "rows length"], mask_id: int
     tokens, mask_id = _checked(tokens, mask_id)
     rows, length = tokens.shape
     count_key, position_key = jax.random.split(threefry(key))
-    count = 1 + jnp.minimum(jnp.floor(spread(count_key, rows) * length), length - 1)
+    free = free_positions(tokens, given)
+    many = jnp.sum(free, axis=-1, dtype=jnp.float32)
+    share = spread(count_key, rows)
+    count = 1 + jnp.maximum(jnp.minimum(jnp.floor(share * many), many - 1), 0)
     bits = jax.random.bits(position_key, (rows, length), jnp.uint32)
+    bits = jnp.where(free, jnp.minimum(bits, _BITS - 1), _BITS)  # what is not free comes last
     rank = jnp.argsort(jnp.argsort(bits, axis=-1), axis=-1)
-    masked = rank.astype(jnp.float32) < count[:, None]
-    return Corrupted(jnp.where(masked, mask_id, tokens), masked, (length / count).astype(jnp.float32))
+    masked = (rank.astype(jnp.float32) < count[:, None]) & free
+    whole = 1 + jnp.minimum(jnp.floor(share * length), length - 1).astype(jnp.int32)
+    return Corrupted(jnp.where(masked, mask_id, tokens), masked, (many / count).astype(jnp.float32), length - whole)
+
+
+def free_positions(tokens: Int[Any, "rows length"], given: Bool[Any, "rows length"] | None) -> Bool[Any, "rows length"]:
+    """The positions that are there and not given: those to be predicted."""
+    return present(tokens) if given is None else present(tokens) & ~given
 
 
 def mask_times(
@@ -84,7 +108,7 @@ def mask_times(
 
     Args:
         key: a typed PRNG key.
-        tokens: whole numbers [rows, length] of any type, complete.
+        tokens: whole numbers [rows, length] of any type, complete; -1 where a position is not there.
         mask_id: the id of the mask.
         schedule: the training schedule; the expected NELBO is the same for all of them.
         stratified: spread the times evenly over the batch (MD4's antithetic sampling) instead of drawing them
@@ -109,7 +133,7 @@ def mask_times(
     time_key, mask_key = jax.random.split(threefry(key))
     t = spread(time_key, rows) if stratified else jax.random.uniform(time_key, (rows,), jnp.float32)
     drawn = jax.random.uniform(mask_key, (rows, length), jnp.float32)
-    masked = drawn < schedule.one_minus_alpha(t)[:, None].astype(jnp.float32)
+    masked = (drawn < schedule.one_minus_alpha(t)[:, None].astype(jnp.float32)) & present(tokens)
     # Where nothing is masked the sum is empty, whatever the (possibly infinite) weight.
     weight = jnp.where(masked.any(-1), schedule.weight(t), 0.0)
     return Corrupted(jnp.where(masked, mask_id, tokens), masked, weight.astype(jnp.float32))
@@ -165,7 +189,7 @@ def _checked(tokens: Any, mask_id: Any) -> tuple[Array, int]:
         shape = verbatim(f"{seen.dtype} of shape {seen.shape}")
         good = seen.dtype.kind in "iu" and seen.ndim == 2 and seen.size > 0
         require(good, "tokens", shape, _WANTED)
-        out = seen[(seen < 0) | (seen > _LARGEST)]
+        out = seen[((seen < 0) & (seen != ABSENT)) | (seen > _LARGEST)]
         require(out.size == 0, "tokens", verbatim(str(out[:1])), f"token ids from 0 to {_LARGEST}")
         masks = int(np.sum(seen == mask_id))
         require(masks == 0, "tokens", verbatim(f"{masks} of them"), f"complete, without mask_id {mask_id}")

@@ -1,6 +1,6 @@
 """Run directories: what training leaves behind and everything else reads.
 
-config.json       task, model, settings, versions: enough to rebuild the run
+config.json       task, model, settings, versions: enough to rebuild the run; its stages, if it was trained further
 log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
 checkpoints/      Orbax checkpoints, each with a manifest (size and digest of every file); see ``catalogue``
 damaged-checkpoints/, later-checkpoints/    checkpoints set aside by going on from an earlier one
@@ -8,8 +8,10 @@ damaged-checkpoints/, later-checkpoints/    checkpoints set aside by going on fr
 training_profile.json           the profile of the training loss, as it was at the last report
 non_finite_step_N.npz           the batch at which training stopped (see ``loop``)
 profile.json, held_out.json     what ``mdm-jax profile`` measures
-tuning.json, plans/, landscape.png     what ``mdm-jax tune`` finds
-samples.json, report.html       what ``mdm-jax demo`` adds
+tuning.json, plans/, landscape.png, landscape.svg     what ``mdm-jax tune`` finds
+card.json, card.png             what ``mdm-jax card`` measures
+samples.json                    what ``sample``, ``evaluate``, ``race`` and ``report --samples`` drew
+report.html                     the page about it all
 evaluations/, races/            what ``mdm-jax evaluate`` and ``race`` drew (stores) and found
 """
 
@@ -20,14 +22,13 @@ from typing import Any
 
 from mdm_jax.models.denoiser import Context
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.files import digest, read_json, to_json, write_text
-from mdm_jax.training import contexts
-from mdm_jax.training.checkpoints import Checkpoints
+from mdm_jax.support.files import read_json, write_text
+from mdm_jax.training import contexts, stages
+from mdm_jax.training.checkpoints import Catalogue, Checkpoints
 from mdm_jax.training.settings import Settings
 
 FORMAT = "mdm_jax run 1"
 _LONGEST = 1e12  # seconds of training
-_LATER = ("objective", "shown", "context", "optimizer")  # what earlier versions did not write
 _FORMER = {"average": "ema_decay"}  # what settings were called, and are called now
 
 
@@ -102,6 +103,10 @@ class RunDirectory:
         return self.path / "landscape.png"
 
     @property
+    def card(self) -> Path:
+        return self.path / "card.json"
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples.json"
 
@@ -117,12 +122,16 @@ class RunDirectory:
         parts = isinstance(value, dict) and all(isinstance(value.get(k), dict) for k in ("task", "settings"))
         if not parts or value.get("format") != FORMAT:
             raise InputError(f"{self.config} is not the configuration of a run: its format must be {FORMAT!r}.")
+        try:
+            stages.stages_of(value)
+        except InputError as error:
+            raise InputError(f"{self.config} is not the configuration of a run: {error}") from None
         return value
 
     def settings(self, config: dict[str, Any]) -> Settings:
-        """The settings in ``config``, the content of ``config.json``."""
+        """The settings in ``config``, the content of ``config.json``: those of its newest stage."""
         try:
-            return Settings(**of_today(config["settings"]))
+            return Settings(**{**of_today(config["settings"]), **stages.told_by(config)})
         except TypeError as error:
             raise InputError(f"{self.config} has settings of another version or type: {error}.") from None
         except InputError as error:
@@ -188,7 +197,11 @@ class RunDirectory:
 
     def open_checkpoints(self) -> Checkpoints:
         """The run's checkpoints, which its configuration must fit; a context manager."""
-        return Checkpoints(self.checkpoints, identity(self), manifests=self.read_config().get("manifests") is True)
+        return Checkpoints(self.checkpoints, *_as_kept(self.read_config()))
+
+    def catalogue(self, config: dict[str, Any]) -> Catalogue:
+        """Which checkpoints there are of the run of ``config``, by its files alone."""
+        return Catalogue(self.checkpoints, *_as_kept(config))
 
 
 def of_today(settings: dict[str, Any]) -> dict[str, Any]:
@@ -200,8 +213,18 @@ def of_today(settings: dict[str, Any]) -> dict[str, Any]:
     return {taken.get(name, name): value for name, value in settings.items()}
 
 
-def identity(directory: RunDirectory) -> str:
-    """SHA-256 of task, model, settings, objective and the like, which determine a run; ``profile.json`` records it."""
+def _as_kept(config: dict[str, Any]) -> tuple[str, bool, tuple[str, ...]]:
+    """What manifests are compared with: the identity, whether all have one, the identities of earlier stages."""
+    *earlier, newest = stages.identities(config)
+    return newest, config.get("manifests") is True, tuple(earlier)
+
+
+def identity(directory: RunDirectory, step: int | None = None) -> str:
+    """SHA-256 of task, model, settings, objective and the like, which determine a run; ``profile.json`` records it.
+
+    Args:
+        directory: of the run.
+        step: of a run that was trained further, the stages that had begun before this step count; all if left out.
+    """
     config = directory.read_config()
-    known = {part: config.get(part) for part in ("task", "model", "settings")}
-    return digest(to_json({**known, **{part: config[part] for part in _LATER if part in config}}))
+    return stages.identities(config)[-1] if step is None else stages.identity_at(config, step)

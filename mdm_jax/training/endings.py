@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_bytes
 from mdm_jax.support.processes import together
 from mdm_jax.support.stops import Dead, NonFinite
@@ -100,6 +101,24 @@ def dead(job: Job, kept: Kept, state: TrainState, loss: float, without: int, tak
     return Dead(f"{what}, so no more steps would change anything; {told}. {_ADVICE} other initial parameters.")
 
 
+def unread(kept: Kept, state: TrainState, steps: int, error: InputError) -> InputError:
+    """Of data that cannot be read any more, or hold what is no token; the state is saved.
+
+    Args:
+        kept: where the run is.
+        state: after the last step.
+        steps: of the whole training.
+        error: what is the matter.
+
+    Returns:
+        What to raise.
+    """
+    if kept.checkpoints is not None:
+        kept.checkpoints.save(state)
+        together(kept.checkpoints.wait)
+    return InputError(f"{str(error).rstrip('.')}; {how_to_go_on(kept.place, int(state.step), steps)}")
+
+
 def how_to_go_on(place: RunDirectory | None, done: int, steps: int) -> str:
     """What to say of a training that was stopped."""
     if place is None:
@@ -115,7 +134,7 @@ def _offending(job: Job, train: Data, state: TrainState) -> dict[str, Any]:
     def batch(state: TrainState, train: Data) -> tuple[Array, Any, Any, Array]:
         examples, corrupted = batch_of(denoiser, settings, state.step, train, objective)
         losses = objective.losses(denoiser, cast_params(state.params, settings.compute), examples, corrupted)
-        return examples.tokens, examples.context, corrupted, losses.loss / settings.length
+        return examples.tokens, examples.context, corrupted, losses.loss / settings.tokens_per_row
 
     tokens, context, corrupted, losses = ways.fetch(batch(state, train))
     return {"tokens": tokens, "losses": losses, **_named("context", context), **_named("corrupted", corrupted)}

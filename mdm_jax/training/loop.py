@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.support.processes import together
 from mdm_jax.support.progress import bar
 from mdm_jax.support.stops import Interrupted, listening
-from mdm_jax.training import watch
-from mdm_jax.training.endings import Kept, dead, how_to_go_on, not_finite
+from mdm_jax.training import batches, watch
+from mdm_jax.training.endings import Kept, dead, how_to_go_on, not_finite, unread
+from mdm_jax.training.feeding import fed
+from mdm_jax.training.objective import Examples
 from mdm_jax.training.reports import HeldOut, Reporter
-from mdm_jax.training.step import BLOCK, Data, TrainState
+from mdm_jax.training.step import BLOCK, TrainState
 from mdm_jax.training.ways import Job, Way
 
 
@@ -27,14 +30,14 @@ class Pace:
 
 
 def run_steps(
-    job: Job, way: Way, train: Data, state: TrainState, reporter: Reporter, kept: Kept, pace: Pace
+    job: Job, way: Way, train: Examples, state: TrainState, reporter: Reporter, kept: Kept, pace: Pace
 ) -> TrainState:
     """Take the steps that are left of a training; returns the last state.
 
     Args:
         job: what is trained.
         way: how it runs.
-        train: the data, where the way wants them.
+        train: the data, as NumPy arrays.
         state: to go on from; it is given up.
         reporter: of its figures.
         kept: where the run is.
@@ -44,7 +47,7 @@ def run_steps(
         Interrupted: a signal came; the state was saved.
         NonFinite: a step was not finite; the state before it was saved.
         Dead: the gradient has been exactly zero for several steps.
-        InputError: something cannot be written.
+        InputError: something cannot be written, or data not be read; then the state was saved.
         Exception: what a caller's ``on_report`` raised; the state was saved.
     """
     settings, checkpoints = job.settings, kept.checkpoints
@@ -52,14 +55,21 @@ def run_steps(
     begun = done
     # Every block's losses are read, so that few calls are ever in flight: with jaxlib 0.8 and 0.10 a program with
     # collectives over several devices of one process hung on CPU once more than 32 were (one-off probes; 0.12 did not).
-    with listening() as notice, bar(settings.steps, "train", "step", pace.progress, start=done) as advance:
-        while done < settings.steps:
-            pauses = [done - done % every + every for every in (pace.report_every, pace.checkpoint_every)]
-            count = min(BLOCK, settings.steps - done, *(pause - done for pause in pauses))
-            state, metrics = way.steps(job, state, train, count)
-            taken, done = int(state.step) - done, int(state.step)
+    with (
+        listening() as notice,
+        fed(job, way, train, blocks(pace, done, settings.steps), pace.progress) as next_data,
+        bar(settings.steps, "train", "step", pace.progress, start=done) as advance,
+    ):
+        for before, count in blocks(pace, done, settings.steps):
+            try:
+                data = next_data()
+            except InputError as error:
+                raise unread(kept, state, settings.steps, error) from error
+            state, metrics = way.steps(job, state, data, count)
+            taken = int(state.step) - before
             if taken < count:
-                raise not_finite(job, kept, train, state, metrics, taken)
+                raise not_finite(job, kept, batches.at(data, taken), state, metrics, taken)
+            done = before + count
             figures, held_out = reporter.add(metrics, count), None
             last = done == settings.steps
             without = watch.still(without, *(np.asarray(one[:count]) for one in (metrics.loss, metrics.gradient_norm)))
@@ -88,6 +98,21 @@ def run_steps(
     if job.objective.is_bound:
         watch.tell_if_far(bits, job.denoiser.vocab_size)
     return state
+
+
+def blocks(pace: Pace, done: int, steps: int) -> Iterator[tuple[int, int]]:
+    """The blocks of steps that are left, each as the steps done before it and the number of its own.
+
+    Args:
+        pace: a block ends where something is to be reported or saved.
+        done: steps done.
+        steps: of the whole training.
+    """
+    while done < steps:
+        pauses = [done - done % every + every for every in (pace.report_every, pace.checkpoint_every)]
+        count = min(BLOCK, steps - done, *(pause - done for pause in pauses))
+        yield done, count
+        done += count
 
 
 def _reported(reporter: Reporter, kept: Kept, state: TrainState, held_out: HeldOut) -> dict[str, str]:

@@ -9,11 +9,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, logits
+from mdm_jax.models.extending import by_rank, require_unordered
 from mdm_jax.support.keys import threefry
 from mdm_jax.training.corruption import Corrupted, mask_counts
 
 ROWS = 32
 """Rows of :func:`in_chunks` that are encoded together."""
+
+
+def require_maskable(denoiser: Denoiser) -> None:
+    """Refuse a model that goes by ranks or by blocks: with any set of positions masked it would be of another law.
+
+    Raises:
+        InputError: it is one.
+    """
+    own = "AnyOrderNelbo" if by_rank(denoiser) else "BlockNelbo"
+    wanted = f"a function of what is revealed in any order (this one is for training.{own} and "
+    wanted += "evaluation.held_out_nelbo; models.without_cache(denoiser) is one, of another law)"
+    require_unordered(denoiser, wanted)
 
 
 def masked_cross_entropy(
@@ -36,7 +49,8 @@ def masked_cross_entropy(
 
     Raises:
         InputError: ids that are no token's, or (corrupted) neither a token's nor the mask's; seen outside of ``jit``
-            only, where an id beyond the vocabulary costs what the denoiser's logits happen to add up to.
+            only, where an id beyond the vocabulary costs what the denoiser's logits happen to add up to. A model that
+            goes by ranks or by blocks.
 
     Example:
         >>> import jax.numpy as jnp
@@ -46,13 +60,20 @@ def masked_cross_entropy(
         >>> print(mdm.training.masked_cross_entropy(world.denoiser, world.params, truth, seen, seen == 2))
         [[0.        0.        0.1823216]]
     """
+    require_maskable(denoiser)
     tokens = checked_tokens(denoiser, tokens)
     corrupted_tokens = checked_tokens(denoiser, corrupted_tokens, "corrupted_tokens", masks=True)
     scores = logits(denoiser, params, corrupted_tokens, context)
+    return jnp.where(masked, cross_entropy(scores, tokens), 0.0)
+
+
+def cross_entropy(
+    scores: Float[Array, "rows length vocab_size"], tokens: Int[Array, "rows length"]
+) -> Float[Array, "rows length"]:
+    """``-log p(token)`` at every position, nats, of logits."""
     # A gather's gradient is a scatter; a comparison with the vocabulary fuses on every backend.
-    hit = tokens[:, :, None] == jnp.arange(denoiser.vocab_size, dtype=tokens.dtype)[None, None, :]
-    chosen = jnp.sum(jnp.where(hit, scores, 0.0), axis=-1)
-    return jnp.where(masked, jax.nn.logsumexp(scores, axis=-1) - chosen, 0.0)
+    hit = tokens[:, :, None] == jnp.arange(scores.shape[-1], dtype=tokens.dtype)[None, None, :]
+    return jax.nn.logsumexp(scores, axis=-1) - jnp.sum(jnp.where(hit, scores, 0.0), axis=-1)
 
 
 def nelbo(

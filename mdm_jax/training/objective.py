@@ -11,15 +11,18 @@ rows, so that a batch is the same however its rows are divided. ``losses`` is a 
 import dataclasses
 import functools
 from collections.abc import Hashable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.denoiser import Context, Denoiser, Params, is_readable
 from mdm_jax.support.errors import require, verbatim
-from mdm_jax.training.corruption import Corrupted, mask_counts
+from mdm_jax.support.ragged import present
+from mdm_jax.tasks.array_files import stays_in_file
+from mdm_jax.training.corruption import Corrupted, free_positions, mask_counts
 from mdm_jax.training.losses import in_chunks, nelbo
 
 
@@ -27,12 +30,19 @@ class Examples(NamedTuple):
     """Rows of data; of training data that is a stream, one long row.
 
     Attributes:
-        tokens: int32[rows, length] (int32[tokens], a stream).
+        tokens: int32[rows, length] (int32[tokens], a stream); -1 where a position is not there.
         context: what is known of each row: a pytree of arrays with a leading axis of rows, or ``None``.
+        given: bool[rows, length], positions that are never masked (a prompt), or ``None``.
     """
 
     tokens: Any  # NumPy's arrays before they are put where they are used
     context: Context = None
+    given: Any = None
+
+    @property
+    def free(self) -> Bool[Any, "rows length"]:
+        """The positions that are to be predicted: there, and not given."""
+        return free_positions(self.tokens, self.given)
 
 
 class Losses(NamedTuple):
@@ -44,18 +54,26 @@ class Losses(NamedTuple):
         revealed: int32[rows, *draws]: how many tokens the model saw when it predicted the others; ``None`` of an
             objective to which that means nothing, whose runs have no training profile then.
         cost: float32[rows, *draws]: mean cross-entropy of what it predicted there, nats per token. Unbiased for the
-            profile ``g(revealed)``, or ``None``.
+            profile ``g(revealed)``, or ``None``. Of a row with fewer positions to predict ``revealed`` is that of the
+            same share of a whole row.
+        weight: float32[rows, *draws], how much each of these counts in a profile: tokens of its row, as a share of a
+            whole row; ``None``: alike.
     """
 
     loss: Float[Array, " rows"]
     terms: dict[str, Float[Array, " rows"]]
     revealed: Array | None = None
     cost: Array | None = None
+    weight: Array | None = None
 
 
 @runtime_checkable
 class Objective(Hashable, Protocol):
-    """The contract. Static: hashable, and equal to another of the same settings, so that compiled code is shared."""
+    """The contract. Static: hashable, and equal to another of the same settings, so that compiled code is shared.
+
+    One that counts :attr:`Examples.free` positions alone says so by an attribute ``partial = True``: it takes rows of
+    different lengths, and rows of which something is given.
+    """
 
     @property
     def is_bound(self) -> bool:
@@ -89,7 +107,8 @@ class Objective(Hashable, Protocol):
             key: of this batch.
             denoiser: the model.
             examples: the whole batch.
-            progress: the fraction of the training that is done; 1 where held-out rows are scored.
+            progress: the fraction of the training that is done, below 1; of one that goes on further, that of its first
+                stage, and behind it the largest float32 below 1. It is 1 where held-out rows are scored, there alone.
         """
         ...
 
@@ -115,6 +134,8 @@ class MaskedNelbo:
         True
     """
 
+    partial: ClassVar[bool] = True
+
     @property
     def is_bound(self) -> bool:
         return True
@@ -133,14 +154,14 @@ class MaskedNelbo:
         self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]
     ) -> Corrupted:
         del progress
-        return mask_counts(key, examples.tokens, denoiser.mask_id)
+        return mask_counts(key, examples.tokens, denoiser.mask_id, examples.given)
 
     def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Corrupted) -> Losses:
-        length = examples.tokens.shape[-1]
         loss = nelbo(denoiser, params, examples.tokens, corrupted, examples.context)
-        revealed = length - jnp.sum(corrupted.masked, axis=-1, dtype=jnp.int32)
+        many = jnp.sum(examples.free, axis=-1, dtype=jnp.float32)
         # With these weights a row's NELBO per token is its mean loss over the hidden tokens.
-        return Losses(loss, {}, revealed, loss / length)
+        weight = many / examples.tokens.shape[-1]
+        return Losses(loss, {}, corrupted.revealed, loss / jnp.maximum(many, 1), weight)
 
 
 MASKED_NELBO = MaskedNelbo()
@@ -183,8 +204,22 @@ def check_losses(objective: Objective, losses: Any, rows: int) -> None:
         require(losses.revealed is losses.cost, "objective.losses", losses, "both of revealed and cost, or neither")
         return
     shapes = losses.revealed.shape, losses.cost.shape
-    good = shapes[0] == shapes[1] and shapes[0][:1] == (rows,)
+    shapes += () if losses.weight is None else (losses.weight.shape,)
+    good = len(set(shapes)) == 1 and shapes[0][:1] == (rows,)
     require(good, "objective.losses", verbatim(f"shapes {shapes}"), f"revealed and cost of one shape, ({rows}, ...)")
+
+
+def require_partial(objective: Objective, examples: Examples) -> None:
+    """Refuse rows of different lengths, or of which something is given, for an objective that would count it all.
+
+    Raises:
+        InputError: it would; traced rows pass.
+    """
+    if getattr(objective, "partial", False) or not is_readable(examples.tokens) or stays_in_file(examples.tokens):
+        return  # rows in a file are whole
+    shown = verbatim(str(objective.describe().get("name", type(objective).__name__)))
+    wanted = "one that takes rows of different lengths and prompts, as training.MaskedNelbo() and AnyOrderNelbo() do"
+    require(examples.given is None and bool(np.all(present(examples.tokens))), "objective", shown, wanted)
 
 
 @runtime_checkable

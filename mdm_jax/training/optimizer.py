@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 
 from mdm_jax.models.calling import parameters_of
 from mdm_jax.models.denoiser import Params
 from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.files import digest
 from mdm_jax.support.text import shortened
+from mdm_jax.training.muon import Taker, muon
 from mdm_jax.training.settings import OWN, RECIPES, Settings
 
 
@@ -21,6 +21,8 @@ def optimizer_of(
     settings: Settings, vocab_size: int, own: optax.GradientTransformation | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """The Optax optimiser that ``settings`` describe: clipping, warm-up and linear decay, decoupled weight decay.
+
+    Its state counts the steps of the whole run, and so do moments go on; the learning rate is of the stage.
 
     Args:
         settings: how to train.
@@ -35,13 +37,14 @@ def optimizer_of(
         require((own is None) == (settings.optimizer != OWN), "optimizer", own, wanted)
         assert own is not None
         return _as_usual(own)
-    warm = round(settings.warmup * settings.steps)
+    span = settings.steps - settings.begin  # of this stage
+    warm = round(settings.warmup * span)
 
     def rate(peak: float) -> optax.Schedule:
         def at(count: Any) -> Any:
-            count = jnp.asarray(count, jnp.float32)
+            count = jnp.asarray(count - settings.begin, jnp.float32)
             rise = (count + 1) / max(1, warm)
-            fall = (settings.steps - count) / max(1, settings.steps - warm)
+            fall = (span - count) / max(1, span - warm)
             return peak * jnp.clip(jnp.minimum(rise, fall), 0.0, 1.0)
 
         return at
@@ -51,13 +54,11 @@ def optimizer_of(
             rate(settings.learning_rate), b1=0.9, b2=0.98, weight_decay=settings.weight_decay, mask=_matrices
         )
     else:
-        chosen = optax.contrib.muon(
+        chosen = muon(
             rate(settings.learning_rate),
-            weight_decay=settings.weight_decay,
-            adam_learning_rate=rate(settings.adam_fraction * settings.learning_rate),
-            adam_b1=0.9,
-            adam_b2=0.95,
-            muon_weight_dimension_numbers=lambda params: _muon_dimensions(params, vocab_size),
+            rate(settings.adam_fraction * settings.learning_rate),
+            settings.weight_decay,
+            lambda params: _takers(params, vocab_size),
         )
     return _as_usual(optax.chain(optax.clip_by_global_norm(settings.clip), chosen))
 
@@ -169,31 +170,23 @@ _BESIDE = ("modulation/", "latent_expand/", "latent_contract/", "recognition_mea
 but noise: a latent that tells nothing would become noise in every norm."""
 
 
-def _muon_dimensions(params: Params, vocab_size: int) -> Any:
-    """Which axes Muon contracts, for the kernels between hidden layers; ``None`` leaves a parameter to Adam.
+def _takers(params: Params, vocab_size: int) -> Any:
+    """Muon takes the kernels between hidden layers, Adam all other parameters.
 
     Those that a context or a latent goes through are left to Adam too. The head is told by its name, "head"; in a model
     that names none so, by its output axis of ``vocab_size``.
     """
 
     def name_of(path: tuple[Any, ...]) -> str:
-        return jax.tree_util.keystr(path, simple=True, separator="/")
+        return f"{jax.tree_util.keystr(path, simple=True, separator='/')}/"
 
-    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params, is_leaf=_masked)]
-    named = any("head/" in f"{name}/" for name in names)
+    named = any("head/" in name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
 
-    def one(path: tuple[Any, ...], leaf: Any) -> Any:
-        if _masked(leaf):
-            return leaf
-        name = f"{name_of(path)}/"
+    def one(path: tuple[Any, ...], leaf: Any) -> Taker:
+        name = name_of(path)
         is_head = "head/" in name if named else leaf.shape[-1:] == (vocab_size,)
         beside = any(part in name for part in _BESIDE)
         inside = name.endswith("kernel/") and leaf.ndim == 2 and not is_head and not beside
-        return optax.contrib.MuonDimensionNumbers(0, 1) if inside else None
+        return "muon" if inside else "adam"
 
-    return jax.tree_util.tree_map_with_path(one, params, is_leaf=_masked)
-
-
-def _masked(leaf: Any) -> bool:
-    """Whether Optax has put this in the place of a parameter that another optimiser takes."""
-    return isinstance(leaf, optax.MaskedNode)
+    return jax.tree_util.tree_map_with_path(one, params)

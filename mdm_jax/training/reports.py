@@ -4,16 +4,17 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.files import append_text
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.processes import together
-from mdm_jax.support.statistics import standard_error
+from mdm_jax.support.statistics import per_token
 from mdm_jax.training import tally, ways
 from mdm_jax.training.objective import Examples, monitored, score
 from mdm_jax.training.runs import RunDirectory, identity
@@ -24,7 +25,7 @@ from mdm_jax.training.ways import Job
 Figures = dict[str, float]
 """What a line of the log says beside its step."""
 HELD_OUT_ROWS = 128
-"""At most this many held-out sequences are scored for the live figure."""
+"""At most this many held-out sequences are scored for the live figure, unless another number is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Reporter:
         place: the run's directory, or ``None``.
         log: its lines so far.
         on_report: a caller's own, for the step and the figures of each line.
+        opening: what the next line says beside its figures, in the log alone.
+        held_out_rows: at most so many held-out rows are scored, evenly spread over all of them.
     """
 
     def __init__(
@@ -69,9 +72,13 @@ class Reporter:
         place: RunDirectory | None,
         log: list[dict[str, Any]],
         on_report: Callable[[int, Figures], object] | None = None,
+        opening: Mapping[str, Any] | None = None,
+        held_out_rows: int = HELD_OUT_ROWS,
     ) -> None:
         self._job, self._place, self._on_report = job, place, on_report
-        self._rows = jax.tree.map(lambda leaf: leaf[:HELD_OUT_ROWS], validation)
+        self._opening = dict(opening or {})
+        chosen = spread(len(validation.tokens), held_out_rows)
+        self._rows = jax.tree.map(lambda leaf: leaf[chosen], validation)
         self._seconds = float(log[-1].get("seconds", 0.0)) if log else 0.0
         self._since = time.perf_counter()
         self._measuring = 0.0  # seconds since then that were spent on measuring
@@ -97,11 +104,12 @@ class Reporter:
         asked = self._job.objective, key_of(0), self._job.denoiser, state.ema_params, self._rows
         scored = score(*asked)
         nats = ways.fetch({"loss": scored.loss, **{f"term {name}": one for name, one in scored.terms.items()}})
-        bits = {name: one.astype(np.float64) / (np.log(2) * self._rows.tokens.shape[1]) for name, one in nats.items()}
+        bits = {name: one.astype(np.float64) / np.log(2) for name, one in nats.items()}
+        tokens = np.sum(np.asarray(self._rows.free), axis=1)
         monitors = {name: float(one) for name, one in ways.fetch(monitored(*asked)).items()}
         self._measuring += time.perf_counter() - start
-        terms = {name: float(bits[f"term {name}"].mean()) for name in self._terms}
-        return HeldOut(float(bits["loss"].mean()), standard_error(bits["loss"]), terms, monitors)
+        terms = {name: per_token(bits[f"term {name}"], tokens)[0] for name in self._terms}
+        return HeldOut(*per_token(bits["loss"], tokens), terms, monitors)
 
     def report(self, state: TrainState, held_out: HeldOut) -> dict[str, str]:
         """Write a line of the log and the profile so far; returns the figures to show behind the bar.
@@ -111,7 +119,7 @@ class Reporter:
             InputError: it could not be written by the process that writes.
         """
         now, losses, settings = time.perf_counter(), np.concatenate(self._losses), self._job.settings
-        speed = len(losses) * settings.batch * settings.length / (now - self._since - self._measuring)
+        speed = len(losses) * settings.batch * settings.tokens_per_row / (now - self._since - self._measuring)
         self._seconds += now - self._since
         self._line = line = {
             "step": int(state.step),
@@ -119,13 +127,15 @@ class Reporter:
             "train_bits_per_token": self.mean_loss(),
             "held_out_bits_per_token": held_out.mean,
             "held_out_standard_error": held_out.standard_error,
+            "held_out_rows": len(self._rows.tokens),
             "tokens_per_second": round(speed, 1),
             **{f"train_{name}": float(np.concatenate(values).mean()) for name, values in self._terms.items()},
             **{f"held_out_{name}": value for name, value in {**held_out.terms, **held_out.monitors}.items()},
         }
         if self._place is not None:
-            place, seen = self._place, ways.fetch(state.tally)
-            together(lambda: _write(place, line, seen))
+            place, seen, model = self._place, ways.fetch(state.tally), self._job.denoiser
+            together(lambda: _write(place, {**line, **self._opening}, seen, model))
+            self._opening = {}
         self._losses, self._since, self._measuring = [], time.perf_counter(), 0.0
         self._terms = {name: [] for name in self._terms}
         unit = "bits/token" if self._job.objective.is_bound else "bits/token (no bound)"
@@ -146,11 +156,23 @@ class Reporter:
             together(lambda: call(self._line["step"], figures) if ways.is_writer() else None)
 
 
-def _write(place: RunDirectory, line: dict[str, Any], seen: Tally) -> None:
+def spread(rows: int, most: int) -> np.ndarray:
+    """At most so many of the numbers of some rows, evenly spread over them: data are often sorted.
+
+    Example:
+        >>> from mdm_jax.training.reports import spread
+        >>> spread(10, 4).tolist(), spread(3, 4).tolist()
+        ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(rows, most)
+    return np.arange(count) * rows // count
+
+
+def _write(place: RunDirectory, line: dict[str, Any], seen: Tally, denoiser: Denoiser) -> None:
     """What one process does of a report."""
     if not ways.is_writer():
         return
     append_text(place.log, json.dumps(line) + "\n")
-    profile = tally.to_profile(seen, {"run": identity(place), "run_step": line["step"]})
+    profile = tally.to_profile(seen, tally.about(denoiser, run=identity(place), run_step=line["step"]))
     if profile is not None:
         profile.save(place.training_profile)

@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import importlib.metadata
-import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from mdm_jax.support.text import shortened
 from mdm_jax.tasks import Notation, Task
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
-from mdm_jax.training import contexts, tally
-from mdm_jax.training.asked import run_directory
+from mdm_jax.training import contexts, stages, tally
+from mdm_jax.training.asked import require_task, run_directory
 from mdm_jax.training.checkpoints import NEWEST
+from mdm_jax.training.differences import told_differences
 from mdm_jax.training.directory import FORMAT, RunDirectory, identity, of_today
+from mdm_jax.training.matching import require_vocabulary
 from mdm_jax.training.objective import MASKED_NELBO
 from mdm_jax.training.objectives import from_description
 from mdm_jax.training.optimizer import describe_state
@@ -34,13 +36,15 @@ from mdm_jax.training.tally import Tally
 from mdm_jax.training.ways import Job
 
 _FIRST = {**MASKED_NELBO.describe(), "is_bound": MASKED_NELBO.is_bound}  # the objective of runs that name none
-_OF_THE_TASK = ("length", "vocab_size")
-_TELLING = ("seed", "model", "model family", "objective name", "width", "depth", "heads")
-_KIND = {"model": "family", "objective": "name"}  # what tells the rest of a part, where it differs
 
 
 def configuration(
-    task: Task, job: Job, shapes: TrainState, shown: Context, context: tuple[Context, Context] | None
+    task: Task,
+    job: Job,
+    shapes: TrainState,
+    shown: Context,
+    context: tuple[Context, Context] | None,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``.
 
@@ -50,35 +54,51 @@ def configuration(
         shapes: of its state.
         shown: one row of what the denoiser gets as a context.
         context: what is known of the data's rows, if it was given.
+        more: of parts that not every run has: digests of what the task itself knows of its rows ("known") and says is
+            given of them ("given"), and the run whose parameters were begun with ("origin").
     """
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mdm-jax")
     return {
         "format": FORMAT,
         "task": task.describe(),
         "model": models.describe(job.denoiser),
-        "settings": dataclasses.asdict(job.settings),
+        "settings": stages.to_store(dataclasses.asdict(job.settings)),
         "objective": {**job.objective.describe(), "is_bound": job.objective.is_bound},
         **({} if shown is None else {"shown": contexts.to_json(shown)}),
         **({} if context is None else {"context": contexts.digest(context)}),
         **({} if job.optimizer is None else {"optimizer": describe_state(shapes.optimizer)}),
+        **(more or {}),
         "manifests": True,  # every complete checkpoint has one; runs of earlier versions do not say so
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
     }
 
 
-def claim(directory: RunDirectory, config: dict[str, Any]) -> None:
-    """Write ``config.json``, or check that the run already there is the same one.
+def claim(
+    directory: RunDirectory, config: dict[str, Any], further: bool = False, checkpoint: int | str = NEWEST
+) -> None:
+    """Write ``config.json``, or check that the run already there is the same one, or the same but for more steps.
+
+    Args:
+        directory: of the run.
+        config: what would be written.
+        further: more steps than the run has begin a new stage of it.
+        checkpoint: where that goes on from. Later ones are moved aside, as ``fit`` says.
 
     Raises:
-        InputError: the directory holds a run with another task, model or settings.
+        InputError: the directory holds a run with another task, model or settings; or the checkpoint is damaged.
     """
-    examine(directory, config)
+    longer = examine(directory, config, further)
     if not directory.config.exists():
         write_json(directory.config, config)
+    elif longer:
+        _begin_stage(directory, config["settings"]["steps"], checkpoint)
 
 
-def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
+def examine(directory: RunDirectory, config: dict[str, Any], further: bool = False) -> bool:
     """What :func:`claim` checks, without writing: a directory of somebody else's stays as it is.
+
+    Returns:
+        Whether a new stage is asked for.
 
     Raises:
         InputError: as for :func:`claim`.
@@ -88,20 +108,39 @@ def examine(directory: RunDirectory, config: dict[str, Any]) -> None:
         found = directory.path.iterdir() if directory.path.exists() else ()
         ours = (p == directory.lock or (p.name.startswith(".config.json.") and p.suffix == ".tmp") for p in found)
         require(all(ours), "directory", str(directory.path), "new, empty or a run directory")
-        return
+        return False
     present = directory.read_config()
     # What did not exist when the run began is what it is by default.
     present = {"objective": _FIRST, **present}
-    present["settings"] = {**dataclasses.asdict(Settings()), **of_today(present["settings"])}
-    differences = _differences(config, present)
-    if differences:
-        ours, theirs = config["settings"]["steps"], present["settings"]["steps"]
-        longer = isinstance(theirs, int) and ours > theirs
-        told = " to train longer (from Python fit(..., params=run.params) begins with this run's parameters)"
+    present["settings"] = {**stages.to_store(dataclasses.asdict(Settings())), **of_today(present["settings"])}
+    ours, theirs = config["settings"]["steps"], present["settings"]["steps"]
+    longer = further and isinstance(theirs, int) and ours > theirs
+    asked = {**config, "settings": {**config["settings"], "steps": theirs}} if further else config
+    found = told_differences(asked, present)
+    if found:
+        told = "" if further or ours == theirs else f" (fit(..., steps={ours}) would train it further)"
         raise InputError(
-            f"{directory.path} holds a run that differs in {', '.join(differences)}; name another directory"
-            f"{told if longer else ''}, or use the same settings (what is left out has its default)."
+            f"{directory.path} holds a run that differs in {', '.join(found)}; name another directory, or use the "
+            f"same settings (what is left out has its default){told}."
         )
+    if further and ours != theirs and not longer:
+        raise InputError(
+            f"steps must be {theirs}, as in the run in {directory.path}, or more, to train it further; got {ours}."
+        )
+    return longer
+
+
+def _begin_stage(directory: RunDirectory, steps: int, checkpoint: int | str) -> None:
+    """Let a run go to more steps than it did, from a checkpoint; what cannot be gone on from changes nothing."""
+    config = directory.read_config()
+    kept = directory.catalogue(config)
+    begin = kept.choose(checkpoint) or 0  # a state that never took a step is begun anew
+    if begin:
+        kept.verify(begin)
+    elif directory.read_log():
+        kept.start_over()
+    kept.set_aside(begin or -1)
+    write_json(directory.config, stages.extended(config, begin, steps))
 
 
 def own_part(config: dict[str, Any], settings: Settings) -> str | None:
@@ -118,38 +157,6 @@ def own_part(config: dict[str, Any], settings: Settings) -> str | None:
     return None if from_description(config.get("objective", _FIRST)) is not None else "an objective"
 
 
-def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """What differs in the configurations of two runs, the telling ones first: others are often left to defaults."""
-    found: dict[str, str] = {}
-    for part in ("task", "settings", "model", "objective", "context", "shown", "optimizer"):
-        one, other = ours.get(part), theirs.get(part)
-        if part == "shown" and "context" in found:
-            continue  # what the model is shown follows from what is known
-        if not (isinstance(one, dict) and isinstance(other, dict)):
-            if one != other and part != "optimizer":  # of an own one and a recipe the settings tell
-                found[part] = part
-            continue
-        names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
-        if part == "task" and names == ["spec"] and _same_kind_of_file(one["spec"], other["spec"]):
-            continue  # one file has many names; what is in it has one digest
-        names = [_KIND[part]] if _KIND.get(part) in names else names  # of another kind all else is another
-        for name in names:
-            label = f"{part} {name}" if part in ("task", "objective", "optimizer") or name == "family" else name
-            found[label] = f"{label} ({_brief(other.get(name))}, not {_brief(one.get(name))})"
-    # What follows from the task is told only where nothing else is: whoever gives another is not to hear of lengths.
-    names = [name for name in found if name not in _OF_THE_TASK] or list(found)
-    return [found[name] for name in sorted(names, key=_rank)]
-
-
-def _rank(name: str) -> int:
-    return 0 if name.startswith("task") else 1 if name in _TELLING else 2
-
-
-def _same_kind_of_file(one: Any, other: Any) -> bool:
-    kinds = [str(spec).partition(":")[0] for spec in (one, other) if ":" in str(spec)]
-    return len(kinds) == 2 and kinds[0] == kinds[1] and kinds[0] in ("text", "npy")
-
-
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A trained model with all that it needs.
@@ -162,6 +169,7 @@ class Run:
         step: steps done.
         description: the task as stored with the run.
         tally: losses by number of revealed tokens, of a run that has just been trained.
+        own_task: the task itself, where it was given to ``fit`` or ``load``.
     """
 
     denoiser: Denoiser
@@ -171,6 +179,7 @@ class Run:
     step: int
     description: dict[str, Any]
     tally: Tally | None = None
+    own_task: Task | None = None
 
     def __repr__(self) -> str:
         where = "in memory" if self.directory is None else str(self.directory.path)
@@ -180,8 +189,11 @@ class Run:
 
     @functools.cached_property
     def task(self) -> Task:
-        """The task with its data; refused with a sentence if the data is gone or has changed."""
-        return tasks.restore(self.description)
+        """The task with its data: the one that was given, or else restored from its description.
+
+        Refused with a sentence if it was not given, and the data is gone or has changed or no spec makes it.
+        """
+        return tasks.restore(self.description) if self.own_task is None else self.own_task
 
     @functools.cached_property
     def vocabulary(self) -> Notation:
@@ -207,21 +219,25 @@ class Run:
         if not path.exists():
             raise InputError(f"{self.place.path} has no profile yet; {again}")
         profile = profiles.load(path)
-        if profile.length != self.settings.length:
-            raise InputError(f"{path} has length {profile.length}; this run's is {self.settings.length}; {again}")
+        block = models.block_length(self.denoiser)
+        wanted = self.settings.length if block is None else min(block, self.settings.length)
+        if profile.length != wanted:
+            whose = "this run's" if block is None else "that of a block of this run"
+            raise InputError(f"{path} has length {profile.length}; {whose} is {wanted}; {again}")
         self.check_origin(profile, path, again)
         return profile
 
     @property
     def identity(self) -> str:
-        """:func:`identity` of the run's directory."""
-        return identity(self.place)
+        """:func:`identity` of the run's directory, at the step of its parameters."""
+        return identity(self.place, self.step)
 
     def check_origin(self, profile: Profile, path: Path, again: str) -> None:
         """Refuse a profile that says it is another run's, or of another step (the training profile may be)."""
-        if profile.provenance.get("run", self.identity) != self.identity:
-            raise InputError(f"{path} is the profile of another run; {again}")
         step = profile.provenance.get("run_step", self.step)
+        own = identity(self.place, step if isinstance(step, int) else self.step)
+        if profile.provenance.get("run", own) != own:
+            raise InputError(f"{path} is the profile of another run; {again}")
         if step != self.step and path != self.place.training_profile:
             raise InputError(f"{path} was measured at step {step}; the run is at {self.step}; {again}")
 
@@ -234,13 +250,14 @@ class Run:
         """
         found = None
         if self.tally is not None:
-            found = tally.to_profile(self.tally, {"run_step": self.step})
+            found = tally.to_profile(self.tally, tally.about(self.denoiser, run_step=self.step))
         elif self.directory is not None and self.directory.training_profile.exists():
             path = self.directory.training_profile
             found = profiles.load(path)
             self.check_origin(found, path, "train this run further, and it is written anew.")
         if found is None:
-            raise InputError("this run has no training profile: it was too short, or older than these profiles.")
+            told = "it was too short, older than these profiles, or trained by an objective that measures none, as one "
+            raise InputError(f"this run has no training profile: {told}of other orders than random ones does not.")
         return found
 
 
@@ -249,6 +266,7 @@ def load(
     denoiser: Denoiser | None = None,
     params: Params | None = None,
     checkpoint: int | str = NEWEST,
+    task: Task | None = None,
 ) -> Run:
     """A run from its directory: denoiser, EMA of the parameters, task.
 
@@ -258,10 +276,12 @@ def load(
             configuration.
         params: parameters of the same structure, for a denoiser that cannot make its own (NNX, plain functions).
         checkpoint: "newest", "best" (lowest held-out figure of those kept), or the step of one that is kept.
+        task: the run's task, if it is your own, or one with other data: it becomes ``run.task``. The run must have been
+            trained on the same vocabulary and length.
 
     Raises:
-        InputError: no run there, no such checkpoint, a damaged one (the sentence names the newest good one), or a model
-            that only you can supply.
+        InputError: no run there, no such checkpoint, a damaged one (the sentence names the newest good one), a model
+            that only you can supply, or a task that is not of the run's vocabulary or length.
 
     Example:
         >>> import numpy as np
@@ -277,6 +297,10 @@ def load(
     place = run_directory(directory)
     config = place.read_config()
     settings = place.settings(config)
+    if task is not None:
+        require_task(task)
+        require_vocabulary(task, config["task"], f"the run in {place.path}")
+        require(task.length == settings.length, "task.length", task.length, f"that of the run, {settings.length}")
     if denoiser is None:
         if config.get("model") is None:
             raise InputError(f"{directory} was trained with a model of your own; pass it as load(directory, denoiser).")
@@ -289,7 +313,7 @@ def load(
         step = checkpoints.choose(checkpoint)
         assert step is not None  # there is one
         params = checkpoints.restore_ema_params(like, step)
-    return Run(denoiser, params, place, settings, step, config["task"])
+    return Run(denoiser, params, place, settings, step, config["task"], own_task=task)
 
 
 def _version(package: str) -> str | None:
@@ -297,7 +321,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _brief(value: Any) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False), 60)

@@ -25,11 +25,14 @@ class Settings:
         steps: optimiser steps.
         batch: sequences per step.
         length: tokens per sequence.
+        mean_tokens: mean number of tokens of a sequence that are to be predicted, where it is not the length: by it
+            losses per token are counted. ``fit`` takes it from the task, as it takes the length; 0: the length.
         optimizer: "muon" (Muon for the matrices between hidden layers, Adam for everything else) or "adamw"; "own"
             where ``fit`` is given a transformation, which decides all that the next five say: they are left out then.
         learning_rate: at its peak; of Muon, or of AdamW.
         adam_fraction: the learning rate of the parameters that Muon leaves to Adam, as a fraction of Muon's.
-        warmup: fraction of the steps over which the learning rate rises linearly; it then falls linearly towards 0.
+        warmup: fraction of the steps of a stage over which the learning rate rises linearly; it then falls linearly
+            towards 0.
         weight_decay: decoupled; under Muon on the matrices between hidden layers, under AdamW on every parameter of
             two axes or more.
         clip: global gradient norm.
@@ -38,6 +41,10 @@ class Settings:
         seed: of the parameters, the data order and the masks.
         accumulate: parts that the batch is worked on one after the other, their gradients added up: the same step in
             less memory.
+        begin: the step at which this stage of the training began, where it goes on further than it once did: warm-up
+            and decay of the learning rate are over the steps from there. ``fit`` takes it from the run's directory.
+        anneal_steps: over how many steps, from the first, objectives anneal (weights of a KL, shares of orders); 0: all
+            ``steps``. Likewise: the steps of the first stage, so that nothing is annealed twice.
         compute: "float32", or "bfloat16": forward and backward passes in bfloat16, where matrix products are faster on
             GPU and TPU; parameters, norms, attention weights, losses and the optimiser stay float32.
 
@@ -57,6 +64,7 @@ class Settings:
     steps: int = 2000
     batch: int = 8
     length: int = 128
+    mean_tokens: float = 0.0
     optimizer: str = "muon"
     learning_rate: float = 0.02
     adam_fraction: float = 0.25
@@ -67,6 +75,8 @@ class Settings:
     seed: int = 0
     accumulate: int = 1
     compute: str = "float32"
+    begin: int = 0
+    anneal_steps: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -97,6 +107,16 @@ class Settings:
         parts = 1 <= self.accumulate <= self.batch and self.batch % self.accumulate == 0
         require(parts, "accumulate", self.accumulate, f"a divisor of the batch, {self.batch}")
         require_choice("compute", self.compute, ("bfloat16", "float32"))
+        require(0 <= self.begin < self.steps, "begin", self.begin, f"from 0 to below the steps, {self.steps}")
+        within = 0 <= self.anneal_steps <= self.steps
+        require(within, "anneal_steps", self.anneal_steps, f"from 0 to the steps, {self.steps}")
+        counted = 0 <= self.mean_tokens <= self.length
+        require(counted, "mean_tokens", self.mean_tokens, f"from 0 to the length, {self.length}")
+
+    @property
+    def tokens_per_row(self) -> float | int:
+        """Mean number of tokens of a sequence that are to be predicted."""
+        return self.mean_tokens or self.length
 
 
 def _plain(name: str, value: Any, kind: type) -> Any:

@@ -9,10 +9,12 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, is_readable
+from mdm_jax.models.extending import block_length
 from mdm_jax.models.parameters import joined, parted, summary
 from mdm_jax.support.errors import require
 from mdm_jax.support.keys import key_of
 from mdm_jax.training import batches, tally
+from mdm_jax.training.batches import Drawn
 from mdm_jax.training.devices import TOGETHER, Rows
 from mdm_jax.training.objective import MASKED_NELBO, Examples, Losses, Objective
 from mdm_jax.training.optimizer import optimizer_of
@@ -27,8 +29,11 @@ and 27,400 page faults per step, spread evenly over all operations, which is why
 nor did XLA's flags (one-off probes). Inside one loop the buffers are reused.
 """
 
-Data = Int[Array, " tokens"] | Int[Array, "examples length"] | Examples
-"""All training data: a stream of tokens or rows of them, alone or with what is known of each row."""
+_ANNEALED = 1.0 - 2.0**-24
+"""The progress of steps behind the first stage: the largest float32 below 1, which stands for held-out rows."""
+
+Data = Int[Array, " tokens"] | Int[Array, "examples length"] | Examples | Drawn
+"""All training data: a stream of tokens or rows of them, alone or with what is known of each row; or batches of it."""
 
 
 @struct.dataclass
@@ -119,7 +124,8 @@ def initial_state(
     params = initial_params(denoiser, settings, params, context)
     ema_params = jax.tree.map(jnp.copy, params)
     moments = optimizer_of(settings, denoiser.vocab_size, optimizer).init(parted(denoiser, params)[0])
-    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, moments, tally.empty(settings.length))
+    length = min(settings.length, block_length(denoiser) or settings.length)  # what a profile of it is of
+    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, moments, tally.empty(length))
 
 
 def batch_of(
@@ -136,10 +142,14 @@ def batch_of(
         train: as in :func:`train_step`.
         objective: as in :func:`train_step`.
     """
-    data_key, mask_key = jax.random.split(jax.random.fold_in(key_of(settings.seed), step))
-    data = train if isinstance(train, Examples) else Examples(train)
-    examples = batches.draw(data_key, data, settings.batch, settings.length)
-    progress = jnp.asarray(step, jnp.float32) / settings.steps
+    data_key, mask_key = batches.keys(settings.seed, step)
+    if isinstance(train, Drawn):
+        examples = train.examples
+    else:
+        data = train if isinstance(train, Examples) else Examples(train)
+        examples = batches.draw(data_key, data, settings.batch, settings.length)
+    progress = jnp.asarray(step, jnp.float32) / (settings.anneal_steps or settings.steps)
+    progress = jnp.minimum(progress, _ANNEALED) if settings.anneal_steps else progress
     return examples, objective.corrupt(mask_key, denoiser, examples, progress)
 
 
@@ -198,9 +208,11 @@ def train_step(
     params, ema_params = joined(moved, held), joined(ema, held)
     tallied = state.tally
     if losses.revealed is not None and losses.cost is not None:
-        revealed, cost = (rows.gather_rows(one).reshape(-1) for one in (losses.revealed, losses.cost))
-        tallied = tally.add(tallied, revealed, cost, settings.steps)
-    terms = {name: jnp.mean(rows.gather_rows(losses.terms[name])) / settings.length for name in objective.terms}
+        weight = None if losses.weight is None else rows.gather_rows(losses.weight)
+        revealed, cost = (rows.gather_rows(one) for one in (losses.revealed, losses.cost))
+        tallied = tally.add(tallied, revealed, cost, settings.steps, weight)
+    tokens = settings.tokens_per_row
+    terms = {name: jnp.mean(rows.gather_rows(losses.terms[name])) / tokens for name in objective.terms}
     metrics = Metrics(value, optax.tree.norm(gradient), terms)
     good = jnp.isfinite(value) & jnp.isfinite(metrics.gradient_norm) & jnp.isfinite(optax.tree.norm(updates))
     taken = TrainState(state.step + 1, params, ema_params, moments, tallied)
@@ -233,7 +245,7 @@ def loss_and_gradient(
     def mean(trained: Params, examples: Examples, corrupted: Any) -> tuple[Array, Losses]:
         whole = rows.gather_params(cast_params(joined(trained, held), settings.compute))
         losses = objective.losses(denoiser, whole, examples, corrupted)
-        return jnp.mean(losses.loss / settings.length), losses
+        return jnp.mean(losses.loss / settings.tokens_per_row), losses
 
     slope = jax.value_and_grad(mean, has_aux=True)
     parts = settings.accumulate
@@ -291,7 +303,8 @@ def train_steps(
 
     def body(carry: tuple[Array, TrainState, Metrics]) -> tuple[Array, TrainState, Metrics]:
         i, state, history = carry
-        state, metrics = train_step(denoiser, settings, state, train, rows, objective, optimizer)
+        data = batches.at(train, i)
+        state, metrics = train_step(denoiser, settings, state, data, rows, objective, optimizer)
         return i + 1, state, jax.tree.map(lambda row, value: row.at[i].set(value.astype(row.dtype)), history, metrics)
 
     _, state, history = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, empty))

@@ -15,7 +15,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.denoiser import is_readable
+from mdm_jax.models.denoiser import Denoiser, is_readable
+from mdm_jax.models.extending import block_length, by_rank
 from mdm_jax.models.parameters import summary
 from mdm_jax.theory.profiles import Profile, default_counts, interpolated, interpolation_slopes
 
@@ -23,6 +24,8 @@ HALF_LIVES = 20
 """Half-lives of the window in a training run: what was tallied a twentieth of the run ago counts half."""
 COUNTS = (24, 16, 12, 8, 6, 4)
 """How many counts a profile has: as many of these as there are examples enough for."""
+UPPER_BOUNDS = "upper bounds: the draws of one row are not independent"
+"""What a profile says of its standard errors where a row gives several draws."""
 _NEWTON_STEPS = 4
 _ENOUGH = 4.0
 """Examples that every count of a profile must rest on, in effect."""
@@ -34,7 +37,7 @@ class Tally:
 
     Attributes:
         weight: float32[length], the sum of weights ``w``; newer examples weigh more.
-        weight_squared: float32[length], of ``w^2``.
+        weight_squared: float32[length], of ``w^2``, times the draws of a row: see :func:`add`.
         loss: float32[length], of ``w x``, ``x`` being an example's mean loss over its hidden tokens, nats.
         loss_squared: float32[length], of ``w x^2``.
     """
@@ -56,29 +59,53 @@ def empty(length: int) -> Tally:
     return Tally(*(jnp.zeros(length, jnp.float32) for _ in range(4)))  # an array each: a state is donated
 
 
-def add(tally: Tally, revealed: Int[Array, " rows"], loss: Float[Array, " rows"], steps: int) -> Tally:
+def add(
+    tally: Tally,
+    revealed: Int[Array, " rows *draws"],
+    loss: Float[Array, " rows *draws"],
+    steps: int,
+    weight: Float[Array, " rows *draws"] | None = None,
+) -> Tally:
     """The tally after one more batch, what was there before having faded by one step of ``steps``.
+
+    The draws of one row are not independent of each other. Each of ``D`` draws of a row counts as ``1 / D`` of an
+    independent example: a sum of them varies at most so much (``DERIVATIONS.md``, "Several draws of one row count as
+    one example").
 
     Args:
         tally: before.
-        revealed: how many tokens each example showed, from 0 to ``length - 1``.
+        revealed: how many tokens each example showed, from 0 to ``length - 1``: one number for each row, or several.
         loss: its mean cross-entropy over the hidden tokens, nats.
         steps: of the whole training; a twentieth of them is the half-life.
+        weight: how much each counts; alike if left out.
     """
     fade = 0.5 ** (HALF_LIVES / steps)
     length = tally.weight.shape[0]
+    draws = max(1, revealed.size // max(1, revealed.shape[0]))
+    revealed, loss = revealed.reshape(-1), loss.reshape(-1)
+    weight = jnp.ones_like(loss) if weight is None else weight.reshape(-1)
     where = revealed[:, None] == jnp.arange(length, dtype=revealed.dtype)[None, :]
 
     def total(values: Array) -> Array:
         return jnp.sum(jnp.where(where, values[:, None], 0.0), axis=0)
 
-    fresh = total(jnp.ones_like(loss))
     return Tally(
-        fade * tally.weight + fresh,
-        fade**2 * tally.weight_squared + fresh,
-        fade * tally.loss + total(loss),
-        fade * tally.loss_squared + total(loss**2),
+        fade * tally.weight + total(weight),
+        fade**2 * tally.weight_squared + draws * total(weight**2),
+        fade * tally.loss + total(weight * loss),
+        fade * tally.loss_squared + total(weight * loss**2),
     )
+
+
+def about(denoiser: Denoiser, **more: Any) -> dict[str, Any]:
+    """What a profile of a tally says of itself: of which block or order, if the model goes by those, and what else.
+
+    Such models give several draws of a row, so that the errors of their profiles are upper bounds.
+    """
+    block = block_length(denoiser)
+    if by_rank(denoiser):
+        return {"order": "uniform", "errors": UPPER_BOUNDS, **more}
+    return more if block is None else {"block": block, "errors": UPPER_BOUNDS, **more}
 
 
 def to_profile(
@@ -88,8 +115,10 @@ def to_profile(
 
     Weighted least squares by the very curve that a profile draws between its counts (fewer while little has been
     seen), which takes a few Gauss-Newton steps from straight lines; the covariance of its means comes from the
-    residuals (White's, which takes no variance for granted). Errors count examples as independent; they do not know
-    that parameters moved meanwhile, nor that this is training data.
+    residuals (White's, which takes no variance for granted). Errors count examples as independent, and the several
+    draws of a row (any-order and block-causal models) as one example in all: they are upper bounds then, too large by
+    up to the square root of the draws. They do not know that parameters moved meanwhile, nor that this is training
+    data.
 
     Args:
         tally: what was seen.

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.support.devices import DATA, local_devices
 from mdm_jax.support.errors import InputError, require
+from mdm_jax.training.batches import Drawn
 from mdm_jax.training.devices import TOGETHER, AlongAxis, OnMesh, Rows, shardings
 from mdm_jax.training.objective import MASKED_NELBO, Objective
 from mdm_jax.training.settings import Settings
@@ -64,6 +65,19 @@ class Way(Protocol):
         """Data, a pytree of NumPy arrays, on every device."""
         ...
 
+    def rows_here(self, batch: int) -> Int[np.ndarray, " rows"]:
+        """Which rows of a batch the devices of this process need, ascending."""
+        ...
+
+    def put_rows(self, drawn: Drawn, batch: int) -> Drawn:
+        """Batches of several steps, of which NumPy arrays hold the rows that are needed here, where a step wants them.
+
+        Args:
+            drawn: arrays of shape [steps, rows here, ...].
+            batch: rows of a batch in all.
+        """
+        ...
+
     def released(self, params: Params) -> Params:
         """Parameters as they are handed out when training is over."""
         ...
@@ -86,6 +100,12 @@ class OnOneDevice:
 
     def put(self, data: Any) -> Any:
         return jax.tree.map(jnp.asarray, data)
+
+    def rows_here(self, batch: int) -> Int[np.ndarray, " rows"]:
+        return np.arange(batch)
+
+    def put_rows(self, drawn: Drawn, batch: int) -> Drawn:
+        return jax.device_put(drawn, SingleDeviceSharding(jax.local_devices()[0]))
 
     def released(self, params: Params) -> Params:
         return params
@@ -117,6 +137,12 @@ class OnDevices:
     def put(self, data: Any) -> Any:
         return jax.device_put(data, self._everywhere)
 
+    def rows_here(self, batch: int) -> Int[np.ndarray, " rows"]:
+        return np.arange(batch)
+
+    def put_rows(self, drawn: Drawn, batch: int) -> Drawn:
+        return self.put(drawn)  # each device sees all rows of data in memory, too
+
     def released(self, params: Params) -> Params:
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
@@ -130,6 +156,7 @@ class OnAMesh:
 
     def __init__(self, mesh: Mesh) -> None:
         self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._drawn = NamedSharding(mesh, PartitionSpec(None, DATA if DATA in mesh.axis_names else None))
         self.rows = OnMesh(mesh)
 
     def abstract(self, job: Job, params: Params | None = None, context: Context = None) -> TrainState:
@@ -151,6 +178,21 @@ class OnAMesh:
             return jax.make_array_from_callback(values.shape, self._everywhere, lambda index: values[index])
 
         return jax.tree.map(one, data)
+
+    def rows_here(self, batch: int) -> Int[np.ndarray, " rows"]:
+        parts = self._drawn.addressable_devices_indices_map((1, batch)).values()
+        return np.unique(np.concatenate([np.arange(batch)[part[1]] for part in parts if part is not None]))
+
+    def put_rows(self, drawn: Drawn, batch: int) -> Drawn:
+        here = self.rows_here(batch)
+
+        def one(values: np.ndarray) -> Array:
+            def part(index: Any) -> np.ndarray:
+                return values[:, np.searchsorted(here, np.arange(batch)[index[1]])]
+
+            return jax.make_array_from_callback((len(values), batch, *values.shape[2:]), self._drawn, part)
+
+        return jax.tree.map(one, drawn)
 
     def released(self, params: Params) -> Params:
         return params  # they may be too large for one device

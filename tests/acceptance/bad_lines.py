@@ -65,7 +65,7 @@ _ORACLES_BAD = (
     "oracle:markov:-1,8", "oracle:polya:0.5," + "9" * 30, "oracle:binsaw:-1", "oracle:../../x", "oracle:toy_left:1",
     "oracle:polya:0.5,8,9", "oracle:markov:1e-300,8",
 )  # fmt: skip
-_OUTPUTS = ("out", "out.json", "empty/out.json", "profile.json")
+_OUTPUTS = ("out", "out.json", "empty/out.json", "profile.json", "out.txt", "out.npy")
 _OUTPUTS_BAD = (
     "run", "run/config.json", "notes.txt", "folder/mine.txt", "notes.txt/x", "pipe", "pipe/x.png", "loop", "loop/x.png",
     "x" * 300 + ".png", "photo.exe", "missing.", "", "run/checkpoints", "/dev/null", "/dev/full", "rows.npy", "away",
@@ -88,7 +88,8 @@ _MESHES_BAD = (
 GOOD: dict[str, Sequence[str]] = {
     "directory": ("run",), "source": ("run", "profile.json", "oracle:toy_left"), "schedules": _SCHEDULES,
     "schedule": _SCHEDULES, "weight": _SCHEDULES, "baseline": _SCHEDULES, "plan": ("plan.json", "grid.json"),
-    "task": ("npy:rows.npy",), "budgets": ("2", "2,4", "8", " 3 "), "output": _OUTPUTS,
+    "task": ("npy:rows.npy",), "budgets": ("2", "2,4", "8", " 3 "),
+    "passes": ("2", "2,4", " 3 "), "output": _OUTPUTS,
     "picture": ("out.png", "out.svg", "empty/deep/out.pdf"), "store": ("store.jsonl", "new.jsonl"), "prompt": _TEXTS,
     "infill": _TEXTS, "blank": ("□", "?"), "end": ("0", "3"), "mesh": ("data=1",), "model": ("10m", "run"),
     "optimizer": ("adamw", "muon"), "compute": ("float32", "bfloat16"), "checkpoint": ("newest", "best", "2"),
@@ -99,6 +100,7 @@ BAD: dict[str, Sequence[str]] = {
     "directory": _PATHS_BAD, "source": (*_PATHS_BAD, *_ORACLES_BAD, "rows.npy", "plan.json", "schedule.json"),
     "schedules": _SCHEDULES_BAD, "schedule": _SCHEDULES_BAD, "weight": _SCHEDULES_BAD, "baseline": _SCHEDULES_BAD,
     "plan": (*_PATHS_BAD, "schedule.json", "profile.json", "store.jsonl"), "task": _TASKS_BAD, "budgets": _BUDGETS_BAD,
+    "passes": _BUDGETS_BAD,
     "output": _OUTPUTS_BAD, "picture": _OUTPUTS_BAD, "store": (*_OUTPUTS_BAD, "plan.json"), "prompt": _TEXTS_BAD,
     "infill": _TEXTS_BAD, "blank": ("", "??", "1", "\n", "\udcff", "+"), "end": ("", "77", "1 2", "\n", "\udcff"),
     "mesh": _MESHES_BAD, "model": (*_PATHS_BAD, "gpt"),
@@ -120,10 +122,10 @@ NEVER = ("whole",)
 ALWAYS: dict[str, Sequence[str]] = {
     "footprint": ("--no-compile",), "profile": ("--encodings", "64"), "evaluate": ("--samples", "2", "--budgets", "2"),
     "race": ("--budgets", "2", "--grid", "2", "--samples", "2", "--final-samples", "2", "--finalists", "1"),
-    "sample": ("--rows", "2"), "tune": ("--grid", "4"),
+    "sample": ("--rows", "2"), "tune": ("--grid", "4"), "card": ("--passes", "2", "--rows", "4"),
 }  # fmt: skip
 """What keeps a command cheap; what is drawn comes after it, and the last one counts."""
-SPOILT = ("train", "demo", "race", "evaluate", "footprint")
+SPOILT = ("train", "demo", "race", "evaluate", "footprint", "card")
 """Commands that take seconds where they succeed: each gets an argument that cannot work (except now and then)."""
 _DOOMED = {"train": ("--optimizer", "sgd"), "demo": ("--task", "poems")}
 """What no real training starts with."""
@@ -171,6 +173,8 @@ def command_lines(draw: st.DrawFn, bare: bool = False) -> list[str]:
     positional = [a for a in actions if not a.option_strings]
     chosen = draw(st.lists(st.sampled_from(optional), max_size=4, unique=True)) if optional else []
     spoilt = draw(st.sampled_from([*(a for a in (*chosen, *positional) if not _is_flag(a)), None]))
+    if name not in SPOILT and draw(st.integers(0, 3)) == 0:  # as it is meant: with many options few lines are
+        chosen, spoilt = [], None
     if spoilt is None and name in SPOILT and draw(st.integers(0, 15)):
         spoilt = draw(st.sampled_from([a for a in actions if not _is_flag(a)]))
         chosen += [spoilt] if spoilt.option_strings and spoilt not in chosen else []

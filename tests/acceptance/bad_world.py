@@ -13,6 +13,7 @@ import numpy as np
 from mdm_jax.app.cli import main
 
 TINY = ["--length", "8", "--width", "8", "--depth", "1", "--heads", "2", "--batch", "2", "--steps", "2"]
+TINY += ["--model", "bidirectional"]
 
 
 class World:

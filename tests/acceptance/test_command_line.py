@@ -78,6 +78,19 @@ def check_tuning(directory, length, budgets):
             assert abs(z) < 3, f"{budget['steps']} steps, {entry['role']}: z = {z:.2f}"
 
 
+@pytest.mark.thorough
+def test_a_run_is_trained_further_and_its_profile_must_be_measured_anew(trained, tmp_path, capsys):
+    directory = shutil.copytree(trained, tmp_path / "further")
+    steps = json.loads((trained / "config.json").read_text())["settings"]["steps"]
+    result = printed_json(capsys, ["train", directory, "--steps", steps + 4])
+    assert (result["step"], result["stages"][1:]) == (steps + 4, [{"begin": steps, "steps": steps + 4}])
+    assert main(["tune", str(directory), "--budgets", "4"]) == 2
+    assert f"was measured at step {steps}; the run is at {steps + 4}; measure it with:" in capsys.readouterr().err
+    assert main(["train", str(directory)]) == 0  # finished: nothing is left to do
+    said = capsys.readouterr().out
+    assert f"To train it further: mdm-jax train {directory} --steps {2 * (steps + 4)}" in said
+
+
 @pytest.mark.core
 def test_samples_come_from_the_run_s_own_plan_or_any_other(trained, capsys):
     own = printed_json(capsys, ["sample", trained, "--steps", "4", "--rows", "2"])
@@ -328,13 +341,16 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, says, capsys, tmp_pat
         (["profile", "--prompt", ""], "--prompt must be a text of at least one token; got ''"),
         (["profile", "--prompt", "the", "--encodings", "3"], "encodings must be at least"),
         (["profile", "--given", "16"], "--given must be from 1 to 15, the model's length less one; got 16"),
-        (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 tokens of the model"),
+        (["profile", "--prompt", "the cat " * 2], "--prompt must be shorter than the 16 characters of the model"),
         (["profile", "--seed", "2147483648"], "--seed must be from 0 to 2^31 - 1; got 2147483648"),
         (
             ["train", "--seed", "5"],
             "holds a run that differs in seed (0, not 5); name another directory, or use the same",
         ),
-        (["train", "--steps", "999"], "not 999); name another directory to train longer (from Python fit(..., params="),
+        (["train", "--steps", "1"], "or more, to train it further; got 1."),
+        (["train", "--from", "."], "--from must be another run than the one that is trained (more --steps alone train"),
+        (["train", "--from-checkpoint", "3"], "--from-checkpoint must be left out, or given beside --from"),
+        (["train", "--held-out-rows", "1"], "--held-out-rows must be at least 2; got 1"),
     ],
 )
 def test_bad_requests_to_a_run_change_nothing(arguments, says, trained, capsys):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiler_flags import with_devices
 from under_flags import COMMANDS, FLAGS
 
 pytestmark = pytest.mark.processes
@@ -29,8 +30,7 @@ def outcome(tmp_path_factory):
     def under(name):
         if name not in found:
             folder = tmp_path_factory.mktemp("flags")
-            devices = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-            where = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": devices}
+            where = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": with_devices(2)}
             worker = [sys.executable, str(Path(__file__).with_name("under_flags.py")), name, str(folder)]
             done = subprocess.run(worker, capture_output=True, text=True, timeout=900, env=where, cwd=ROOT)
             assert done.returncode == 0, done.stderr[-3000:]

@@ -38,6 +38,7 @@ FEW = {"task.validation, key=key)": "task.validation, 96, key=key)"}
 WINGS = (
     "evaluation/exact",
     "evaluation/samples",
+    "models/cached",
     "models/latent",
     *(f"theory/{wing}" for wing in theory.__all__ if wing != "grids"),
 )
@@ -60,7 +61,6 @@ WITH_EXAMPLES = {
 }  # fmt: skip
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=PAGES.get(name, Page()).marks, id=name) for name in WITH_EXAMPLES]
 )
@@ -79,8 +79,8 @@ ROOMS = sorted(
     | {ROOT / "mdm_jax" / "app" / "README.md"}
     | {ROOT / "mdm_jax" / wing / "README.md" for wing in WINGS}
 )
-WITHOUT_EXAMPLES = ("app", "support")
-"""Commands, which ``test_app_page`` reads; and what is used through other rooms."""
+WITHOUT_EXAMPLES = ("support",)
+"""What is used through other rooms."""
 
 
 @pytest.mark.core

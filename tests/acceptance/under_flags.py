@@ -15,15 +15,15 @@ from pathlib import Path
 FLAGS = {
     "no flag": {},
     "x64": {"jax_enable_x64": True},
-    "debug_nans": {"jax_debug_nans": True},
-    "debug_key_reuse": {"jax_debug_key_reuse": True},
     "rbg": {"jax_default_prng_impl": "rbg"},
-    "strict promotion": {"jax_numpy_dtype_promotion": "strict"},
+    "checks": {"jax_debug_nans": True, "jax_debug_key_reuse": True, "jax_numpy_dtype_promotion": "strict"},
     "mesh": {},
 }
-"""What is set before anything is done; the last one is an active mesh of both devices."""
+"""What is set before anything is done: three that only refuse are set at once. The last is an active mesh of both
+devices."""
 
 TINY = ["--length", "12", "--width", "16", "--depth", "1", "--heads", "2", "--batch", "4", "--steps", "20"]
+TINY += ["--model", "bidirectional"]
 COMMANDS = {
     "train": ["train", "run", "--task", "npy:rows.npy", *TINY],
     "profile": ["profile", "run", "--encodings", "128"],
@@ -38,16 +38,12 @@ COMMANDS = {
             ["--schedule", "beta:0.9,0.3", "--steps", "3", "--temperature", "0"],
             ["--order", "left_to_right", "--steps", "3"],
             ["--order", "margin", "--steps", "3", "--order-temperature", "0.5"],
-            ["--order", "entropy", "--steps", "3", "--block", "6"],
-            ["--threshold", "0.5"],
             ["--preset", "mdlm", "--steps", "4"],
             ["--preset", "llada", "--steps", "4", "--block", "6", "--prompt", "1 2"],
-            ["--preset", "eb"],
             ["--preset", "remdm", "--steps", "6"],
             ["--steps", "3", "--prompt", "1 2", "--guidance", "1", "--top-k", "4", "--top-p", "0.9"],
-            ["--block", "6", "--steps", "3", "--end", "5"],
         )
-    },
+    },  # every order, rule and preset under each flag: tests/sampling/test_flags.py, test_double.py
     "evaluate": ["evaluate", "run", "linear", "sine", "--budgets", "3", "--samples", "2"],
     "evaluate on devices": ["evaluate", "run", "linear", "--budgets", "3", "--samples", "2", "--devices", "2"],
     "race": ["race", "run", "--budgets", "3", "--grid", "2", "--samples", "2", "--final-samples", "4"],

@@ -51,3 +51,11 @@ def test_the_exit_statuses_are_these():
     )
     statuses = {0, cli.FAILED, cli.BAD_INPUT, cli.INTERRUPTED, cli.SIGNALLED + signal.SIGTERM}
     assert {int(number) for number in re.findall(r"\d+", told)} == statuses
+
+
+def test_an_option_that_a_command_lacks_is_answered_with_the_usage_of_that_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "runs/x", "linear", "--rows", "3"])
+    told = capsys.readouterr().err
+    assert told.startswith("usage: mdm-jax evaluate ")
+    assert told.endswith("mdm-jax evaluate: error: unrecognized arguments: --rows 3\n")

@@ -177,4 +177,4 @@ def test_a_report_of_a_run_whose_profile_is_flat(run, tmp_path):
     profiles.from_values(np.ones(LENGTH)).save(flat.profile)
     for command in (["tune", "--budgets", "2,4", "--check-rows", "0", "--grid", "4"], ["report"]):
         assert main([command[0], str(flat.path), *command[1:], "--quiet"]) == 0
-    assert "all at zero, for the profile is flat" in " ".join(flat.report.read_text().split())
+    assert "All at zero, for the profile is flat" in " ".join(flat.report.read_text().split())

@@ -228,7 +228,9 @@ def suggested(text):
 def test_suggested_lines_can_be_pasted(spaced, tmp_path, capfd):
     """What follows "Next:" and the like names the run for a shell, whatever its path is."""
     assert main(["train", str(spaced)]) == 0
-    assert suggested(capfd.readouterr().out) == ["mdm-jax", "profile", str(spaced)]
+    *_, after, further = capfd.readouterr().out.splitlines()
+    assert suggested(after) == ["mdm-jax", "profile", str(spaced)]
+    assert suggested(further)[:4] == ["mdm-jax", "train", str(spaced), "--steps"]
     profile = spaced / "profile it's.json"
     assert main(["profile", str(spaced), "--encodings", "64", "--given", "4", "--output", str(profile)]) == 0
     assert suggested(capfd.readouterr().out) == ["mdm-jax", "tune", str(profile)]

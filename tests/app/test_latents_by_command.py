@@ -14,7 +14,7 @@ from mdm_jax.app.cli import main, make_parser
 from mdm_jax.app.commands import profile as profile_command
 from mdm_jax.app.options import common, latents
 from mdm_jax.app.report import latents as section
-from mdm_jax.app.report import run_files
+from mdm_jax.app.report import run_files, shapes
 from mdm_jax.app.work import training as train
 from mdm_jax.evaluation import latents as predictors
 from mdm_jax.plot import report_charts
@@ -211,7 +211,8 @@ def said(run, capsys):
 def test_a_run_says_what_its_figure_is_and_how_much_its_latents_tell(run, said):
     line = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     text = said("train")  # nothing is left to be trained
-    assert f"{line['held_out_bits_per_token']:.3f} bits per token (validation half; latent surrogate, no bound)" in text
+    rows = f"{line['held_out_rows']} rows of the validation half"
+    assert f"{line['held_out_bits_per_token']:.3f} bits per token ({rows}; latent surrogate, no bound)" in text
     assert f"KL of its latents {line['held_out_kl_nats']:.2f} nats per sequence" in text
     found = said("train", "--json")
     assert found["objective"]["is_bound"] is False
@@ -297,7 +298,7 @@ def test_the_report_shows_what_a_latent_knows(run, said):
     assert part.count('<th scope="row">latent ') == 5
     assert f"<strong>{drawn['equal_under_one']:.0%}</strong> of their positions under one latent" in part
     assert "latent surrogate (no bound)" in part
-    for name in run_files.MONITORS:
+    for name in shapes.MONITORS:
         assert html.escape(section._ABOUT[name][1]) in part
     assert "Held-out fixed-latent bound" in page
     assert "The loss is the latent surrogate (no bound)." in page
@@ -334,7 +335,7 @@ def test_without_samples_or_monitors_the_section_says_what_makes_them(run, tmp_p
         text = section.knows(run_files.read(place))
         assert ("The latents have collapsed" in text) == (told is not None)
         assert told is None or told in text
-    bare = [{name: value for name, value in line.items() if name not in run_files.MONITORS} for line in lines]
+    bare = [{name: value for name, value in line.items() if name not in shapes.MONITORS} for line in lines]
     place.log.write_text("".join(json.dumps(line) + "\n" for line in bare))
     assert "Does the model use its latents?" not in section.knows(run_files.read(place))
 
@@ -350,7 +351,7 @@ def test_a_monitor_is_drawn_from_zero_and_takes_what_is_no_number():
 def test_hybrid_noise_trains_and_samples_by_its_own_reverse(tmp_path, capsys):
     run = str(tmp_path / "hybrid")
     assert main(["train", run, "--task", PAIRS, "--uniform", "0.2", *TINY]) == 0
-    assert "(validation half; hybrid noise, a bound)" in capsys.readouterr().out
+    assert "rows of the validation half; hybrid noise, a bound)" in capsys.readouterr().out
     assert main(["sample", run, "--preset", "gidd", "--steps", "4", "--correct", "2", "--rows", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["sampler"] == {"name": "gidd", "steps": 4, "correct": 2}

@@ -15,7 +15,7 @@ from mdm_jax.app.terminal import replay
 from mdm_jax.app.terminal.replay import Recording, columns_of, frames, look_of, printable
 from mdm_jax.sampling import FILLED, GIVEN, Sampled
 from mdm_jax.tasks import Numbers
-from mdm_jax.tasks.vocabulary import Vocabulary
+from mdm_jax.tasks.notations import Vocabulary
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LETTERS = Vocabulary("\n\x1b abc\u0301あ")
@@ -192,7 +192,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 import numpy as np
 from mdm_jax.app import cli
 from mdm_jax.app.terminal import replay
-from mdm_jax.tasks.vocabulary import Vocabulary
+from mdm_jax.tasks.notations import Vocabulary
 steps = np.where(np.arange(40) <= np.arange(40)[:, None], np.arange(40) % 3, 3).astype(np.int32)
 made = replay.Recording(np.full(40, 3, np.int32), steps, np.arange(1, 41), np.zeros(40, bool), 3)
 def run(options):

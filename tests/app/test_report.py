@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdm_jax.app.report import page, run_files, sections, style
+from mdm_jax.app.report import gallery, page, run_files, style
 from mdm_jax.app.report import writing as report
 from mdm_jax.plot import charts, cost_landscapes, drawing, report_charts
 from mdm_jax.support.errors import InputError
@@ -31,7 +31,7 @@ COMMANDS = {
     "held_out.json": "profile",
     "profile.json": "profile",
     "tuning.json": "tune",
-    "samples.json": "report",
+    "samples.json": "sample",
 }
 
 
@@ -82,6 +82,8 @@ def tuning_of(profile, budgets):
             "rows": 64,
             "nelbo_nats": expected + z * float(np.hypot(sampling, error)),
             "standard_error": sampling,
+            "apart_nats": 0.1 * z,
+            "apart_standard_error": 0.1,
             "z": z,
         }
         return {
@@ -89,14 +91,26 @@ def tuning_of(profile, budgets):
             "checked": checked if plan.steps < 32 else None,
         }  # fmt: skip
 
-    made = []
+    made, judged = [], []
     for k in budgets:
         i = steps.index(k)
         hand = min((crafted[name][i] for name in crafted), key=lambda plan: cost(profile, plan))
         named = {"optimal": best.plan(k), "best beta": betas[i], "best hand-crafted": hand}
-        made.append({"steps": k, "plans": [entry(role, plan) for role, plan in named.items()]})
+        bounds = {"level": 0.95, "regret_nats": 8.0 / k, "excess_nats": 200.0 / k}
+        made.append({"steps": k, "plans": [entry(role, plan) for role, plan in named.items()], "certificate": bounds})
+        for role in ("best beta", "best hand-crafted"):
+            nats = cost(profile, named[role]) - cost(profile, named["optimal"])
+            seen = k < 16 and role == "best hand-crafted" and nats > 1e-9
+            judged.append({
+                "steps": k, "over": named[role].name, "role": role, "nats": nats, "rows": 64,
+                "low": nats / 2 if seen else nats - 9.0, "high": 2 * nats if seen else nats + 9.0,
+                "judged_on": "test half", "steps_saved": [0.9, 0.2, 1.6] if seen else None,
+            })  # fmt: skip
+    check = {"rows": 64, "judged_on": "test half", "offset_nats": 2.0}
+    check |= {"offset_standard_error": 1.0, "offset_z": 2.0}
     return {
-        "format": "mdm_jax tuning 1", "length": LENGTH, "profile_digest": profile.digest, "nelbo_nats": profile.nelbo(),
+        "format": "mdm_jax tuning 2", "check": check, "advantages": judged, "falls": True,
+        "length": LENGTH, "profile_digest": profile.digest, "nelbo_nats": profile.nelbo(),
         "steps": steps, "families": families, "best_beta": [plan.name for plan in betas], "budgets": made,
     }  # fmt: skip
 
@@ -169,7 +183,9 @@ def fill(path: Path, budgets, profile=None) -> RunDirectory:
     panels = [
         cost_landscapes.CostLandscape(f"{k} steps", values, values, above / k, (0.8, 0.4, 0.01 / k)) for k in budgets
     ]
-    drawing.save(cost_landscapes.side_by_side(panels, "bits per token"), str(path / "landscape.png"))
+    picture = cost_landscapes.side_by_side(panels, "bits per token")
+    drawing.save(picture, str(path / "landscape.png"))
+    drawing.save_themed(picture, path / "landscape.svg")
     return RunDirectory(path)
 
 
@@ -237,12 +253,11 @@ def plain(page):
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<(style|svg).*?</\1>|<[^>]*>", "", page, flags=re.DOTALL)))
 
 
-@pytest.mark.core
 def test_page_is_one_well_formed_document_without_anything_from_outside(full):
     page = Balance(full[1])
     assert len(page.ids) == len(set(page.ids))
     assert page.links
-    outside = [link for link in page.links if not link.startswith("data:image/png;base64,")]
+    outside = [link for link in page.links if not link.startswith("data:image/svg+xml;base64,")]
     assert len(page.links) - len(outside) == 1  # the landscape
     assert all(link.startswith("#") and link[1:] in page.ids for link in outside)
     assert not page.tags & {"script", "link", "iframe", "object", "base"}
@@ -254,7 +269,6 @@ def test_page_is_one_well_formed_document_without_anything_from_outside(full):
     assert len(full[1].encode()) < 2_000_000
 
 
-@pytest.mark.core
 def test_write_puts_the_page_into_the_run_directory_and_the_same_files_give_the_same_bytes(full):
     run, shown = full
     path = report.write(run)
@@ -287,27 +301,244 @@ def test_figures_on_the_page_are_those_of_the_files(full):
             assert " ".join(map(str, entry["plan"]["sizes"])) in text
             if entry["checked"]:
                 assert f"{entry['checked']['z']:+.1f}".replace("-", "\N{MINUS SIGN}") in text
+    assert "Held-out text (test half) scores 2.94 on average" in text
     for panel in samples["panels"]:
         assert f"mean score {panel['mean_score']:.2f} ± 0.03 over 64 samples" in text
         for row in panel["rows"]:
-            assert f"trigram bits per character: {row['score']:.2f} (held-out text: 2.94)" in text
+            assert f"trigram bits per character: {row['score']:.2f} · {row['nfe']} model calls" in text
+
+
+def test_of_advantages_the_page_says_what_was_judged(full, copy):
+    text = plain(full[1])
+    named = next(entry for entry in json.loads(full[0].tuning.read_text())["advantages"] if entry["steps"] == 8)
+    assert named["role"] == "best beta"
+    saved = "At 4 steps the best plan saves 0.9 steps (0.2 to 1.6) over "
+    assert text.count(saved) == 2  # in short, and beside its table
+    assert text.count("at 16 and 32 steps no difference is seen") == 2
+    assert text.count("At 4, 8, 16 and 32 steps no difference from the best Beta schedule is seen") == 2
+    assert text.count("Judged by 64 rows of the test half") == 2
+    assert text.count("no difference seen") == 6  # in the table
+    assert "takes" not in "".join(re.findall(r"In short.*?Training", text))
+
+    def unseen(tuning):
+        for one in tuning["advantages"]:
+            one |= {"low": -1.0, "high": 30.0, "steps_saved": None}
+
+    change(copy.tuning, unseen)
+    assert "saves 0.9 steps" not in plain(report.render(copy))
+    change(copy.tuning, lambda tuning: tuning.update(advantages=None))
+    text = plain(report.render(copy))
+    assert "Nothing is said of what plans save, for nothing judged it" in text
+    assert "no difference" not in text
+
+
+def test_the_offset_is_one_fact_and_said_once_in_each_place(copy, brief):
+    told = "The test half costs 0.023 ± 0.011 bits per token more than the profile of the validation half says"
+    text = plain(brief[1])
+    assert text.count(told) == 2  # in short, and above the table
+    assert text.count("that is one fact, not one for each plan") == 1
+
+    def not_checked(tuning):
+        tuning["check"] = None
+        for entry in tuning["budgets"][0]["plans"]:
+            entry["checked"] = None
+
+    change(copy.tuning, not_checked)
+    text = plain(report.render(copy))
+    assert "The test half costs" not in text
+    assert "not checked" in text
+
+
+def test_certificates_stand_in_a_table(full):
+    text = plain(full[1])
+    assert "A certificate says what the optimal plan costs at most, with probability 0.95 each" in text
+    for steps in (4, 8, 16, 32):
+        regret, excess = (nats / steps / (LENGTH * np.log(2)) for nats in (8.0, 200.0))
+        assert f"{steps}{regret:.3f}{excess:.3f}" in text.replace(" ", "")
+
+
+def test_judged_differences_are_points_with_bars(full):
+    tuning = json.loads(full[0].tuning.read_text())
+    axes = report_charts.above_optimal(tuning)
+    assert len(axes.containers) == len(tuning["advantages"])
+    scale = 1 / (LENGTH * np.log(2))
+    for one, drawn in zip(tuning["advantages"], axes.containers):
+        ends = drawn.lines[2][0].get_segments()[0][:, 1]
+        np.testing.assert_allclose(ends, [one["low"] * scale, one["high"] * scale])
+    assert axes.get_ylim()[0] < min(one["low"] for one in tuning["advantages"]) * scale
+    without = report_charts.above_optimal(tuning | {"advantages": None})
+    assert not without.containers
+
+
+def test_the_tuning_of_an_earlier_version_is_to_be_made_anew(copy):
+    change(copy.tuning, lambda tuning: tuning.update(format="mdm_jax tuning 1"))
+    with pytest.raises(InputError, match=r"tuning\.json is a tuning file of another version .*mdm-jax tune "):
+        report.render(copy)
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, and the classes of what it stands in."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.around = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), [name for names in self.around for name in names]))
+        if tag not in Balance.VOID:
+            self.around.append((dict(attrs).get("class") or "").split())
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag):
+        self.around.pop()
 
 
 @pytest.mark.core
-def test_checks_that_share_their_sequences_are_not_told_as_independent_ones(copy, brief):
-    shared = "they are not independent checks"
-    text = plain(brief[1])
-    assert "of 3 plans lie within two standard errors" in text
-    assert text.count("independent checks") == text.count("test half") == 2  # in short, and above the table
-    assert shared in text
+def test_what_is_wide_scrolls_in_a_named_region_and_pictures_are_described(full):
+    page = Page(full[1]).elements
+    wide = [around for tag, _, around in page if tag in ("table", "img")]
+    assert len(wide) > 5
+    assert all("scroll" in around for around in wide)
+    for tag, attributes, around in page:
+        classes = (attributes.get("class") or "").split()
+        if "scroll" in classes:
+            assert attributes["aria-label"]
+            assert (attributes["role"], attributes["tabindex"]) == ("region", "0")  # by keys too
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["aria-label"]
+            assert "figure" not in attributes["aria-label"]
+        if tag == "th":
+            assert attributes["scope"] in ("col", "row")
+        assert "width" not in attributes or tag in ("rect", "image"), (tag, around)
 
-    def only_the_first(tuning):
-        for entry in tuning["budgets"][0]["plans"][1:]:
-            entry["checked"] = None
 
-    change(copy.tuning, only_the_first)
-    assert "of 1 plan lies within two standard errors" in plain(report.render(copy))
-    assert plain(report.render(copy)).count("independent checks") == 1
+@pytest.mark.core
+def test_the_style_lets_nothing_be_wider_than_a_phone_and_two_charts_do_not_grow():
+    """Widths of a phone's 390 pixels and more belong to what scrolls, or are the most that something takes."""
+    rules = style.sheet()
+    assert ".scroll {\n  overflow-x: auto" in rules
+    for selector in ("figure svg", "img.drawn"):
+        assert re.search(re.escape(selector) + r" \{[^}]*width: 100%", rules)
+    for selector in (".sample", "pre.shell"):
+        assert re.search(
+            r"\n" + re.escape(selector) + r" \{[^}]*white-space: pre-wrap;[^}]*overflow-wrap: anywhere", rules
+        )
+    assert all(float(rem) < 24 for rem in re.findall(r"(?<![-\w])(?:min-)?width: ([\d.]+)rem", rules))
+    assert all(float(rem) <= 20 for rem in re.findall(r"minmax\((?:min\(100%, )?([\d.]+)rem", rules))
+    assert rules.count("auto-fill") - rules.count("auto-fill:") == 2  # small charts, and drawings
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page.document("a", "")
+
+
+@pytest.mark.core
+def test_few_budgets_stand_in_the_column_of_the_text(brief, full):
+    assert full[1].count('<div class="wide multiples">') == 2
+    assert brief[1].count('<div class="multiples">') == 2
+    assert "max-width:26rem" in brief[1]
+    assert "max-width:43rem" in full[1]
+
+
+@pytest.mark.core
+def test_each_held_out_figure_says_which_half_it_is_of_and_files_have_names_without_folders(copy):
+    def elsewhere(config):
+        config["task"]["spec"] = "text:/home/somebody/data/story.txt?lines"
+
+    change(copy.config, elsewhere)
+    profile = profiles.load(copy.profile)
+    profiles.Profile(
+        LENGTH, profile.counts, profile.means, profile.covariance, {**profile.provenance, "rows_of": "validation"}
+    ).save(copy.profile)
+    text = plain(report.render(copy))
+    assert "± 0.03 bits per token, test half, 182 sequences" in text
+    assert "At 2.81 bits per token (test half) the model beats" in text
+    assert "Held-out data are the validation half of what training never saw" in text
+    assert "Bits per token on the test half, 2.813 ± 0.034 for the model" in text
+    assert "measured on the validation half of the held-out sequences" in text
+    assert "text:story.txt?lines" in text
+    assert "somebody" not in text
+    copy.held_out.unlink()
+    assert "bits per token, validation half, from the log" in plain(report.render(copy))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("text", "text"),
+        ("text:story.txt", "text:story.txt"),
+        ("text:/a/b c/what?.txt", "text:what?.txt"),
+        ("fasta:../x/proteins.fasta", "fasta:proteins.fasta"),
+        ("npy:/a/rows.npy?shape=14x14&labels=/b/labels.npy", "npy:rows.npy?shape=14x14&labels=labels.npy"),
+        ("pairs:0.9", "pairs:0.9"),
+        ("digits?labels", "digits?labels"),
+    ],
+)
+def test_specs_are_shown_without_folders(spec, shown):
+    assert run_files.without_folders(spec) == shown
+
+
+@pytest.mark.core
+def test_figures_of_sequences_of_different_lengths_are_given_the_length(copy):
+    def ragged(config):
+        config["task"]["lengths"] = [0] * 20 + [5] * (LENGTH - 19)
+
+    change(copy.config, ragged)
+    change(copy.held_out, lambda held: held.update(length_bits_per_row=6.75, length_standard_error=0.05, tokens=9000))
+    text = plain(report.render(copy))
+    assert f"sequences of 20 to {LENGTH} tokens" in text
+    assert "Figures are given the length of a sequence, and count real tokens: no padding is in them." in text
+    assert "The length itself costs 6.750 ± 0.050 bits per sequence more, the same with every model." in text
+    assert f"i counts {LENGTH}ths of a sequence" in text
+    change(copy.held_out, lambda held: held.update(behind_prompts=True, of_rows=400))
+    text = plain(report.render(copy))
+    assert "What a prompt gives is shown to the model and not counted" in text
+    assert "182 of 400 sequences" in text
+
+
+@pytest.mark.core
+def test_label_dropout_is_no_figure_and_what_was_measured_at_an_earlier_step_is_said_to_be(copy):
+    dropping = {"name": "label dropout", "rate": 0.1, "objective": {"name": "masked NELBO"}, "is_bound": True}
+    change(copy.config, lambda config: config.update(objective=dropping))
+    profile = profiles.load(copy.profile)
+    step = json.loads(copy.log.read_text().splitlines()[-1])["step"]
+    for measured in (step, 7):
+        profiles.Profile(
+            LENGTH, profile.counts, profile.means, profile.covariance, {**profile.provenance, "run_step": measured}
+        ).save(copy.profile)
+        text = plain(report.render(copy))
+        assert "The loss is" not in text  # it is the NELBO, as the page says before
+        assert "label dropout" not in text
+        assert (f"measured at step 7 of the training, which is at {step:,} now" in text) == (measured == 7)
+    copy.profile.unlink()
+    said = f"The held-out figures were measured at step 7 of the training, which is at {step:,} now"
+    assert said not in plain(report.render(copy))
+    change(copy.held_out, lambda held_out: held_out.update(run_step=7))
+    assert said in plain(report.render(copy))
+
+
+@pytest.mark.core
+def test_what_is_known_of_the_data_is_said_and_settings_that_are_off_are_not(copy):
+    note = "3 of 20 test rows also stand among the training rows: figures on them say <little>."
+    change(copy.held_out, lambda held_out: held_out.update(data_notes=[note]))
+    change(copy.config, lambda config: config["settings"].update(mean_tokens=0.0, begin=0, anneal_steps=7))
+    text = plain(report.render(copy))
+    assert note in text
+    assert "anneal_steps" in text
+    assert "seed" in text
+    assert "mean_tokens" not in text
+    assert "begin 0" not in re.sub(r"\W+", " ", text)
+
+
+@pytest.mark.core
+def test_what_the_model_is_told_of_labels_and_others_are_not_is_said(copy):
+    said = "The model is told the label of each sequence, and the others are not."
+    assert said not in plain(report.render(copy))
+    change(copy.held_out, lambda held_out: held_out.update(given_labels=True))
+    assert plain(report.render(copy)).count(said) == 2  # in short, and below the chart
 
 
 @pytest.mark.core
@@ -327,6 +558,13 @@ def test_a_section_without_its_file_names_the_command_that_makes_it(copy, brief,
 
 
 def test_a_landscape_that_is_no_picture_gives_one_sentence(copy):
+    """The SVG follows the light and the dark; runs of earlier versions have the PNG alone."""
+    themed = copy.landscape.with_suffix(".svg")
+    themed.write_text("hills")
+    with pytest.raises(InputError, match=r"landscape.svg is not an SVG picture; make it anew with mdm-jax tune"):
+        report.render(copy)
+    themed.unlink()
+    assert "data:image/png;base64," in report.render(copy)
     copy.landscape.write_text("hills")
     with pytest.raises(InputError, match=r"landscape.png is not a PNG picture; make it anew with mdm-jax tune"):
         report.render(copy)
@@ -498,9 +736,31 @@ def test_files_of_older_runs_have_a_report(copy):
 @pytest.mark.core
 def test_a_plan_that_needs_fewer_steps_stands_under_its_budget(copy):
     change(copy.samples, lambda samples: samples["panels"][0].update(steps=7))
-    shown = sections.samples(run_files.read(copy))
+    shown = gallery.samples(run_files.read(copy))
     assert re.findall(r"<h3>(.*?)</h3>", shown) == ["8 steps"]
     assert shown.count('<div class="panel">') == 2
+
+
+def test_the_mean_of_a_score_of_one_s_own_has_its_name(copy):
+    change(copy.samples, lambda samples: samples["panels"][0].update(score_name="<rings>", mean_score=0.5))
+    shown = gallery.samples(run_files.read(copy))
+    assert shown.count("mean &lt;rings&gt; <strong>0.50") == 1
+    assert shown.count("mean score <strong>") == 1
+
+
+def test_a_sample_of_a_class_says_which(copy):
+    change(copy.samples, lambda samples: samples["panels"][0]["rows"][0].update(label=3))
+    assert gallery.samples(run_files.read(copy)).count("<p>label 3 · ") == 1
+
+
+def test_a_run_that_is_not_tuned_is_not_sent_to_costs_above(copy, brief):
+    assert "read off the cost above" in brief[1]
+    copy.tuning.unlink()
+    copy.log.unlink()  # what is left is quick to draw
+    shown = report.render(copy)
+    assert "read off the cost above" not in shown
+    assert "compare schedules again" not in shown
+    assert "# compare schedules" in shown
 
 
 @pytest.mark.core
@@ -515,7 +775,7 @@ def test_samples_show_steps_given_characters_and_line_breaks():
 @pytest.mark.core
 def test_the_first_sample_of_each_plan_is_written_step_by_step(brief):
     """Pieces know their step, the style makes a delay of it; where nothing may move the page is as it always was."""
-    shown = sections.samples(run_files.read(brief[0]))
+    shown = gallery.samples(run_files.read(brief[0]))
     assert shown.count('<pre class="sample play" style="--d:0.5s">') == 2  # 4 seconds, 8 steps, two plans side by side
     assert shown.count('<pre class="sample">') == 2
     assert shown.count('<button type="button" class="again">') == 1
@@ -616,5 +876,5 @@ def test_pictures_are_deterministic_and_save_as_png(tmp_path):
 def test_the_report_of_a_flat_profile(tmp_path):
     run = fill(tmp_path / "text", budgets=(8,), profile=profiles.from_values(np.full(LENGTH, 2.0)))
     page = plain(report.render(run))
-    assert "all at zero, for the profile is flat" in page
-    assert "A line ends where nothing is left to pay" not in page
+    assert "All at zero, for the profile is flat" in page
+    assert "Zigzags" not in page

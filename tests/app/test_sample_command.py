@@ -11,7 +11,7 @@ from toys import PatternTask
 from mdm_jax import models
 from mdm_jax.app.cli import main
 from mdm_jax.sampling import FILLED, GIVEN
-from mdm_jax.tasks.vocabulary import Vocabulary
+from mdm_jax.tasks.notations import Vocabulary
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import grids
 from mdm_jax.training import RunDirectory, Settings
@@ -84,7 +84,7 @@ AS_IT_TAKES = "it takes as many steps as the model's certainty allows."
         (["--order-temperature", "1", "--preset", "remdm"], "--order-temperature needs an order that looks at the mod"),
         (["--order", "left_to_right", "--block", "4"], "--block cannot be given beside --order left_to_right"),
         (["--order", "left_to_right", "--end", "a"], "--end cannot be given beside --order left_to_right; --block 1"),
-        (["--guidance", "1"], "--guidance needs --prompt or --infill"),
+        (["--guidance", "1"], "--guidance needs --label, --prompt or --infill: it"),
         (["--guidance", "inf", "--prompt", "a"], "--guidance must be a finite number, up to 1e+30 in size; got inf"),
         (["--threshold", "1.5"], "--threshold must be a probability from 0 to 1; got 1.5"),
         (["--entropy-bound", "-1"], "--entropy-bound must be 0 or more (nats), and finite; got -1.0"),
@@ -173,7 +173,7 @@ def test_guidance_and_cuts_change_the_law(sampled):
     asked = ["--order", "left_to_right", *LINEAR, "--prompt", "bc", "--guidance", 1.5, "--top-p", 0.9, "--top-k", 1]
     text = sampled(*asked, "--rows", 2)
     head, first, *_ = text.splitlines()
-    assert head == "left to right order, plan linear, 16 steps, top-k 1, top-p 0.9, guidance 1.5"
+    assert head == "left to right order, plan linear, 16 steps (the default), top-k 1, top-p 0.9, guidance 1.5"
     assert first == "── sample 0: nfe 28, log-probability along its path 0.0 nats"  # two for each of 14 tokens
     result = sampled(*asked, "--rows", 2, "--json")
     assert (result["top_k"], result["top_p"], result["guidance"], result["temperature"]) == (1, 0.9, 1.5, 1.0)
@@ -185,7 +185,7 @@ def test_guidance_and_cuts_change_the_law(sampled):
 @pytest.mark.core
 @pytest.mark.thorough
 def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_terminal(sampled):
-    """Three steps for each of two blocks; two positions of the first are free, which take two."""
+    """Three steps for each of two blocks; two positions of the first are free, which take two: five in all."""
     out = sampled("--preset", "llada", "--steps", 6, "--block", 8, "--infill", "bc□abcdeb□", "--rows", 2, "--replay")
     *replayed, result = out.split("\n\n")
     assert len(replayed) == 2 * 6
@@ -194,7 +194,7 @@ def test_llada_has_no_log_probability_and_a_replay_is_printed_where_there_is_no_
     ]
     assert replayed[0].splitlines()[1] == "bc·abcdeb·" + "·" * 6
     head, first, text, *_ = result.splitlines()
-    assert head == "llada, 6 steps, block 8, temperature 0"
+    assert head == "llada, 5 steps, block 8, temperature 0"
     assert first == "── sample 0: nfe 5, log-probability along its path not defined"
     assert replayed[5].splitlines()[1] == text
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdm_jax import evaluation, models
-from mdm_jax.evaluation import Execution, Halving, exact, tuning
+from mdm_jax.evaluation import Execution, Halving, exact
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import plans
+from mdm_jax.theory import plans, profiles
 
 KEY = jax.random.key(0)
 LAW = np.array([0.7, 0.1, 0.1, 0.1], np.float32)
@@ -152,10 +152,11 @@ def calls():
             lambda broken=broken: evaluation.estimate_prompted_profile(broken, None, np.full(8, 4), 64, key=KEY),
             "positions without a law",
         )
-    costs = np.array([1.0, np.inf, 2.0])
-    entry = {"standard_error": 0.1, "expected_nelbo_nats": 1.0}
-    yield "check", lambda: tuning.check(entry, costs), "nelbo must be finite; that of row 1 is inf"
-    yield "check one", lambda: tuning.check(entry, costs[:1]), "of at least 2 sequences"
+    profile = profiles.from_values([1.0, 0.5, 0.25, 0.25])
+    result = evaluation.tune(profile, [2], grid=2, steps=[2]).result
+    costs = np.repeat([[1.0, np.inf, 2.0]], 3, axis=0)
+    yield "check", lambda: evaluation.check(result, profile, costs), "costs must be finite; one of row 1 is not"
+    yield "check one", lambda: evaluation.check(result, profile, costs[:, :1]), "all plans, 2 sequences or more"
 
     for bad in (0, None, "a", jax.random.split(KEY)):
         for measure in ("profile", "held-out", "paths"):

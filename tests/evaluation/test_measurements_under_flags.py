@@ -1,5 +1,6 @@
 """Measurements and evaluations of bad input, and under JAX's global flags: the same numbers, or one sentence."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiler_flags import with_devices
 from jax.sharding import AxisType
 from worlds import draw_rows, exact_world, wrong_world
 
@@ -22,12 +24,14 @@ from mdm_jax.evaluation import (
     evaluate,
     exact,
     held_out_nelbo,
+    judging,
     path_nelbo,
-    tuning,
+    tune,
 )
 from mdm_jax.sampling import rules
 from mdm_jax.theory import plans
 from mdm_jax.theory.plans import grids
+from mdm_jax.theory.profiles import from_values
 
 LENGTH = 3
 KEY = jax.random.key(3)
@@ -78,13 +82,19 @@ def test_an_infinite_cost_is_the_right_value_of_a_row():
 
 
 @pytest.mark.core
-def test_a_check_of_equal_costs_has_a_finite_z():
-    entry = {"standard_error": 0.0, "expected_nelbo_nats": 2.0}
-    tuning.check(entry, np.full(3, 2.0))
-    assert entry["checked"]["z"] == 0
-    tuning.check(entry, np.full(3, 3.0))
-    assert np.isfinite(entry["checked"]["z"])
-    assert entry["checked"]["z"] > 1000
+def test_a_check_of_equal_costs_has_finite_figures():
+    profile = from_values(np.array([1.0, 0.5, 0.25, 0.25]))
+    result = tune(profile, [2], grid=2, steps=[2]).result
+    told = np.array([entry["expected_nelbo_nats"] for entry in result["budgets"][0]["plans"]])
+    judging.check(result, profile, np.repeat(told[:, None], 3, axis=1))
+    entries = [entry["checked"] for entry in result["budgets"][0]["plans"]]
+    assert [entry["z"] for entry in entries] == [0.0] * 3
+    assert result["check"]["offset_z"] == 0
+    judging.check(result, profile, np.repeat(told[:, None] + np.array([[1.0], [0.0], [0.0]]), 3, axis=1))
+    entries = [entry["checked"] for entry in result["budgets"][0]["plans"]]
+    assert all(np.isfinite(entry["z"]) for entry in entries)
+    assert entries[0]["z"] > 1000
+    assert result["check"]["offset_z"] > 1000
 
 
 def measured(key=KEY):
@@ -138,21 +148,21 @@ def test_under_float64_with_keys_of_another_kind_and_in_a_mesh_the_same_profile_
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
-def test_keys_of_another_implementation_give_the_same_numbers(usual, implementation):
-    check(measured(jax.random.key(3, impl=implementation)), usual)
+def test_keys_of_another_implementation_give_the_same_numbers(usual):
+    check(measured(jax.random.key(3, impl="rbg")), usual)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("flag", ["jax_debug_nans", "jax_debug_key_reuse", "jax_threefry_partitionable", "strict"])
+@pytest.mark.parametrize("flag", ["jax_debug_nans, strict", "jax_debug_key_reuse", "jax_threefry_partitionable"])
 def test_under_other_flags_the_same_numbers(usual, flag):
     keys = iter(jax.random.key(3) for _ in range(9))
-    with {
-        "jax_debug_nans": lambda: jax.debug_nans(True),
-        "jax_debug_key_reuse": lambda: jax.debug_key_reuse(True),
-        "jax_threefry_partitionable": lambda: jax.threefry_partitionable(False),
-        "strict": lambda: jax.numpy_dtype_promotion("strict"),
-    }[flag]():
+    with contextlib.ExitStack() as flags:
+        for context in {
+            "jax_debug_nans, strict": [jax.debug_nans(True), jax.numpy_dtype_promotion("strict")],
+            "jax_debug_key_reuse": [jax.debug_key_reuse(True)],
+            "jax_threefry_partitionable": [jax.threefry_partitionable(False)],
+        }[flag]:
+            flags.enter_context(context)
         if flag == "jax_debug_key_reuse":
             denoiser, params = wrong_world(LENGTH)
             rows = np.zeros((4, LENGTH), np.int32)
@@ -164,11 +174,10 @@ def test_under_other_flags_the_same_numbers(usual, flag):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_a_mesh_around_them_changes_nothing(usual, kind):
+def test_a_mesh_around_them_changes_nothing(usual):
     """One device in a mesh of its own; on some devices, by ``pmap``, the active mesh would be taken for another."""
     _, denoiser, params = exact_world(LENGTH)
-    with jax.set_mesh(jax.make_mesh((1,), ("data",), (kind,))):
+    with jax.set_mesh(jax.make_mesh((1,), ("data",), (AxisType.Explicit,))):
         where = Execution(batch=5, devices=1)
         found = evaluate(denoiser, params, SAMPLERS, 5, total, key=KEY, length=LENGTH, execution=where)
         np.testing.assert_array_equal(found.tokens, usual["tokens"])
@@ -178,8 +187,8 @@ def test_a_mesh_around_them_changes_nothing(usual, kind):
 @pytest.mark.processes
 @pytest.mark.thorough
 def test_a_mesh_of_eight_devices_around_them_changes_nothing():
-    found = in_a_process_of_its_own("under_a_mesh.py", XLA_FLAGS="--xla_force_host_platform_device_count=8")
-    assert len(found) == 9
+    found = in_a_process_of_its_own("under_a_mesh.py", XLA_FLAGS=with_devices(8))
+    assert len(found) == 5
     for name, value in found["none"].items():
         for where, other in found.items():
             np.testing.assert_allclose(other[name], value, rtol=1e-6, err_msg=f"{name} {where}")

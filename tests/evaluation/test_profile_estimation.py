@@ -257,8 +257,9 @@ def test_too_little_is_refused(world, rows, encodings, says):
     [
         ({"estimator": "E3"}, "estimator must be one of increments, loss; got 'E3'"),
         ({"counts": np.array([4])}, "counts must be whole numbers from 0 to 3; got [4]"),
-        ({"given": np.ones(4, bool)}, "given must be such that equally many, at least 1, are left free in every row"),
-        ({"given": np.tri(9, 4, dtype=bool)}, "given must be such that equally many"),
+        ({"given": np.ones(4, bool)}, "given must be rows with something left to tell; got row 0, of which nothing"),
+        ({"given": np.tri(9, 4, dtype=bool)}, "given must be rows with something left to tell; got row 3"),
+        ({"length": 5}, "length must be a whole number from 1 to 4; got 5"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(world, options, says):

@@ -23,7 +23,7 @@ def test_steps_and_grid_are_what_was_asked_for(tuned):
     result = tuned.result
     assert result["steps"] == [2, 4, 8, 16]
     assert result["searched"]["values_per_axis"] == 21
-    assert tuned.search.budgets == (2, 4, 8, 16)
+    assert tuned.search.budgets == (4, 8)  # the others are curves alone
     np.testing.assert_array_equal(tuned.search.values, plans.beta_search.beta_values(21))
     assert [budget["steps"] for budget in result["budgets"]] == [8, 4]
     assert list(tuned.plans) == [4, 8]
@@ -73,8 +73,9 @@ def test_the_default_search(profile):
     # 256 x 256 schedules at every number of steps: what `mdm-jax tune` does unless told otherwise.
     tuned = evaluation.tune(profile, [4, 8])
     search = tuned.search
-    assert tuned.result["steps"] == list(search.budgets) == list(range(1, LENGTH + 1))
-    assert search.landscape.shape == (LENGTH, 256, 256)
+    assert tuned.result["steps"] == list(range(1, LENGTH + 1))
+    assert search.budgets == (4, 8)
+    assert search.landscape.shape == (2, 256, 256)
     assert tuned.result["searched"] == {
         "least": search.values[0],
         "most": search.values[-1],
@@ -83,7 +84,7 @@ def test_the_default_search(profile):
     floor, optimal = profile.nelbo(), plans.optimal_for_every_budget(profile)
     rng, agree = np.random.default_rng(0), []
     for place, steps in enumerate(search.budgets):
-        for i, j in rng.integers(0, 256, (8, 2)):  # as SciPy and the rounding rule have them, one schedule at a time
+        for i, j in rng.integers(0, 256, (64, 2)):  # as SciPy and the rounding rule have them, one schedule at a time
             schedule = schedules.beta(search.values[i], search.values[j])
             cost = float(profile.expected_nelbo(plans.from_schedule(schedule, LENGTH, steps).sizes)) - floor
             off = abs(search.landscape[place, i, j] - cost)
@@ -94,7 +95,6 @@ def test_the_default_search(profile):
     assert np.mean(agree) >= 0.98
 
 
-@pytest.mark.core
 def test_a_tuning_prints_what_each_plan_costs(tuned):
     lines = repr(tuned).splitlines()
     assert lines[0] == "Tuned(24 tokens; expected NELBO in bits per token"

@@ -52,14 +52,19 @@ def found(params):
 
 
 def everywhere():
+    """Meshes of one axis and of two, of either kind; parameters made outside them and within."""
     params = np.asarray(exact_world(3)[2])
     yield "none", found(jnp.asarray(params))
-    for shape, axes in (((8,), ("data",)), ((4, 2), ("data", "model"))):
-        for kind in (AxisType.Auto, AxisType.Explicit):
-            outside = jnp.asarray(params)
-            with jax.set_mesh(jax.make_mesh(shape, axes, (kind,) * len(shape))):
-                yield f"{axes} {kind}", found(outside)
-                yield f"{axes} {kind}, parameters made within", found(jnp.asarray(params))
+    for shape, axes, kind, within in (
+        ((8,), ("data",), AxisType.Auto, True),
+        ((8,), ("data",), AxisType.Explicit, False),
+        ((4, 2), ("data", "model"), AxisType.Auto, False),
+        ((4, 2), ("data", "model"), AxisType.Explicit, True),
+    ):
+        outside = jnp.asarray(params)
+        with jax.set_mesh(jax.make_mesh(shape, axes, (kind,) * len(shape))):
+            made = jnp.asarray(params) if within else outside
+            yield f"{axes} {kind}, made {'within' if within else 'outside'}", found(made)
 
 
 if __name__ == "__main__":

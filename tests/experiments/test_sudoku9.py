@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.sudoku9 import needed, paired
+from experiments.sudoku9 import needed, paired, ways
 from experiments.tools.units import CellEmbedding, UnitMixing
 from mdm_jax.tasks.grids.units import unit_of
 
@@ -29,6 +29,18 @@ def test_cells_are_told_apart_by_row_column_and_box():
     rows, columns, boxes = (np.array(unit) % 9 for unit in unit_of((3, 3)))
     expected = tables["digit"][0] + tables["row"][rows] + tables["column"][columns] + tables["box"][boxes]
     np.testing.assert_allclose(np.asarray(module.apply(params, tokens))[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["no latent", "latent"])
+def test_its_networks_keep_the_contract_of_a_denoiser(name):
+    denoiser = ways(quick=True)[name][0]
+
+    def logits(key):
+        params = denoiser.init(key, length=81)
+        context = denoiser.draw_latents(params, jax.random.split(key, 2)) if name == "latent" else None
+        return denoiser.readout(params, denoiser.encode(params, jnp.full((2, 81), 9), context))
+
+    assert jax.eval_shape(logits, jax.random.key(0)).shape == (2, 81, 9)
 
 
 def test_pairs_are_counted_by_hand():

@@ -112,6 +112,23 @@ def test_a_context_counts_wherever_it_modulates_a_norm():
 
 
 @pytest.mark.thorough
+def test_labels_count_as_the_vectors_that_stand_for_them():
+    """Operations and bytes of a step under label dropout agree with XLA's, in the process and in another."""
+    settings = Settings(batch=256, length=8, optimizer="adamw")
+    model, plain = (models.transformer(60, length=8, width=128, depth=1, heads=2, classes=n) for n in (10, 0))
+    ours, label = footprint(model, settings), {"label": np.zeros(1, np.int32)}
+    found = compile_step(model, settings, objective=ours.objective, context=label)
+    assert found.arguments - found.data == ours.state_bytes
+    assert ours.parameters == footprint(plain, settings).parameters + 11 * 128 + 3 * 128 * 2 * 128
+    assert ours == footprint(model, settings, context=label)
+    bare = compile_step(plain, settings).flops, footprint(plain, settings).flops.total
+    # XLA counts the modulation's elementwise work too; a product less, by the vectors, would make it 1.6.
+    assert 1.0 <= (found.flops - bare[0]) / (ours.flops.total - bare[1]) <= 1.15
+    with pytest.raises(InputError, match=r"int32.1.}, as a model with classes takes it"):
+        footprint(model, settings, context=np.ones((1, 10)))
+
+
+@pytest.mark.thorough
 def test_operations_and_bytes_of_a_wide_context_agree_with_xla():
     settings, context = Settings(batch=256, length=8, optimizer="adamw"), np.ones((1, 3000))
     model = models.transformer(60, length=8, width=64, depth=1, heads=2)
@@ -153,7 +170,7 @@ def test_a_subclass_of_a_transformer_is_not_counted_as_one():
     class Another(models.Transformer):
         pass
 
-    module = Another(60, 32, 64, 1, 2, 4, 2, 1000.0, 0.3)
+    module = Another(60, 32, 64, 1, 2, 4, 2, 1000.0, 0.3, 0)
     with pytest.raises(InputError, match="the model must be one of the library's transformers"):
         footprint(models.from_linen(module, 60), Settings(batch=4, length=32))
 
@@ -171,8 +188,9 @@ def test_the_compiler_is_told_of_the_context_in_another_process():
 
 
 def test_newton_schulz_counts_its_matrix_products():
-    # x x^T, (x x^T)^2 and the last product with x, five times, for 3 x 5: (45 + 27 + 45) multiply-adds.
-    assert newton_schulz_flops(3, 5) == newton_schulz_flops(5, 3) == 5 * 2 * (45 + 27 + 45)
+    # x x^T, (x x^T)^2 and the last product with x, five times, for 3 x 4: (36 + 27 + 36) multiply-adds.
+    assert newton_schulz_flops(3, 4) == newton_schulz_flops(4, 3) == 5 * 2 * (36 + 27 + 36)
+    assert newton_schulz_flops(3, 5) == newton_schulz_flops(5, 3) == 2 * (4 * 45 + (9 + 5) * 27)  # three, then two
 
 
 PROGRAM = """HloModule jit_step, entry_computation_layout={()->f32[]}

@@ -16,6 +16,7 @@ DRAWN = SimpleNamespace(tokens=np.zeros((1, 8), int), reveal_step=np.zeros((1, 8
 A_PROFILE = "profile must be a profile, as mdm.estimate_profile returns it; got "
 A_PLAN = "plan must be a plan or a grid, as mdm.plans and mdm.grids make them; got "
 TUNED = "tuned must be what tune returned, or the content of tuning.json; got "
+A_CARD = "found must be what evaluation.card returned, or the content of card.json; got "
 CASES = {
     "profile plan": (lambda: mdm.plot.profile(PLAN), A_PROFILE + "Plan("),
     "profile None": (lambda: mdm.plot.profile(None), A_PROFILE + "None."),
@@ -35,6 +36,8 @@ CASES = {
         lambda: mdm.plot.landscape(None),
         "found must be what search_beta, tune, race or search_beta_by",
     ),
+    "card None": (lambda: mdm.plot.card(None), A_CARD + "None."),
+    "card, no content": (lambda: mdm.plot.card({"families": []}), A_CARD + "{'families': []}."),
     "samples plan": (lambda: mdm.plot.samples(PLAN), "sampled must be what sample returned; got Plan("),
     "samples tokens": (lambda: mdm.plot.samples([[1, 2]]), "sampled must be what sample returned; got [[1, 2]]."),
     "samples None": (lambda: mdm.plot.samples(None), "sampled must be what sample returned; got None."),

@@ -1,7 +1,9 @@
 """Pictures of profiles, plans, landscapes and samples: what is drawn is what was found."""
 
+import itertools
 import re
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,15 @@ import pytest
 from known_profiles import markov
 from matplotlib import colors, pyplot
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 import mdm_jax as mdm
-from mdm_jax.plot import charts, cost_landscapes, drawing, tokens
+from mdm_jax.plot import charts, cost_landscapes, drawing, report_charts, tokens
 from mdm_jax.plot.drawing import styled
 from mdm_jax.sampling import Sampled
+from mdm_jax.sampling.result import MISSING
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.ragged import ABSENT
 
 LENGTH = 24
 PROFILE = markov(0.2, LENGTH)
@@ -109,6 +114,52 @@ def test_excess_is_what_families_cost_above_the_least(tuned):
     np.testing.assert_array_equal(again.lines[0].get_ydata(), axes.lines[0].get_ydata())
 
 
+@pytest.mark.core
+def test_the_report_shows_what_families_cost_above_the_optimal_plan_of_as_many_steps(tuned):
+    axes = report_charts.above_optimal(tuned.result)
+    families = tuned.result["families"]
+    shown = 2 * np.array(tuned.result["steps"]) <= LENGTH
+    assert 0 < shown.sum() < len(shown)
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == list(families)
+    for name, costs in families.items():
+        above = (np.array(costs) - np.array(families["optimal"]))[shown] / (LENGTH * np.log(2))
+        np.testing.assert_allclose(lines[name].get_ydata(), np.where(above > 1e-6, above, 0.0))
+
+
+@pytest.mark.core
+def test_each_line_has_its_name_beside_it_and_no_name_lies_on_another(tuned):
+    axes = report_charts.above_optimal(tuned.result)
+    axes.figure.draw_without_rendering()
+    assert axes.get_legend() is None
+    names = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to it
+    assert list(names) == list(tuned.result["families"])
+    right = axes.get_window_extent().x1
+    for text, line in zip(axes.texts, axes.lines):
+        assert text.get_color() == line.get_color()
+        assert names[text.get_text()].x0 > right
+    boxes = sorted(names.values(), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 0.1 for below, above in itertools.pairwise(boxes))
+
+
+@pytest.mark.core
+def test_places_are_kept_apart_and_as_near_as_can_be():
+    def far(places):
+        return sum((place - want) ** 2 for place, want in zip(places, wanted))
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        wanted = rng.uniform(0, 1, 5).round(2).tolist()
+        found = report_charts._apart(wanted, 0.2)
+        order = np.argsort(wanted, kind="stable")
+        assert (np.diff(np.array(found)[order]) >= 0.2 - 1e-9).all()
+        for _ in range(200):  # others that are kept apart are no nearer
+            gaps = 0.2 + rng.exponential(0.05, 4) * rng.integers(0, 2, 4)
+            other = np.empty(5)
+            other[order] = rng.uniform(-0.5, 0.7) + np.concatenate([[0.0], np.cumsum(gaps)])
+            assert far(found) <= far(other) + 1e-9
+
+
 FLAT = {
     "one token": (np.ones(1), [1]),
     "equal": (np.ones(8), [2, 4]),
@@ -118,7 +169,6 @@ FLAT = {
 }
 
 
-@pytest.mark.core
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", FLAT)
 def test_where_nothing_costs_more_than_the_least_all_is_drawn_at_zero(name):
@@ -126,22 +176,21 @@ def test_where_nothing_costs_more_than_the_least_all_is_drawn_at_zero(name):
     found = mdm.tune(mdm.profiles.from_values(values), budgets, grid=4)
     assert found._repr_html_().count("<svg") == 1
     assert found.search._repr_html_().count("<svg") == 1
-    assert drawing.svg(charts.nelbo(found, axes=drawing.wide(3.0)))
-    axes = mdm.plot.excess(found)
-    drawing.svg(axes)
     flat = bool(np.ptp(values) == 0)
     assert charts.costs_nothing(found.result) == flat
-    assert axes.get_yscale() == ("linear" if flat else "log")
-    if flat:
-        assert all((line.get_ydata() == 0).all() for line in axes.lines)
-    low, high = axes.get_ylim()
-    assert low < high
+    excess, above = mdm.plot.excess(found), report_charts.above_optimal(found.result)
+    assert excess.get_yscale() == ("linear" if flat else "log")
+    for axes in (excess, above):
+        drawing.svg(axes)
+        low, high = axes.get_ylim()
+        assert low < high
+        assert not flat or all((line.get_ydata() == 0).all() for line in axes.lines)
 
 
 @pytest.mark.core
 def test_of_a_rising_profile_every_cost_is_inside_the_axes():
     found = mdm.tune(mdm.profiles.from_values(np.linspace(0, 1, 8)), [1, 8], grid=4)
-    axes = charts.nelbo(found, axes=drawing.wide(3.0))
+    axes = report_charts.above_optimal(found.result)
     low, high = axes.get_ylim()
     shown = np.concatenate([line.get_ydata() for line in axes.lines])
     assert low < shown.min() < shown.max() < high
@@ -247,6 +296,18 @@ def test_samples_in_the_colours_of_their_steps():
 
 
 @pytest.mark.core
+def test_positions_that_are_not_there_are_left_blank():
+    drawn = sampled()
+    drawn.tokens[0, 5:], drawn.reveal_step[0, 5:] = ABSENT, MISSING
+    board = image_of(mdm.plot.samples(drawn, Characters(), rows=2))
+    assert (board[0, 5:] == 1).all()
+    assert not (board[0, :5] == 1).all(axis=-1).any()
+    assert not (board[1] == 1).all(axis=-1).any()
+    texts = [text.get_text() for text in mdm.plot.samples(drawn, rows=1).texts]
+    assert texts == [str(i) for i in drawn.tokens[0, :5]]
+
+
+@pytest.mark.core
 def test_pixels_stand_beside_their_steps():
     drawn = sampled()
     board = image_of(mdm.plot.samples(drawn, Pixels(), rows=1))
@@ -265,7 +326,7 @@ def test_pixels_stand_beside_their_steps():
         (lambda t: mdm.plot.plan(mdm.plans.uniform(9, 3), PROFILE), r"^plan must be of the profile's length, 24; got "),
         (lambda t: mdm.plot.plan(mdm.grids.uniform(3), PROFILE), r"^profile must be left out: the sizes of a grid"),
         (lambda t: mdm.plot.landscape(t), r"^steps must be one of the budgets that were searched; got none\.$"),
-        (lambda t: mdm.plot.landscape(t, 5), r"^steps must be a budget that was searched \(2, 4, 8, 16\); got 5\.$"),
+        (lambda t: mdm.plot.landscape(t, 5), r"^steps must be a budget that was searched \(4, 8\); got 5\.$"),
         (lambda t: mdm.plot.samples(sampled(), rows=0), r"^rows must be a whole number, 1 or more; got 0\.$"),
         (lambda t: mdm.plot.samples(sampled(rows=0)), r"^sampled must be samples, \[rows, length\], at least one; got"),
     ],
@@ -318,6 +379,24 @@ def test_colours_of_the_page_are_those_of_the_charts():
     for light, dark in drawing.COLOURS.values():
         assert colors.is_color_like(light)
         assert colors.is_color_like(dark)
+
+
+@pytest.mark.core
+def test_a_picture_for_a_page_knows_the_light_and_the_dark_and_keeps_its_texts(tuned, tmp_path):
+    picture = cost_landscapes.of_budgets(tuned, [4, 8])
+    before = [text.get_path_effects() for text in picture.findobj(Text)]
+    path = drawing.save_themed(picture, tmp_path / "landscape.svg")
+    svg = path.read_text()
+    assert [text.get_path_effects() for text in picture.findobj(Text)] == before
+    again = cost_landscapes.of_budgets(tuned, [4, 8])
+    assert svg == drawing.save_themed(again, tmp_path / "again.svg").read_text()
+    light, dark = svg.split("@media (prefers-color-scheme:dark)")
+    for name, (in_light, in_dark) in drawing.COLOURS.items():
+        assert f"--{name}:{in_light}" in light
+        assert f"--{name}:{in_dark}" in dark
+    texts = [element.text for element in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"4 steps", "8 steps", "linear"} <= {text.strip() for text in texts}  # no outlines
+    assert "#ffffff" not in svg.split("</style>", 1)[1]
 
 
 @pytest.mark.core

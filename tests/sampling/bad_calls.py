@@ -293,7 +293,12 @@ CASES = {
     # plans for another number of tokens
     "plan of 128 on 196": (
         lambda: sample(plans.uniform(128, 8), 1, canvas=canvas(196)),
-        "plan must be one for the 196 tokens of the canvas; got one for 128 tokens",
+        "plan must be one for the 196 tokens of the canvas; got one for 128 tokens.",
+    ),
+    "plan of 14 on 6": (
+        lambda: sample(plans.uniform(14, 3), 1, canvas=canvas(6)),
+        "plan must be one for the 6 tokens of the canvas; got one for 14 tokens (for a model that takes rows of "
+        "different lengths, sampling.canvas_of(..., length=14, lengths=) makes canvases of rows that end earlier).",
     ),
     "plan of 5 on 6 with 3 free": (
         lambda: sample(plans.uniform(5, 2), 1, canvas=canvas(6, 3)),

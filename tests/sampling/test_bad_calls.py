@@ -5,7 +5,7 @@ import bad_calls
 import pytest
 from answers import answers_of
 
-pytestmark = [pytest.mark.core, pytest.mark.processes]
+pytestmark = pytest.mark.processes
 
 
 def answers():

@@ -68,7 +68,6 @@ def test_every_order_is_the_same_with_64_bits():
             np.testing.assert_array_equal(single[name], double, err_msg=name)
 
 
-@pytest.mark.core
 def test_ancestral_coins_have_their_chances_with_64_bits(double):
     """120,000 coins over four steps of a quarter each: chi-square below its mean + 4 s.d. (All fell behind the end.)"""
     quarters = jnp.tile(jnp.asarray([0, 0.25, 0.5, 0.75, 1.0], jnp.float32), (20_000, 1))
@@ -77,7 +76,6 @@ def test_ancestral_coins_have_their_chances_with_64_bits(double):
     assert chi_square(np.bincount(steps.ravel()), np.full(4, 0.25)) < 4
 
 
-@pytest.mark.core
 def test_orders_keep_to_their_plan_with_64_bits(double):
     """Three of six positions are given, under 2, 2, 2: one in each of the steps 0, 1 and 2, each as often at each."""
     free = jnp.tile(jnp.asarray([False] * 3 + [True] * 3), (20_000, 1))
@@ -110,7 +108,8 @@ def test_parameters_and_logits_in_float64(kind, name, double):
     the_same(sampled("sampler", name, KEY), out)
 
 
-@pytest.mark.parametrize("wrapper", ["guided", pytest.param("all", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("wrapper", ["guided", "all"])
 def test_wrappers_around_float64(wrapper, double):
     model = models.from_function(wide_logits, 3)
     own = Wide(model.function, False, 3, 3)

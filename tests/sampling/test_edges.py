@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selecting import thorough_but
 from worlds import wrong_world
 
 from mdm_jax import models, sampling
@@ -114,7 +115,7 @@ FITTING = {
 
 
 @pytest.mark.parametrize("kind", ["blind", "surest", pytest.param("at random", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("fit", FITTING)
+@pytest.mark.parametrize("fit", thorough_but(["what is free", "a block's"], FITTING))
 def test_plans_for_the_canvas_or_for_what_is_free_are_taken(kind, fit):
     """Six free positions under a plan of four steps: for the canvas scaled, for what is free as it is."""
     planned, block, sizes = FITTING[fit]

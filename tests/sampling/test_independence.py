@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiler_flags import with_devices
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mdm_jax import models, sampling
@@ -103,8 +104,7 @@ def test_the_number_of_devices_does_not_matter(alone):
     """Rows over eight devices, four on each, in a process of its own."""
     name, result = alone
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": with_devices(DEVICES), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", f"import test_independence; test_independence.on_devices({name!r})"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -133,5 +133,9 @@ def test_blocks_are_done_one_after_the_other():
     steps = np.asarray(in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 2))
     assert steps[0, 2] == GIVEN
     assert steps[0, 3] in (2, 3)
+    steps = np.asarray(in_blocks(jax.random.key(0), knots, jnp.ones((rows, 5), bool), 2, origin=3))
+    assert np.all(steps[:, 0] < 2)  # a block begins at 3 and at 1, and what is before that is a shorter one
+    assert np.all(np.sort(steps[:, 1:]) == [2, 3, 4, 5])
+    assert np.all(steps[:, 1:3] < 4)
     with pytest.raises(InputError, match="block must be a whole number from 1 to 2147483647; got 0"):
         in_blocks(jax.random.key(0), knots[:1], jnp.asarray(given), 0)

@@ -166,9 +166,9 @@ KINDS = {
 }
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.thorough] * (kind in ("surest", "eb"))) for kind in KINDS]
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.thorough] * (kind not in ("quota", "self_corrected"))) for kind in KINDS],
 )
 def test_numbers_and_prompts_do_not_compile_anew(params, kind):
     """Plan, quota, threshold, bound, strength, block, end, both temperatures, prompt and seed: one executable."""

@@ -78,6 +78,7 @@ def calls(array, words):
         yield f"numbers {bad!r}", numbers.encode, (bad,), "text must be text"
         yield f"characters {bad!r}", Vocabulary, (bad,), "characters must be distinct"
         yield f"content {bad!r}", from_content, (bad, 8, "mine", "it"), "content must be text"
+    yield "npy of an array", npy, (task.train,), "path must be that of an .npy file; got an array: save it with"
     assert Numbers(4, [2, np.int64(2)]) == Numbers(np.int64(4), (2, 2))
     assert Grid(4, [2, np.int64(2)]) == Grid(np.int64(4), (2, 2))
     json.dumps(text(np.int64(8), words).describe())
@@ -89,7 +90,7 @@ def calls(array, words):
         "notation",
         lambda: dataclasses.replace(task, vocabulary="abcd"),
         (),
-        "vocabulary must be Numbers or a Grid, which",
+        "vocabulary must be Numbers, a Grid, a Vocabulary or an Alphabet, which",
     )
     yield "notation", lambda: dataclasses.replace(prose, vocabulary=Numbers(99)), (), "vocabulary must be a Vocabulary"
 

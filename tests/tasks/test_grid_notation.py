@@ -10,11 +10,11 @@ import pytest
 
 from mdm_jax import models
 from mdm_jax.app.cli import main
-from mdm_jax.app.report import sections
+from mdm_jax.app.report import gallery
 from mdm_jax.app.terminal.replay import Recording, frames, look_of
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Grid, Notation, npy, restore, sudoku4, vocabulary_of
-from mdm_jax.tasks.notation import from_json
+from mdm_jax.tasks.notations import from_json
 from mdm_jax.training import Run, Settings
 
 NINE = Grid(9, (3, 3))
@@ -137,16 +137,16 @@ def test_the_report_shows_grids_with_their_lines():
     grid = Grid(4, (2, 2))
     tokens = np.arange(16) % 5
     row = {"pieces": grid.pieces(tokens), "reveal_step": [-1] * 4 + [0] * 6 + [1] * 6}
-    html = sections.one_sample(row, 2, 100, grid)
+    html = gallery.one_sample(row, 2, 100, grid)
     assert re.sub("<[^>]*>", "", html).strip() == grid.decode(tokens)
     assert '<u class="given" title="given">1</u> <u class="given" title="given">2</u> │ ' in html
     assert html.count('title="step 1"') == html.count('title="step 2"') == 6
     assert '"> ' not in html  # what is drawn between cells has no colour
-    moving = sections.one_sample(row, 2, 100, grid, seconds=1.0)
+    moving = gallery.one_sample(row, 2, 100, grid, seconds=1.0)
     assert moving.count("--s:") == 12
-    short = sections.one_sample({"pieces": ["1", "2"], "reveal_step": [0, 0]}, 2, 100, grid)
+    short = gallery.one_sample({"pieces": ["1", "2"], "reveal_step": [0, 0]}, 2, 100, grid)
     assert ">12</i>" in short
-    assert "… and 9 more tokens" in sections.one_sample(row, 2, 7, grid)
+    assert "… and 9 more tokens" in gallery.one_sample(row, 2, 7, grid)
 
 
 @pytest.mark.thorough

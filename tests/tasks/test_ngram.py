@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.tasks.ngram import fit
+from mdm_jax.tasks.ngram import _ranked, fit
 
 
 class Dictionary:
@@ -133,7 +133,7 @@ def test_bits_per_character_is_the_mean_code_length():
             lambda model: model.log_prob(np.array([[0, 26]])),
             ["tokens must be ids from 0 to 25", "26 at", "length index 1"],
         ),
-        (lambda model: model.log_prob(np.array([[0], [-1]])), ["got -1 at rows index 1, length index 0"]),
+        (lambda model: model.log_prob(np.array([[0], [-2]])), ["got -2 at rows index 1, length index 0"]),
         (lambda model: model.log_prob(np.array([[0]]), 4), ["order must be a whole number from 1 to 3", "got 4"]),
         (lambda model: model.log_prob(np.array([[0]]), 0), ["order must be a whole number from 1", "got 0"]),
         (lambda model: model.bits_per_character(np.zeros((2, 0), np.int32)), ["at least one token", "(2, 0)"]),
@@ -151,3 +151,13 @@ def test_bad_input_is_refused_in_one_sentence(call, words):
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
+
+
+@pytest.mark.parametrize("shift", [0, 62])
+def test_ranks_are_those_of_unique(shift):
+    """Also of codes so large that places do not fit beside them."""
+    codes = np.random.default_rng(0).integers(0, 50, 400) + (2**shift if shift else 0)
+    for values in (codes, codes[:1], codes[:0]):
+        wanted = np.unique(values, return_inverse=True, return_counts=True)
+        for mine, theirs in zip(_ranked(values), wanted):
+            np.testing.assert_array_equal(mine, theirs)

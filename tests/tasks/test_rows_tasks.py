@@ -13,7 +13,7 @@ import pytest
 
 from mdm_jax import models
 from mdm_jax.app.cli import main
-from mdm_jax.app.report import page, sections
+from mdm_jax.app.report import gallery, page
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers, Task, digits, from_spec, npy, restore, vocabulary_of
 from mdm_jax.tasks.rows import RowsTask, deal
@@ -189,7 +189,11 @@ def test_specs_of_arrays_are_read_back(save, tmp_path, monkeypatch):
     task = from_spec("npy:a b?vocab=x.npy?vocab=300")
     assert (task.spec, task.vocab_size) == (f"npy:{path}?vocab=300", 300)
     assert from_spec(task.spec, 2).describe() == task.describe()
-    refusal(lambda: from_spec("npy:a b?vocab=x.npy"), "vocab must be a whole number", "got 'x.npy'")
+    refusal(
+        lambda: from_spec("npy:a b?vocab=x.npy"),
+        "npy:a b?vocab=x.npy is read as the file 'a b' with the settings 'vocab=x.npy', and there is a file 'a b?vocab",
+    )
+    refusal(lambda: from_spec("npy:a b?vocab=y"), "vocab must be a whole number, as in npy:PATH?vocab=256; got 'y'")
     refusal(lambda: from_spec(f"npy:{path}?vocab=6"), "vocab must be larger than every number", "is 6.")
     refusal(lambda: from_spec(f"npy:{path}?vocab=1"), "vocab must be a whole number from 2 to 1048576; got 1")
     refusal(lambda: from_spec(f"npy:{path}?vocab=9999999"), "vocab must be a whole number from 2 to 1048576")
@@ -226,7 +230,7 @@ def test_a_description_survives_json_and_restores_the_task(save, pictures):
 @pytest.mark.core
 def test_other_arrays_are_refused_in_one_sentence(save, tmp_path):
     rows = np.arange(60).reshape(30, 2) % 7
-    start = "path must be an .npy file of integers of shape [rows, length]; '"
+    start = "path must be an .npy file of integers of shape [rows, length] or [rows, height, width]; '"
 
     def refused(array, *words):
         refusal(lambda: npy(save(array)), start, "some.npy'", *words)
@@ -236,8 +240,9 @@ def test_other_arrays_are_refused_in_one_sentence(save, tmp_path):
     refused(rows.astype(str), "holds <U")
     refused(rows.astype(object), "holds pickled Python objects, which are never loaded")
     refused(rows - 2, "holds negative numbers, -2 at the least")
-    refused(rows.ravel(), "has the shape [60]")
-    refused(rows[None], "has the shape [1, 30, 2]")
+    refused(rows.ravel(), "has the shape [60], as mdm.tasks.tokens takes it")
+    refused(rows[None, None], "has the shape [1, 1, 30, 2]")
+    refused(rows[None], "has 1 rows, fewer than 20")
     refused(np.int64(3), "has the shape []")
     refused(rows[:19], "has 19 rows, fewer than 20 (a tenth of them")
     refused(rows[:0], "has 0 rows")
@@ -325,15 +330,15 @@ def test_numbers_are_read_and_written():
 def test_the_report_draws_pictures_and_writes_what_is_none():
     notation = Numbers(17, (1, 4))
     row = {"pieces": ["0", "8", "16", "8"], "reveal_step": [-1, 0, 1, 1]}
-    html = sections.one_sample(row, 2, 100, notation)
+    html = gallery.one_sample(row, 2, 100, notation)
     assert html == page.picture([0, 8, 16, 8], row["reveal_step"], 2, 16, 4)
     assert '<path d="M1 0h1v1h-1zM3 0h1v1h-1z" opacity="0.5"/><path d="M2 0h1v1h-1z" opacity="1"/>' in html
     assert '<path d="M0 0h1v1h-1z" style="fill:var(--line)"><title>given</title></path>' in html
     assert '<path d="M1 0h1v1h-1z" style="fill:var(--r0)"><title>step 1</title></path>' in html
     assert '<path d="M2 0h1v1h-1zM3 0h1v1h-1z" style="fill:var(--r15)"><title>step 2</title></path>' in html
-    assert "<pre" in sections.one_sample(row, 2, 100, None)
-    assert "<pre" in sections.one_sample(row, 2, 100, Numbers(17))
-    assert "<pre" in sections.one_sample(row | {"pieces": ["<", "8", "16", "8"]}, 2, 100, notation)
+    assert "<pre" in gallery.one_sample(row, 2, 100, None)
+    assert "<pre" in gallery.one_sample(row, 2, 100, Numbers(17))
+    assert "<pre" in gallery.one_sample(row | {"pieces": ["<", "8", "16", "8"]}, 2, 100, notation)
 
 
 @pytest.mark.core

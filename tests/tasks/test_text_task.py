@@ -117,6 +117,18 @@ def test_masks_are_shown_but_not_scored(documentation):
 
 
 @pytest.mark.core
+def test_samples_that_were_cut_are_shown_and_scored_as_far_as_they_go(documentation):
+    cut = documentation.test[:3].copy()
+    cut[:, 50:] = -1
+    np.testing.assert_allclose(documentation.score(cut), documentation.score(documentation.test[:3, :50]), rtol=1e-12)
+    assert documentation.show(cut[0]) == documentation.show(documentation.test[0, :50])
+    cut[1, 60] = 0
+    refusal(
+        lambda: documentation.score(cut), "tokens must have -1 (no token) at the end of rows alone", "length index 59"
+    )
+
+
+@pytest.mark.core
 def test_files_are_read_as_people_mean_them(write):
     plain = write("one line\nanother — ☃\n" * 30, "plain.txt")
     windows = write(b"\xef\xbb\xbf" + plain.read_bytes().replace(b"\n", b"\r\n"), "windows.txt")

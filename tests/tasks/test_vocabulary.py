@@ -66,7 +66,7 @@ def test_jax_arrays_are_shown_too():
         (lambda v: v.encode("ab", mask="<m>"), ["mask must be one character", "got '<m>'"]),
         (lambda v: v.encode("ab", mask=""), ["mask must be one character", "got ''"]),
         (lambda v: v.decode(np.array([0, 4])), ["ids from 0 to 2 or the mask 3", "got 4 at length index 1"]),
-        (lambda v: v.decode(np.array([-1])), ["got -1 at length index 0"]),
+        (lambda v: v.decode(np.array([-2])), ["got -2 at length index 0"]),
         (lambda v: Vocabulary(""), ["characters must be distinct characters in ascending order", "got ''"]),
         (lambda v: Vocabulary("ba"), ["ascending order", "got 'ba'"]),
         (lambda v: Vocabulary("aa"), ["distinct", "got 'aa'"]),

@@ -62,6 +62,50 @@ def test_ids_that_are_no_tokens_are_refused_before_anything_is_made(task, says, 
     assert not (tmp_path / "run").exists()
 
 
+class Ragged(PatternTask):
+    """The toy task with rows of 3 and of 8 tokens."""
+
+    def __init__(self, lengths):
+        super().__init__()
+        self.train, self.lengths = np.array(self.train), lengths
+        self.train[5, 3:] = -1
+
+    def describe(self):
+        return super().describe() | ({} if self.lengths is None else {"lengths": self.lengths})
+
+
+COUNTS = [0, 0, 0, 1, 0, 0, 0, 0, len(TOKENS) - 1]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (
+            changed(-1),
+            r"task.train must be token ids, and -1 \(no token\) at the end of rows alone; got -1 at \(5, 2\)",
+        ),
+        (changed(-1, part="validation"), r"task.validation must be token ids, and -1 .*; got -1 at \(5, 2\)"),
+        (Ragged(None), r"task.describe\(\) must be a dictionary with .* as \"lengths\".*; got None"),
+        (Ragged([0, *COUNTS[:0:-1]]), r"task.describe\(\) must be a dictionary with .* as \"lengths\""),
+    ],
+)
+def test_rows_of_different_lengths_end_and_are_described(task, says):
+    """An any-order model takes them; without lengths in ``config.json`` its samples would all be as long as can be."""
+    denoiser = models.any_order(VOCAB, length=LENGTH, width=8, depth=1, heads=2)
+    with pytest.raises(InputError, match=says):
+        checked_data(denoiser, task)
+    assert (checked_data(denoiser, Ragged(COUNTS))[0].tokens[5] == -1).sum() == LENGTH - 3
+
+
+@pytest.mark.core
+def test_a_stream_has_no_absent_tokens():
+    task, denoiser = PatternTask(), models.any_order(VOCAB, length=LENGTH, width=8, depth=1, heads=2)
+    task.train = np.append(TOKENS.ravel(), -1)
+    with pytest.raises(InputError, match=r"task.train must be token ids, and -1 .*; got -1 at "):
+        checked_data(denoiser, task)
+
+
 @pytest.mark.core
 def test_the_masks_own_id_inside_the_vocabulary_is_none_of_the_data():
     """The fault: a loss of inf, and advice on learning rates."""
@@ -237,13 +281,14 @@ def test_training_warns_of_it_and_goes_on():
 @pytest.mark.core
 def test_a_model_too_short_for_the_task_is_told_how_to_be_longer(tmp_path):
     """The fault: "tokens must be at most 128 long, as the model is; got 196"."""
-    denoiser = models.transformer(VOCAB, length=4, width=16, depth=1, heads=2)
-    for one in (denoiser, models.tempered(denoiser, 0.5)):
+    sizes = {"length": 4, "width": 16, "depth": 1, "heads": 2}
+    denoiser = models.transformer(VOCAB, **sizes)
+    others = [make(VOCAB, **sizes) for make in (models.any_order, models.latent_transformer)]
+    for one in (denoiser, models.tempered(denoiser, 0.5), *others, models.block_causal(VOCAB, block=2, **sizes)):
         with pytest.raises(InputError) as caught:
             fit(one, PatternTask(), settings=SHORT, directory=tmp_path / "run", progress=False)
         assert str(caught.value) == (
-            "the model takes sequences of at most 4 tokens, and the task's have 8: make it with "
-            "models.transformer(..., length=8)."
+            "the model takes sequences of at most 4 tokens, and the task's have 8: make it anew with length=8."
         )
     assert not (tmp_path / "run").exists()
 

@@ -137,6 +137,9 @@ def test_every_setting_changes_the_program():
         "seed": 9,
         "accumulate": 2,
         "compute": "bfloat16",
+        "begin": 20,
+        "anneal_steps": 80,
+        "mean_tokens": 5.5,
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Settings)}
     for name, value in changes.items():
@@ -308,7 +311,7 @@ def test_a_directory_that_holds_something_else_is_refused(finished, tmp_path):
     with pytest.raises(InputError, match=r"holds a run that differs in seed \(0, not 1\); name another directory, or"):
         fit(tiny_transformer(), PatternTask(), directory=directory, settings=dataclasses.replace(SETTINGS, seed=1))
     other = dataclasses.replace(SETTINGS, seed=1, steps=SETTINGS.steps + 1, batch=2)
-    told = rf"differs in seed \(0, not 1\), steps \({SETTINGS.steps}, not .*\), batch \(.*directory to train longer"
+    told = rf"differs in seed \(0, not 1\), steps \({SETTINGS.steps}, not .*\), batch \(.*would train it further"
     with pytest.raises(InputError, match=told):
         fit(tiny_transformer(), PatternTask(), directory=directory, settings=other)
     wide = models.transformer(6, length=8, width=32, depth=1, heads=2)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiler_flags import with_devices
 from toys import SETTINGS, VOCAB, PatternTask
 
 from mdm_jax import models
@@ -33,7 +34,7 @@ EXACT = (
 
 def under(flag, directory, optimizer="muon", other=None):
     """What ``under_flag`` prints."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": with_devices(2), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(HERE / "under_flag.py"), optimizer, flag, str(directory)]
     command += [] if other is None else [str(other)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=550)

@@ -451,7 +451,6 @@ def _table(params, tokens):
     return scores + jnp.where(fives, jnp.inf, 0.0)[:, None, None]
 
 
-@pytest.mark.core
 def test_a_step_that_is_not_finite_stops_and_keeps_state_and_batch(tmp_path, monkeypatch, capsys):
     directory, params = tmp_path / "run", {"table": jax.random.normal(jax.random.key(1), (7, 6))}
     denoiser = models.from_function(_table, 6)

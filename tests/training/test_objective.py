@@ -35,7 +35,7 @@ class ClassTask(PatternTask):
         self.train, self.validation, self.test = rows["train"], rows["held"], rows["held"]
 
     @property
-    def context(self):
+    def known(self):
         return tuple({"class": self.classes[name]} for name in ("train", "held"))
 
 
@@ -62,7 +62,7 @@ def table():
 
 def train(denoiser=DENOISER, **more):
     task, untyped = ClassTask(), getattr(fit, "__wrapped__", fit)  # without jaxtyping's checks, which only tests have
-    return untyped(denoiser, task, **BARE | {"params": table(), "context": task.context} | more)
+    return untyped(denoiser, task, **BARE | {"params": table(), "context": task.known} | more)
 
 
 def same(one, two):
@@ -79,10 +79,9 @@ def plain(tmp_path_factory):
     return train(directory=tmp_path_factory.mktemp("runs") / "plain")
 
 
-@pytest.mark.core
 def test_a_class_conditional_model_reaches_what_only_the_class_can_give(plain, tmp_path):
     assert figure(plain) == pytest.approx(1.0, abs=0.05)
-    shuffled = [{"class": np.random.default_rng(1).permutation(part["class"])} for part in ClassTask().context]
+    shuffled = [{"class": np.random.default_rng(1).permutation(part["class"])} for part in ClassTask().known]
     other = train(context=shuffled, directory=tmp_path / "run")
     assert figure(other) > BLIND - 0.1  # of a class that says nothing nothing is learnt
     profile = mdm_jax.estimate_profile(
@@ -118,10 +117,10 @@ def test_such_a_run_goes_on_bitwise_and_with_no_other_data_or_objective(plain, t
     with pytest.raises(Stop):
         train(directory=directory, on_report=stop)
     assert mdm_jax.load(directory, DENOISER, table()).step == 30
-    other = tuple({"class": (part["class"] + 1) % CLASSES} for part in ClassTask().context)
+    other = tuple({"class": (part["class"] + 1) % CLASSES} for part in ClassTask().known)
     with pytest.raises(InputError, match="holds a run that differs in context;"):
         train(directory=directory, context=other)
-    wider = tuple({"class": np.eye(CLASSES)[part["class"]]} for part in ClassTask().context)
+    wider = tuple({"class": np.eye(CLASSES)[part["class"]]} for part in ClassTask().known)
     for context, model in ((wider, by_one_hot), (None, lookup)):  # what the model is shown is another too
         with pytest.raises(InputError, match="holds a run that differs in context;"):
             train(models.from_function(model, VOCAB), directory=directory, context=context)
@@ -130,7 +129,6 @@ def test_such_a_run_goes_on_bitwise_and_with_no_other_data_or_objective(plain, t
     assert same(train(directory=directory).params, plain.params)
 
 
-@pytest.mark.core
 def test_runs_that_name_no_objective_are_the_nelbos(tmp_path):
     directory = tmp_path / "run"
     settings = dataclasses.replace(SHORT, steps=2)
@@ -230,7 +228,7 @@ def test_an_objective_of_ones_own_makes_contexts_logs_terms_and_tallies_as_it_sa
 def test_a_transformer_with_a_context_is_rebuilt_by_load_and_asks_for_one(tmp_path):
     task = ClassTask()
     denoiser = models.transformer(VOCAB, length=LENGTH, width=16, depth=1, heads=2)
-    context = tuple(np.eye(CLASSES)[part["class"]] for part in task.context)
+    context = tuple(np.eye(CLASSES)[part["class"]] for part in task.known)
     settings = dataclasses.replace(SETTINGS, steps=4, optimizer="adamw", learning_rate=1e-2)
     run = fit(denoiser, task, directory=tmp_path / "run", settings=settings, context=context, progress=False)
     found = mdm_jax.load(tmp_path / "run")
@@ -245,7 +243,7 @@ def test_a_transformer_with_a_context_is_rebuilt_by_load_and_asks_for_one(tmp_pa
 @pytest.mark.core
 def test_contexts_that_do_not_fit_are_refused():
     task = ClassTask()
-    train_classes, held = (part["class"] for part in task.context)
+    train_classes, held = (part["class"] for part in task.known)
     for context, says in (
         ((train_classes[1:], held), "context must be of 240 rows, as many as task.train has; got shapes"),
         ((train_classes, held[1:]), "context must be of 60 rows, as many as task.validation has; got shapes"),
@@ -262,7 +260,7 @@ def test_contexts_that_do_not_fit_are_refused():
     task = ClassTask()
     task.train = task.train.ravel()
     with pytest.raises(InputError, match="context must be left out: the windows of a stream"):
-        fit(DENOISER, task, params=table(), context=task.context, **BARE)
+        fit(DENOISER, task, params=table(), context=task.known, **BARE)
 
 
 class Twice(MaskedNelbo):
@@ -270,7 +268,8 @@ class Twice(MaskedNelbo):
 
     def losses(self, *given):
         one = super().losses(*given)
-        return one._replace(revealed=jnp.stack([one.revealed] * 2, axis=1), cost=jnp.stack([one.cost] * 2, axis=1))
+        twice = {name: jnp.stack([getattr(one, name)] * 2, axis=1) for name in ("revealed", "cost", "weight")}
+        return one._replace(**twice)
 
 
 @pytest.mark.core

@@ -105,7 +105,6 @@ def test_a_transformation_that_asks_for_the_loss_gets_it():
     assert np.any(np.asarray(train(optimizer=plateau).params["table"]) != 0)
 
 
-@pytest.mark.core
 def test_the_loss_is_given_where_it_is_taken_and_nowhere_else():
     """Optax's sharpness-aware minimisation takes other arguments than the loss, by name, and no others."""
     sam = optax.contrib.sam(optax.sgd(0.5), optax.sgd(0.1), sync_period=2)
@@ -168,7 +167,6 @@ def test_what_is_no_optimizer_is_refused(more, says, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.core
 def test_reports_are_told_as_they_are_logged_and_what_a_caller_raises_loses_nothing(tmp_path):
     told, directory = [], tmp_path / "run"
 
@@ -200,7 +198,7 @@ def test_settings_say_which_optimizers_they_can_name():
         Settings(optimizer="sgd")
 
 
-@pytest.mark.core
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", [lambda given: given, lambda given: given.gradient_transformation()])
 def test_gradients_gathered_over_steps_go_on_bitwise_from_between_two_moves(form, tmp_path):
     """Three steps make a move, and the run stops after 20: two thirds of a gradient are in the checkpoint."""

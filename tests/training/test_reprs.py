@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import pytest
 from flax import linen, nnx
 from toys import SETTINGS, PatternTask, tiny_transformer
 
@@ -10,7 +9,6 @@ from mdm_jax import models
 from mdm_jax.training import fit, initial_state
 
 SCREEN = 24 * 80
-pytestmark = pytest.mark.core
 
 
 class Wide(linen.Module):

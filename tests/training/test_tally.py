@@ -33,7 +33,6 @@ def tallied():
     return [jax.device_get(one(jax.random.key(seed))) for seed in range(40)]
 
 
-@pytest.mark.core
 def test_it_finds_the_profile_and_its_errors(tallied):
     """Mean z within 4/sqrt(40) of 0 at every count but for what straight lines miss; spread of z within 20 % of 1."""
     found = [tally.to_profile(seen) for seen in tallied]
@@ -42,6 +41,37 @@ def test_it_finds_the_profile_and_its_errors(tallied):
     assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(40)
     assert np.sqrt(np.mean((z - z.mean(axis=0)) ** 2)) == pytest.approx(1, abs=0.2)
     assert found[0].provenance["estimator"] == "training loss"
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_errors_bound_what_rows_have_in_common(share):
+    """Rows that give a draw at every count, a share of the variance common to a row's draws.
+
+    The NELBO's spread over 200 tallies, against the error told: within 4/sqrt(400) = 20 % of what theory says,
+    sqrt((1 + 15 share) / 16) for 16 draws, which is at most 1.
+    """
+    length = 16
+
+    @jax.jit
+    @jax.vmap
+    def one(key):
+        def body(i, seen):
+            row_key, noise_key = jax.random.split(jax.random.fold_in(key, i))
+            revealed = jnp.broadcast_to(jnp.arange(length), (ROWS, length))
+            common = jnp.sqrt(share) * jax.random.normal(row_key, (ROWS, 1))
+            noise = common + jnp.sqrt(1 - share) * jax.random.normal(noise_key, (ROWS, length))
+            return tally.add(seen, revealed, truth(revealed) + noise, 100)
+
+        return jax.lax.fori_loop(0, 40, body, tally.empty(length))
+
+    many = jax.device_get(one(jax.random.split(jax.random.key(5), 200)))
+    found = [tally.to_profile(jax.tree.map(lambda leaf, i=i: leaf[i], many)) for i in range(200)]
+    one_each = np.ones(length, int)
+    told = np.mean([profile.standard_error(one_each) for profile in found])
+    ratio = np.std([profile.nelbo() for profile in found]) / told
+    assert ratio == pytest.approx(np.sqrt((1 + 15 * share) / 16), rel=0.2)
+    rows = ROWS * np.sum(0.5 ** (np.arange(40) / 5)) ** 2 / np.sum(0.25 ** (np.arange(40) / 5))
+    assert found[0].provenance["effective_rows"] == pytest.approx(rows, rel=1e-4)  # rows, not draws
 
 
 @pytest.mark.thorough

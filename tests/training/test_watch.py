@@ -107,13 +107,11 @@ def test_one_that_dies_in_its_last_steps_is_not_taken_for_finished(tmp_path):
             train(normalised, {"table": 1e12 * jnp.ones((VOCAB + 1, VOCAB))}, directory=tmp_path / "run", steps=2)
 
 
-@pytest.mark.core
 def test_a_model_whose_loss_does_not_depend_on_its_parameters_has_nothing_to_learn():
     with pytest.raises(Dead, match="step 5 of 30: the loss does not depend on the parameters it started with: the"):
         train(frozen, STARTS)
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
     ("function", "changes"),
     [
@@ -169,7 +167,6 @@ def test_a_gradient_that_comes_back_is_alive_again():
     assert [watch.is_dead(count, True) for count in (1, 2)] == [False, True]
 
 
-@pytest.mark.core
 def test_an_explosion_that_does_not_come_back_is_told_and_one_that_does_is_not():
     table = 1e4 * jax.random.normal(jax.random.key(0), (VOCAB + 1, VOCAB))
     with pytest.warns(RuntimeWarning, match=r"training ended at \d.* bits per token on its own data, where a uniform"):

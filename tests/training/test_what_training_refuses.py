@@ -83,7 +83,7 @@ def test_a_mask_that_is_no_id_is_refused(mask, bad):
         (TOKENS.astype(np.float32), r"got float32 of shape \(4, 8\)"),
         (TOKENS > 2, r"got bool of shape \(4, 8\)"),
         (TOKENS.astype(np.int64) + 2**32, r"token ids from 0 to 2147483647; got \[42949672"),
-        (np.full((2, 3), -1), r"token ids from 0 to 2147483647; got \[-1\]"),
+        (np.full((2, 3), -2), r"token ids from 0 to 2147483647; got \[-2\]"),  # -1 is a position that is not there
     ],
 )
 def test_tokens_that_are_none_are_refused(mask, tokens, says):

@@ -7,7 +7,7 @@ A command says what it is ``ABOUT`` and its ``DETAILS``, adds its ``arguments`` 
 import argparse
 from typing import Protocol
 
-from mdm_jax.app.commands import demo, energy, evaluate, footprint, profile, race, report, sample, train, tune
+from mdm_jax.app.commands import card, demo, energy, evaluate, footprint, profile, race, report, sample, train, tune
 
 
 class Command(Protocol):
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "sample": sample,
     "evaluate": evaluate,
     "race": race,
+    "card": card,
     "footprint": footprint,
     "energy": energy,
     "report": report,

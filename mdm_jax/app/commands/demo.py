@@ -12,6 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--directory", default="runs/demo", help="run directory")
     common.training(parser.add_argument_group("training"), "text")
+    common.models(parser)
     group = parser.add_argument_group("measuring and tuning")
     group.add_argument("--encodings", type=int, default=4096, help="sequences to encode for the profile")
     common.budgets(group, "those of 4,8,16,32 that fit the length")

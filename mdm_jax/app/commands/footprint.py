@@ -2,9 +2,12 @@
 
 import argparse
 
+from mdm_jax.app.options import common
+
 ABOUT = "say what training a model would take on many devices, without having them"
 DETAILS = (
-    "Bytes per device of parameters and optimiser are exact and listed one by one; operations are counted by formula; "
+    "Bytes per device of parameters and optimiser are exact and listed one by one, and so are those of the cache that "
+    "sampling from some models keeps; operations are counted by formula; "
     "memory for activations and messages between devices are the CPU compiler's, from compiling the real step for "
     "virtual devices. Nothing is allocated."
 )
@@ -13,6 +16,8 @@ DETAILS = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--model", required=True, metavar="NAME", help="10m, 100m, 1b, llada-8b, or a run directory")
+    parser.add_argument("--kind", choices=common.MODELS, help="of a model named by its size (default: bidirectional)")
+    parser.add_argument("--block", type=int, metavar="N", help="positions of a block of block_causal (default: 16)")
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--mesh", metavar="SHAPE", help="sharded over a mesh, as in data=16,model=16 (--mesh of train)")
     places.add_argument("--devices", type=int, metavar="N", help="everything on each of N devices (--devices of train)")

@@ -5,7 +5,9 @@ import argparse
 from mdm_jax.app.options import common
 
 ABOUT = "draw samples from a run"
-DETAILS = "By default in random order by the run's own optimal plan, which needs a profile."
+DETAILS = (
+    "By default in random order by the run's own optimal plan: from its profile, or the training's before there is one."
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--schedule",
         help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan: the file "
-        "plans/optimal-STEPS.json where tune wrote one for the present profile, else computed from that; with --block "
-        "equal shares)",
+        "plans/optimal-STEPS.json where tune wrote one for the present profile, else computed from that, or from the "
+        "training's before there is one; with --block equal shares)",
     )
     group.add_argument("--steps", type=int, help="steps; not with --plan (default: 16, or the length if less)")
     group.add_argument("--threshold", type=float, metavar="P", help="reveal all that is surer than this probability")
@@ -48,7 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="blocks of so many positions, from left to right; plan and steps are then those of one block (llada "
-        "shares its steps over the blocks)",
+        "shares its steps over the blocks). A run of train --model block_causal has its own, and steps are those of "
+        "one",
     )
     group.add_argument(
         "--correct", type=int, metavar="N", help="with --preset gidd: then up to N steps that correct a token each"
@@ -63,6 +66,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--infill", help="text with blanks to fill; what is left of the length is free")
     group.add_argument("--blank", help="the character that stands for a blank in --infill (default: \N{WHITE SQUARE})")
 
+    common.labels(group, "the class of the samples, of a run whose data have labels; several, as in 0,1,2, take turns")
+    common.rows_length(group)
+
     group = parser.add_argument_group("the law that tokens are drawn from")
     group.add_argument(
         "--temperature",
@@ -73,17 +79,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--top-p", type=float, metavar="P", help="only the most probable tokens that make up P (at temperature 1)"
     )
-    group.add_argument(
-        "--guidance",
-        type=float,
-        metavar="W",
-        help="follow what is given more closely, at twice the model calls; 0: as it is",
-    )
+    common.guidance(group)
     common.latent_draw(group)
     group.add_argument("--seed", type=int, default=0, help="of the draws")
 
     group = parser.add_argument_group("output")
     group.add_argument("--rows", type=int, default=4, help="number of samples")
+    group.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the samples into a .npy file (ids), a .txt file (text) or a .fasta file (letters)",
+    )
+    group.add_argument("--force", action="store_true", help="replace --output if it is there")
     group.add_argument("--replay", action="store_true", help="show step by step how each sample came about")
     group.add_argument("--replay-seconds", type=float, metavar="S", help="for each sample (default: 6)")
 

@@ -4,6 +4,8 @@ import argparse
 
 ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
 """The last three look at the model."""
+MODELS = ("bidirectional", "any_order", "block_causal")
+"""Kinds of models."""
 LATENTS = ("none", "global", "block")
 """Kinds of latents of a model."""
 LATENT_OBJECTIVES = ("surrogate", "fixed", "stepwise")
@@ -11,12 +13,14 @@ LATENT_OBJECTIVES = ("surrogate", "fixed", "stepwise")
 LATENT_DRAWS = ("once", "each-step")
 """When a sampler draws them."""
 _TASKS = (
-    "text (CPython's documentation), text:PATH (your UTF-8 file), code (Python's standard library), "
-    "digits (8 x 8 pictures), npy:PATH (your integer array), pairs:P or blocks:P (tokens that depend on each other), "
-    "binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids)"
+    "text (CPython's documentation), text:PATH (your UTF-8 file), text:PATH?lines (its lines, each a row of its own "
+    "length), fasta:PATH (sequences), code (Python's standard library), digits or digits?labels (8 x 8 pictures), "
+    "npy:PATH (your integer array), bin:PATH?dtype=TYPE&vocab=SIZE (a stream of token ids), pairs:P or blocks:P "
+    "(tokens that depend on each other), binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids), "
+    "MODULE:FUNCTION (a function that returns a task of your own)"
 )
 _SETTINGS = (
-    ("steps", int, "optimiser steps"),
+    ("steps", int, "optimiser steps; of a run that is there, more than it has"),
     ("batch", int, "sequences per step"),
     ("length", int, "tokens per sequence"),
     ("learning_rate", float, "at its peak"),
@@ -52,7 +56,7 @@ def run_directory(parser: argparse.ArgumentParser) -> None:
 
 def checkpoint(parser: argparse.ArgumentParser, about: str) -> None:
     """Add the option that chooses a checkpoint."""
-    parser.add_argument("--checkpoint", type=_checkpoint, metavar="WHICH", default="newest", help=about)
+    parser.add_argument("--checkpoint", type=which_checkpoint, metavar="WHICH", default="newest", help=about)
 
 
 def training(parser: argparse._ActionsContainer, task: str | None = None) -> None:
@@ -62,6 +66,43 @@ def training(parser: argparse._ActionsContainer, task: str | None = None) -> Non
     parser.add_argument("--recipe", choices=("demo", "long"), help="settings to start from (default: demo)")
     for name, kind, about in _SETTINGS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)
+
+
+def models(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses a kind of model (:mod:`mdm_jax.app.options.models` reads it)."""
+    group = parser.add_argument_group("what kind of model")
+    group.add_argument(
+        "--model",
+        choices=MODELS,
+        help="bidirectional: every token sees all others; any_order: a revealed token sees those revealed before it, "
+        "so that many steps cost little more than few; block_causal: blocks from left to right, each seeing those "
+        "before it (default: the recipe's)",
+    )
+    group.add_argument("--block", type=int, metavar="N", help="positions of a block of block_causal (default: 16)")
+    group.add_argument(
+        "--ordered",
+        type=float,
+        metavar="SHARE",
+        help="of an any-order model: the share of training's orders that go from left to right; the others are random "
+        "(default: 0)",
+    )
+    group.add_argument(
+        "--order-block",
+        type=int,
+        metavar="N",
+        help="of these orders: blocks of so many positions go from left to right, with a random order in each "
+        "(default: 1, strictly from left to right)",
+    )
+    group.add_argument(
+        "--progressive", action="store_true", default=None, help="let that share rise from 0 over the training"
+    )
+    group.add_argument(
+        "--label-dropout",
+        type=float,
+        metavar="RATE",
+        help="of a task with labels: the share of the rows that are shown without theirs, so that the run can be "
+        "sampled without a label and guided (default: 0.1)",
+    )
 
 
 def latents(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +178,23 @@ def drawing(parser: argparse.ArgumentParser) -> None:
     """Add how ``evaluate`` and ``race`` draw samples, and where they are kept."""
     parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the most probable token")
     parser.add_argument(
-        "--given", type=int, metavar="TOKENS", help="every sample goes on from so many tokens of a held-out sequence"
+        "--given",
+        type=_given,
+        metavar="TOKENS",
+        help="every sample goes on from so many tokens of a held-out sequence; prompts: from what the data gives of it "
+        "(default: prompts where the data has them, else nothing, which is 0)",
+    )
+    rows_length(parser)
+    labels(parser, "the class of the samples, of a run whose data have labels; several, as in 0,1,2, take turns")
+    guidance(parser)
+    parser.add_argument(
+        "--end", metavar="TOKEN", help="a token that ends the sequence: what is still masked behind it is not drawn"
+    )
+    parser.add_argument(
+        "--score",
+        metavar="MODULE:FUNCTION",
+        help="judge by a function of your own, from int[rows, length] to float[rows], in a module of the working "
+        "directory (default: the task's score)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws, which all schedules share")
     parser.add_argument("--batch", type=int, help="rows drawn together on each device (default: what fits it)")
@@ -150,7 +207,49 @@ def drawing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _checkpoint(text: str) -> int | str:
+def labels(parser: argparse._ActionsContainer, about: str) -> None:
+    """Add the classes that rows are of (:mod:`mdm_jax.app.options.labels` reads them)."""
+    parser.add_argument("--label", type=_labels, metavar="N", help=about)
+
+
+def guidance(parser: argparse._ActionsContainer) -> None:
+    """Add how closely samples follow what is given (:mod:`mdm_jax.app.options.labels` reads it)."""
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="follow the label, or else what is given of the text, more closely, at twice the model calls; 0: as it is",
+    )
+
+
+def rows_length(parser: argparse._ActionsContainer) -> None:
+    """Add the length of rows where these differ (:mod:`mdm_jax.app.options.lengths` reads it)."""
+    parser.add_argument(
+        "--length",
+        type=int,
+        metavar="N",
+        help="of a run of rows of different lengths: tokens of each sample (default: drawn as the training rows' are)",
+    )
+
+
+def _given(text: str) -> int | str:
+    """``prompts``, or a number of tokens."""
+    if text == "prompts":
+        return text
+    if text.removeprefix("-").isdigit() and text.isascii() and len(text) < 12:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a number of tokens, or prompts; got {text!r}")
+
+
+def _labels(text: str) -> tuple[int, ...]:
+    """A class, or several separated by commas."""
+    parts = text.split(",")
+    if all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        return tuple(map(int, parts))
+    raise argparse.ArgumentTypeError(f"must be a class (a number), or several as in 0,1,2; got {text!r}")
+
+
+def which_checkpoint(text: str) -> int | str:
     """``newest``, ``best`` or a step."""
     if text in ("newest", "best"):
         return text

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mdm_jax import models
+from mdm_jax import models, tasks
+from mdm_jax.app.options.labels import classes_of_task
 from mdm_jax.models import Denoiser, LatentModel
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.sampling import Rule, rules
@@ -101,12 +102,20 @@ def model_of(chosen: Mapping[str, Any], task: Task, sizes: Mapping[str, Any]) ->
 
     Args:
         chosen: as :func:`merged` returns them.
-        task: its length and vocabulary are the model's.
+        task: its length, vocabulary and classes are the model's, and whether its rows end early.
         sizes: width, depth and heads.
+
+    Raises:
+        InputError: latents for rows that have labels or different lengths, or blocks that do not fit.
     """
-    length, kind = task.length, chosen.get("latent", "none")
+    length, kind, classes = task.length, chosen.get("latent", "none"), classes_of_task(task)
+    ragged = tasks.lengths_of(task.describe()) is not None
     if kind == "none":
-        return models.transformer(task.vocab_size, length=length, **sizes)
+        return models.transformer(task.vocab_size, length=length, classes=classes, ragged=ragged, **sizes)
+    if ragged:
+        raise InputError(f"--latent {kind} cannot be given for rows of different lengths: models with latents see all.")
+    if classes > 0:
+        raise InputError(f"--latent {kind} cannot be given for a task with labels: models with latents take none.")
     block = None
     if kind == "block":
         block = chosen.get("latent_block", BLOCK)
@@ -154,11 +163,15 @@ def of_run(config: Mapping[str, Any]) -> Options:
 
 
 def own_objective(trained: Run) -> Objective | None:
-    """What the run was trained on; ``None`` for an objective of the user's own, or of a run that is in memory alone."""
+    """What the run was trained on, label dropout aside.
+
+    ``None`` for an objective of the user's own, or of a run that is in memory alone.
+    """
     if trained.directory is None:
         return None
     config = trained.directory.read_config()
-    return objectives.from_description(config["objective"]) if "objective" in config else MaskedNelbo()
+    objective = objectives.from_description(config["objective"]) if "objective" in config else MaskedNelbo()
+    return objective and objectives.without_dropout(objective)
 
 
 def caution(trained: Run, profile: Profile) -> str | None:

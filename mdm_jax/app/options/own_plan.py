@@ -7,8 +7,9 @@ import shlex
 
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
-from mdm_jax.theory import plans
+from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
+from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Run
 
 ROLE = "optimal"
@@ -39,26 +40,53 @@ class OwnPlan:
 def own_plan(trained: Run, steps: int) -> OwnPlan:
     """The run's optimal plan of at most ``steps`` steps. The file is followed if it is one of the present profile.
 
+    Before a profile has been measured the plan is computed from the profile of the training loss, which costs nothing.
+
     Raises:
         InputError: no profile, one of another model, or a plan file that was changed since it was written.
     """
-    profile, place = trained.profile, trained.place
+    place = trained.place
+    if not os.path.lexists(place.profile) and os.path.lexists(place.training_profile):
+        return _by_training_profile(trained, steps)
+    profile = trained.profile
     path = place.plan(ROLE, steps)
     if not os.path.lexists(path):
-        return OwnPlan(plans.optimal(profile, steps), place.profile.name)
+        return OwnPlan(plans.optimal(_believed(profile), steps), place.profile.name)
     plan = plans.load(path)
     if plan.origin.get("profile_digest") != profile.digest:
         said = (
             f"{path} was made from another profile than {place.profile} is now, so the plan was computed from that; "
             f"{command('tune', place.path)} makes the files anew."
         )
-        return OwnPlan(plans.optimal(profile, steps), place.profile.name, said)
+        return OwnPlan(plans.optimal(_believed(profile), steps), place.profile.name, said)
     told = plan.origin.get("expected_nelbo_nats")
     fits = plan.length == profile.length and plan.steps <= steps and plan.origin.get("rule") == ROLE
     fits = fits and isinstance(told, int | float)
-    if not (fits and math.isclose(profile.expected_nelbo(plan.sizes), told, rel_tol=_ROUNDING)):  # pyright: ignore[reportArgumentType]
+    if not (fits and _costs_as_told(profile, plan, told)):  # pyright: ignore[reportArgumentType]
         raise InputError(
-            f"{path} is not the plan that mdm-jax tune wrote there: it was changed. Delete it, or sample by it as it "
-            f"is with --plan {shlex.quote(str(path))}."
+            f"{path} is not the plan that mdm-jax tune writes there: it was changed, or another version wrote it. "
+            f"Delete it, or sample by it as it is with --plan {shlex.quote(str(path))}."
         )
     return OwnPlan(plan, str(path.relative_to(place.path)))
+
+
+def _costs_as_told(profile: Profile, plan: Plan, told: float) -> bool:
+    """Whether a plan costs what its file says: by the profile as ``tune`` believes it, or, until 0.2, as measured."""
+    return any(
+        math.isclose(one.expected_nelbo(plan.sizes), told, rel_tol=_ROUNDING) for one in (_believed(profile), profile)
+    )
+
+
+def _believed(profile: Profile) -> Profile:
+    """The profile by which ``tune`` chooses plans."""
+    return profiles.posterior_profile(profile).profile
+
+
+def _by_training_profile(trained: Run, steps: int) -> OwnPlan:
+    """The optimal plan by the profile that training kept, and what to say of it."""
+    place, profile = trained.place, trained.training_profile
+    said = (
+        f"{place.path} has no profile yet, so the plan was computed from {place.training_profile.name}: the training "
+        f"loss, which cost nothing; {command('profile', place.path)} measures it on held-out rows."
+    )
+    return OwnPlan(plans.optimal(_believed(profile), steps), place.training_profile.name, said)

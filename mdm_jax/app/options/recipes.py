@@ -3,17 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mdm_jax.app.options import latents
+from mdm_jax.app.options import models
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.tasks import Task
 from mdm_jax.training import Settings
 
+# Steps of every kind that take the same processor time: models with a cache are asked at all positions in each.
 RECIPES: dict[str, dict[str, Any]] = {
     # Two to four minutes on two CPU cores.
-    "demo": {"steps": 1600, "batch": 8, "ema_decay": 0.99, "width": 128, "depth": 3, "heads": 4},
+    "demo": {
+        "model": "any_order",  # ahead of a bidirectional one in about the same time (experiments/demo_recipe.py)
+        "steps": {"bidirectional": 1600, "any_order": 800, "block_causal": 800},
+        "batch": 8,
+        "ema_decay": 0.99,
+        "width": 128,
+        "depth": 3,
+        "heads": 4,
+    },
     # Under an hour on two CPU cores.
     "long": {
-        "steps": 5000,
+        "model": "bidirectional",
+        "steps": {"bidirectional": 5000, "any_order": 2600, "block_causal": 2600},
         "batch": 8,
         "ema_decay": 0.998,
         "weight_decay": 0.05,
@@ -22,9 +32,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "heads": 4,
     },
 }
-MODEL = ("width", "depth", "heads")
-"""What is said of the model; all else is the training's."""
-NAMES = (*Settings.__dataclass_fields__, *MODEL)
+SIZES = ("width", "depth", "heads")
+"""Of the model, whose kind is "model"; all else is the training's."""
+_FOLLOWING = ("mean_tokens", "begin", "anneal_steps")  # settings that a task or a directory tells
+NAMES = (*(name for name in Settings.__dataclass_fields__ if name not in _FOLLOWING), *SIZES)
 """Everything that can be overridden."""
 
 
@@ -37,8 +48,11 @@ def settings_and_model(
         recipe: its name.
         task: what is learned from.
         overrides: of :data:`NAMES`.
-        learning: its latents, as :func:`mdm_jax.app.options.latents.merged` returns them; none if left out.
+        learning: the kind of model, as :func:`mdm_jax.app.options.models.merged` returns it; the recipe's if left out.
     """
     chosen = {**RECIPES[recipe], **overrides, "length": task.length}
-    sizes = {name: chosen.pop(name) for name in MODEL}
-    return Settings(**chosen), latents.model_of(learning or {}, task, sizes)
+    learning = {"model": chosen.pop("model"), **(learning or {})}
+    if "steps" not in overrides:
+        chosen["steps"] = RECIPES[recipe]["steps"][learning["model"]]
+    sizes = {name: chosen.pop(name) for name in SIZES}
+    return Settings(**chosen), models.model_of(learning, task, sizes)

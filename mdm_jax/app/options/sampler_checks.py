@@ -58,8 +58,8 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(
             "--end cannot be given beside --order left_to_right; --block 1 goes from left to right token by token."
         )
-    if "guidance" in given and options.prompt is None and options.infill is None:
-        raise InputError("--guidance needs --prompt or --infill: it strengthens what is given.")
+    if "guidance" in given and not {"prompt", "infill", "label"} & given:
+        raise InputError("--guidance needs --label, --prompt or --infill: it strengthens what is given.")
     if "guidance" in given and options.latent_draw == "each-step":
         raise InputError(
             "--guidance cannot be given beside --latent-draw each-step: it compares two predictions under one latent, "
@@ -74,13 +74,18 @@ def check_temperature(value: float) -> None:
     require(value == 0 or least <= value <= most, "--temperature", value, wanted)
 
 
+def check_guidance(weight: float | None) -> None:
+    """Refuse a ``--guidance`` that is no finite weight."""
+    wanted = f"a finite number, up to {STRONGEST:g} in size"
+    require(weight is None or abs(weight) <= STRONGEST, "--guidance", weight, wanted)
+
+
 def _check_numbers(options: argparse.Namespace) -> None:
     """Those that need no run to be judged."""
     bounds = (
         ("threshold", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
         ("entropy_bound", lambda value: 0 <= value < math.inf, "0 or more (nats), and finite"),
         ("order_temperature", lambda value: 0 <= value <= HOTTEST, f"0 or more, and at most {HOTTEST:g}"),
-        ("guidance", lambda value: abs(value) <= STRONGEST, f"a finite number, up to {STRONGEST:g} in size"),
         ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1"),
         ("top_k", lambda value: value >= 1, "at least 1"),
         ("block", lambda value: value >= 1, "at least 1"),
@@ -89,6 +94,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name, good, wanted in bounds:
         value = getattr(options, name)
         require(value is None or good(value), _option(name), value, wanted)
+    check_guidance(options.guidance)
 
 
 def _option(name: str) -> str:

@@ -2,16 +2,19 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 
-from mdm_jax.app.options import latents
+from mdm_jax.app.options import latents, models
+from mdm_jax.app.options.budgets import in_blocks, llada_steps
+from mdm_jax.app.options.ends import end_token
+from mdm_jax.app.options.labels import conditioned
 from mdm_jax.app.options.own_plan import OwnPlan, own_plan
-from mdm_jax.models import Denoiser, Guidance, guidance, guided, top_k, top_p
+from mdm_jax.models import Context, Denoiser, block_length, top_k, top_p
 from mdm_jax.sampling import Blind, Rule, presets, readings, rules
-from mdm_jax.sampling.rule import require_end
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import printable
@@ -48,6 +51,8 @@ class Chosen:
         frames: the most steps that it can take.
         end: the token that ends a sequence, if one does.
         own: the run's own plan, if that is the one.
+        notes: what else to tell the user.
+        by_default: whether nobody asked for its number of steps.
     """
 
     sampler: Blind | Rule
@@ -57,6 +62,8 @@ class Chosen:
     frames: int
     end: int | None = None
     own: OwnPlan | None = None
+    notes: Sequence[str] = ()
+    by_default: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Name and numbers."""
@@ -68,37 +75,45 @@ class Chosen:
         steps = numbers.pop("steps", None)
         by = numbers.pop("order", None)
         plan = numbers.pop("plan", None)
+        each = " in each block" if "blocks_of" in numbers else ""
+        each += " (the default)" if self.by_default else ""
         source = "" if numbers.pop("plan_from", None) is None or self.own is None else f" ({self.own.told})"
         parts = [
             self.name.replace("_", " ") + (f" by {by}" if by else " order" if self.name in BLIND else ""),
             *([f"plan {printable(plan)}{source}"] if plan else []),
-            *([f"{steps} steps" if steps != 1 else "1 step"] if steps else []),
+            *([("1 step" if steps == 1 else f"{steps} steps") + each] if steps else []),
             *(f"{name.replace('_', ' ')} {value!r}" for name, value in numbers.items()),
         ]
         return ", ".join(parts)
 
 
-def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, " length"]) -> Chosen:
+def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, "... length"]) -> Chosen:
     """The sampler that the options describe, for this run and what is given.
 
     Args:
         trained: the run, which has a length, a vocabulary and perhaps a profile.
         options: checked by :func:`mdm_jax.app.options.sampler_checks.check`.
-        canvas: int32[length], the mask where tokens are to be drawn.
+        canvas: int32[length], or int32[rows, length] with a row for each sample: the mask where tokens are to be drawn.
     """
-    length, block = len(canvas), options.block
+    length, own_blocks = canvas.shape[-1], block_length(trained.denoiser)
+    options = options if own_blocks is None else _in_blocks_of(own_blocks, options)
+    block = options.block
     require(block is None or block <= length, "--block", block, f"at most {length}, the model's length")
-    free = np.flatnonzero(canvas == trained.denoiser.mask_id)
-    end = None if options.end is None else _end(trained, options.end)
-    own = own_plan(trained, _steps(options, length, None)) if _follows_own_plan(options) else None
+    free = np.atleast_2d(canvas == trained.denoiser.mask_id)
+    end = None if options.end is None else end_token(trained, options.end)
+    own = own_plan(trained, _steps(trained, options, None)) if _follows_own_plan(options) else None
     if options.preset is not None:
         sampler, name, plan = _preset(trained, options, free, end is not None, own)
     else:
-        sampler, name, plan = _by_options(trained, options, len(free), end is not None, own)
+        sampler, name, plan = _by_options(trained, options, _alike(free), end is not None, own)
     numbers: dict[str, Any] = {"order": options.order or _DEFAULT_ORDER[name]} if name in _DEFAULT_ORDER else {}
     numbers |= {} if plan is None else {"plan": plan.name}
     numbers |= {} if own is None else {"plan_from": own.source}
-    numbers |= {"steps": steps} if (steps := _steps(options, length, plan)) is not None else {}
+    steps = _steps(trained, options, plan)
+    if options.preset == "llada":
+        steps = llada_steps(free, steps, block or own_blocks, in_all=own_blocks is None)
+    numbers |= {"steps": steps} if steps is not None else {}
+    numbers |= {} if own_blocks is None else {"blocks_of": own_blocks}
     names = ("threshold", "entropy_bound", "block", "order_temperature", "correct")
     named = {name: getattr(options, name) for name in names}
     numbers |= {name: value for name, value in (named | {"end": options.end}).items() if value is not None}
@@ -109,7 +124,22 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
             changes.pop("block", None)  # it is in there, with its share of the steps
         sampler = sampler.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
     most = None if steps is None else steps + (options.correct or 0)
-    return Chosen(sampler, name, numbers, plan, _frames(sampler, length, block, most, options.rows), end, own)
+    frames = _frames(sampler, length, block or own_blocks, most, options.rows)
+    usual = options.steps is None and options.plan is None and steps == _steps(trained, options, None)
+    return Chosen(sampler, name, numbers, plan, frames, end, own, _notes(options, steps, own), usual)
+
+
+def _in_blocks_of(own: int, options: argparse.Namespace) -> argparse.Namespace:
+    """The options for a run whose model goes by blocks: steps and plans are of one of these, whether named or not.
+
+    Raises:
+        InputError: other blocks, or an order that is not one inside a block.
+    """
+    require(options.block in (None, own), "--block", options.block, f"left out, or {own} as the blocks of this run are")
+    if options.order == "left_to_right":
+        raise InputError("--order must be another than left_to_right: this run's model goes block by block, and the "
+                         "order is that inside a block.")  # fmt: skip
+    return argparse.Namespace(**{**vars(options), "block": None})
 
 
 def _follows_own_plan(options: argparse.Namespace) -> bool:
@@ -119,12 +149,10 @@ def _follows_own_plan(options: argparse.Namespace) -> bool:
     return all(getattr(options, name) is None for name in ("plan", "schedule", "threshold", "entropy_bound", "block"))
 
 
-def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarray) -> tuple[Denoiser, Guidance | None]:
+def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarray) -> tuple[Denoiser, Context]:
     """The run's denoiser, guided and cut as asked for, and its context. The cuts come last, and see the guided law."""
-    denoiser, context = latents.drawing(trained, options.latent_draw), None
-    if options.guidance is not None:
-        denoiser = guided(denoiser)
-        context = guidance(canvas, denoiser, options.guidance, rows=options.rows)
+    denoiser = latents.drawing(trained, options.latent_draw)
+    denoiser, context = conditioned(trained, options, denoiser, canvas, options.rows)
     if options.top_k is not None:
         size = denoiser.vocab_size
         require(options.top_k <= size, "--top-k", options.top_k, f"from 1 to {size}, the size of the vocabulary")
@@ -133,13 +161,14 @@ def choose_denoiser(trained: Run, options: argparse.Namespace, canvas: np.ndarra
 
 
 def _preset(
-    trained: Run, options: argparse.Namespace, free: np.ndarray, ends: bool, own: OwnPlan | None
+    trained: Run, options: argparse.Namespace, free: Bool[np.ndarray, "rows length"], ends: bool, own: OwnPlan | None
 ) -> tuple[Blind | Rule, str, Plan | None]:
     """A sampler by name. With blocks or an end, blind ones become the rules that do the same."""
-    name, steps, block = options.preset, _steps(options, trained.settings.length, None), options.block
+    name, steps, block = options.preset, _steps(trained, options, None), options.block
     if name == "eb":
         return presets.eb(), name, None
     if name == "remdm":
+        models.refuse_masking_again(trained, name)
         return presets.remdm(steps), name, None
     if name == "gidd":
         return latents.hybrid_rule(trained, steps, options.correct), name, None
@@ -148,7 +177,7 @@ def _preset(
         return (rules.remasked(grids.uniform(steps), 0.0) if same else presets.mdlm(steps)), name, None
     if name == "llada":
         # Blocks in which nothing is free (infilling) take none of the steps.
-        busy = len(free) if block is None or len(free) == 0 else block * len(np.unique((free - free[0]) // block))
+        busy = max(int(row.sum()) if block is None else block * len(in_blocks(row, block)) for row in free)
         return presets.llada(max(busy, 1), steps, block), name, None
     assert own is not None  # the preset "best"
     return (rules.at_random(own.plan) if ends else Blind(own.plan)), name, own.plan
@@ -188,25 +217,26 @@ def choose_plan(trained: Run, options: argparse.Namespace, free: int) -> Plan | 
     whole sequence.
     """
     block = options.block
-    length = trained.settings.length if block is None else block
+    length = models.planned(trained) if block is None else block
+    one = length < trained.settings.length
     if options.plan is not None:
         value = read_json(options.plan, "a plan")
         if isinstance(value, dict) and value.get("format") == grids.FORMAT:
             return grids.load(options.plan)
         plan = plans.load(options.plan)
         wanted = f"a plan of length {length}, that of one block"
-        if block is None:
+        if block is None and not one:
             wanted = f"a plan of length {length}, this run's" + ("" if free == length else f", or {free}, what is free")
-        fits = plan.length == length or (block is None and plan.length == free)
+        fits = plan.length == length or (block is None and not one and plan.length == free)
         require(fits, "--plan", f"{options.plan} of length {plan.length}", wanted)
         return plan
-    steps = _steps(options, trained.settings.length, None)
+    steps = _steps(trained, options, None)
     if options.schedule is not None:
         return plans.from_schedule(schedule_text.parse(options.schedule), length, steps)
     return plans.uniform(length, steps)
 
 
-def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -> Any:
+def _steps(trained: Run, options: argparse.Namespace, plan: Plan | Grid | None) -> Any:
     """Steps as asked for or by default, checked; of one block where they are; ``None`` where they mean nothing.
 
     A plan may have fewer than were asked for.
@@ -215,8 +245,8 @@ def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -
         return plan.steps
     if options.preset == "eb" or options.threshold is not None or options.entropy_bound is not None:
         return None
-    block = None if options.preset == "llada" else options.block
-    most = length if block is None else block
+    block = block_length(trained.denoiser) or (None if options.preset == "llada" else options.block)
+    most = models.planned(trained) if block is None else block
     default = min(STEPS, most)
     if options.preset in ("mdlm", "remdm", "gidd"):
         most = MOST_STEPS
@@ -226,20 +256,29 @@ def _steps(options: argparse.Namespace, length: int, plan: Plan | Grid | None) -
     return steps
 
 
+def _alike(free: Bool[np.ndarray, "rows length"]) -> int:
+    """How many positions are free in every row, or the length where rows differ."""
+    counts = np.unique(free.sum(axis=1))
+    return int(counts[0]) if len(counts) == 1 else free.shape[1]
+
+
+def _notes(options: argparse.Namespace, steps: int | None, own: OwnPlan | None) -> list[str]:
+    """What to say of steps that are others than were asked for, and of the run's own plan."""
+    said = [] if own is None or own.note is None else [own.note]
+    asked = options.steps
+    if asked is None or steps is None or steps == asked:
+        return said
+    if options.preset == "llada":
+        return [
+            *said,
+            f"--steps {asked} come to {steps}: each block takes equally many, and each step reveals a token.",
+        ]
+    return [*said, f"--steps {asked} come to {steps}: by this plan the others would reveal nothing."]
+
+
 def _frames(sampler: Blind | Rule, length: int, block: int | None, steps: int | None, rows: int) -> int:
     """The most steps that the sampler takes: those that both loops of :mod:`mdm_jax.sampling` cannot exceed."""
     blocks = 1 if block is None else -(-length // block)
     if isinstance(sampler, Blind):
         return min((steps or length) * blocks, length * rows)
     return length + (0 if sampler.steps is None else (steps or 0) * blocks)
-
-
-def _end(trained: Run, text: str) -> int:
-    """The token that ``text`` writes."""
-    try:
-        tokens = trained.vocabulary.encode(text)
-    except InputError:
-        tokens = np.zeros(0, np.int32)
-    require(len(tokens) == 1, "--end", text, "one token of this run's vocabulary")
-    require_end(int(tokens[0]), trained.denoiser, "--end")
-    return int(tokens[0])

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from mdm_jax.app.report import page
+from mdm_jax.app.report.gallery import one_sample
 from mdm_jax.app.report.page import code, escape, with_error
-from mdm_jax.app.report.run_files import MONITORS, RunFiles
-from mdm_jax.app.report.sections import one_sample
+from mdm_jax.app.report.run_files import RunFiles
+from mdm_jax.app.report.shapes import MONITORS
 from mdm_jax.plot import report_charts
 from mdm_jax.tasks import Grid, Numbers
 from mdm_jax.training.objectives.collapse import has_collapsed
@@ -74,7 +75,7 @@ def _shared(files: RunFiles) -> str:
         for i, group in enumerate(groups)
     ]
     longest = max((len(row["pieces"]) for group in groups for row in group), default=0)
-    shown = page.table(columns, lines, "latents")
+    shown = page.table(columns, lines, "samples that share a latent", "latents")
     count = f"{drawn['latents']} latents with {drawn['rows_each']} samples each"
     marked = "" if _is_picture(files) else " Marked is what all samples of a line have in common."
     return (

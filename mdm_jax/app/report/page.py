@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mdm_jax.app.report import style
 from mdm_jax.plot.drawing import svg
-from mdm_jax.support.text import printable
+from mdm_jax.support.text import in_words, printable
 
 
 def escape(text: object) -> str:
@@ -58,8 +58,7 @@ def count(value: float) -> str:
 
 def words(names: Sequence[str]) -> str:
     """``a, b and c``, escaped."""
-    shown = [escape(name) for name in names]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+    return in_words([escape(name) for name in names])
 
 
 def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
@@ -71,12 +70,20 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
     return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
-def table(headings: Sequence[str], body_html: Sequence[str], style: str = "") -> str:
-    """A table that scrolls on a narrow screen; ``body_html`` are its ``<tr>`` rows, ``style`` is a CSS class."""
+def table(headings: Sequence[str], body_html: Sequence[str], label: str, style: str = "") -> str:
+    """A table that scrolls on a narrow screen, by touch and by keys, and shows by shadows that it does.
+
+    Args:
+        headings: of its columns.
+        body_html: its ``<tr>`` rows.
+        label: what it shows.
+        style: a CSS class.
+    """
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     rows = "\n".join(body_html)
     parts = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
-    return f'<div class="scroll"><table class="{style}">{parts}</table></div>'
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
+    return f'{region}<table class="{style}">{parts}</table></div>'
 
 
 def chart(picture: Figure | Axes, name: str, label: str, caption_html: str = "", small: bool = False) -> str:
@@ -95,17 +102,23 @@ def chart(picture: Figure | Axes, name: str, label: str, caption_html: str = "",
     return f'<figure class="{"small" if small else "chart"}">{parts}</figure>'
 
 
-def image(png: bytes, label: str, caption_html: str = "") -> str:
-    """A PNG picture, inside the page itself, with a caption; on white, as it was drawn for.
+def image(picture: bytes, kind: str, label: str, caption_html: str, width: float, least: float) -> str:
+    """A picture from a file, inside the page itself, with a caption. A browser runs nothing of it, nor loads more.
 
     Args:
-        png: the file.
+        picture: the file.
+        kind: "png", which stands on white, as it was drawn for; or "svg+xml", which knows the light and the dark.
         label: what it shows, for people who cannot see it.
         caption_html: HTML below it.
+        width: rem that it takes at most.
+        least: rem that it takes at least: on a narrow screen it scrolls, for its texts to be read.
     """
-    source = base64.b64encode(png).decode("ascii")
-    picture = f'<img class="drawn" alt="{escape(label)}" src="data:image/png;base64,{source}">'
-    return f'<figure class="chart">{picture}<figcaption>{caption_html}</figcaption></figure>'
+    source = base64.b64encode(picture).decode("ascii")
+    ground = "white" if kind == "png" else "clear"
+    shown = f'<img class="drawn {ground}" alt="{escape(label)}" src="data:image/{kind};base64,{source}">'
+    region = f'<div class="scroll pictured" role="region" tabindex="0" aria-label="{escape(label)}">{shown}</div>'
+    style = f"max-width:{width:g}rem;--least:{least:g}rem"
+    return f'<figure class="chart" style="{style}">{region}<figcaption>{caption_html}</figcaption></figure>'
 
 
 def swatches(entries: Iterable[tuple[str, str]]) -> str:
@@ -185,7 +198,7 @@ def marked(pieces: Sequence[str], marks: Sequence[bool], most: int, between: Seq
 
 def picture(
     levels: Sequence[int],
-    reveal_step: Sequence[int],
+    reveal_step: Sequence[int] | None,
     steps: int,
     most: int,
     columns: int,
@@ -195,7 +208,8 @@ def picture(
 
     Args:
         levels: the grey level of each pixel in raster order, from 0 (no ink) to ``most``.
-        reveal_step: the step of each pixel, from 0; -1 where it was given, -2 where it lies behind the end.
+        reveal_step: the step of each pixel, from 0; -1 where it was given, -2 where it lies behind the end; ``None``
+            for a real picture, which stands alone.
         steps: number of steps, for the scale of colours.
         most: the darkest level, 1 at least.
         columns: pixels in a line.
@@ -204,18 +218,19 @@ def picture(
     grey, order, covers = [], [], []
     for level in sorted(set(levels) - {0}):
         grey.append(f'<path d="{_pixels(levels, level, columns)}" opacity="{level / most:.3g}"/>')
-    for step in sorted(set(reveal_step)):
+    for step in sorted(set(reveal_step or ())):
         colour, title = (f"r{_ramp(step, steps)}", f"step {step + 1}") if step >= 0 else ("line", _never(step)[1])
-        path = _pixels(reveal_step, step, columns)
+        path = _pixels(reveal_step or (), step, columns)
         order.append(f'<path d="{path}" style="fill:var(--{colour})"><title>{title}</title></path>')
         if seconds is not None and step >= 0:
             covers.append(f'<path class="cover" d="{path}"{_turn(step, steps, seconds)}/>')
     box = f'viewBox="0 0 {columns} {-(-len(levels) // columns)}" shape-rendering="crispEdges" role="img"'
     cover = "".join(covers)
+    order_html = f'<svg {box} aria-label="the step that revealed each pixel">{"".join(order)}{cover}</svg>'
     return (
         f'<div class="picture{"" if seconds is None else " play"}"{_pace(seconds)}>'
         f'<svg {box} aria-label="the picture">{"".join(grey)}{cover}</svg>'
-        f'<svg {box} aria-label="the step that revealed each pixel">{"".join(order)}{cover}</svg></div>'
+        f"{'' if reveal_step is None else order_html}</div>"
     )
 
 

@@ -1,73 +1,35 @@
-"""The files of a run directory as the report reads them: their shapes, declared, and one function that checks them.
+"""The files of a run directory as the report reads them, checked by the shapes that they must have.
 
 What has been read holds no surprises: every declared key is there, with ``None`` for what a file may leave out.
 """
 
 import dataclasses
 import math
-import numbers
 import os
-import sys
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mdm_jax.app.report import shapes
 from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_choice, verbatim
 from mdm_jax.support.files import read_json
-from mdm_jax.support.text import shortened
-from mdm_jax.tasks import Grid, Numbers
-from mdm_jax.tasks.notation import from_json
+from mdm_jax.tasks import Grid, Numbers, lengths_of
+from mdm_jax.tasks.notations import from_json
 from mdm_jax.theory import plans, profiles
 from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training.runs import RunDirectory
 
-# What the files must hold, as read by _checked: a type, [each], {key: value}, {str: each value}, or (shape, None) for
-# what may be null or left out. More keys are allowed. numbers.Real also takes NaN: a diverged run has a report too.
-_TASK = {"spec": str, "length": int, "vocab_size": int, "digest": str}
-_OBJECTIVE = {"name": (str, None), "is_bound": bool}
-_CONFIG = {"task": _TASK, "model": (dict, None), "settings": dict, "versions": (dict, None),
-           "objective": (_OBJECTIVE, None)}  # fmt: skip
-_LOG_FIGURES = ("train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error", "tokens_per_second")
-MONITORS = ("held_out_kl_nats", "held_out_active_units", "held_out_pair_information_nats")
-"""What the log says of a run's latents."""
-_LOG = [{"step": int, "seconds": float, **dict.fromkeys(_LOG_FIGURES, numbers.Real),
-         **dict.fromkeys(MONITORS, (numbers.Real, None))}]  # fmt: skip
-_BASELINE = {"name": str, "bits_per_token": float, "margin": (float, None), "margin_standard_error": (float, None)}
-_HELD_OUT = {"rows": int, "bits_per_token": float, "standard_error": float, "parameters": (int, None),
-             "baselines": [_BASELINE], "bound": (str, None)}  # fmt: skip
-_CHECK = {"rows": int, "nelbo_nats": float, "standard_error": float, "z": float}
-_TUNED_PLAN = {"role": str, "plan": {"name": str, "sizes": [int], "origin": dict}, "expected_nelbo_nats": float,
-               "standard_error": float, "checked": (_CHECK, None)}  # fmt: skip
-_TUNING = {"length": int, "profile_digest": str, "nelbo_nats": float, "steps": [int], "families": {str: [float]},
-           "best_beta": [str], "budgets": [{"steps": int, "plans": [_TUNED_PLAN]}],
-           "latent": (str, None), "kl_nats": (float, None), "kl_standard_error": (float, None)}  # fmt: skip
-_SAMPLE = {"pieces": [str], "reveal_step": [int], "nfe": int, "score": (float, None),
-           "log_prob": (float, None), "remaining": (int, None)}  # fmt: skip
-_PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows": [_SAMPLE], "scored_rows": (int, None),
-          "mean_score": (float, None), "score_standard_error": (float, None)}  # fmt: skip
-_LATENTS = {"plan": str, "steps": int, "latents": int, "rows_each": int, "equal_under_one": float,
-            "equal_under_two": float, "groups": [[_SAMPLE]]}  # fmt: skip
-_SAMPLES = {"temperature": float, "seed": int, "score_name": str, "lower_is_better": bool,
-            "reference_score": (float, None), "panels": [_PANEL], "latents": (_LATENTS, None)}  # fmt: skip
-# Numbers that are never less, wherever they stand.
-_LEAST = {
-    **dict.fromkeys(("length", "vocab_size", "rows", "steps", "budget", "rows_each"), 1),
-    **dict.fromkeys(("bits_per_token", "nelbo_nats", "expected_nelbo_nats", "standard_error", "parameters"), 0),
-    **dict.fromkeys(("margin_standard_error", "score_standard_error", "scored_rows", "nfe", "temperature"), 0),
-    **dict.fromkeys(("kl_standard_error", "equal_under_one", "equal_under_two"), 0),
-}
+SAMPLES_FORMAT = "mdm_jax samples 1"
 _ALSO = {"format", "searched"}
 """What complete files hold beside what the report reads."""
-SAMPLES_FORMAT = "mdm_jax samples 1"
-_WORDS = {float: "a finite number", numbers.Real: "a number", int: "a whole number", str: "text", bool: "true or false",
-          dict: "an object", list: "a list"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +72,26 @@ class RunFiles:
         return (self.config["model"] or {}).get("family") in ("latent transformer", "diffusion prior")
 
     @property
+    def has_cache(self) -> bool:
+        """Whether the model is one of the library's that keeps what it made of revealed tokens."""
+        return (self.config["model"] or {}).get("family") in ("any-order transformer", "block-causal transformer")
+
+    @property
+    def block(self) -> int | None:
+        """Positions of a block of a model that goes block by block: profile and plans are of one."""
+        block = (self.config["model"] or {}).get("block")
+        causal = (self.config["model"] or {}).get("family") == "block-causal transformer"
+        return block if causal and isinstance(block, int) else None
+
+    @property
     def figure(self) -> str:
         """What the held-out figures of the log are: the masked NELBO, another bound, or a surrogate."""
-        objective = self.config["objective"]
-        if objective is None or objective["name"] == "masked NELBO":
+        objective = self.config["objective"] or {"name": "masked NELBO"}
+        within = objective.get("objective")  # of label dropout, which changes no held-out figure
+        name = str((within if isinstance(within, dict) else objective).get("name") or "objective")
+        if name == "masked NELBO":
             return "NELBO"
-        name = objective["name"] or "objective"
-        return name if name.endswith("bound") else f"{name} ({'a' if objective['is_bound'] else 'no'} bound)"
+        return name if name.endswith(("bound", "NELBO")) else f"{name} ({'a' if self.figure_is_bound else 'no'} bound)"
 
     @property
     def figure_is_bound(self) -> bool:
@@ -131,12 +106,34 @@ class RunFiles:
     def notation(self) -> Numbers | Grid | None:
         """How the tokens are written where they are no characters, as the task stored it."""
         stored = self.config["task"].get("vocabulary")
-        return from_json(stored) if isinstance(stored, dict) else None
+        found = from_json(stored) if isinstance(stored, dict) else None
+        return found if isinstance(found, Numbers | Grid) else None
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the pictures that a row of tokens is, if it is one."""
+        notation = self.notation
+        return notation.shape if isinstance(notation, Numbers) else None
 
     @property
     def kind(self) -> str:
         """What the data are: "text", or "data" where tokens are no characters."""
-        return "text" if self.notation is None else "data"
+        other = self.config["task"]["spec"].partition(":")[0] in ("fasta", "npy", "bin")
+        return "data" if other or self.notation is not None else "text"
+
+    @property
+    def data(self) -> str:
+        """The task as it was named, with names of files for their paths."""
+        return without_folders(self.config["task"]["spec"])
+
+    @property
+    def lengths(self) -> tuple[int, int] | None:
+        """The fewest and the most tokens of a training row, where they differ in length."""
+        counts = lengths_of(self.config["task"])
+        if counts is None:
+            return None
+        there = np.flatnonzero(counts)
+        return int(there[0]), int(there[-1])
 
 
 def read(directory: RunDirectory) -> RunFiles:
@@ -145,39 +142,64 @@ def read(directory: RunDirectory) -> RunFiles:
     Raises:
         InputError: no run there, or a file that does not hold what it should.
     """
-    config = _checked(directory.read_config(), _CONFIG, f"{directory.config} is not the configuration of a run")
+    config = shapes.checked(
+        directory.read_config(), shapes.CONFIG, f"{directory.config} is not the configuration of a run"
+    )
     tuning = _read_tuning(directory.tuning)
     return RunFiles(
         directory,
         config=config,
-        log=_checked(directory.read_log(), _LOG, f"{directory.log} is not the log of a run"),
+        log=shapes.checked(directory.read_log(), shapes.LOG, f"{directory.log} is not the log of a run"),
         held_out=_read_held_out(directory.held_out),
-        profile=_read_profile(directory.profile, config["task"]["length"]),
+        profile=_read_profile(directory.profile, config),
         tuning=tuning,
-        samples=_read_samples(directory.samples),
+        samples=read_samples(directory.samples),
         other_plans=() if tuning is None else _other_plans(directory, tuning),
     )
 
 
-def _read(path: Path, shape: Any, form: str) -> Any:
-    """The content of a file of ``"format": form`` ("mdm_jax <kind> 1"), checked; ``None`` if there is no such file."""
+def without_folders(spec: str) -> str:
+    """A task's name with names of files for their paths.
+
+    Example:
+        >>> from mdm_jax.app.report.run_files import without_folders
+        >>> without_folders("npy:/data/digits/rows.npy?shape=14x14&labels=/data/digits/labels.npy")
+        'npy:rows.npy?shape=14x14&labels=labels.npy'
+    """
+    kind, colon, rest = spec.partition(":")
+    path, mark, settings = rest.rpartition("?")
+    if not mark:
+        path, settings = rest, ""
+    shown = [re.sub(r"=.*/", "=", setting) for setting in settings.split("&")]
+    return f"{kind}{colon}{path.rpartition('/')[2] or path}{mark}{'&'.join(shown)}"
+
+
+def _read(path: Path, shape: Any, form: str, remake: str = "") -> Any:
+    """The content of a file of ``"format": form`` ("mdm_jax <kind> 1"), checked; ``None`` if there is no such file.
+
+    One of an earlier format can be made anew, where ``remake`` says how.
+    """
     if not path.exists():
         return None
     kind = form.split()[1]
     value = read_json(path, f"a {kind} file")
+    earlier = isinstance(value, dict) and str(value.get("format")).rpartition(" ")[0] == form.rpartition(" ")[0]
+    if remake and earlier and value["format"] != form:
+        raise InputError(f"{path} is a {kind} file of another version ({value['format']!r}); {remake}")
     if not isinstance(value, dict) or value.get("format") != form:
         raise InputError(f"{path} is not a {kind} file: its format must be {form!r}.")
-    return _checked(value, shape, f"{path} is not a {kind} file")
+    return shapes.checked(value, shape, f"{path} is not a {kind} file")
 
 
 def _read_held_out(path: Path) -> dict[str, Any] | None:
-    held_out = _read(path, _HELD_OUT, HELD_OUT_FORMAT)
+    held_out = _read(path, shapes.HELD_OUT, HELD_OUT_FORMAT)
     if held_out is None:
         return None
     try:
-        _refuse_more(held_out, _HELD_OUT)
+        _refuse_more(held_out, shapes.HELD_OUT)
         names = [
-            _refuse_more(one, _BASELINE, f"baselines[{i}].")["name"] for i, one in enumerate(held_out["baselines"])
+            _refuse_more(one, shapes.BASELINE, f"baselines[{i}].")["name"]
+            for i, one in enumerate(held_out["baselines"])
         ]
         require(len(set(names)) == len(names), "baselines", names, "of different names")
     except InputError as error:
@@ -192,29 +214,38 @@ def _refuse_more(value: dict[str, Any], shape: dict[str, Any], where: str = "") 
     return value
 
 
-def _read_profile(path: Path, length: int) -> Profile | None:
-    """The profile, of the length that the run has."""
+def _read_profile(path: Path, config: dict[str, Any]) -> Profile | None:
+    """The profile, of the length that the run has, or its model's blocks."""
     profile = profiles.load(path) if path.exists() else None
+    length = config["task"]["length"]
+    model = config["model"] or {}
+    if model.get("family") == "block-causal transformer" and isinstance(model.get("block"), int):
+        length = min(length, model["block"])
     if profile is not None and profile.length != length:
         raise InputError(f"{path} is not a profile of this run: its length must be {length}; got {profile.length}.")
     return profile
 
 
 def _read_tuning(path: Path) -> dict[str, Any] | None:
-    tuning = _read(path, _TUNING, TUNING_FORMAT)
+    remake = f"make it anew with: {command('tune', path.parent)}"
+    tuning = _read(path, shapes.TUNING, TUNING_FORMAT, remake)
     if tuning is None:
         return None
     points, length = len(tuning["steps"]), tuning["length"]
     try:
-        _refuse_more(tuning, _TUNING)
+        _refuse_more(tuning, shapes.TUNING)
         for name in ("steps", "families"):
             require(len(tuning[name]) > 0, name, tuning[name], "of at least one entry")
         require(min(tuning["steps"]) >= 1, "steps", tuning["steps"], "at least 1 each")
         for family, nats in tuning["families"].items():
             given, wanted = verbatim(f"{len(nats)}"), f"of {points} numbers, as steps"
             require(len(nats) == points, f"families.{family}", given, wanted)
+        for one in tuning["advantages"] or ():
+            saved, none = one["steps_saved"], one["low"] <= 0 <= one["high"]
+            good = saved is None if none else saved is not None and len(saved) == 3
+            require(good, "steps_saved", saved, "three numbers, or null exactly where the interval contains 0")
         for most, entry in ((budget["steps"], entry) for budget in tuning["budgets"] for entry in budget["plans"]):
-            _refuse_more(entry, _TUNED_PLAN)
+            _refuse_more(entry, shapes.TUNED_PLAN)
             require_choice("role", entry["role"], ROLES)
             stored = entry["plan"]
             plan = Plan(np.asarray(stored["sizes"]), name=stored["name"], origin=stored["origin"])
@@ -241,62 +272,32 @@ def _other_plans(directory: RunDirectory, tuning: dict[str, Any]) -> list[str]:
     return found
 
 
-def _read_samples(path: Path) -> dict[str, Any] | None:
-    samples = _read(path, _SAMPLES, SAMPLES_FORMAT)
+def read_samples(path: Path) -> dict[str, Any] | None:
+    """The content of ``samples.json``, checked; ``None`` if there is none.
+
+    Raises:
+        InputError: something else is there.
+    """
+    samples = _read(path, shapes.SAMPLES, SAMPLES_FORMAT)
     if samples is None:
         return None
     shown = [row for panel in samples["panels"] for row in panel["rows"]]
     shown += [row for group in (samples["latents"] or {"groups": []})["groups"] for row in group]
     for row in shown:
-        if len(row["pieces"]) != len(row["reveal_step"]):
+        if row["reveal_step"] is not None and len(row["pieces"]) != len(row["reveal_step"]):
             raise InputError(
                 f"{path} is not a samples file: pieces and reveal_step must have one entry for each position; "
                 f"got {len(row['pieces'])} and {len(row['reveal_step'])}."
             )
-    return samples | {"panels": [_completed(panel) for panel in samples["panels"]]}
+    return samples | {"panels": [_completed(panel, samples) for panel in samples["panels"]]}
 
 
-def _completed(panel: dict[str, Any]) -> dict[str, Any]:
-    """A panel of samples with what older files lack: the budget, and the mean score over the rows in the file."""
+def _completed(panel: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
+    """A panel of samples with what older files lack: the budget, the mean score over the rows in the file, and what
+    was said once for all.
+    """
     scores = [row["score"] for row in panel["rows"] if row["score"] is not None]
     mean = math.fsum(scores) / len(scores) if scores else None
     older = {"budget": panel["steps"], "scored_rows": len(panel["rows"]), "mean_score": mean}
+    older |= {name: samples[name] for name in ("temperature", "seed")}
     return panel | {name: value for name, value in older.items() if panel[name] is None}
-
-
-def _checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
-    """``value`` if it has ``shape`` (see above ``_TASK``), with ``None`` for what may be left out and is.
-
-    Raises:
-        InputError: "``what``: ``where`` must be ...".
-    """
-    if isinstance(shape, tuple):
-        return None if value is None else _checked(value, shape[0], what, where)
-    kind = type(shape) if isinstance(shape, dict | list) else shape
-    if not _is(value, kind):
-        said = shortened(repr(value), 60)
-        raise InputError(f"{what}: {where or 'its content'} must be {_WORDS[kind]}; got {said}.")
-    if isinstance(shape, list):
-        if shape[0] in (int, str) and set(map(type, value)) <= {shape[0]}:
-            return value  # at once: samples are long
-        places = (f"{where}[{i}]" if where else f"line {i + 1}" for i in range(len(value)))
-        return [_checked(item, shape[0], what, place) for item, place in zip(value, places)]
-    if not isinstance(shape, dict):
-        least = _LEAST.get(where.rpartition(".")[2])
-        if least is not None and isinstance(value, int | float) and value < least:
-            raise InputError(f"{what}: {where} must be at least {least}; got {value!r}.")
-        return value
-    shapes = dict.fromkeys(value, shape[str]) if str in shape else shape
-    for name, item_shape in shapes.items():
-        if name not in value and not isinstance(item_shape, tuple):
-            raise InputError(f"{what}: {where + ' ' if where else 'it '}has no {name}.")
-    before = f"{where}." if where else ""
-    return value | {name: _checked(value.get(name), item, what, before + name) for name, item in shapes.items()}
-
-
-def _is(value: Any, kind: type) -> bool:
-    """Whether ``value`` is of ``kind``, where ``float`` means any finite number and a truth value is no number."""
-    if kind in (int, float, numbers.Real):
-        right = isinstance(value, int) or (kind is not int and isinstance(value, float))
-        return right and not isinstance(value, bool) and (kind is not float or abs(value) <= sys.float_info.max)
-    return isinstance(value, kind)

@@ -21,8 +21,8 @@ def sheet() -> str:
 
 def theme(dark: bool) -> str:
     """The variables of one theme: page, charts, and viridis washed out far enough that text stays readable on it."""
-    page = {"page": "#14191e", "card": "#1b2229", "on": "#ffffff"} if dark else {
-        "page": "#fbfaf8", "card": "#ffffff", "on": "#10171d",
+    page = {"page": "#14191e", "card": "#1b2229", "on": "#ffffff", "shade": "#00000099"} if dark else {
+        "page": "#fbfaf8", "card": "#ffffff", "on": "#10171d", "shade": "#00000033",
     }  # fmt: skip
     ground, share = (np.array([20, 25, 30]), 0.42) if dark else (np.array([255, 255, 255]), 0.46)
     ramp = 255 * np.asarray(colormaps["viridis"](np.linspace(0.0, 1.0, LEVELS)))[:, :3]

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int, Int32
 
 from mdm_jax.models import Denoiser
 from mdm_jax.sampling import FILLED, Sampled
+from mdm_jax.support.ragged import present
 from mdm_jax.support.text import is_obeyed
 from mdm_jax.tasks import Grid, Notation, Numbers
 
@@ -54,12 +55,15 @@ class Recording:
     mask_id: int
 
 
-def recordings(canvas: Int32[np.ndarray, " length"], drawn: Sampled, denoiser: Denoiser) -> list[Recording]:
-    """One for each row of ``drawn``, whose trajectory is its tokens. Steps of other rows alone are left out."""
+def recordings(canvas: Int32[np.ndarray, "... length"], drawn: Sampled, denoiser: Denoiser) -> list[Recording]:
+    """One for each row of ``drawn``, whose trajectory is its tokens. Steps of other rows alone are left out, as are
+    positions that a row does not have. The canvas is one for all rows, or one for each.
+    """
     tokens = np.asarray(drawn.trajectory)[: int(drawn.steps)]
-    made = []
+    made, canvases = [], np.broadcast_to(canvas, drawn.tokens.shape)
     for row, steps in enumerate(np.asarray(drawn.reveal_step)):
-        after = tokens[:, row]
+        there = present(canvases[row])
+        canvas, after, steps = canvases[row][there], tokens[:, row][:, there], steps[there]
         before = np.concatenate([canvas[None], after])[:-1]
         filled = steps == FILLED
         drew = ((before == denoiser.mask_id) & (after != denoiser.mask_id) & ~filled).any(axis=-1)

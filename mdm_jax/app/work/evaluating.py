@@ -1,6 +1,7 @@
 """``mdm-jax evaluate``: samples of schedules and plans at several budgets, scored on common random numbers."""
 
 import argparse
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -8,19 +9,36 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mdm_jax.app.options import latents
 from mdm_jax.app.options.budgets import budgets_of
-from mdm_jax.app.options.comparing import check, execution_of, ordered, prompts, scores_of
+from mdm_jax.app.options.comparing import (
+    Basis,
+    basis_of,
+    check,
+    execution_of,
+    ordered,
+    reference,
+    require_rows,
+    scoring_to_end,
+)
+from mdm_jax.app.options.ends import end_token, own_end
+from mdm_jax.app.options.labels import conditioned, label_note
+from mdm_jax.app.options.models import planned
 from mdm_jax.app.options.places import places
+from mdm_jax.app.options.scoring import Scoring, scoring_of
+from mdm_jax.app.report import kept
 from mdm_jax.app.terminal.output import note, show
+from mdm_jax.app.work.collapse import collapsed
+from mdm_jax.app.work.remarks import ENTROPY_FALLS, told_of_blocks, told_of_end, told_of_reference
 from mdm_jax.evaluation import Evaluation, evaluate
 from mdm_jax.plot import drawing
 from mdm_jax.sampling import Blind, Rule
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.text import printable
-from mdm_jax.tasks import Task
 from mdm_jax.theory import plans
 from mdm_jax.theory.schedules import text as schedule_text
 from mdm_jax.training import load, ways
+
+_RECORDED = ("order", "temperature", "guidance", "seed", "picture")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,44 +48,60 @@ def run(options: argparse.Namespace) -> None:
         drawing.check_suffix("--picture", options.picture)
     where = places(options)
     trained = load(options.directory, checkpoint=options.checkpoint)
-    length = trained.settings.length
+    basis, scoring = basis_of(trained, options), scoring_of(trained, options.score)
+    require_rows(basis, options.samples)
+    end = None if options.end is None else end_token(trained, options.end)
+    length = planned(trained)  # of each plan
     budgets = budgets_of(options.budgets, length)
     texts = list(dict.fromkeys(options.schedules))
-    samplers, baselines = competitors(options, texts, budgets, length)
+    samplers, baselines = competitors(options, texts, budgets, length, end)
+    canvas = basis.canvases("test", options.samples)
+    last = own_end(trained) if end is None else end  # behind which nothing is scored
+    scoring = scoring_to_end(scoring, basis, last, [canvas])
+    held_out = reference(scoring, basis, options.samples)  # first, so that a score that fails does so soon
+    denoiser = latents.drawing(trained, options.latent_draw)
+    denoiser, context = conditioned(trained, options, denoiser, canvas, options.samples)
     found = evaluate(
-        latents.drawing(trained, options.latent_draw),
+        denoiser,
         trained.params,
         samplers,
         options.samples,
-        scores_of(trained.task),
+        scoring.functions,
         key=key_of(options.seed),
         temperature=options.temperature,
-        canvas=prompts(trained, trained.task.test, options.given, options.samples),
-        length=length,
+        canvas=canvas,
+        context=context,
+        length=trained.settings.length,
         baseline=baselines,
         execution=execution_of(trained, options, where),
     )
+    found = dataclasses.replace(found, reference=held_out)
     if not ways.is_writer():
         return
     if options.picture is not None:
-        drawing.save(picture(found, texts, budgets, trained.task), options.picture)
-    result = found.to_json() | {
-        name: getattr(options, name) for name in ("order", "temperature", "given", "seed", "picture")
-    }
-    result |= {"lower_is_better": trained.task.lower_is_better, "length": length}
+        drawing.save(picture(found, texts, budgets, scoring.name), options.picture)
+    result = found.to_json() | {name: getattr(options, name) for name in _RECORDED}
+    result |= {**scoring.to_json(), **basis.to_json(), "end": options.end, "length": trained.settings.length}
     draw = latents.how_drawn(trained, options.latent_draw)
     result |= {} if draw is None else {"latent_draw": draw}
-    text = describe(found, trained.task, options)
+    text = describe(found, scoring, basis, options)
     show(result, text if draw is None else f"{text} Drawn with {latents.TOLD[draw]}.", options.json)
-    if options.given is not None and (about := latents.prompt_note(trained)) is not None:
+    about = {"temperature": options.temperature, "seed": options.seed}
+    steps = {title(text, budget): budget for text in texts for budget in budgets}
+    kept.leave(trained, options.line, kept.judged(trained, found, canvas, last, steps, **about))
+    if basis.given is not None and (about := latents.prompt_note(trained)) is not None:
         note(about)
+    if (about := label_note(trained, options)) is not None:
+        note(about)
+    if (told := collapsed(found, trained, canvas, last)) is not None:
+        note(told)
 
 
 def competitors(
-    options: argparse.Namespace, texts: Sequence[str], budgets: Sequence[int], length: int
+    options: argparse.Namespace, texts: Sequence[str], budgets: Sequence[int], length: int, end: int | None = None
 ) -> tuple[dict[str, Blind | Rule], Mapping[str, str]]:
     """What is evaluated, by name, and what each is compared with: the baseline at its budget, or else itself."""
-    follow = ordered(options.order)
+    follow = ordered(options.order, end)
     samplers: dict[str, Blind | Rule] = {}
     steps_of: dict[str, int] = {}
     for text in texts:
@@ -94,20 +128,19 @@ def title(text: str, steps: int) -> str:
     return f"{printable(text.strip())}, {steps} {'step' if steps == 1 else 'steps'}"
 
 
-def describe(found: Evaluation, task: Task, options: argparse.Namespace) -> str:
+def describe(found: Evaluation, scoring: Scoring, basis: Basis, options: argparse.Namespace) -> str:
     """The table, and how to read it."""
-    better = "lower" if task.lower_is_better else "higher"
     kept = "" if found.drawn == found.nfe.size else f" {found.nfe.size - found.drawn:,} rows had been drawn before."
-    given = "" if options.given is None else f" Each went on from {options.given} tokens of a held-out sequence."
     return (
-        f"{found.table()}\n{task.score_name}: {better} is better, but not if the samples' own entropy falls with it. "
+        f"{found.table()}\n{printable(scoring.name)}: {scoring.better} is better, {ENTROPY_FALLS}. "
         f"{found.samples} samples of each, in {options.order} order, on common random numbers: differences are paired, "
-        f"± is one standard error.{given}{kept}"
+        f"± is one standard error.{basis.told}{told_of_end(options.end, basis, scoring)}"
+        f"{told_of_reference(found.reference, basis, found.samples)}{told_of_blocks(basis.trained)}{kept}"
     )
 
 
 @drawing.styled()
-def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], task: Task) -> Axes:
+def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], score: str) -> Axes:
     """The score of each schedule against its steps, with 95 % intervals of the means; plans as single points."""
     axes = drawing.wide(2.9)
     means, errors, nfe = found.means(), found.standard_errors(), found.means("nfe")
@@ -122,7 +155,7 @@ def picture(found: Evaluation, texts: Sequence[str], budgets: Sequence[int], tas
             marker="o", markersize=3, linewidth=1, capsize=2, label=drawing.label(text),
             linestyle="-" if i < len(colours) else "--",
         )  # fmt: skip
-    axes.set(xscale="log", xlabel="nfe (model calls)", ylabel=task.score_name)
+    axes.set(xscale="log", xlabel="nfe (model calls)", ylabel=drawing.label(score))
     ticks = sorted({round(float(x)) for x in nfe})
     axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

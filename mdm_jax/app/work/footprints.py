@@ -8,7 +8,7 @@ from typing import Any
 
 from mdm_jax import models
 from mdm_jax.app.terminal.output import show
-from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
+from mdm_jax.footprint import SIZES, CacheLine, Footprint, compiled, extrapolated, footprint, named, sampling_cache
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.denoiser import Context
 from mdm_jax.support.devices import DATA, parse_mesh
@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> None:
     if not options.no_compile:
         ask = compiled if options.whole else extrapolated
         result = ask(denoiser, result, options.time_limit)
-    show(to_json(result), describe(options.model, denoiser, result), options.json)
+    cache = sampling_cache(denoiser, 1, settings.length, context)
+    show(to_json(result, cache), describe(options.model, denoiser, result, cache), options.json)
 
 
 def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDenoiser, Settings, Context, Objective]:
@@ -57,10 +58,13 @@ def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDeno
     given = {name: getattr(options, name) for name in ("batch", "length", "optimizer", "accumulate", "compute")}
     given = {name: value for name, value in given.items() if value is not None}
     if options.model.lower() in SIZES:
-        denoiser = named(options.model.lower(), options.length)
+        denoiser = named(options.model.lower(), options.length, options.kind or "bidirectional", options.block)
         defaults = {"batch": shares * max(1, given.get("accumulate", 1)), "optimizer": "adamw"}
         settings = Settings(**{**defaults, "length": denoiser.module.length, **given})  # pyright: ignore[reportAttributeAccessIssue]
-        return denoiser, settings, None, MaskedNelbo()
+        return denoiser, settings, None, objectives.default_objective(denoiser)
+    for name in ("kind", "block"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} must be given beside a size by name: a run has a model of its own.")
     place = RunDirectory(Path(options.model))
     if not place.config.exists():
         names = ", ".join(SIZES)
@@ -77,8 +81,8 @@ def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDeno
     return denoiser, settings, place.shown(config), objective
 
 
-def to_json(of: Footprint) -> dict[str, Any]:
-    """The footprint as JSON."""
+def to_json(of: Footprint, cache: tuple[CacheLine, ...] = ()) -> dict[str, Any]:
+    """The footprint as JSON, with the cache of sampling one sequence."""
     return {
         "format": "mdm_jax footprint 1",
         "parameters": of.parameters,
@@ -92,13 +96,16 @@ def to_json(of: Footprint) -> dict[str, Any]:
         "state_bytes_per_device": of.state_bytes,
         "gradient_bytes_per_device": of.gradients,
         "flops_per_step": {**of.flops._asdict(), "total": of.flops.total},
+        "cache": [dataclasses.asdict(line) for line in cache],
+        "cache_bytes_per_sequence": sum(line.bytes for line in cache),
         "compiled_for_cpu": None if of.compiled is None else dataclasses.asdict(of.compiled),
     }
 
 
-def describe(name: str, denoiser: LinenDenoiser, of: Footprint) -> str:
+def describe(name: str, denoiser: LinenDenoiser, of: Footprint, cache: tuple[CacheLine, ...] = ()) -> str:
     """The footprint as text: first the answer, then where every byte comes from."""
     parts = [_head(name, denoiser, of), _state_table(of), _step_text(of)]
+    parts += [_cache_text(cache, of.settings.length)] if cache else []
     if of.compiled is not None and of.compiled.collectives:
         parts.append(_messages(of))
     return "\n\n".join(parts)
@@ -116,14 +123,16 @@ def _head(name: str, denoiser: LinenDenoiser, of: Footprint) -> str:
     model, settings = denoiser.module, of.settings
     described = models.describe(denoiser) or {}
     shape = ", ".join(f"{key} {described[key]:,}" for key in ("width", "depth", "heads", "vocab_size"))
+    shape += f", blocks of {described['block']:,}" if described.get("family") == "block-causal transformer" else ""
     shape += f", latents of {described['latent_size']:,}" if "latent_size" in described else ""
-    shape += "" if of.context is None else f", context {of.context.shape[-1]:,}"
+    shape += f", {described['classes']:,} classes" if "classes" in described else ""
+    shape += f", context {of.context.shape[-1]:,}" if hasattr(of.context, "shape") else ""
     if of.mesh is not None:
         where = "mesh " + ", ".join(f"{axis} = {n}" for axis, n in of.mesh.items()) + ": state divided over all devices"
     else:
         where = "everything on every device" if of.devices > 1 else "one device"
     lines = [
-        f"{printable(name)}: {of.parameters:,} parameters ({shape}, "
+        f"{printable(name)}: {described.get('family', 'model')}, {of.parameters:,} parameters ({shape}, "
         f"feed-forward {round(model.expansion * model.width):,})",  # pyright: ignore[reportAttributeAccessIssue]
         f"{of.devices:,} device{'' if of.devices == 1 else 's'} ({where}); {settings.optimizer}, {settings.compute}, "
         f"{settings.batch:,} x {settings.length:,} = {of.tokens:,} tokens per step"
@@ -183,6 +192,19 @@ def _step_text(of: Footprint) -> str:
         "(Matrix products by formula and the optimiser by hand; softmax, norms and the loss add a few per cent.)",
     ]
     return "\n".join(lines)
+
+
+def _cache_text(cache: tuple[CacheLine, ...], length: int) -> str:
+    """What sampling keeps from step to step, array by array."""
+    rows = []
+    for line in cache:
+        many = f"{line.count} of " if line.count > 1 else ""
+        rows.append([line.name, f"{many}{' x '.join(f'{n:,}' for n in line.shape)}", line.dtype, f"{line.bytes:,}"])
+    whole = sum(line.bytes for line in cache)
+    return (
+        f"{table(['cache of one sequence', 'shape', 'type', 'bytes'], rows)}\nSampling keeps {size(whole)} "
+        f"({whole:,} bytes) for each sequence of {length:,} tokens that is drawn. Exact."
+    )
 
 
 def _messages(of: Footprint) -> str:

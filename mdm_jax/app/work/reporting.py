@@ -1,6 +1,7 @@
 """``mdm-jax report``: the page that explains a run, and samples by the plans of ``tuning.json`` for it."""
 
 import argparse
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,23 +9,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int32
 
-from mdm_jax.app.report import run_files, writing
-from mdm_jax.app.report.run_files import SAMPLES_FORMAT
+from mdm_jax import tasks
+from mdm_jax.app.options.comparing import PROMPTS, Basis
+from mdm_jax.app.options.ends import cut_behind, own_end
+from mdm_jax.app.options.lengths import cut, row_lengths
+from mdm_jax.app.report import kept, run_files, writing
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.rows import as_rows
 from mdm_jax.models import LatentModel, begun
-from mdm_jax.sampling import Sampled, sample
+from mdm_jax.sampling import GIVEN, Sampled, sample
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError
-from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.support.statistics import standard_error
 from mdm_jax.theory.plans import Plan
 from mdm_jax.training import Run, RunDirectory, load
 
 SHOWN_ROLES = ("best hand-crafted", "optimal")
-ROWS = 2
 SCORED_ROWS = 16
 SEED = 0
 LATENTS, ROWS_EACH = 16, 16
@@ -38,6 +41,9 @@ def run(options: argparse.Namespace) -> None:
     place = RunDirectory(Path(options.directory))
     if options.samples:
         draw(load(place.path))
+    else:
+        run_files.read(place)  # refuses what cannot be shown, before anything is written
+        kept.complete(place)
     path = writing.write(place)
     show({"report": str(path)}, f"{path} is written; open it in a browser.", options.json)
 
@@ -56,44 +62,60 @@ def draw(trained: Run) -> None:
         raise InputError(
             f"{place.tuning} was made from another profile than {place.profile} is now; tune with: {again}"
         )
-    write_json(place.samples, drawn(trained, tuning))
+    panels = drawn(trained, tuning)
+    kept.leave(trained, command("report", place.path, "--samples"), panels, latents_of(trained, tuning))
 
 
-def drawn(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of ``samples.json``: a panel per budget and role; equal seeds, so equal orders and noise."""
-    task, panels = trained.task, []
+def drawn(trained: Run, tuning: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A panel per budget and role; equal seeds, so equal orders and noise."""
+    task, canvas, panels = trained.task, begun_canvas(trained), []
     for budget in tuning["budgets"]:
         of_role: dict[str, Plan] = {entry["role"]: entry["plan"] for entry in budget["plans"]}
         for role, plan in ((role, of_role[role]) for role in SHOWN_ROLES if role in of_role):
-            out = sample(trained.denoiser, trained.params, plan, SCORED_ROWS, key=key_of(SEED))
-            scores = task.score(np.asarray(out.tokens))
+            if not panels:
+                timed(trained, plan, canvas)  # which compiles what all plans share
+            out, seconds = timed(trained, plan, canvas)
+            scores = task.score(written(trained, out))
             rows = [{**row, "score": float(score)} for row, score in zip(as_rows(trained, out), scores)]
-            panels.append(
-                {
-                    "role": role,
-                    "plan": plan.name,
-                    "budget": budget["steps"],
-                    "steps": plan.steps,
-                    "rows": rows[:ROWS],
-                    "scored_rows": len(scores),
-                    "mean_score": float(scores.mean()),
-                    "score_standard_error": standard_error(scores),
-                }
-            )
+            about = {"temperature": 1.0, "seed": SEED, "seconds": seconds}
+            about |= {"scored_rows": len(scores), "mean_score": float(scores.mean())}
+            about |= {"score_standard_error": standard_error(scores)}
+            panels.append(kept.panel(rows, role, budget["steps"], plan.name, **about, steps=plan.steps))
+    return panels
+
+
+def latents_of(trained: Run, tuning: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What samples of one latent share, by the optimal plan of the fewest steps; ``None`` for a run without latents."""
     least = min(tuning["budgets"], key=lambda budget: budget["steps"], default={"plans": []})
     optimal = [entry["plan"] for entry in least["plans"] if entry["role"] == "optimal"]
     with_latents = isinstance(trained.denoiser, LatentModel) and len(optimal) == 1
-    more = {"latents": by_latent(trained, optimal[0])} if with_latents else {}
-    return {
-        "format": SAMPLES_FORMAT,
-        "temperature": 1.0,
-        "seed": SEED,
-        "score_name": task.score_name,
-        "lower_is_better": task.lower_is_better,
-        "reference_score": float(task.score(task.test).mean()),
-        "panels": panels,
-        **more,
-    }
+    return by_latent(trained, optimal[0]) if with_latents else None
+
+
+def begun_canvas(trained: Run) -> Int32[np.ndarray, "rows length"]:
+    """What samples go on from: nothing, or the prompts of held-out rows where a run was trained on prompts.
+
+    Of rows of different lengths they have lengths of the data, the same for all plans.
+    """
+    if tasks.given_of(trained.task, "test") is not None:
+        canvas = Basis(trained, trained.task, PROMPTS, None, SEED).canvases("test", SCORED_ROWS)
+        assert canvas is not None
+        return canvas
+    canvas = np.full((SCORED_ROWS, trained.settings.length), trained.denoiser.mask_id, np.int32)
+    return cut(canvas, row_lengths(trained, None, SEED, np.zeros(SCORED_ROWS, np.int32)))
+
+
+def timed(trained: Run, plan: Plan, canvas: Int32[np.ndarray, "rows length"]) -> tuple[Sampled, float]:
+    """Samples by a plan, and the seconds that drawing them took, compiling included where that was to be done."""
+    begun_at = time.perf_counter()
+    out = sample(trained.denoiser, trained.params, plan, len(canvas), key=key_of(SEED), canvas=canvas)
+    return jax.block_until_ready(out), time.perf_counter() - begun_at
+
+
+def written(trained: Run, drawn: Sampled) -> Int32[np.ndarray, "rows length"]:
+    """The samples with nothing behind their ends, as they are scored."""
+    tokens, end = np.asarray(drawn.tokens), own_end(trained)
+    return tokens if end is None else cut_behind(tokens, end, np.asarray(drawn.reveal_step) == GIVEN)
 
 
 def by_latent(trained: Run, plan: Plan) -> dict[str, Any]:

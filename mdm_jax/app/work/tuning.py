@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int, Int32
 
-from mdm_jax import models
+from mdm_jax import models, tasks
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.latents import caution
+from mdm_jax.app.options.lengths import is_ragged
 from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracle_of
+from mdm_jax.app.report import told
 from mdm_jax.app.terminal.output import note, show
-from mdm_jax.evaluation import check, path_nelbo, posterior_latents, tune
+from mdm_jax.app.work.doors import door_hint
+from mdm_jax.evaluation import advantages, check, cross_fitted, plan_costs, posterior_latents, tune
+from mdm_jax.evaluation.judging import CROSS_FITTED, LEAST_ROWS
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
+from mdm_jax.support.ragged import present
 from mdm_jax.support.text import printable, table
 from mdm_jax.theory import profiles
 from mdm_jax.theory.plans import Plan
@@ -38,11 +44,13 @@ class Subject:
         profile: of a run, from a file, or an oracle's exact one.
         place: where results go; a run's own directory, or a folder laid out like one.
         trained: the run, if it is one: then predictions can be checked.
+        oracle: as the command line names it, if it is one.
     """
 
     profile: Profile
     place: RunDirectory
     trained: Run | None = None
+    oracle: str | None = None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,10 +66,11 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--check-rows needs a run: a profile alone has no sequences to check on.")
     result = make_plans(subject, budgets, rows, options.seed, options.grid)
     place = subject.place
-    text = f"{describe(result)}\nPlans are in {place.plans}, the landscape of Beta schedules in {place.landscape}."
+    text = describe(result, subject.trained, subject.oracle)
+    text += f"\nPlans are in {place.plans}, the landscape of Beta schedules in {place.landscape}."
     show(result, text, options.json)
-    if subject.trained is not None and (told := caution(subject.trained, subject.profile)) is not None:
-        note(told)
+    if subject.trained is not None and (warning := caution(subject.trained, subject.profile)) is not None:
+        note(warning)
 
 
 def find(options: argparse.Namespace) -> Subject:
@@ -69,7 +78,9 @@ def find(options: argparse.Namespace) -> Subject:
     source, output = options.source, options.output
     oracle = oracle_of(source)
     if oracle is not None:
-        return Subject(profiles.from_values(oracle.entropies(), {"oracle": source}), oracle_folder(source, output))
+        return Subject(
+            profiles.from_values(oracle.entropies(), {"oracle": source}), oracle_folder(source, output), oracle=source
+        )
     path = Path(source)
     if path.is_file():
         if output is None and path.suffix == "":
@@ -91,7 +102,8 @@ def make_plans(
 
     ``grid x grid`` Beta schedules are tried; as many as :func:`mdm_jax.evaluation.tune` tries if left out. The check
     compares each plan's predicted cost with the teacher-forced ``-log q`` of ``check_rows`` sequences of the test half,
-    which the profile has not seen.
+    which the profile has not seen. They judge what plans save, too; without a check the profile's own sequences do,
+    cross-fitted.
     """
     place, trained = subject.place, subject.trained
     rows = np.zeros((0, 0), np.int32)
@@ -102,36 +114,80 @@ def make_plans(
     tuned = tune(subject.profile, budgets, grid=GRID if grid is None else grid, progress=True)
     result = tuned.result
     if trained is not None and check_rows:
-        plans = [plan for budget in budgets for plan in tuned.plans[budget].values()]
-        entries = [entry for budget in result["budgets"] for entry in budget["plans"]]
-        costs = _path_costs(trained, subject.profile, rows, plans, seed)
-        for entry, cost in zip(entries, costs):
-            check(entry, cost)
+        plans = [
+            tuned.plans[budget["steps"]][entry["role"]] for budget in result["budgets"] for entry in budget["plans"]
+        ]
+        check(result, subject.profile, _path_costs(trained, subject.profile, rows, plans, seed))
+    else:
+        result["advantages"] = _own_advantages(result, subject.profile, budgets)
     picture = cost_landscapes.of_budgets(tuned, budgets)  # all is known before anything is written
     for budget, plans_of_budget in tuned.plans.items():
         for role, plan in plans_of_budget.items():
             plan.save(place.plan(role, budget))
     write_json(place.tuning, result)
     drawing.save(picture, str(place.landscape))
+    drawing.save_themed(picture, place.landscape.with_suffix(".svg"))  # for the report, which has a dark side
     return result
+
+
+def _own_advantages(result: dict[str, Any], profile: Profile, budgets: list[int]) -> list[dict[str, Any]] | None:
+    """What plans save by the profile's own sequences, cross-fitted; exactly where it is exact, ``None`` without any."""
+    if profile.exact:
+        costs = {
+            budget["steps"]: {entry["role"]: np.full(2, entry["expected_nelbo_nats"]) for entry in budget["plans"]}
+            for budget in result["budgets"]
+        }
+        return [{**one, "rows": None} for one in advantages(result, costs, told.EXACT)]
+    if profile.shares is None or len(profile.shares) < LEAST_ROWS:
+        return None
+    rows = profile.provenance.get("rows")
+    costs = cross_fitted(profile, budgets, progress=True)
+    return advantages(result, costs, CROSS_FITTED, rows if isinstance(rows, int) else None)
 
 
 def _path_costs(
     trained: Run, profile: Profile, rows: Int32[np.ndarray, "rows length"], plans: Sequence[Plan], seed: int
 ) -> Float[np.ndarray, "plans rows"]:
-    """The cost of each sequence along a path of each plan, by what the profile was measured of: with latents of the
-    sequences, with their average, or without.
+    """What each plan costs each sequence, by what the profile was measured of: with latents of the
+    sequences, with their average, or without. With blocks it is the mean over whole ones. What the data gives of a
+    sequence costs nothing, and what is known of it is shown to the model.
     """
-    denoiser, latents, key = trained.denoiser, None, key_of(seed)
+    denoiser, key, count = trained.denoiser, key_of(seed), len(rows)
+    known: Any = tasks.context_of(trained.task, "test")
+    context = None if known is None else jax.tree.map(lambda leaf: np.asarray(leaf)[:count], known)
+    if known is None and models.classes_of(denoiser) > 0:
+        note("the labels of this run's rows were given in Python, so plans were checked without labels.")
+    given = tasks.given_of(trained.task, "test")
+    given = None if given is None else given[:count]
     if profile.provenance.get("latent") == "fixed":
-        latents = posterior_latents(denoiser, trained.params, rows, key=key).latents
+        context = posterior_latents(denoiser, trained.params, rows, key=key).latents
     elif profile.provenance.get("latent") == "marginal":
         denoiser = models.marginal(denoiser, profile.provenance["latents"])
-    return path_nelbo(denoiser, trained.params, rows, plans, key=key, context=latents, progress=True)
+    costs = plan_costs(denoiser, trained.params, rows, plans, key=key, context=context, given=given, progress=True)
+    free = present(rows) if given is None else present(rows) & ~given
+    return costs if free.all() else np.stack([_of_whole_rows(one, free.sum(axis=1), profile.length) for one in costs])
 
 
-def describe(result: dict[str, Any]) -> str:
-    """One line per budget and plan. With a latent for each sequence a plan's cost is that given the latent."""
+def _of_whole_rows(
+    costs: Float[np.ndarray, " rows"], tokens: Int[np.ndarray, " rows"], length: int
+) -> Float[np.ndarray, " rows"]:
+    """Costs of rows of so many tokens as if of ``length``: numbers whose mean is that per token, and whose standard
+    error is its, times ``length``.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.app.work.tuning import _of_whole_rows
+        >>> _of_whole_rows(np.array([2.0, 6.0]), np.array([2, 6]), 4)  # one nat per token, whatever the length
+        array([4., 4.])
+    """
+    mean = costs.sum() / tokens.sum()
+    return length * (mean + (costs - mean * tokens) / tokens.mean())
+
+
+def describe(result: dict[str, Any], trained: Run | None = None, oracle: str | None = None) -> str:
+    """One line per budget and plan, then what they are worth, and what to do next. With a latent for each sequence a
+    plan's cost is that given the latent; of a model that goes by blocks all is that of one block.
+    """
     bits = 1 / (np.log(2) * result["length"])
     checked_any = any(entry["checked"] for budget in result["budgets"] for entry in budget["plans"])
     rows = []
@@ -140,7 +196,7 @@ def describe(result: dict[str, Any]) -> str:
         for entry in budget["plans"]:
             checked = entry["checked"]
             row = [
-                f"{budget['steps']} steps, {entry['role']}",
+                f"{budget['steps']} step{'' if budget['steps'] == 1 else 's'}",
                 printable(entry["plan"]["name"]),
                 f"{entry['expected_nelbo_nats'] * bits:.4f} ± {entry['standard_error'] * bits:.4f}",
                 f"{(entry['expected_nelbo_nats'] - least) * bits:+.4f}",
@@ -151,13 +207,35 @@ def describe(result: dict[str, Any]) -> str:
             rows.append(row)
     given = "kl_nats" in result
     heading = ["budget", "plan", f"{'cost given latents' if given else 'expected NELBO'} (bits/token)", "above optimum"]
-    heading += [f"held-out -log q{' given latents' if given else ''} (bits/token)", "z"] if checked_any else []
+    heading += [f"held-out -log q{' given latents' if given else ''} (bits/token)", "z apart"] if checked_any else []
     floor = result["nelbo_nats"] * bits
     text = f"{table(heading, rows)}\nOne token per step: {floor:.4f} bits per token."
+    if result["check"] is not None:
+        text += f" Checked on {result['check']['rows']:,} rows of the test half; z apart is what is left of a plan's "
+        text += "difference without the offset that all share, in standard errors."
+    if trained is not None and is_ragged(trained):
+        text += f" Plans are for {result['length']} tokens, and scaled to each row; costs are given the rows' lengths."
+    if trained is not None and models.block_length(trained.denoiser) is not None:
+        text += f"\nPlans, steps and costs are those of one block of {result['length']} tokens."
     if given:
         kl, error = result["kl_nats"], result["kl_standard_error"]
-        return (
-            f"{text}\nThe latents' KL, {kl:.3f} ± {error:.3f} nats per sequence, adds {kl * bits:.4f} bits per token "
+        text += (
+            f"\nThe latents' KL, {kl:.3f} ± {error:.3f} nats per sequence, adds {kl * bits:.4f} bits per token "
             "to each cost. The sums are bounds for sampling with one latent."
         )
-    return text if "latent" not in result else f"{text}\nCosts are those of the average over latents."
+    elif "latent" in result:
+        text += "\nCosts are those of the average over latents."
+    return "\n".join([text, "", *_told(result, trained, oracle)])
+
+
+def _told(result: dict[str, Any], trained: Run | None, oracle: str | None) -> list[str]:
+    """What was found, in sentences: the offset, advantages, certificates, and the door to take."""
+    offset, said = told.told_of_offset(result), told.told_in_short(result)
+    if not said:
+        again = command("profile", trained.place.path if trained is not None else "RUN")
+        said = [
+            "Nothing is said of what plans save: the profile keeps no shares of at least "
+            f"{LEAST_ROWS} sequences. Measure it anew with: {again}"
+        ]
+    lines = [*([] if offset is None else [offset]), *said, *told.told_of_certificates(result)]
+    return [*lines, door_hint(result, trained, oracle)]

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from mdm_jax.models import denoiser as contract
 from mdm_jax.models.denoiser import Context, Denoiser, Params
+from mdm_jax.models.extending import require_unordered
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.theory.energies import enumeration
 
@@ -60,6 +61,8 @@ def conditionals(
 ) -> Float[Array, "states length vocab_size"]:
     """What a denoiser says in every partial state: log-probabilities, float32, in nats.
 
+    The laws that are made of these are of orders over the whole sequence.
+
     Args:
         denoiser: a trained model or an oracle's; ``vocab_size`` includes a mask that lies inside the logits.
         params: its parameters.
@@ -67,7 +70,8 @@ def conditionals(
         context: passed to the denoiser, leading axis 1; the same for all states.
 
     Raises:
-        InputError: too many states (see :func:`all_states`), or logits of a masked position that are no law.
+        InputError: too many states (see :func:`all_states`), logits of a masked position that are no law, or a model
+            that goes by ranks, whose law is no function of the state, or by blocks, which ``sample`` takes in turn.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,6 +83,7 @@ def conditionals(
         >>> print(jnp.exp(logits[2, 1]))  # 0 and a mask: another 0 is three times as likely
         [0.75 0.25]
     """
+    require_unordered(denoiser, "a function of what is revealed in any order, as models.without_cache(denoiser) is")
     states = all_states(length, denoiser.vocab_size)
     rows = min(_ROWS, len(states))
     tokens = np.where(states == denoiser.vocab_size, denoiser.mask_id, states)

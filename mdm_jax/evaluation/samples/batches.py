@@ -111,7 +111,7 @@ def rows_of(
         order = first.order
         if not isinstance(order, str):
             order = np.stack([np.atleast_2d(np.asarray(one.order))[0] for one in chosen])  # pyright: ignore[reportAttributeAccessIssue]
-        many = Blind([one.plans[0] for one in chosen], order, first.block)  # pyright: ignore[reportAttributeAccessIssue,reportArgumentType]
+        many = Blind([one.plans[0] for one in chosen], order, first.block, first.origin)  # pyright: ignore[reportAttributeAccessIssue,reportArgumentType]
         sampler = np.asarray(many.reveal_step(key, jnp.asarray(given == mask_id), jnp.asarray(ids)))
     return Rows(sampler, given, ids, jax.tree.map(lambda leaf: np.asarray(leaf)[batch.samples], context))
 
@@ -131,7 +131,13 @@ def _group(sampler: Blind | Rule) -> Hashable:
         return alike(sampler)
     order = sampler.order if isinstance(sampler.order, str) else "given"
     plan = sampler.plans[0]
-    return "blind", type(plan).__name__, order, sampler.block, plan.length if isinstance(plan, Plan) else None
+    return (
+        "blind",
+        type(plan).__name__,
+        order,
+        (sampler.block, sampler.origin),
+        plan.length if isinstance(plan, Plan) else None,
+    )
 
 
 def _structure(group: Any) -> Hashable:

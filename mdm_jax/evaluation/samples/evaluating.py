@@ -15,10 +15,12 @@ from mdm_jax.evaluation.samples.execution import USUAL, Execution, require_execu
 from mdm_jax.evaluation.samples.keeping import keep, opened, row_ids
 from mdm_jax.evaluation.samples.results import Evaluation
 from mdm_jax.evaluation.samples.store import Row, RowId, Store
+from mdm_jax.models.classes import check_labels
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun, checked_tokens, require_model
 from mdm_jax.models.probes import nan_for_masks
 from mdm_jax.sampling import Blind, Rule, Sampler
 from mdm_jax.sampling.requests import require_temperature
+from mdm_jax.sampling.samplers import in_blocks_of
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole, verbatim
 from mdm_jax.support.flags import usual
@@ -56,7 +58,8 @@ def evaluate(
     batches of one shape: any number of plans, grids and blind orders runs one executable, and rules one for each set of
     functions. A row depends neither on the rows beside it nor on the devices along the axis "data", bit for bit; with
     another batch size, or with parameters divided along other axes, it is the same but for the rounding of the network
-    (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a token. ``log_prob`` may differ in its last
+    (see :func:`~mdm_jax.sampling.sample`), which hardly ever changes a token. So it is beside other rows, of a model
+    with a cache: they decide how many slots work in it at a time. ``log_prob`` may differ in its last
     digits, since a batch adds its terms in an order of its own.
 
     Args:
@@ -103,7 +106,9 @@ def evaluate(
     require_execution(execution)
     batch = execution.batch
     require_model(denoiser, params)
-    named = _named(samplers)
+    named = {
+        name: one if isinstance(one, Rule) else in_blocks_of(denoiser, one) for name, one in _named(samplers).items()
+    }
     scores = dict(score) if isinstance(score, Mapping) else {"score": score}
     callable_ = len(scores) > 0 and all(map(callable, scores.values()))
     require(callable_, "score", score, "a function, or a mapping from names to functions, at least one")
@@ -121,6 +126,7 @@ def evaluate(
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(context)]
     wanted = f"a pytree of arrays whose leading axis is samples, {samples}"
     require(all(shape[:1] == (samples,) for shape in shapes), "context", verbatim(f"of shapes {shapes}"), wanted)
+    check_labels(denoiser, context)
     key = threefry(key)
     order_key, token_key = jax.random.split(key)
 

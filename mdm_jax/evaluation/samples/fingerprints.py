@@ -135,7 +135,8 @@ def _parts(value: Any, told: _Told) -> Iterator[bytes]:
         case _ if dataclasses.is_dataclass(value):
             yield from _parts_of_class(type(value), told)
             fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-            yield from _parts(fields, told)
+            unsaid = getattr(value, "unsaid", ())  # of a field that a later version added, where it is off
+            yield from _parts({name: one for name, one in fields.items() if (name, one) not in unsaid}, told)
         case _ if callable(value) and (inner := getattr(value, "__wrapped__", None)) is not None:
             yield from _parts(inner, told)  # a jitted function is the function
         case _:

@@ -76,4 +76,5 @@ def identity(sampler: Blind | Rule, owner: Owner = None) -> str:
     plan = sampler.plans[0]
     numbers = plan.sizes if isinstance(plan, Plan) else plan.fractions
     order = sampler.order if isinstance(sampler.order, str) else np.atleast_2d(np.asarray(sampler.order, np.int64))[0]
-    return fingerprint(type(plan), numbers, order, sampler.block, owner=owner)
+    origin = () if sampler.origin is None else (sampler.origin,)
+    return fingerprint(type(plan), numbers, order, sampler.block, *origin, owner=owner)

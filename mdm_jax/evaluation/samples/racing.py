@@ -25,7 +25,8 @@ from mdm_jax.evaluation.samples.halving import USUAL as USUAL_SEARCH
 from mdm_jax.evaluation.samples.halving import Halving, plans_of, representatives
 from mdm_jax.evaluation.samples.race_results import Raced, Rung
 from mdm_jax.evaluation.samples.results import Evaluation
-from mdm_jax.models.denoiser import Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.denoiser import Context, Denoiser, Params, checked_tokens, require_model
+from mdm_jax.models.extending import block_length
 from mdm_jax.sampling import Sampler, rules
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.flags import usual
@@ -65,6 +66,7 @@ def race(
     search: Halving = USUAL_SEARCH,
     prompts: Prompts | None = None,
     temperature: float | int = 1.0,
+    context: Context = None,
     execution: Execution = USUAL,
 ) -> Raced:
     """The best schedule of ``steps`` steps in some order, by a score of samples.
@@ -74,13 +76,15 @@ def race(
         params: its parameters.
         score: as in :func:`~mdm_jax.evaluation.evaluate`; the first decides.
         length: of the sequences.
-        steps: that each schedule may take.
+        steps: that each schedule may take; with a model that goes by blocks, in each block.
         key: of all draws; search, validation and test use streams of their own.
         lower_is_better: the direction of the score.
         order: from a plan to a sampler that follows it (:func:`mdm_jax.sampling.rules.surest`, ``Blind``).
         search: which schedules race, and with how many samples (those of :data:`JUDGED` are compared with the winner).
         prompts: what samples go on from, apart for search, validation and test; all is masked if left out.
         temperature: as in :func:`~mdm_jax.evaluation.evaluate`.
+        context: passed to the denoiser; its leading axis is at least as long as the samples of any round, each of which
+            takes the first.
         execution: likewise. A ``store`` lets a race that was cut off go on where it was (a temporary file if left out);
             ``name`` goes with a model or an order of your own; ``progress`` shows a bar for each round.
 
@@ -88,8 +92,8 @@ def race(
         What was found, a :class:`~mdm_jax.evaluation.samples.race_results.Raced`.
 
     Raises:
-        InputError: a budget that cannot be, prompts that are none of the model's, or fewer of them than samples; before
-            anything is drawn.
+        InputError: a budget that cannot be, prompts that are none of the model's, or fewer of them (or of a context's
+            rows) than samples; before anything is drawn.
 
     Source: successive halving, arXiv 1502.07943.
 
@@ -111,16 +115,20 @@ def race(
     wanted = "True or False (which way the first score goes)"
     require(isinstance(lower_is_better, bool | np.bool_), "lower_is_better", lower_is_better, wanted)
     require(callable(order), "order", order, "a function from a plan to a sampler")
-    check_budget(length, steps)
+    planned = min(length, block_length(denoiser) or length)  # what each plan is for
+    check_budget(planned, steps)
     require_execution(execution)
     require(isinstance(search, Halving), "search", search, "a Halving, as in evaluation.Halving(grid=4)")
     key = threefry(key)
     starting, cells, values = search.starting(), search.cells, search.values
-    everyone = plans_of(starting, length, steps)
+    everyone = plans_of(starting, planned, steps)
     same = representatives(everyone)
     canvases: list[np.ndarray | None] = [None] * 3
+    needed = search.search_samples(planned, steps), search.final_samples, search.final_samples
+    sizes = [len(leaf) for leaf in jax.tree.leaves(context)]
+    wanted = f"a pytree of arrays whose leading axis is {max(needed)} or more, as many as samples of a round"
+    require(all(size >= max(needed) for size in sizes), "context", verbatim(f"with axes of {sizes}"), wanted)
     if prompts is not None:
-        needed = search.search_samples(length, steps), search.final_samples, search.final_samples
         canvases = [_prompts(denoiser, prompts, part, count, length) for part, count in enumerate(needed)]
 
     with contextlib.ExitStack() as stack:
@@ -141,6 +149,7 @@ def race(
                 temperature=temperature,
                 canvas=None if canvas is None else canvas[:count],
                 length=length,
+                context=jax.tree.map(lambda leaf: leaf[:count], context),
                 execution=where,
             )
 
@@ -159,7 +168,7 @@ def race(
         ahead = halve(list(dict.fromkeys(same.values())))
         if search.free:
             changed = _changed(starting[ahead[0]], steps, search.free, jax.random.fold_in(key, _CHANGES))
-            more = plans_of(changed, length, steps)
+            more = plans_of(changed, planned, steps)
             everyone |= more
             same = representatives(everyone)
             new = [name for name in more if same[name] == name]
@@ -168,7 +177,7 @@ def race(
         validation = drawn({name: everyone[name] for name in ahead}, search.final_samples, _VALIDATION)
         _require_some(validation.means())
         winner = ahead[_best_first(validation.means(), lower_is_better)[0]]
-        everyone |= plans_of({name: schedule_text.parse(name) for name in JUDGED}, length, steps)
+        everyone |= plans_of({name: schedule_text.parse(name) for name in JUDGED}, planned, steps)
         judged = dict.fromkeys((winner, *JUDGED))
         test = drawn({name: everyone[name] for name in judged}, search.final_samples, _TEST)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from mdm_jax.support.arrays import described
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
+from mdm_jax.support.ragged import present
 from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.support.text import printable, shortened, table
 from mdm_jax.tasks.task import token_ids
@@ -22,6 +23,8 @@ MOST_ROWS = 64
 _LONGEST = 48
 """Characters of a cell there."""
 _RECORDED = ("nfe", "remaining", "log_prob")
+HELD_OUT = "held-out rows (test half)"
+"""What real rows are called in the table, beside the samplers."""
 
 
 class Difference(NamedTuple):
@@ -66,6 +69,8 @@ class Evaluation:
         tokens: int32[samplers, samples, length].
         baseline: what the others are compared with in :meth:`table`: a name, or a name for each name; or ``None``.
         drawn: rows that were drawn now, the others having been in the store.
+        reference: the same scores of held-out rows of the data, float64[rows] each, which :meth:`table` shows in its
+            last line; ``None`` where there are none.
     """
 
     names: tuple[str, ...]
@@ -76,6 +81,7 @@ class Evaluation:
     tokens: Int[np.ndarray, "samplers samples length"]
     baseline: str | Mapping[str, str] | None = None
     drawn: int = 0
+    reference: Mapping[str, Float[np.ndarray, " rows"]] | None = None
 
     def __repr__(self) -> str:
         """What was evaluated, and the range of the means; :meth:`table` has all of them."""
@@ -165,6 +171,7 @@ class Evaluation:
             "score": next(iter(self.scores)),
             "drawn": self.drawn,
             "samplers": entries,
+            **({} if self.reference is None else {"held_out_rows": _summaries(self.reference)}),
         }
 
     def table(self) -> str:
@@ -191,7 +198,19 @@ class Evaluation:
         if (left := self.incomplete()).any():
             heading.append("without score")
             columns.append([f"{count} of {self.samples}" if count else "" for count in left])
-        return heading, list(zip(*columns))
+        if self.reference is None:
+            return heading, list(zip(*columns))
+        real = [np.asarray(self.reference[score], np.float64) for score in self.scores]
+        cells = with_errors([one.mean() for one in real], [standard_error(one) for one in real])
+        last = (HELD_OUT, "", *cells, *[""] * (len(columns) - 2 - len(cells)))
+        return heading, [*zip(*columns), last]
+
+
+def _summaries(scores: Mapping[str, Float[np.ndarray, " rows"]]) -> dict[str, Any]:
+    """How many rows, and of each score mean and standard error."""
+    told = {name: {"mean": _finite(one.mean()), "standard_error": _finite(standard_error(one))}
+            for name, one in scores.items()}  # fmt: skip
+    return {"rows": len(next(iter(scores.values()))), **told}
 
 
 def _html(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
@@ -229,7 +248,7 @@ def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.nd
     at equal numbers of rows only.
 
     Args:
-        tokens: int[rows, length], complete.
+        tokens: int[rows, length], complete; rows may end in ``ABSENT``, which is in no bigram.
         vocab_size: number of real tokens.
 
     Returns:
@@ -247,19 +266,20 @@ def own_entropy(tokens: Int[Any, "rows length"], vocab_size: int) -> Float[np.nd
         array([0.])
     """
     vocab_size = require_whole("vocab_size", vocab_size, 1)
-    rows = token_ids(tokens, "rows length", vocab_size, f"token ids from 0 to {vocab_size - 1}")
-    wanted = "at least 1 row of at least 2 tokens"
-    require(len(rows) >= 1 and rows.shape[1] >= 2, "tokens", verbatim(f"shape {rows.shape}"), wanted)
+    rows = token_ids(tokens, "rows length", vocab_size, f"token ids from 0 to {vocab_size - 1}", ragged=True)
+    pairs = present(rows[:, 1:])
+    require(bool(pairs.any()), "tokens", verbatim(f"shape {rows.shape}"), "at least 1 row of at least 2 tokens")
     rows = rows.astype(np.int64)
-    return _pooled_entropy(rows[:, :-1] * vocab_size + rows[:, 1:]) - _pooled_entropy(rows[:, :-1])
+    return _pooled_entropy(rows[:, :-1] * vocab_size + rows[:, 1:], pairs) - _pooled_entropy(rows[:, :-1], pairs)
 
 
-def _pooled_entropy(codes: np.ndarray) -> np.ndarray:
+def _pooled_entropy(codes: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """The plug-in entropy of all rows' codes together, bits, as one number per row: jackknife pseudo-values."""
-    kinds, places = np.unique(codes, return_inverse=True)
-    places = places.reshape(codes.shape)
-    whole = np.bincount(places.ravel(), minlength=len(kinds))
-    without = np.array([_entropy(whole - np.bincount(row, minlength=len(kinds))) for row in places])
+    kinds, found = np.unique(codes[counted], return_inverse=True)
+    places = np.full(codes.shape, -1)
+    places[counted] = found.ravel()
+    whole = np.bincount(places[counted], minlength=len(kinds))
+    without = np.array([_entropy(whole - np.bincount(row[row >= 0], minlength=len(kinds))) for row in places])
     return _entropy(whole) - (len(codes) - 1) * (without - without.mean())
 
 

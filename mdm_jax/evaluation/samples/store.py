@@ -18,6 +18,7 @@ from jaxtyping import Int32
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import LARGEST_JSON, digest, parse_json
+from mdm_jax.support.ragged import ABSENT
 from mdm_jax.support.text import shortened
 
 FORMAT = "mdm_jax rows 2"
@@ -150,8 +151,9 @@ class Store:
         whole = isinstance(tokens, list) and all(type(x) is int for x in (sample, nfe, remaining, *tokens))
         if not whole or not isinstance(name, str) or not _is_log_prob(log_prob):
             return None
-        numbers = (*tokens, nfe, remaining, sample)
-        if len(tokens) != self._length or not all(0 <= x < 2**31 for x in numbers) or max(tokens) > self._most:
+        if len(tokens) != self._length or not all(0 <= x < 2**31 for x in (nfe, remaining, sample)):
+            return None
+        if not ABSENT <= min(tokens) <= max(tokens) <= self._most:
             return None
         return (name, sample), Row(
             np.array(tokens, np.int32), nfe, remaining, float("nan" if log_prob is None else log_prob)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.models.adapters import LinenDenoiser, Whole
+from mdm_jax.models.adapters import LinenDenoiser, Whole, fields_of
 from mdm_jax.models.denoiser import Context, Denoiser, Params, layers
 from mdm_jax.models.latent.network import LatentTransformer
 from mdm_jax.models.transformers import transformer
@@ -247,7 +247,6 @@ def latent_transformer(
     """
     plain = transformer(vocab_size, length, width, depth, heads, expansion, reach, rotary_base, embedding_scale)
     base: Any = plain.module
-    names = [field.name for field in dataclasses.fields(base) if field.name not in ("parent", "name")]
     latent_size = require_whole("latent_size", latent_size, 1, 2**20)
     prior = require_whole("prior", prior, 0, 2**16)
     require(isinstance(share, bool), "share", share, "True or False")
@@ -258,7 +257,7 @@ def latent_transformer(
         block = require_whole("block", block, 1, 2**31 - 1)
         block = None if block >= base.length else block  # one model, one description
     module = LatentTransformer(
-        **{name: getattr(base, name) for name in names},
+        **fields_of(base),
         latent_size=latent_size,
         block=block,
         prior=prior,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mdm_jax.models.adapters import Whole
+from mdm_jax.models.adapters import Whole, fields_of
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.models.latent.denoiser import LatentDenoiser, Latents, Posterior, latent_transformer
 from mdm_jax.models.latent.network import LatentTransformer
@@ -232,10 +232,8 @@ def diffusion_prior(model: Denoiser, steps: Whole = 16, width: Whole = 128) -> D
     assert plain is not None
     module = plain.module
     require(module.prior == 0, "model", verbatim(f"one with prior={module.prior}"), "one with prior=0, left out")
-    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    settings = {name: getattr(module, name) for name in names}
     steps, width = require_whole("steps", steps, 1, 2**12), require_whole("width", width, 1, 2**20)
-    network = DiffusionPriorTransformer(**settings, prior_steps=steps, prior_width=width)
+    network = DiffusionPriorTransformer(**fields_of(module), prior_steps=steps, prior_width=width)
     return DiffusionPrior(network, model.vocab_size, model.mask_id)
 
 

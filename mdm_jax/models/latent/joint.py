@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mdm_jax.models.adapters import fields_of
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.models.latent.denoiser import LatentDenoiser, Latents, Posterior, Recognising, latent_transformer
 from mdm_jax.models.latent.network import LatentTransformer
@@ -165,9 +166,7 @@ def joint_diffusion(model: Denoiser) -> JointDenoiser:
     assert plain is not None
     module = plain.module
     require(module.prior == 0, "model", verbatim(f"one with prior={module.prior}"), "one with prior=0, left out")
-    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    network = JointTransformer(**{name: getattr(module, name) for name in names})
-    return JointDenoiser(network, model.vocab_size, model.mask_id)
+    return JointDenoiser(JointTransformer(**fields_of(module)), model.vocab_size, model.mask_id)
 
 
 def joint_transformer(**settings: Any) -> JointDenoiser:

@@ -35,9 +35,8 @@ class LatentTransformer(Transformer):
         self.latent_expand = nn.Dense(HIDDEN * self.latent_size, kernel_init=_FAN_IN)
         self.latent_contract = nn.Dense(self.latent_size, use_bias=False, kernel_init=_ZEROS)
         if not self.share:
-            self.recognition_blocks = [
-                Block(self.heads, self.expansion, self.reach, self.rotary_base) for _ in range(self.recognition_depth)
-            ]
+            settings = (self.width, self.heads, self.expansion, self.reach, self.rotary_base, self.length)
+            self.recognition_blocks = [Block(*settings) for _ in range(self.recognition_depth)]
         self.recognition_norm = Norm()
         # Zero here as well as in the norms' modulation would be a saddle: neither half would have a gradient.
         self.recognition_mean = nn.Dense(self.latent_size, kernel_init=_FAN_IN)

@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float64, Int, Int32, UInt8
 
 from mdm_jax.support.errors import require, require_choice, require_whole, verbatim
 from mdm_jax.support.files import digest
-from mdm_jax.tasks.grid_notation import Grid
 from mdm_jax.tasks.grids import puzzles as making
 from mdm_jax.tasks.grids.filling import filled, first_row_sorted, renamed, transformed
 from mdm_jax.tasks.grids.puzzles import Puzzles
 from mdm_jax.tasks.grids.solver import solve
 from mdm_jax.tasks.grids.units import Box, broken, cells_of
+from mdm_jax.tasks.notations import Grid
 from mdm_jax.tasks.parts import Parts
-from mdm_jax.tasks.rows import RowsTask
+from mdm_jax.tasks.rows import RowsTask, counted, mean_of
 from mdm_jax.tasks.task import token_ids
 
 TRAIN_ROWS = 100_000
@@ -60,23 +60,25 @@ class SudokuTask(RowsTask):
         """
         return broken(self.complete(tokens), self.box).astype(np.float64)
 
-    def baselines(self, tokens: Int[Any, "rows length"]) -> dict[str, Float64[np.ndarray, " rows"]]:
+    def baselines(
+        self, tokens: Int[Any, "rows length"], given: Bool[Any, "rows length"] | None = None
+    ) -> dict[str, Float64[np.ndarray, " rows"]]:
         """Bits per token of each row under two laws that know the rules and nothing of the training rows.
 
         "uniform": all digits are as likely. "no repeats": cell by cell in raster order, a digit that does not stand in
         its row, column and box so far, each as likely; with probability .01, or where there is none, any digit.
-        Raises ``InputError`` as :meth:`score`.
+        Cells that are ``given`` are not counted. Raises ``InputError`` as :meth:`score`.
         """
         rows = self.complete(tokens).astype(np.int64)
         one, size = np.left_shift(1, rows), self.size
-        bits = np.zeros(len(rows))
+        bits = np.zeros(rows.shape)
         for cell in range(self.length):
             seen = [unit[unit < cell] for unit in cells_of(self.box) if cell in unit]
             used = np.bitwise_or.reduce(one[:, np.concatenate(seen)], axis=1)
             free = size - np.bitwise_count(used).astype(np.int64)
             allowed = np.where(used & one[:, cell], 0, 1 / np.maximum(free, 1))
-            bits -= np.log2(np.where(free > 0, (1 - _MISPRINT) * allowed + _MISPRINT / size, 1 / size))
-        return {"uniform": np.full(len(rows), np.log2(size)), "no repeats": bits / self.length}
+            bits[:, cell] = -np.log2(np.where(free > 0, (1 - _MISPRINT) * allowed + _MISPRINT / size, 1 / size))
+        return {"uniform": np.full(len(rows), np.log2(size)), "no repeats": mean_of(bits, counted(rows, given))}
 
     def is_valid(self, tokens: Int[Any, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Whether each row is a valid grid; one with masks is not.

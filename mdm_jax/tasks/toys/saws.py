@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mdm_jax.support.files import digest
-from mdm_jax.tasks.notation import Numbers
+from mdm_jax.tasks.notations import Numbers
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.toys.drawing import PARTS, parts_of
 

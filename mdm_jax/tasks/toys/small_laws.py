@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int
 
 from mdm_jax.support.errors import is_list, require, require_number, require_whole
 from mdm_jax.support.files import digest
-from mdm_jax.tasks.notation import Numbers
+from mdm_jax.tasks.notations import Numbers
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.toys.drawing import PARTS, parts_of
 

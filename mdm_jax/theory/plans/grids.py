@@ -219,7 +219,7 @@ def geodesic(profile: Profile, steps: int) -> Grid:
     at = np.interp(np.arange(steps + 1) / steps * arc[-1], arc, np.arange(_CELLS + 1) / _CELLS)
     a = np.square(np.sin(HALF_PI * at))
     a[0], a[-1] = 0.0, 1.0
-    return Grid(a, name="geodesic", origin={"rule": "geodesic", "profile_digest": profile.digest})
+    return Grid(a, name="geodesic", origin={"rule": "geodesic", "profile_digest": profile.measured_digest})
 
 
 def ancestral_nelbo(profile: Profile, grid: Grid) -> float:
@@ -324,7 +324,7 @@ def optimal(profile: Profile, steps: int, start: Grid | None = None, most_iterat
         "rule": "optimal",
         "started_from": start.name,
         "expected_nelbo_nats": ancestral_nelbo(profile, best),
-        "profile_digest": profile.digest,
+        "profile_digest": profile.measured_digest,
     }
     return Grid(best.fractions, name="optimal", origin=origin)
 

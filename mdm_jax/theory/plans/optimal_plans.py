@@ -1,4 +1,4 @@
-"""The best sizes for a profile, exactly: for every number of steps, for a price per step, for a budget of nats."""
+"""The best sizes for a profile, exactly: for every number of steps, a price per step, a budget of nats or of time."""
 
 import dataclasses
 import math
@@ -19,7 +19,10 @@ _ROUNDING = 1e-14
 def optimal(profile: Profile, steps: int) -> Plan:
     """The sizes with the smallest expected NELBO among all sizes of at most ``steps`` steps.
 
-    By :func:`optimal_for_every_budget`; where another step could not help, the plan has fewer.
+    By :func:`optimal_for_every_budget`; where another step could not help, the plan has fewer. It takes the profile as
+    it is: of one measured with few encodings the optimum follows the noise, and
+    ``optimal(profiles.posterior_profile(profile).profile, steps)`` does not; so do :func:`mdm_jax.tune` and
+    :func:`mdm_jax.presets.best`.
 
     Raises:
         InputError: a number of steps that is not from 1 to the length.
@@ -77,7 +80,7 @@ class OptimalPlans:
             "rule": "optimal",
             "steps_asked": steps,
             "expected_nelbo_nats": float(self.nelbo[steps - 1]),
-            "profile_digest": self.profile.digest,
+            "profile_digest": self.profile.measured_digest,
         }
         return Plan(sizes, name="optimal", origin=origin)
 
@@ -165,7 +168,7 @@ def at_price(profile: Profile, nats_per_step: float | int) -> Plan:
         "rule": "price per step",
         "nats_per_step": float(nats_per_step),
         "expected_nelbo_nats": float(profile.expected_nelbo(sizes)),
-        "profile_digest": profile.digest,
+        "profile_digest": profile.measured_digest,
     }
     return Plan(sizes, name="price per step", origin=origin)
 
@@ -209,6 +212,41 @@ def within(profile: Profile, nats: float | int, entropy: float | int | None = No
     more = {} if entropy is None else {"entropy_nats": float(entropy)}
     origin = {**plan.origin, "rule": "nats budget", "nats": told_nats(nats), **more}
     return Plan(plan.sizes, name=f"within {nats:g} nats", origin=origin)
+
+
+def within_time(profile: Profile, milliseconds: float | int, per_step: float | int, besides: float | int = 0.0) -> Plan:
+    """The best sizes for as many steps as a time allows, where ``K`` steps take ``per_step * K + besides``.
+
+    :func:`mdm_jax.evaluation.sampling_time` measures the two numbers. They keep a budget meaningful for models whose
+    steps cost little besides their tokens: ``besides`` then has the work on all tokens, which no plan changes. A price
+    of time is a price per step: ``at_price(profile, nats_per_millisecond * per_step)``.
+
+    Args:
+        profile: the model's profile.
+        milliseconds: what sampling may take.
+        per_step: milliseconds of a step, whatever it reveals.
+        besides: milliseconds of all the rest.
+
+    Raises:
+        InputError: no time for a step, a negative time, or no number.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> profile = mdm.profiles.from_values([1.0, 0.5, 0.25, 0.25])
+        >>> mdm.plans.within_time(profile, 25.0, per_step=5.0, besides=10.0).sizes.tolist()  # 3 steps take 25
+        [1, 1, 2]
+    """
+    for name, value in (("milliseconds", milliseconds), ("per_step", per_step), ("besides", besides)):
+        require_number(name, value, 0, sys.float_info.max, "a number of at least 0")
+    length = checked_profile(profile).length
+    least = float(per_step + besides)
+    room = milliseconds - besides + 1e-9 * milliseconds  # what K steps take, as told, is enough for K
+    require(room >= per_step, "milliseconds", milliseconds, f"at least {least:.6g}, which one step takes")
+    steps = length if room >= per_step * length else int(room / per_step)
+    plan = optimal(profile, steps)
+    times = {"milliseconds": milliseconds, "milliseconds_per_step": per_step, "milliseconds_besides": besides}
+    origin = {**plan.origin, "rule": "time budget", **{name: float(value) for name, value in times.items()}}
+    return Plan(plan.sizes, name=f"within {milliseconds:g} ms", origin=origin)
 
 
 class _PlainStep:

@@ -215,7 +215,7 @@ def _grow(length: int, rate: float, tokens: Callable[[int, int], int]) -> Int[np
 
 def _measured_plan(sizes: np.ndarray, rule: str, profile: Profile, **more: Any) -> Plan:
     nelbo = float(profile.expected_nelbo(sizes))
-    origin = {"rule": rule, **more, "expected_nelbo_nats": nelbo, "profile_digest": profile.digest}
+    origin = {"rule": rule, **more, "expected_nelbo_nats": nelbo, "profile_digest": profile.measured_digest}
     return Plan(sizes, name=rule, origin=origin)
 
 

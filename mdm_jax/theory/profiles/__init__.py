@@ -11,18 +11,21 @@ from mdm_jax.theory.profiles.curves import (
     total_correlation,
 )
 from mdm_jax.theory.profiles.interpolation import default_counts, interpolated, interpolation_slopes
+from mdm_jax.theory.profiles.posterior import ProfilePosterior, posterior_profile
 from mdm_jax.theory.profiles.profile import (
     FORMAT,
     LONGEST,
     Profile,
     checked_profile,
     checked_sizes,
+    from_rows,
     from_values,
     load,
 )
 
 __all__ = [
-    "FORMAT", "LONGEST", "Profile", "bernstein", "bernstein_slope", "bernstein_weights", "bounds", "checked_profile",
-    "checked_sizes", "default_counts", "dual_total_correlation", "falling", "from_values", "information_metric",
-    "interpolated", "interpolation_slopes", "load", "total_correlation",
+    "FORMAT", "LONGEST", "Profile", "ProfilePosterior", "bernstein", "bernstein_slope", "bernstein_weights", "bounds",
+    "checked_profile", "checked_sizes", "default_counts", "dual_total_correlation", "falling", "from_rows",
+    "from_values", "information_metric", "interpolated", "interpolation_slopes", "load", "posterior_profile",
+    "total_correlation",
 ]  # fmt: skip

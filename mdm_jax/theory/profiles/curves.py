@@ -51,7 +51,9 @@ def falling(profile: Profile) -> Profile:
     for start, end in zip(fit.blocks[:-1], fit.blocks[1:]):
         pooled[start:end, start:end] = weights[start:end] / weights[start:end].sum()
     means = np.minimum.accumulate(np.asarray(fit.x, dtype=np.float64))
-    return dataclasses.replace(profile, means=means, covariance=pooled @ profile.covariance @ pooled.T)
+    shares = None if profile.shares is None else profile.shares @ pooled.T
+    spread = pooled @ profile.covariance @ pooled.T
+    return dataclasses.replace(profile, means=means, covariance=spread, shares=shares)
 
 
 def total_correlation(profile: Profile) -> float:

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mdm_jax.support.errors import require, require_whole, verbatim
+from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.files import digest, known, listed, made_from, read_json, to_json, told, write_json
+from mdm_jax.support.text import printable, shortened
 from mdm_jax.theory.numerics.given import as_json, brief, require_array, require_path
 from mdm_jax.theory.profiles.interpolation import interpolated, interpolation_slopes
 
@@ -40,6 +41,10 @@ _SHOWN = 2**16
 """Tokens up to which the NELBO is computed only to be shown."""
 _ROUNDED = 1e-6
 """By how much an exact cost may be below 0: what float32 may round."""
+MOST_SHARES = 512
+"""Rows whose shares a profile keeps one by one; of more it keeps the means of as many groups, or nearly."""
+_SAME = 1e-6
+"""By how much, relative to the largest, the mean of shares may differ from the profile's means."""
 _ERRORS = 10
 """How many of the largest standard errors a measured one may be below 0 beyond that."""
 
@@ -55,7 +60,10 @@ class Profile:
         means: float64[m], ``g`` there, nats per token.
         covariance: float64[m, m], covariance of ``means`` (zero for an exact profile). The counts share sequences, so
             it is not diagonal.
-        provenance: where it came from, as JSON (model, data, number of sequences, seed).
+        provenance: where it came from, as JSON (model, data, number of sequences, seed). A profile of a model that goes
+            by ranks is that of one kind of order: "order" says which.
+        shares: float64[rows, m], what each sequence (or each of as many groups of them) says, so that their mean is
+            ``means``; ``None`` where nobody kept them. Whoever chooses on some and judges on others needs them.
 
     Example:
         >>> import numpy as np, mdm_jax as mdm
@@ -69,6 +77,7 @@ class Profile:
     means: Float[np.ndarray, " m"]
     covariance: Float[np.ndarray, "m m"]
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shares: Float[np.ndarray, "rows m"] | None = None
 
     def __post_init__(self) -> None:
         require_whole("length", self.length, 1)
@@ -99,13 +108,31 @@ class Profile:
         least = -_ROUNDED - (0.0 if self.exact else _ERRORS * float(np.sqrt(variances.max())))
         lowest = float(self.means.min())
         require(lowest >= least, "means", lowest, "costs in nats: none is negative, but for errors of measurement")
+        self._check_shares()
         require(isinstance(self.provenance, Mapping), "provenance", self.provenance, "a mapping")
         object.__setattr__(self, "provenance", as_json("provenance", self.provenance))
+
+    def _check_shares(self) -> None:
+        if self.shares is None:
+            return
+        kind = getattr(getattr(self.shares, "dtype", None), "kind", "")
+        require(kind == "f", "shares", self.shares, "an array of numbers, or left out")
+        shape, m = self.shares.shape, len(self.counts)
+        wanted = f"of shape (rows, {m}), 2 to {2 * MOST_SHARES} rows (from_rows makes groups of more)"
+        good = len(shape) == 2 and 2 <= shape[0] <= 2 * MOST_SHARES and shape[1] == m
+        require(good, "shares", verbatim(f"shape {shape}"), wanted)
+        apart = float(np.abs(self.shares.mean(axis=0) - self.means).max())
+        close = apart <= _SAME * max(float(np.abs(self.shares).max()), 1e-300)
+        require(close, "shares", verbatim(f"a mean {apart:.3g} away from means"), "finite, and means their mean")
 
     def __repr__(self) -> str:
         """How long it is, what it falls to, how it is known."""
         counts = len(self.counts)
         known = "known exactly" if self.exact else f"measured at {counts} count{'' if counts == 1 else 's'}"
+        if self.believed:
+            known = "a posterior mean"
+        if "order" in self.provenance:
+            known += f" in {shortened(printable(str(self.provenance['order'])), 32)} order"
         nelbo = f"; NELBO {self.bits_per_token():.4g} bits per token" if self.length <= _SHOWN else ""
         ends = f"g from {self.means[0]:.4g} to {self.means[-1]:.4g} nats per token"
         return f"Profile({self.length} tokens, {known}: {ends}{nelbo})"
@@ -120,6 +147,11 @@ class Profile:
         """Whether the means have no errors: a closed form, as a rule."""
         spread = self.covariance
         return not (spread[:1, :1] if spread.strides == (0, 0) else spread).any()  # one number, seen many times
+
+    @property
+    def believed(self) -> bool:
+        """Whether this is the mean of a posterior: it has no errors of its own, and yet is not known exactly."""
+        return "posterior_of" in self.provenance
 
     @property
     def standard_errors(self) -> Float[np.ndarray, " m"]:
@@ -165,6 +197,22 @@ class Profile:
         measured = weights @ self._interpolation
         return float(np.sqrt(max(measured @ self.covariance @ measured, 0.0)))
 
+    def row_costs(self, sizes: Int[np.ndarray, "*stack steps"]) -> Float[np.ndarray, "*stack rows"]:
+        """What each sequence says that ``sizes`` cost: numbers whose mean is :meth:`expected_nelbo`, nats.
+
+        Their standard error is :meth:`standard_error`. Between measured counts a curve is not linear in its numbers, so
+        that these are right to first order there.
+
+        Raises:
+            InputError: negative sizes, a sum other than ``length``, or a profile that does not hold its ``shares``.
+        """
+        if self.shares is None:
+            raise InputError("the profile must hold its shares, which estimate_profile keeps; this one has none.")
+        sizes, before = self._steps(sizes)
+        weights = np.einsum("...k,...km->...m", sizes, self._interpolation[before])
+        costs = np.sum(sizes * self.values[before], axis=-1)
+        return np.asarray(costs[..., None] + weights @ (self.shares - self.shares.mean(axis=0)).T)
+
     def nelbo(self) -> float:
         """The NELBO at one token per step, ``sum_i g(i)``: the model's any-order bound, nats per sequence."""
         return float(self.values.sum())
@@ -189,6 +237,7 @@ class Profile:
             "standard_errors": self.standard_errors.tolist(),
             "covariance": None if self.exact else self.covariance.tolist(),
             "provenance": dict(self.provenance),
+            **({} if self.shares is None else {"shares": self.shares.tolist()}),
         }
 
     def save(self, path: str | Path) -> Path:
@@ -198,8 +247,13 @@ class Profile:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the content; a plan records it."""
+        """SHA-256 of the content."""
         return digest(to_json(self.to_json()))
+
+    @property
+    def measured_digest(self) -> str:
+        """What a plan records: the digest, or that of the measured profile that this is the posterior mean of."""
+        return str(self.provenance.get("posterior_of", self.digest))
 
 
 def checked_profile(profile: Any, argument: str = "profile") -> Profile:
@@ -268,6 +322,55 @@ def from_values(
     )
 
 
+def from_rows(
+    length: int,
+    counts: Int[np.ndarray, " m"],
+    values: Float[np.ndarray, "rows m"],
+    provenance: Mapping[str, Any] | None = None,
+) -> Profile:
+    """The profile that is the mean over independent sequences, with the covariance of that mean.
+
+    The sequences' own numbers are kept as ``shares``, of up to 512 sequences; of more, those of as many groups of
+    neighbours, or nearly, whose mean is the same.
+
+    Args:
+        length: number of positions of a sequence.
+        counts: int[m], as in :class:`Profile`.
+        values: of each sequence at each count, nats per token; two sequences or more.
+        provenance: where it came from, as JSON.
+
+    Raises:
+        InputError: fewer than two rows, or what makes no profile.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> rows = np.array([[2.0, 1.0], [4.0, 2.0]])
+        >>> profile = mdm.profiles.from_rows(2, np.array([0, 1]), rows)
+        >>> profile.means.tolist(), profile.standard_errors.tolist()
+        ([3.0, 1.5], [1.0, 0.5])
+        >>> profile.row_costs(np.array([1, 1])).tolist()
+        [3.0, 6.0]
+    """
+    values = np.asarray(require_array("values", values), np.float64)
+    wanted = "of shape (rows, counts), two rows or more"
+    require(values.ndim == 2 and len(values) >= 2, "values", verbatim(f"shape {values.shape}"), wanted)
+    rows, m = values.shape
+    means = values.mean(axis=0)
+    covariance = np.cov(values, rowvar=False, ddof=1).reshape(m, m) / rows
+    return Profile(length, counts, means, covariance, provenance or {}, _grouped(values - means) + means)
+
+
+def _grouped(apart: Float[np.ndarray, "rows m"]) -> Float[np.ndarray, "groups m"]:
+    """What rows are apart from their mean, of groups of equal sizes or nearly: numbers whose mean is still 0."""
+    rows = len(apart)
+    size = -(-rows // MOST_SHARES)
+    if size == 1:
+        return apart
+    groups = rows // size
+    ends = np.linspace(0, rows, groups + 1).round().astype(int)
+    return np.add.reduceat(apart, ends[:-1], axis=0) * groups / rows
+
+
 def load(path: str | Path) -> Profile:
     """Read ``profile.json``.
 
@@ -301,7 +404,7 @@ def _from_json(value: dict[str, Any]) -> Profile:
         spread = np.array([listed({"covariance": row}, "covariance", float) for row in covariance])
         good = bool((np.abs(spread) <= _MOST_NATS**2).all())
         require(good, "covariance", covariance, f"numbers of at most {_MOST_NATS**2:g}")
-    made = Profile(length, counts, means, spread, told(value, "provenance"))
+    made = Profile(length, counts, means, spread, told(value, "provenance"), _shares(value, len(counts)))
     good = made.exact or len(counts) <= _LOOKED_AT or _is_covariance(spread, every=True)
     require(good, "covariance", () if good else covariance, "symmetric, with no negative variance")
     if "standard_errors" in value:
@@ -311,6 +414,19 @@ def _from_json(value: dict[str, Any]) -> Profile:
         require(bool(good), "standard_errors", value["standard_errors"], "the roots of the covariance's diagonal")
     known(value, made.to_json())
     return made
+
+
+def _shares(value: dict[str, Any], m: int) -> Float[np.ndarray, "rows m"] | None:
+    """The shares in a file, if it has them."""
+    if "shares" not in value:
+        return None
+    given = value["shares"]
+    rows = isinstance(given, list) and all(isinstance(row, list) and len(row) == m for row in given)
+    require(rows, "shares", given, f"a list of lists of {m} numbers")
+    shares = np.array([listed({"shares": row}, "shares", float) for row in given])
+    good = bool((np.abs(shares) <= _MOST_NATS).all())
+    require(good, "shares", verbatim("larger ones"), f"numbers of at most {_MOST_NATS:g}")
+    return shares
 
 
 def checked_sizes(sizes: Int[np.ndarray, "*stack steps"], length: int) -> Int[np.ndarray, "*stack steps"]:

@@ -34,10 +34,18 @@ class Catalogue:
         directory: the folder of checkpoints; need not exist.
         run: digest of the run's configuration, which manifests must agree with; ``None``: any will do.
         manifests: every complete checkpoint has a manifest. Runs begun by earlier versions have some without.
+        earlier: digests of the configuration in the run's earlier stages, with which manifests may agree instead.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import mdm_jax as mdm
+        >>> kept = mdm.training.checkpoints.Catalogue(Path("checkpoints"), None, manifests=True)
+        >>> print(kept.latest(), kept.choose("newest"))  # nothing is there
+        None None
     """
 
-    def __init__(self, directory: Path, run: str | None, manifests: bool) -> None:
-        self._directory, self._run, self._manifests = directory, run, manifests
+    def __init__(self, directory: Path, run: str | None, manifests: bool, earlier: tuple[str, ...] = ()) -> None:
+        self._directory, self._run, self._manifests, self._earlier = directory, run, manifests, earlier
 
     def folder(self, step: int) -> Path:
         """Where the checkpoint of a step is, or would be."""
@@ -174,7 +182,7 @@ class Catalogue:
             raise Damaged(f"is damaged: {error}") from None
         except OSError as error:
             raise Damaged(f"cannot be read: {error.filename}: {error.strerror}") from None
-        if self._run is not None and said.run not in (None, self._run):
+        if self._run is not None and said.run not in (None, self._run, *self._earlier):
             raise Damaged("belongs to a run of another configuration than the config.json beside it")
 
     def _is_good(self, step: int) -> bool:

@@ -39,6 +39,7 @@ class Checkpoints:
         directory: the folder of checkpoints; need not exist.
         run: digest of the run's configuration, which manifests must agree with; ``None``: any will do.
         manifests: every complete checkpoint has a manifest. Runs begun by earlier versions have some without.
+        earlier: digests of the configuration in the run's earlier stages, with which manifests may agree instead.
 
     Raises:
         InputError: ``directory`` is a file.
@@ -57,11 +58,13 @@ class Checkpoints:
         (0, ())
     """
 
-    def __init__(self, directory: str | Path, run: str | None = None, manifests: bool = True) -> None:
+    def __init__(
+        self, directory: str | Path, run: str | None = None, manifests: bool = True, earlier: tuple[str, ...] = ()
+    ) -> None:
         self._directory = Path(directory).resolve()
         if self._directory.exists() and not self._directory.is_dir():
             raise InputError(f"{directory} must be a folder of checkpoints; it is a file.")
-        self._run, self._catalogue = run, Catalogue(self._directory, run, manifests)
+        self._run, self._catalogue = run, Catalogue(self._directory, run, manifests, earlier)
         self._filter = lambda record: _is_news(record)  # one's own: leaving one leaves the others' where they are
         logging.getLogger("absl").addFilter(self._filter)
         # Not its CheckpointManager: which checkpoints stay is decided here, once the manifest is there.

@@ -23,6 +23,7 @@ from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.support.errors import require_choice
 from mdm_jax.theory.schedules.hybrid import require_hybrid, uniform_odds
 from mdm_jax.training.corruption import spread
+from mdm_jax.training.losses import require_maskable
 from mdm_jax.training.objective import Examples, Losses
 
 WEIGHTS = ("elbo", "dynamic", "clipped")
@@ -121,6 +122,7 @@ class HybridNoise:
         return Noised(seen, noise, density, scored.astype(jnp.float32))
 
     def losses(self, denoiser: Denoiser, params: Params, examples: Examples, corrupted: Noised) -> Losses:
+        require_maskable(denoiser)
         log_probs = jax.nn.log_softmax(logits(denoiser, params, corrupted.tokens, examples.context), axis=-1)
         tokens = jnp.asarray(examples.tokens, jnp.int32)
         is_masked = corrupted.tokens == denoiser.mask_id

@@ -156,7 +156,7 @@ class LatentSurrogate(_Drawing):
 
     def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         mask_key, noise_key = jax.random.split(key)
-        tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
+        tokens, masked, weight, _ = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
         noise = _noise(noise_key, len(known), self.draws, trained_model(denoiser).latent_shape)
         return Told(tokens, known, masked, masked, weight, weight * warm(self.warmup, progress), noise)
@@ -186,7 +186,7 @@ class FixedLatentBound(LatentObjective):
 
     def corrupt(self, key: PRNGKeyArray, denoiser: Denoiser, examples: Examples, progress: Float[Array, ""]) -> Told:
         mask_key, noise_key = jax.random.split(key)
-        tokens, masked, weight = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
+        tokens, masked, weight, _ = mask_counts(mask_key, examples.tokens, denoiser.mask_id)
         known = jnp.asarray(examples.tokens, jnp.int32)
         noise = _noise(noise_key, len(known), 1, trained_model(denoiser).latent_shape)
         once = jnp.ones_like(weight) * warm(self.warmup, progress)

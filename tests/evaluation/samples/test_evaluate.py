@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from compiled import programs
+from compiler_flags import with_devices
 from worlds import exact_world
 
 import mdm_jax
@@ -415,7 +416,7 @@ print(json.dumps(found))
 
 def in_another_process(script):
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": with_devices(8),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), str(Path(__file__).parents[2])]),
         "PYTHONHASHSEED": "7",
     }
@@ -536,7 +537,7 @@ def in_two_processes(script, store):
         port = found.getsockname()[1]
     script = script.format(port=port, tests=str(Path(__file__).parent), store=str(store))
     path = os.pathsep.join([str(Path(__file__).parents[3]), str(Path(__file__).parents[2])])
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": path}
+    environment = os.environ | {"XLA_FLAGS": with_devices(1), "PYTHONPATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     commands = [[sys.executable, "-c", script, str(i)] for i in range(2)]
     started = [subprocess.Popen(command, env=environment, **pipes) for command in commands]

@@ -153,3 +153,32 @@ def test_where_a_profile_rises_fewer_steps_may_gain_nats():
 def test_prices_out_of_range(price):
     with pytest.raises(InputError, match=r"^nats_per_step must be a number of at least 0; got "):
         plans.at_price(polya(0.5, 4), price)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("length", [1, 2, 9, 40])
+def test_a_budget_of_time_takes_as_many_steps_as_fit(length):
+    profile = random_falling(3, length)
+    for steps in range(1, length + 1):
+        best = plans.optimal(profile, steps)
+        for budget in (0.7 * steps + 0.3, 0.7 * steps + 0.99):  # exactly enough; not enough for another
+            plan = plans.within_time(profile, budget, per_step=0.7, besides=0.3)
+            assert plan.sizes.tolist() == best.sizes.tolist()
+    assert plans.within_time(profile, 1e6, 0.7).steps == plans.optimal(profile, length).steps
+    assert plans.within_time(profile, 5, per_step=0, besides=5).steps == plans.optimal(profile, length).steps
+    assert plan.name == f"within {budget:g} ms"
+    assert {
+        "rule": "time budget",
+        "milliseconds_per_step": 0.7,
+        "milliseconds_besides": 0.3,
+    }.items() <= plan.origin.items()
+
+
+@pytest.mark.core
+def test_times_that_allow_no_step():
+    profile = polya(0.5, 4)
+    with pytest.raises(InputError, match=r"^milliseconds must be at least 3\.5, which one step takes; got 3\.$"):
+        plans.within_time(profile, 3, per_step=1.5, besides=2)
+    for times in ((-1, 1, 0), (1, float("nan"), 0), (5, 1, -1)):
+        with pytest.raises(InputError, match=r"^(milliseconds|per_step|besides) must be a number of at least 0; got "):
+            plans.within_time(profile, *times)

@@ -27,7 +27,6 @@ T = jnp.asarray(
 )
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("name", thorough_but(["linear", "beta:0.9,0.3"], EVERY))
 def test_a_table_is_close_to_its_schedule(name):
     schedule, t = EVERY[name], T.astype(jnp.float32)

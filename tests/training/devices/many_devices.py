@@ -1,7 +1,8 @@
 """What ``test_ways`` runs on eight virtual devices, in a process of its own: prints what came out as JSON.
 
-Arguments: the optimiser, and the ways to compare with one device, as in pmap:4 mesh:data=4,model=2 accumulate:2
-pmap:2,accumulate:2. With Muon, whose steps are slow to compile, a whole run besides.
+Arguments: "few", what is thorough and core; or "more", besides the ways that are named the two under Muon, whose steps
+are slow to compile, and a run that goes on by them. Then the ways to compare with one device under AdamW, as in pmap:4
+mesh:data=4,model=2 accumulate:2 pmap:2,accumulate:2.
 """
 
 import contextlib
@@ -21,13 +22,16 @@ from toys import LENGTH, SETTINGS, VOCAB, PatternTask, tiny_transformer
 
 from mdm_jax import models
 from mdm_jax.support.devices import make_mesh, parse_mesh
-from mdm_jax.training import RunDirectory, fit, ways
+from mdm_jax.tasks.array_files import token_maps
+from mdm_jax.training import LabelDropout, RunDirectory, fit, ways
 from mdm_jax.training.checkpoints import Checkpoints
 from mdm_jax.training.step import batch_of
 from mdm_jax.training.ways import Job
 
 STEPS = 20
 CLASSES = ("pmap:4", "mesh:data=4,model=2", "pmap:2,accumulate:2")
+MUON = dataclasses.replace(SETTINGS, steps=30)
+"""Of the comparison under Muon and of the run that goes on: one program for both, each way."""
 
 
 def largest(one, two):
@@ -48,13 +52,13 @@ def read(name):
     return ways.OnAMesh(make_mesh(parse_mesh(rest))), changes
 
 
-def compare(optimizer, names):
+def compare(base, names):
     """Twenty steps each way: losses and states beside those of one device; and where the rows of a batch go."""
     denoiser, task = tiny_transformer(), PatternTask()
     found = {}
     for name in ["accumulate:1", *names]:
         way, changes = read(name)
-        settings = dataclasses.replace(SETTINGS, optimizer=optimizer, **changes)
+        settings = dataclasses.replace(base, **changes)
         job = Job(denoiser, settings)
         state, train, losses = way.initial(job), way.put(task.train), []
         for _ in range(STEPS // 10):
@@ -122,18 +126,50 @@ def class_conditional():
     classes = tuple({"class": rows[:, 0]} for rows in (task.train, task.validation))  # the first token tells the row
     settings = dataclasses.replace(SETTINGS, steps=40, optimizer="adamw", learning_rate=0.1)
     denoiser, params = models.from_function(by_class, VOCAB), {"table": np.zeros((VOCAB, LENGTH, VOCAB), np.float32)}
-    found, figures, reference = {}, [], None
+    found, figures, reference, files = {}, [], None, {}
     for name in ("accumulate:1", *CLASSES):
         way, changes = read(name)
         where = {"mesh": way.rows.mesh} if isinstance(way, ways.OnAMesh) else {}
         where |= {"devices": way.rows.parts} if isinstance(way, ways.OnDevices) else {}
+        arguments = {
+            "settings": dataclasses.replace(settings, **changes),
+            "params": params,
+            "context": classes,
+            **where,
+        }
         run = fit(
-            denoiser, task, settings=dataclasses.replace(settings, **changes), params=params, context=classes,
-            on_report=lambda _, of: figures.append(of["held_out_bits_per_token"]), progress=False, **where,
+            denoiser, task, on_report=lambda _, of: figures.append(of["held_out_bits_per_token"]), progress=False,
+            **arguments,
         )  # fmt: skip
         reference = ways.fetch(run.params) if reference is None else reference
         found[name] = [largest(run.params, reference), figures[-1]]
-    return found
+        if where and not changes:
+            files[name] = largest(left_in_a_file(denoiser, task, arguments).params, run.params)
+    return found, files
+
+
+def left_in_a_file(denoiser, task, arguments):
+    """The same training, of rows that a thread reads from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "rows.npy", task.train)
+        task = PatternTask()
+        task.train, most = np.load(Path(folder) / "rows.npy", mmap_mode="r"), token_maps.MOST_IN_MEMORY
+        token_maps.MOST_IN_MEMORY = 100
+        try:
+            assert token_maps.stays_in_file(task.train)
+            return fit(denoiser, task, progress=False, **arguments)
+        finally:
+            token_maps.MOST_IN_MEMORY = most
+
+
+def labels_dropped():
+    """Ten steps under label dropout, on four devices beside one: how far parameters are apart, and have moved."""
+    task, settings = PatternTask(), dataclasses.replace(SETTINGS, steps=10, optimizer="adamw")
+    context = tuple({"label": rows[:, 0]} for rows in (task.train, task.validation))
+    model = models.transformer(VOCAB, length=LENGTH, width=8, depth=1, heads=2, classes=VOCAB)
+    how = {"settings": settings, "objective": LabelDropout(rate=0.25), "context": context, "progress": False}
+    one, four = (fit(model, task, **how, **where).params for where in ({}, {"devices": 4}))
+    return [largest(four, one), largest(one, model.init(jax.random.key(settings.seed), LENGTH))]
 
 
 def by_class(params, tokens, context):
@@ -144,14 +180,13 @@ def by_class(params, tokens, context):
 
 def a_run_goes_on():
     """Begun on a mesh, continued by pmap, finished on one device."""
-    settings = dataclasses.replace(SETTINGS, steps=30)
     with tempfile.TemporaryDirectory() as folder:
-        whole = fit(tiny_transformer(), PatternTask(), settings=settings, progress=False)
+        whole = fit(tiny_transformer(), PatternTask(), settings=MUON, progress=False)
         run = None
         for stop, how in ((10, {"mesh": make_mesh({"data": 2, "model": 2})}), (20, {"devices": 4}), (30, {})):
             with contextlib.suppress(Stop):
                 run = fit(
-                    tiny_transformer(), PatternTask(), settings=settings, directory=folder, report_every=10,
+                    tiny_transformer(), PatternTask(), settings=MUON, directory=folder, report_every=10,
                     on_report=stopping(stop), progress=False, **how,
                 )  # fmt: skip
         steps = [line["step"] for line in RunDirectory(Path(folder)).read_log()]
@@ -177,9 +212,14 @@ def stopping(at):
 
 
 if __name__ == "__main__":
-    what = {"steps": compare(sys.argv[1], sys.argv[2:])}
-    if sys.argv[1] == "muon":
-        what["run"] = a_run_goes_on()
+    which, *names = sys.argv[1:]
+    what = {"steps": compare(dataclasses.replace(SETTINGS, optimizer="adamw"), names)}
+    if which == "more":
+        what |= {"muon": compare(MUON, ["pmap:4", "mesh:data=2,model=2"]), "run": a_run_goes_on()}
     else:
-        what |= {"checkpoints": checkpoints_travel(), "classes": class_conditional()}
+        what |= {
+            "checkpoints": checkpoints_travel(),
+            "labels": labels_dropped(),
+            **dict(zip(("classes", "files"), class_conditional())),
+        }
     print(json.dumps(what))

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import SETTINGS, PatternTask, tiny_transformer
+from compiler_flags import with_devices
+from toys import LENGTH, SETTINGS, PatternTask, tiny_transformer
 
 from mdm_jax.support import devices
 from mdm_jax.support.errors import InputError
-from mdm_jax.training import RunDirectory, Settings, fit, load, ways
+from mdm_jax.training import RunDirectory, Settings, feeding, fit, load, ways
 from mdm_jax.training.step import batch_of, initial_state, loss_and_gradient
 from mdm_jax.training.ways import Job
 
@@ -28,14 +29,13 @@ LOSS, PARAMS = 1e-4, 2e-3
 differently, and orthogonalised updates (of size .02 each) magnify it."""
 FEW = ("pmap:4", "mesh:data=4,model=2")
 MORE = (
-    "pmap:2", "pmap:8", "mesh:data=8", "mesh:data=2,model=2", "mesh:model=2", "accumulate:4", "pmap:2,accumulate:2",
-    "mesh:data=2,model=2,accumulate:2",
+    "pmap:8", "mesh:data=8", "mesh:model=2", "accumulate:4", "pmap:2,accumulate:2", "mesh:data=2,model=2,accumulate:2",
 )  # fmt: skip
 
 
-def on_eight_devices(optimizer, *names):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(HERE / "many_devices.py"), optimizer, *names]
+def on_eight_devices(which, *names):
+    environment = {**os.environ, "XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(HERE / "many_devices.py"), which, *names]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=550)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -43,12 +43,12 @@ def on_eight_devices(optimizer, *names):
 
 @pytest.fixture(scope="module")
 def few():
-    return on_eight_devices("adamw", *FEW)
+    return on_eight_devices("few", *FEW)
 
 
-def check_steps(found, names):
+def check_steps(steps, names):
     for name in names:
-        seen = found["steps"][name]
+        seen = steps[name]
         assert seen["step"] == 20
         assert seen["loss"] < LOSS, name
         assert seen["params"] < PARAMS, name
@@ -65,14 +65,16 @@ def check_steps(found, names):
 @pytest.mark.thorough
 @pytest.mark.core
 def test_pmap_and_mesh_take_the_steps_of_one_device_on_rows_divided_without_overlap_or_loss(few):
-    check_steps(few, FEW)
+    check_steps(few["steps"], FEW)
 
 
 @pytest.mark.processes
 @pytest.mark.thorough
 def test_every_number_of_devices_every_mesh_and_accumulation_and_a_run_that_goes_on_in_another_way():
-    found = on_eight_devices("muon", *FEW, *MORE)
-    check_steps(found, (*FEW, *MORE))
+    """Each under AdamW; one of each kind under Muon, whose steps compile slowly, and the run that goes on."""
+    found = on_eight_devices("more", *MORE)
+    check_steps(found["steps"], MORE)
+    check_steps(found["muon"], ("pmap:4", "mesh:data=2,model=2"))
     assert found["run"]["params"] < PARAMS
     assert found["run"]["steps"] == sorted(set(found["run"]["steps"]))
     assert found["run"]["steps"][-1] == 30
@@ -98,8 +100,24 @@ def test_contexts_are_divided_with_their_rows(few):
         assert bits < 0.5, name
 
 
-def processes(directory, mesh, each=1, wrong=()):
-    """The two processes' reports."""
+@pytest.mark.processes
+@pytest.mark.thorough
+def test_the_rows_that_lose_their_label_are_the_same_on_many_devices(few):
+    difference, moved = few["labels"]
+    assert difference < PARAMS
+    assert moved > 10 * PARAMS
+
+
+@pytest.mark.processes
+@pytest.mark.thorough
+def test_rows_that_are_read_from_a_file_teach_on_many_devices_what_rows_in_memory_do(few):
+    """With their classes, under pmap and on a mesh."""
+    assert few["files"].keys() == {"pmap:4", "mesh:data=4,model=2"}
+    assert max(few["files"].values()) < 1e-6
+
+
+def processes(directory, mesh, each=1, cases=("",)):
+    """The two processes' reports, by case."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -108,9 +126,9 @@ def processes(directory, mesh, each=1, wrong=()):
         "JAX_PLATFORMS": "cpu",
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": "2",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={each}",
+        "XLA_FLAGS": with_devices(each),
     }
-    command = [sys.executable, str(HERE / "two_processes.py"), str(directory), mesh, *wrong]
+    command = [sys.executable, str(HERE / "two_processes.py"), str(directory), mesh, *cases]
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / str(i) for i in range(2)]
         started = []
@@ -119,7 +137,7 @@ def processes(directory, mesh, each=1, wrong=()):
             with output.open("w") as stream:
                 environment = {**common, "JAX_PROCESS_ID": str(i)}
                 started.append(subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT))
-        end = time.monotonic() + 250
+        end = time.monotonic() + 500
         while any(process.poll() is None for process in started) and time.monotonic() < end:
             if any(process.poll() for process in started):
                 end = min(end, time.monotonic() + 5)  # the other one waits in vain
@@ -130,47 +148,85 @@ def processes(directory, mesh, each=1, wrong=()):
         texts = [output.read_text() for output in outputs]
     for process, text in zip(started, texts):
         assert process.returncode == 0, text[-3000:]
-    return [json.loads(text.strip().splitlines()[-1]) for text in texts]
+    told = [json.loads(text.strip().splitlines()[-1]) for text in texts]
+    return {case: [one[case] for one in told] for case in cases}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two processes of one device: what they saw of a training, of all that fails in one, and of rows in a file."""
+    folder = tmp_path_factory.mktemp("pair")
+    np.save(folder / "rows.npy", PatternTask().train)
+    return folder, processes(folder / "two", "data=2", cases=("", *WRONG, "file"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The directory of the same training in one process, and its result."""
+    place = tmp_path_factory.mktemp("alone") / "one"
+    settings = dataclasses.replace(SETTINGS, steps=20)
+    return place, fit(tiny_transformer(), PatternTask(), settings=settings, directory=place, progress=False)
+
+
+WRONG = {
+    "unshared": (
+        "another process of this run has stopped", "two unshared1 must be a directory that all processes see"
+    ),
+    "log": ("some file could not be written: No space left on device", "another process of this run has stopped"),
+    "manifest": ("could not be written: No space left on device", "another process of this run has stopped"),
+    "id": ("rows.npy must hold token ids from 0 to 5; token ", "another process of this run has"),
+}  # fmt: skip
+"""What fails in process 0, or in each, and what both say."""
 
 
 @pytest.mark.processes
 @pytest.mark.thorough
 @pytest.mark.parametrize(("mesh", "each"), [("data=2", 1), ("data=2,model=2", 2)])
-def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, mesh, each):
+def test_two_processes_train_one_model_and_one_of_them_writes(tmp_path, request, alone, mesh, each):
     """Over loopback, against the same training in one process; then that process goes on alone with the result."""
-    seen = processes(tmp_path / "two", mesh, each)
+    if each == 1:
+        folder, told = request.getfixturevalue("pair")
+        directory, seen = folder / "two", told[""]
+    else:
+        directory = tmp_path / "two"
+        seen = processes(directory, mesh, each)[""]
     assert [report["writer"] for report in seen] == [True, False]
     assert [report["devices"] for report in seen] == [[each, 2 * each]] * 2
     assert sorted(seen[0]["rows"] + seen[1]["rows"]) == list(range(SETTINGS.batch))
-    settings = dataclasses.replace(SETTINGS, steps=20)
-    alone = fit(tiny_transformer(), PatternTask(), settings=settings, directory=tmp_path / "one", progress=False)
+    other, run = alone
     for report in seen:
-        for mine, leaf in zip(report["params"], jax.tree.leaves(alone.params), strict=True):
+        for mine, leaf in zip(report["params"], jax.tree.leaves(run.params), strict=True):
             np.testing.assert_allclose(mine, np.asarray(leaf).ravel(), atol=PARAMS)
-    logs = [RunDirectory(tmp_path / name).read_log() for name in ("one", "two")]
+    logs = [RunDirectory(place).read_log() for place in (other, directory)]
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
     for one, two in zip(*logs):
         assert one["train_bits_per_token"] == pytest.approx(two["train_bits_per_token"], abs=LOSS)
         assert one["held_out_bits_per_token"] == pytest.approx(two["held_out_bits_per_token"], abs=LOSS)
-    for mine, leaf in zip(seen[0]["params"], jax.tree.leaves(load(tmp_path / "two", tiny_transformer()).params)):
+    for mine, leaf in zip(seen[0]["params"], jax.tree.leaves(load(directory, tiny_transformer()).params)):
         np.testing.assert_array_equal(np.asarray(mine, np.float32), np.asarray(leaf).ravel())
 
 
 @pytest.mark.processes
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("wrong", "one", "other"),
-    [
-        ("unshared", "another process of this run has stopped", "two1 must be a directory that all processes see"),
-        ("log", "some file could not be written: No space left on device", "another process of this run has stopped"),
-        ("manifest", "could not be written: No space left on device", "another process of this run has stopped"),
-    ],
-)
-def test_what_fails_in_one_process_stops_both(tmp_path, wrong, one, other):
-    """None is left waiting: both say why and end (``processes`` kills who waits, and fails)."""
-    seen = processes(tmp_path / "two", "data=2", wrong=[wrong])
-    assert one in seen[0]["refused"]
-    assert other in seen[1]["refused"]
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_fails_in_one_process_stops_both(pair, wrong):
+    """None is left waiting: both say why, and train again (``processes`` kills who waits, and fails)."""
+    for report, says in zip(pair[1][wrong], WRONG[wrong], strict=True):
+        assert says in report["refused"]
+
+
+@pytest.mark.processes
+@pytest.mark.thorough
+def test_two_processes_read_their_own_rows_of_a_file_and_no_others(pair, alone):
+    """Each has one half of every batch: the places of both together are those of the batches, none is read twice."""
+    seen, settings = pair[1]["file"], dataclasses.replace(SETTINGS, steps=20)
+    wanted = np.concatenate([feeding.places(settings, (24, LENGTH), first) for first in (0, 10)])
+    half = SETTINGS.batch // 2
+    for report, part in zip(seen, (wanted[:, :half], wanted[:, half:])):
+        np.testing.assert_array_equal(np.asarray(report["read"]), part * LENGTH)
+    for report in seen:
+        for mine, leaf in zip(report["params"], jax.tree.leaves(alone[1].params), strict=True):
+            np.testing.assert_allclose(mine, np.asarray(leaf).ravel(), atol=PARAMS)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiler_flags import with_devices
 from latent_tables import perturbed
 
 import mdm_jax as mdm
@@ -118,8 +120,7 @@ def test_accumulated_and_on_meshes_the_same_steps_are_taken():
 def test_the_same_steps_on_eight_devices():
     """In a process of its own, by ``pmap`` and on a mesh: every latent goes along with its row."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", "import test_latents_trained; test_latents_trained.on_devices()"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -179,7 +180,8 @@ def test_bfloat16_gives_the_gradient_to_its_precision(objective):
     found = []
     for compute in ("float32", "bfloat16"):
         settings = dataclasses.replace(SHORT, compute=compute)
-        value, _, gradient = loss_and_gradient(TINY, settings, params, Examples(tokens), corrupted, objective=objective)
+        whole = partial(loss_and_gradient, TINY, settings, objective=objective)
+        value, _, gradient = jax.jit(whole)(params, Examples(tokens), corrupted)
         found.append((float(value), jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])))
     (value, gradient), (other, rough) = found
     assert other != value

@@ -15,6 +15,9 @@ at a time as there are processors; the profile is an argument of it.
 the left Riemann sum of the interpolated ``g`` at unrounded knots, in ``log a`` and ``log b``; every point on the way is
 rounded, and the best one kept.
 
+**A quick search** (``quick``) does the same on the host with a coarse grid and steps that halve: no program, for curves
+over all budgets and for choices that are made anew for every fold.
+
 **What is reported** (``judging``) is computed again on the host in float64. In float32 a remainder within about 1e-5 of
 what counts as a tie may fall on the other side of it, which moves one token. The landscape has such cells
 (``tests/theory/plans/test_beta_search.py`` counts them); its winners are not among them.
@@ -23,6 +26,7 @@ Source: choosing ``(a, b)`` from a grid is arXiv 2509.13866 (section 3.3, append
 task; judging by a profile is ours.
 """
 
+from mdm_jax.theory.plans.beta_search.quick import QUICK_GRID, quick_search
 from mdm_jax.theory.plans.beta_search.searching import (
     EVERY_BUDGET,
     GRID,
@@ -33,4 +37,14 @@ from mdm_jax.theory.plans.beta_search.searching import (
     search,
 )
 
-__all__ = ["EVERY_BUDGET", "GRID", "MOST_VALUES", "BetaSearch", "beta_values", "default_budgets", "search"]
+__all__ = [
+    "EVERY_BUDGET",
+    "GRID",
+    "MOST_VALUES",
+    "QUICK_GRID",
+    "BetaSearch",
+    "beta_values",
+    "default_budgets",
+    "quick_search",
+    "search",
+]

@@ -63,11 +63,11 @@ class Judge:
                 return
 
 
-def starts_of(landscape: Float[np.ndarray, "n n"], starts: int) -> Int[np.ndarray, "starts 2"]:
-    """The best cells, each at least ``_APART`` cells from the others (fewer of them repeat the last)."""
+def starts_of(landscape: Float[np.ndarray, "n n"], starts: int, apart: int = _APART) -> Int[np.ndarray, "starts 2"]:
+    """The best cells, each at least so many cells from the others (fewer of them repeat the last)."""
     left, cells = landscape.copy(), []
     for _ in range(starts):
         i, j = (int(x) for x in np.unravel_index(np.argmin(left), left.shape))
         cells.append((i, j) if np.isfinite(left[i, j]) else cells[-1])
-        left[max(i - _APART + 1, 0) : i + _APART, max(j - _APART + 1, 0) : j + _APART] = np.inf
+        left[max(i - apart + 1, 0) : i + apart, max(j - apart + 1, 0) : j + apart] = np.inf
     return np.array(cells)

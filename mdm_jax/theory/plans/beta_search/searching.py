@@ -110,7 +110,7 @@ class BetaSearch:
             "values_per_axis": len(self.values),
             "gradient_steps": self.gradient_steps,
         }
-        more = {"expected_nelbo_nats": float(self.nelbo[place]), "profile_digest": self.profile.digest}
+        more = {"expected_nelbo_nats": float(self.nelbo[place]), "profile_digest": self.profile.measured_digest}
         sizes = round_sizes(plan_rules.beta_fractions(a, b, steps), self.profile.length)
         text = schedule_text.text_of(beta(a, b))
         return plan_rules.rounded_plan(sizes, text, steps, searched=searched, **more)
@@ -124,6 +124,20 @@ def default_budgets(length: int) -> tuple[int, ...]:
     most = min(length, MOST_STEPS)
     powers = [2**k for k in range(most.bit_length())]
     return tuple(sorted({n for power in powers for n in (power, power * 3 // 2) if n <= most} | {most}))
+
+
+def asked_budgets(length: int, budgets: Sequence[int] | None) -> tuple[int, ...]:
+    """The budgets of a search, rising; :func:`default_budgets` if none are given.
+
+    Raises:
+        InputError: no budget, or one that is not from 1 to the length.
+    """
+    budgets = default_budgets(length) if budgets is None else budgets
+    require(is_list(budgets), "budgets", budgets, "a list of numbers of steps")
+    require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
+    for steps in budgets:
+        check_budget(length, steps)
+    return tuple(sorted({int(steps) for steps in budgets}))
 
 
 def search(
@@ -164,13 +178,7 @@ def search(
         ((2, 8, 8), [2, 6], [2, 6])
     """
     length = checked_profile(profile).length
-    budgets = default_budgets(length) if budgets is None else budgets
-    require(is_list(budgets), "budgets", budgets, "a list of numbers of steps")
-    require(len(budgets) > 0, "budgets", verbatim("none"), "at least one number of steps")
-    for steps in budgets:
-        check_budget(length, steps)
-    asked = tuple(sorted({int(steps) for steps in budgets}))
-    values = _values(grid)
+    asked, values = asked_budgets(length, budgets), grid_values(grid)
     starts, gradient_steps = require_whole("starts", starts, 0), require_whole("gradient_steps", gradient_steps, 0)
     chunk = require_whole("chunk", chunk, 1)
 
@@ -261,7 +269,7 @@ def _refiner(
     return refine
 
 
-def _values(grid: int | Sequence[float]) -> Float[np.ndarray, " n"]:
+def grid_values(grid: int | Sequence[float]) -> Float[np.ndarray, " n"]:
     """The values of ``a`` and ``b`` that ``grid`` asks for, checked; float32 holds them exactly."""
     if isinstance(grid, int | np.integer) and not isinstance(grid, bool):
         values = beta_values(require_whole("grid", grid, 2, MOST_VALUES))

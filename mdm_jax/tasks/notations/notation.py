@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from mdm_jax.support.errors import InputError, require, require_whole
-from mdm_jax.tasks.grid_notation import Grid
-from mdm_jax.tasks.task import token_ids
+from mdm_jax.tasks.notations.grid_notation import Grid
+from mdm_jax.tasks.notations.vocabulary import Alphabet, Vocabulary
+from mdm_jax.tasks.task import shown_ids
 
 LARGEST_SIZE = 2**31 - 1
 """Ids, the mask's among them, have 32 bits."""
@@ -42,7 +43,7 @@ class Notation(Protocol):
         ...
 
     def decode(self, tokens: Int[Any, " length"], mask: str = "·") -> str:
-        """One row for human eyes."""
+        """One row for human eyes, as far as it goes: ``ABSENT`` at its end is not shown."""
         ...
 
     def pieces(self, tokens: Int[Any, " length"]) -> list[str]:
@@ -138,16 +139,19 @@ class Numbers:
         return {"numbers": self.size} | ({} if self.shape is None else {"picture": list(self.shape)})
 
     def _checked(self, tokens: Int[Any, " length"]) -> np.ndarray:
-        wanted = f"ids from 0 to {self.size - 1} or the mask {self.size}"
-        return token_ids(tokens, "length", self.size + 1, wanted)
+        return shown_ids(tokens, self.size, f"ids from 0 to {self.size - 1} or the mask {self.size}")
 
 
-def from_json(value: dict[str, Any]) -> Numbers | Grid:
-    """The notation that :meth:`Numbers.to_json` or :meth:`Grid.to_json` stored.
+def from_json(value: dict[str, Any] | str) -> Numbers | Grid | Vocabulary:
+    """The notation that a ``to_json`` of one of them stored.
 
     Raises:
         InputError: ``value`` is something else.
     """
+    if isinstance(value, str):
+        return Vocabulary(value)
+    if isinstance(value.get("alphabet"), str):
+        return Alphabet(value["alphabet"])
     grid = "grid" in value
     size, sides = (value.get("grid"), value.get("box")) if grid else (value.get("numbers"), value.get("picture"))
     pair = isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)

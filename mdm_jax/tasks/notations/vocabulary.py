@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt32
+from jaxtyping import Int, Int32, Int64, UInt32
 
 from mdm_jax.support.errors import InputError, require
-from mdm_jax.tasks.task import token_ids
+from mdm_jax.tasks.task import shown_ids
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,14 @@ class Vocabulary:
         return "characters"
 
     @cached_property
+    def _places(self) -> Int64[np.ndarray, " size"]:
+        """The ids of the characters in ascending order of code point."""
+        return np.argsort(_code_points(self.characters), kind="stable")
+
+    @cached_property
     def _points(self) -> UInt32[np.ndarray, " size"]:
-        return _code_points(self.characters)
+        """Ascending."""
+        return _code_points(self.characters)[self._places]
 
     def encode(self, text: str, mask: str | None = None) -> Int32[np.ndarray, " length"]:
         """The ids of the characters of ``text``.
@@ -67,8 +73,8 @@ class Vocabulary:
         """
         require(isinstance(text, str), "text", text, "text")
         points = _code_points(text)
-        ids = np.minimum(np.searchsorted(self._points, points), self.size - 1).astype(np.int32)
-        unknown = self._points[ids] != points
+        found = np.minimum(np.searchsorted(self._points, points), self.size - 1)
+        unknown, ids = self._points[found] != points, self._places[found].astype(np.int32)
         if mask is not None:
             # A mark that is also a character of the text would silently turn real characters into gaps.
             outside = isinstance(mask, str) and len(mask) == 1 and mask not in self.characters
@@ -87,19 +93,52 @@ class Vocabulary:
     def decode(self, tokens: Int[Any, " length"], mask: str = "·") -> str:
         """The text of the ids ``tokens``; the id ``size`` becomes ``mask``, which may be any string.
 
+        ``ABSENT`` (-1) at the end of a row is not shown.
+
         Raises:
             InputError: ``tokens`` is not a vector of integers, or an id is outside ``0 .. size``.
         """
-        shown = [*self.characters, mask]
-        return "".join(shown[token] for token in self._checked(tokens).tolist())
+        return "".join(self._written(tokens, mask))
 
     def pieces(self, tokens: Int[Any, " length"]) -> list[str]:
         """The text of each token; errors as in :meth:`decode`."""
-        return [self.decode(token[None]) for token in self._checked(tokens)]
+        return self._written(tokens, "·")
+
+    def _written(self, tokens: Int[Any, " length"], mask: str) -> list[str]:
+        return [self.characters[token] if token < self.size else mask for token in self._checked(tokens).tolist()]
+
+    def to_json(self) -> Any:
+        """What a run stores as its task's vocabulary."""
+        return self.characters
 
     def _checked(self, tokens: Int[Any, " length"]) -> np.ndarray:
-        wanted = f"character ids from 0 to {self.size - 1} or the mask {self.size}"
-        return token_ids(tokens, "length", self.size + 1, wanted)
+        return shown_ids(tokens, self.size, f"character ids from 0 to {self.size - 1} or the mask {self.size}")
+
+
+@dataclass(frozen=True)
+class Alphabet(Vocabulary):
+    """Characters in an order of one's own, for ids that were made elsewhere: the first is written for 0.
+
+    Attributes:
+        characters: at least two, distinct.
+
+    Raises:
+        InputError: ``characters`` is something else.
+
+    Example:
+        >>> import numpy as np, mdm_jax as mdm
+        >>> bases = mdm.tasks.Alphabet("TCAG")
+        >>> bases.encode("GATTACA").tolist(), bases.decode(np.array([3, 2, 0, -1]))  # -1: the row has ended
+        ([3, 2, 0, 0, 2, 1, 2], 'GAT')
+    """
+
+    def __post_init__(self):
+        good = is_text(self.characters) and 2 <= len(self.characters) == len(set(self.characters))
+        require(good, "alphabet", self.characters, "distinct characters, two at the least")
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run stores as its task's vocabulary."""
+        return {"alphabet": self.characters}
 
 
 def is_text(value: Any) -> bool:
