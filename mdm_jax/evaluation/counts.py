@@ -33,12 +33,24 @@ def chosen_counts(
         InputError: counts outside the sequence, or fewer encodings than two at each, or than two passes take.
     """
     encodings = require_whole("encodings", encodings, 1, LARGEST)
-    most = min(24, max(4, math.isqrt(encodings))) if most is None else max(4, min(most, encodings // 2))
+    most = _as_many(encodings, free, ranked) if most is None else max(4, min(most, encodings // 2))
     chosen = default_counts(free, most) if counts is None else _with_ends(counts, free)
     least = 2 * ENCODINGS if ranked else 2 * len(chosen)
     told = "two passes of two encodings" if ranked else "two for each count measured"
     require(encodings >= least, "encodings", encodings, f"at least {least}, {told}")
     return chosen
+
+
+def _as_many(encodings: int, free: int, ranked: bool) -> int:
+    """How many counts so many encodings are best spent at.
+
+    Few counts leave more sequences for each, and a plan is chosen better by many sequences at few counts: at 1,024
+    encodings of five exact laws 8 counts lose a half to a third of the nats that 24 do. Interpolation errs less than
+    the sequences do from 1.25 counts for each doubling of the length (at 1,024 positions by .0001 to .0007 nats per
+    token). Where one pass measures at all counts they cost nothing.
+    """
+    enough = 24 if ranked else max(8, round(1.25 * math.log2(free)), round(encodings**0.25))
+    return min(24, max(4, min(math.isqrt(encodings), enough)))
 
 
 def _with_ends(counts: ArrayLike, free: int) -> Int[np.ndarray, " m"]:

@@ -38,7 +38,7 @@ def quick_search(
 
     Args:
         profile: the model's profile.
-        budgets: numbers of steps; :func:`default_budgets` if left out.
+        budgets: numbers of steps; :func:`~mdm_jax.theory.plans.beta_search.searching.default_budgets` if left out.
         grid: as :func:`~mdm_jax.theory.plans.beta_search.search` takes it; more than 64 values are better searched
             there.
         progress: show a progress bar.
