@@ -26,7 +26,7 @@ from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from experiments.tools.profile_laws import Law, laws
 from mdm_jax import models, tasks
 from mdm_jax.evaluation import estimate_profile
-from mdm_jax.evaluation.counts import chosen_counts
+from mdm_jax.evaluation.measuring import chosen_counts
 from mdm_jax.support.statistics import standard_error, standard_errors
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.plans import beta_search, round_sizes

@@ -16,14 +16,14 @@ import mdm_jax
 
 ROOT = Path(mdm_jax.__file__).parent
 SLOW = {
-    "mdm_jax.evaluation.cards": "a search and four loops are compiled",
+    "mdm_jax.evaluation.cards.making": "a search and four loops are compiled",
     "mdm_jax.evaluation.exact.beta_tuning": "a search is compiled",
     "mdm_jax.evaluation.exact.latent_laws": "two laws are compiled",
     "mdm_jax.evaluation.exact.laws": "six laws are compiled",
     "mdm_jax.evaluation.held_out": "maskings are compiled",
     "mdm_jax.evaluation.latents": "two measurements are compiled",
-    "mdm_jax.evaluation.profile_estimation": "a measurement is compiled",
-    "mdm_jax.evaluation.prompted": "a measurement and a loop are compiled",
+    "mdm_jax.evaluation.measuring.estimation": "a measurement is compiled",
+    "mdm_jax.evaluation.measuring.prompted": "a measurement and a loop are compiled",
     "mdm_jax.evaluation.samples.evaluating": "a batch is compiled",
     "mdm_jax.evaluation.samples.racing": "a batch is compiled",
     "mdm_jax.evaluation.tuning": "a search is compiled",

@@ -19,7 +19,7 @@ import scipy.stats
 from jaxtyping import Float, Int
 
 from mdm_jax import oracles
-from mdm_jax.evaluation.counts import chosen_counts
+from mdm_jax.evaluation.measuring import chosen_counts
 from mdm_jax.theory import profiles
 from mdm_jax.theory.profiles import Profile
 

@@ -1,26 +1,30 @@
 """Evaluation: a model's profile, its held-out loss, the cost of plans, the best plan for every budget, and samples.
 
-Two wings: ``samples`` (samplers by their samples: many at once, kept, compared, raced) and ``exact`` (samplers by their
-exact output distributions, in small worlds, and schedules tuned by them), which is imported when it is first used.
+Wings: ``measuring`` (profiles of models), ``cards`` (all decoders beside each other), ``samples`` (samplers by their
+samples: many at once, kept, compared, raced) and ``exact`` (samplers by their exact output distributions, in small
+worlds, and schedules tuned by them), which is imported when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mdm_jax.evaluation.blocks import block_path_nelbo, block_profile
-from mdm_jax.evaluation.by_class import profiles_by_class
-from mdm_jax.evaluation.card_results import Card
-from mdm_jax.evaluation.cards import card
+from mdm_jax.evaluation.cards import Card, card
 from mdm_jax.evaluation.expected_paths import plan_costs
 from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo, judge
 from mdm_jax.evaluation.importance import importance_weighted_nll
 from mdm_jax.evaluation.judging import advantages, check, cross_fitted, told_of_advantages
 from mdm_jax.evaluation.latency import StepCost, sampling_time
 from mdm_jax.evaluation.latents import RowLatents, latent_profile, posterior_latents
+from mdm_jax.evaluation.measuring import (
+    Until,
+    block_path_nelbo,
+    block_profile,
+    estimate_profile,
+    estimate_prompted_profile,
+    profiles_by_class,
+    told_of_until,
+)
 from mdm_jax.evaluation.paths import path_nelbo
-from mdm_jax.evaluation.profile_estimation import estimate_profile
-from mdm_jax.evaluation.prompted import estimate_prompted_profile
-from mdm_jax.evaluation.rounds_told import told_of_until
 from mdm_jax.evaluation.samples import (
     Difference,
     Evaluation,
@@ -33,7 +37,6 @@ from mdm_jax.evaluation.samples import (
     race,
 )
 from mdm_jax.evaluation.tuning import Tuned, tune
-from mdm_jax.evaluation.until import Until
 from mdm_jax.theory.profiles import default_counts
 
 if TYPE_CHECKING:

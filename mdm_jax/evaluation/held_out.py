@@ -18,7 +18,7 @@ from mdm_jax.evaluation.inputs import (
     sequences,
     what_rules_out,
 )
-from mdm_jax.evaluation.ranks import why_infinite_by_rank
+from mdm_jax.evaluation.measuring import why_infinite_by_rank
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.support.errors import InputError, require, require_whole, verbatim
 from mdm_jax.support.flags import usual

@@ -15,10 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.counts import chosen_counts
 from mdm_jax.evaluation.inputs import known_positions, reference_length, sequences
-from mdm_jax.evaluation.profile_estimation import estimate_profile
-from mdm_jax.evaluation.until import Until, checked_until
+from mdm_jax.evaluation.measuring import Until, checked_until, chosen_counts, estimate_profile
 from mdm_jax.models.denoiser import Denoiser, Params, require_model
 from mdm_jax.models.latent import LatentModel, Posterior, latent_model, marginal
 from mdm_jax.support.errors import require_choice
@@ -120,7 +118,7 @@ def latent_profile(
     Args:
         denoiser: a model with latents.
         params: its parameters.
-        tokens: as for :func:`~mdm_jax.evaluation.profile_estimation.estimate_profile`.
+        tokens: as for :func:`~mdm_jax.evaluation.estimate_profile`.
         encodings: likewise; those of the recognition network, one for each sequence, and of the ``latents`` of a
             marginal come on top.
         key: a typed PRNG key.

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.blocks import block_path_nelbo
 from mdm_jax.evaluation.inputs import (
     checked_plans,
     context_of,
@@ -18,7 +17,7 @@ from mdm_jax.evaluation.inputs import (
     require_costs,
     sequences,
 )
-from mdm_jax.evaluation.ranks import ranked_costs
+from mdm_jax.evaluation.measuring import block_path_nelbo, ranked_costs
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.extending import block_length, by_rank
 from mdm_jax.sampling.blind import path_log_prob

@@ -14,8 +14,8 @@ from mdm_jax.app.options.cards import not_for_cards, passes_of, refuse_card
 from mdm_jax.app.report import carded, run_files
 from mdm_jax.app.work import carding
 from mdm_jax.app.work.doors import door_hint
-from mdm_jax.evaluation.card_families import DIGITS
-from mdm_jax.evaluation.cards import LEAST
+from mdm_jax.evaluation.cards.families import DIGITS
+from mdm_jax.evaluation.cards.making import LEAST
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks.notations.notation import Numbers
 from mdm_jax.tasks.rows import RowsTask

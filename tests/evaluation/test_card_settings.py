@@ -11,11 +11,11 @@ from scipy.special import logsumexp
 
 from mdm_jax import models
 from mdm_jax.app.options.cards import passes_of
-from mdm_jax.evaluation.card_families import JudgedFamily
-from mdm_jax.evaluation.cards import _passes
-from mdm_jax.evaluation.decoders import Family, Setting, _in_blocks
-from mdm_jax.evaluation.forced_costs import Judge
-from mdm_jax.evaluation.mixing import Mixture
+from mdm_jax.evaluation.cards.decoders import Family, Setting, _in_blocks
+from mdm_jax.evaluation.cards.families import JudgedFamily
+from mdm_jax.evaluation.cards.forced_costs import Judge
+from mdm_jax.evaluation.cards.making import _passes
+from mdm_jax.evaluation.cards.mixing import Mixture
 from mdm_jax.models.extending import blockwise
 from mdm_jax.sampling import rules
 from mdm_jax.theory import plans

@@ -12,11 +12,11 @@ from scipy.spatial import ConvexHull
 
 from mdm_jax import models, oracles
 from mdm_jax.evaluation import card, exact
-from mdm_jax.evaluation.card_families import JudgedFamily, OptimalCosts, PlanCosts, optimal_near
-from mdm_jax.evaluation.decoders import Family, Setting, rule_families
-from mdm_jax.evaluation.forced_costs import Judge
-from mdm_jax.evaluation.mixing import Mixture, cheapest
-from mdm_jax.evaluation.scored_decoders import scored
+from mdm_jax.evaluation.cards.decoders import Family, Setting, rule_families
+from mdm_jax.evaluation.cards.families import JudgedFamily, OptimalCosts, PlanCosts, optimal_near
+from mdm_jax.evaluation.cards.forced_costs import Judge
+from mdm_jax.evaluation.cards.mixing import Mixture, cheapest
+from mdm_jax.evaluation.cards.scored_decoders import scored
 from mdm_jax.sampling import rules
 from mdm_jax.sampling.adaptive import _adaptive_loop
 from mdm_jax.support.errors import InputError

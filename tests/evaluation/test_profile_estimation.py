@@ -8,7 +8,8 @@ import pytest
 from worlds import draw_rows, exact_world, wrong_world
 
 from mdm_jax import models, oracles
-from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo, paths, profile_estimation
+from mdm_jax.evaluation import default_counts, estimate_profile, path_nelbo, paths
+from mdm_jax.evaluation.measuring import estimation
 from mdm_jax.sampling import path_log_prob, plan_knots, random_order
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans, profiles
@@ -210,7 +211,7 @@ def test_batches_do_not_change_a_row(world, monkeypatch):
     rows = draw_rows(world[0], 10, 0)
     whole = estimate_profile(denoiser, params, rows, 160, key=jax.random.key(0))
     parts = path_nelbo(denoiser, params, rows, [plans.uniform(4, 2)], key=jax.random.key(0))
-    monkeypatch.setattr(profile_estimation, "BATCH", 3)
+    monkeypatch.setattr(estimation, "BATCH", 3)
     monkeypatch.setattr(paths, "BATCH", 4)
     np.testing.assert_allclose(
         whole.means, estimate_profile(denoiser, params, rows, 160, key=jax.random.key(0)).means, rtol=1e-6

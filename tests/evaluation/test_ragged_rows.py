@@ -11,7 +11,7 @@ from compiled import programs
 
 import mdm_jax as mdm
 from mdm_jax.evaluation import held_out_nelbo, importance_weighted_nll, path_nelbo
-from mdm_jax.evaluation.curves import at_shares
+from mdm_jax.evaluation.measuring.curves import at_shares
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import mask_counts, masked_cross_entropy, nelbo
 from mdm_jax.training.objective import Examples, score

@@ -14,9 +14,9 @@ from worlds import draw_rows, random_table
 
 from mdm_jax import evaluation, models, tasks, training
 from mdm_jax.evaluation import estimate_profile, estimate_prompted_profile, held_out_nelbo, judge, path_nelbo
-from mdm_jax.evaluation.curves import fitted
 from mdm_jax.evaluation.importance import log_weights
-from mdm_jax.evaluation.ranks import in_order, ranked_costs
+from mdm_jax.evaluation.measuring.curves import fitted
+from mdm_jax.evaluation.measuring.ranks import in_order, ranked_costs
 from mdm_jax.oracles import polya
 from mdm_jax.sampling import path_log_prob
 from mdm_jax.sampling.orders import first_hitting

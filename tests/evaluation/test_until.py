@@ -12,8 +12,8 @@ from worlds import draw_rows, exact_world, wrong_world
 from mdm_jax import oracles
 from mdm_jax.app.commands import profile as command
 from mdm_jax.evaluation import Until, estimate_profile, told_of_until
-from mdm_jax.evaluation import until as rounds
-from mdm_jax.evaluation.until import measured
+from mdm_jax.evaluation.measuring import until as rounds
+from mdm_jax.evaluation.measuring.until import measured
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 from mdm_jax.theory.profiles import default_counts, from_rows, from_values, interpolated

@@ -7,9 +7,9 @@ from mdm_jax.app.options import common
 ABOUT = "measure a run's information profile and its held-out loss"
 DETAILS = ""
 ESTIMATORS = ("loss", "increments")
-"""Those of :mod:`mdm_jax.evaluation.profile_estimation` (a test compares)."""
+"""Those of :mod:`mdm_jax.evaluation.measuring.estimation` (a test compares)."""
 MOST_ENCODINGS = 262144
-"""That of :mod:`mdm_jax.evaluation.until` (a test compares)."""
+"""That of :mod:`mdm_jax.evaluation.measuring.until` (a test compares)."""
 PREDICTORS = ("fixed", "marginal")
 """Those of :mod:`mdm_jax.evaluation.latents` (a test compares)."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from mdm_jax.app.report import page, shapes
 from mdm_jax.app.report.page import code, escape
 from mdm_jax.app.report.run_files import RunFiles
-from mdm_jax.evaluation.card_results import FORMAT
+from mdm_jax.evaluation.cards import FORMAT
 from mdm_jax.plot import cards
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import read_json

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
-from mdm_jax.evaluation.counts import chosen_counts
 from mdm_jax.evaluation.inputs import LARGEST, require_not_redrawn
-from mdm_jax.evaluation.profile_estimation import estimate_profile, require_estimator
-from mdm_jax.evaluation.until import Until, checked_until
+from mdm_jax.evaluation.measuring.counts import chosen_counts
+from mdm_jax.evaluation.measuring.estimation import estimate_profile, require_estimator
+from mdm_jax.evaluation.measuring.until import Until, checked_until
 from mdm_jax.models.denoiser import Denoiser, Params, begun, checked_tokens
 from mdm_jax.models.extending import block_length, by_rank
 from mdm_jax.sampling import sample
@@ -41,7 +41,7 @@ def estimate_prompted_profile(
     """The profile of the free positions of ``canvas``, given the others.
 
     The model completes the canvas ``completions`` times, one token per step in random order, which is its own law, and
-    the profile is measured on these (:func:`~mdm_jax.evaluation.profile_estimation.estimate_profile`). It says how
+    the profile is measured on these (:func:`~mdm_jax.evaluation.measuring.estimation.estimate_profile`). It says how
     fast to reveal what *this model* writes after *this* prompt, not how good that is. Of a model with latents each
     completion is measured with the latent that it was written with: the plan then reveals under one latent, and
     nothing is added.

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Int
 
 from mdm_jax.evaluation.inputs import LARGEST
-from mdm_jax.evaluation.ranks import ENCODINGS
+from mdm_jax.evaluation.measuring.ranks import ENCODINGS
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, require_whole
 from mdm_jax.theory.profiles import default_counts

@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.card_families import (
+from mdm_jax.evaluation.cards.decoders import OPTIMAL, Family, plan_families, rule_families
+from mdm_jax.evaluation.cards.families import (
     JudgedFamily,
     OptimalCosts,
     PlanCosts,
@@ -17,13 +18,12 @@ from mdm_jax.evaluation.card_families import (
     optimal_near,
     point,
 )
-from mdm_jax.evaluation.card_results import FORMAT, Card
-from mdm_jax.evaluation.decoders import OPTIMAL, Family, plan_families, rule_families
-from mdm_jax.evaluation.forced_costs import Judge
+from mdm_jax.evaluation.cards.forced_costs import Judge
+from mdm_jax.evaluation.cards.results import FORMAT, Card
+from mdm_jax.evaluation.cards.scored_decoders import scored
 from mdm_jax.evaluation.inputs import require_context, sequences
-from mdm_jax.evaluation.profile_estimation import estimate_profile
+from mdm_jax.evaluation.measuring.estimation import estimate_profile
 from mdm_jax.evaluation.samples import Score
-from mdm_jax.evaluation.scored_decoders import scored
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.extending import block_length
 from mdm_jax.support.arrays import as_array
@@ -67,9 +67,9 @@ def card(
 
     Every family is judged by the probability with which it draws rows of the data (teacher-forced: no sampler earns
     anything there by drawing little). Plans in random order are those of the posterior of the profile. Of thresholds,
-    entropy bounds and blocks a setting, or a mixture of two (:mod:`mdm_jax.evaluation.mixing`), is *chosen* for each
-    number of passes on a few validation rows, and *judged* on the test rows, beside the optimal plan at as many passes
-    as it took there, row by row. Thresholds and bounds are tried from few passes to many, until one takes as many as
+    entropy bounds and blocks a setting, or a mixture of two (:mod:`mdm_jax.evaluation.cards.mixing`), is *chosen* for
+    each number of passes on a few validation rows, and *judged* on the test rows, beside the optimal plan at as many
+    passes as it took there, row by row. Thresholds and bounds are tried from few passes to many, until one takes as many as
     the most that is asked for: mixtures with settings beyond are not looked at, nor by ``hindsight``. Passes are those
     on the rows of the data; a model that writes surer or less sure text than the data's takes other numbers in its own
     samples, which the second table shows.
@@ -97,7 +97,7 @@ def card(
         progress: show a progress bar.
 
     Returns:
-        A :class:`~mdm_jax.evaluation.card_results.Card`.
+        A :class:`~mdm_jax.evaluation.cards.results.Card`.
 
     Raises:
         InputError: rows of different lengths, passes that cannot be, a law that does not sum to 1, a row to which the

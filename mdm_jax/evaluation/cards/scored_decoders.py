@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from mdm_jax.evaluation.decoders import Setting, told_steps
+from mdm_jax.evaluation.cards.decoders import Setting, told_steps
 from mdm_jax.evaluation.samples import Execution, Score, evaluate
 from mdm_jax.models.denoiser import Context, Denoiser, Params
 from mdm_jax.models.extending import can_extend

@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.counts import chosen_counts
-from mdm_jax.evaluation.growing import Found
 from mdm_jax.evaluation.inputs import (
     checked_plans,
     context_of,
@@ -23,7 +21,9 @@ from mdm_jax.evaluation.inputs import (
     sequences,
     why_infinite,
 )
-from mdm_jax.evaluation.until import Until, checked_until, measured
+from mdm_jax.evaluation.measuring.counts import chosen_counts
+from mdm_jax.evaluation.measuring.growing import Found
+from mdm_jax.evaluation.measuring.until import Until, checked_until, measured
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.extending import blockwise, require_blocks
 from mdm_jax.sampling.chunks import chunk_size, in_chunks

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32, PRNGKeyArray
 
-from mdm_jax.evaluation.curves import at_shares
 from mdm_jax.evaluation.inputs import context_of, what_rules_out
-from mdm_jax.evaluation.ranks import given_first, in_order, ranked_costs, why_infinite_by_rank
+from mdm_jax.evaluation.measuring.curves import at_shares
+from mdm_jax.evaluation.measuring.ranks import given_first, in_order, ranked_costs, why_infinite_by_rank
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits
 from mdm_jax.models.extending import by_rank
 from mdm_jax.support.errors import InputError

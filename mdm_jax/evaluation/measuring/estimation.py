@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, PRNGKeyArray
 
-from mdm_jax.evaluation.blocks import block_profile
-from mdm_jax.evaluation.counting import Counting
-from mdm_jax.evaluation.counts import chosen_counts
-from mdm_jax.evaluation.curves import fitted, levels, with_level
-from mdm_jax.evaluation.growing import Found
 from mdm_jax.evaluation.inputs import known_positions, reference_length, require_context, sequences
-from mdm_jax.evaluation.ranks import ENCODINGS
-from mdm_jax.evaluation.until import Until, checked_until, measured
+from mdm_jax.evaluation.measuring.blocks import block_profile
+from mdm_jax.evaluation.measuring.counting import Counting
+from mdm_jax.evaluation.measuring.counts import chosen_counts
+from mdm_jax.evaluation.measuring.curves import fitted, levels, with_level
+from mdm_jax.evaluation.measuring.growing import Found
+from mdm_jax.evaluation.measuring.ranks import ENCODINGS
+from mdm_jax.evaluation.measuring.until import Until, checked_until, measured
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.extending import block_length, by_rank
 from mdm_jax.support.errors import InputError, require, require_choice
@@ -70,7 +70,7 @@ def estimate_profile(
     plans for ``length`` tokens, which samplers scale to each row.
 
     A model that goes by blocks is measured inside its blocks: the profile is that of one block
-    (:func:`~mdm_jax.evaluation.blocks.block_profile`).
+    (:func:`~mdm_jax.evaluation.measuring.blocks.block_profile`).
 
     Args:
         denoiser: the model.
@@ -91,8 +91,8 @@ def estimate_profile(
         context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each. A model with
             latents needs them (:func:`~mdm_jax.evaluation.latents.latent_profile` draws them).
         until: go on until the standard error of the NELBO at one token per step is so small, in bits per token; or
-            :class:`~mdm_jax.evaluation.until.Until`, which says more. ``encodings`` is then the first round, of whole
-            batches. What came of it is in the provenance.
+            :class:`~mdm_jax.evaluation.measuring.until.Until`, which says more. ``encodings`` is then the first round,
+            of whole batches. What came of it is in the provenance.
         progress: show a progress bar; with ``until``, also what each round has found and what the rest will take.
         provenance: JSON to store with the profile.
 

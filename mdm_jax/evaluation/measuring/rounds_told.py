@@ -2,7 +2,7 @@
 
 import math
 
-from mdm_jax.evaluation.growing import Measurement
+from mdm_jax.evaluation.measuring.growing import Measurement
 from mdm_jax.support.text import in_words
 from mdm_jax.theory.profiles import Profile
 

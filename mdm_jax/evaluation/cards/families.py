@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mdm_jax.evaluation.decoders import OPTIMAL, Family, Setting
-from mdm_jax.evaluation.forced_costs import Judge
-from mdm_jax.evaluation.mixing import Mixture, cheapest
+from mdm_jax.evaluation.cards.decoders import OPTIMAL, Family, Setting
+from mdm_jax.evaluation.cards.forced_costs import Judge
+from mdm_jax.evaluation.cards.mixing import Mixture, cheapest
 from mdm_jax.sampling.rule import Rule
 from mdm_jax.support.intervals import Interval, mean_interval
 from mdm_jax.theory import plans

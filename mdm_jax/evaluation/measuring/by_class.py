@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.inputs import sequences
-from mdm_jax.evaluation.profile_estimation import estimate_profile
+from mdm_jax.evaluation.measuring.estimation import estimate_profile
 from mdm_jax.models.classes import LABEL, check_labels, require_classes
 from mdm_jax.models.denoiser import Denoiser, Params, require_model
 from mdm_jax.support.arrays import as_array

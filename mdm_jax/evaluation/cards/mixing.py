@@ -49,7 +49,7 @@ def cheapest(
 
     Example:
         >>> import numpy as np
-        >>> from mdm_jax.evaluation.mixing import cheapest
+        >>> from mdm_jax.evaluation.cards.mixing import cheapest
         >>> cheapest(np.array([2.0, 4.0, 6.0]), np.array([5.0, 4.8, 3.0]), wanted=3.0)  # not the middle one
         Mixture(first=0, second=2, weight=0.75)
     """

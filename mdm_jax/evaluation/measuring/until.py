@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from mdm_jax.evaluation.growing import Found, Look, Measurement
 from mdm_jax.evaluation.inputs import LARGEST
-from mdm_jax.evaluation.rounds_told import told_of_limit, told_of_round, told_of_until
+from mdm_jax.evaluation.measuring.growing import Found, Look, Measurement
+from mdm_jax.evaluation.measuring.rounds_told import told_of_limit, told_of_round, told_of_until
 from mdm_jax.support.errors import is_list, is_number, require, require_whole
 from mdm_jax.support.progress import remark
 from mdm_jax.theory.plans import Certificate, certify
@@ -106,7 +106,7 @@ def doubt_of_round(number: int) -> float:
     """With what probability the certificate of a round (1, 2, ...) may fail, so that of all rounds one does in 20.
 
     Example:
-        >>> from mdm_jax.evaluation.until import doubt_of_round
+        >>> from mdm_jax.evaluation.measuring.until import doubt_of_round
         >>> [doubt_of_round(number) for number in (1, 2, 3, 4, 5)]
         [0.02, 0.01, 0.01, 0.005, 0.0025]
     """
