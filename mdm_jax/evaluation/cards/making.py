@@ -69,10 +69,10 @@ def card(
     anything there by drawing little). Plans in random order are those of the posterior of the profile. Of thresholds,
     entropy bounds and blocks a setting, or a mixture of two (:mod:`mdm_jax.evaluation.cards.mixing`), is *chosen* for
     each number of passes on a few validation rows, and *judged* on the test rows, beside the optimal plan at as many
-    passes as it took there, row by row. Thresholds and bounds are tried from few passes to many, until one takes as many as
-    the most that is asked for: mixtures with settings beyond are not looked at, nor by ``hindsight``. Passes are those
-    on the rows of the data; a model that writes surer or less sure text than the data's takes other numbers in its own
-    samples, which the second table shows.
+    passes as it took there, row by row. Thresholds and bounds are tried from few passes to many, until one takes as
+    many as the most that is asked for: mixtures with settings beyond are not looked at, nor by ``hindsight``. Passes
+    are those on the rows of the data; a model that writes surer or less sure text than the data's takes other numbers
+    in its own samples, which the second table shows.
 
     Args:
         denoiser: the model; it must predict by itself.
