@@ -20,15 +20,23 @@ _SMALL = nn.initializers.normal(0.02)
 
 
 class Linear(nn.Module):
-    """``inputs @ weight.T``, plus a bias where there is one; in the type of the inputs."""
+    """``inputs @ weight.T``, plus a bias where there is one.
+
+    Attributes:
+        features: of the outputs.
+        bias: whether there is one.
+        wide: whether outputs are float32 whatever the inputs are, as logits should be; else they have their type.
+    """
 
     features: int
     bias: bool = False
+    wide: bool = False
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*any width"]) -> Float[Array, "*any features"]:
         weight = self.param("weight", _FAN_IN, (self.features, inputs.shape[-1]), jnp.float32)
-        outputs = jnp.einsum("...i,oi->...o", inputs, weight.astype(inputs.dtype))
+        kind = jnp.float32 if self.wide else inputs.dtype
+        outputs = jnp.einsum("...i,oi->...o", inputs, weight.astype(inputs.dtype), preferred_element_type=kind)
         if not self.bias:
             return outputs
         return outputs + along_last(self.param("bias", _ZEROS, (self.features,), jnp.float32), outputs)
@@ -84,8 +92,9 @@ class Embedding(nn.Module):
         return jnp.take(self.weight, ids, axis=0)
 
     def scores(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any rows"]:
-        """Products of hidden vectors with every id's vector: the head of a model that ties both."""
-        return jnp.einsum("...i,oi->...o", hidden, self.weight.astype(hidden.dtype))
+        """Products of hidden vectors with every id's vector, in float32: the head of a model that ties both."""
+        weight = self.weight.astype(hidden.dtype)
+        return jnp.einsum("...i,oi->...o", hidden, weight, preferred_element_type=jnp.float32)
 
 
 def attend(
