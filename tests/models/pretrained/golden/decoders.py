@@ -1,0 +1,189 @@
+"""Llama, Qwen2 and Qwen3 of ``transformers`` with full attention, under the names and settings of what is published."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from models.pretrained.golden.make import Case, filled
+
+SIZES = {
+    "vocab_size": 13,
+    "hidden_size": 16,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+}
+TOKENS = [[3, 12, 0, 12, 7, 12, 1], [12, 12, 5, 12, 2, -1, -1]]
+
+LLADA_NAMES = (
+    ("model.embed_tokens", "model.transformer.wte"),
+    ("model.norm", "model.transformer.ln_f"),
+    ("lm_head", "model.transformer.ff_out"),
+    ("model.layers.", "model.transformer.blocks."),
+    ("input_layernorm", "attn_norm"),
+    ("post_attention_layernorm", "ff_norm"),
+    ("self_attn.o_proj", "attn_out"),
+    ("self_attn.", ""),
+    ("mlp.gate_proj", "ff_proj"),
+    ("mlp.up_proj", "up_proj"),
+    ("mlp.down_proj", "ff_out"),
+)
+
+
+def renamed(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    """The name with the first of every pair replaced by the second."""
+    for ours, theirs in pairs:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def of(kind: str, config: Mapping[str, Any], published_name: Callable[[str], str] = str) -> Any:
+    """The reference of a case: ``transformers``' model of this kind, hiding what is absent."""
+    return functools.partial(_logits, kind, config, published_name)
+
+
+def model(kind: str, config: Mapping[str, Any]) -> Any:
+    """``transformers``' model of this kind."""
+    import transformers
+
+    settings = {name: value for name, value in config.items() if name not in ("model_type", "architectures")}
+    made_of = getattr(transformers, f"{kind}Config")(**settings, attn_implementation="eager")
+    return getattr(transformers, f"{kind}ForCausalLM")(made_of).eval()
+
+
+def full_attention(network: Any, tokens: np.ndarray) -> np.ndarray:
+    """Its logits where every position sees all that are there."""
+    import torch
+
+    there = torch.from_numpy(tokens >= 0)
+    hidden = torch.where(there, 0.0, torch.finfo(torch.float32).min)[:, None, None]
+    hidden = hidden.expand(-1, 1, tokens.shape[1], -1)
+    with torch.no_grad():
+        return network(torch.from_numpy(np.maximum(tokens, 0)), attention_mask=hidden).logits.numpy()
+
+
+def _logits(
+    kind: str, config: Mapping[str, Any], published_name: Callable[[str], str], tokens: np.ndarray
+) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
+    network = model(kind, config)
+    return filled(network, published_name), full_attention(network, tokens)
+
+
+def cases() -> dict[str, Case]:
+    """One of every kind that is published."""
+    llada_sizes = {**SIZES, "num_key_value_heads": 4, "rope_theta": 500000.0, "rms_norm_eps": 1e-5}
+    llada = {
+        "model_type": "llada",
+        "architectures": ["LLaDAModelLM"],
+        "d_model": 16,
+        "n_layers": 2,
+        "n_heads": 4,
+        "n_kv_heads": 4,
+        "mlp_hidden_size": 20,
+        "vocab_size": 13,
+        "embedding_size": 13,
+        "max_sequence_length": 32,
+        "rope": True,
+        "rope_full_precision": True,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": True,
+        "bias_for_layer_norm": False,
+        "block_type": "llama",
+        "block_group_size": 1,
+        "activation_type": "silu",
+        "attention_layer_norm": False,
+        "alibi": False,
+        "include_bias": False,
+        "include_qkv_bias": False,
+        "input_emb_norm": False,
+        "scale_logits": False,
+        "weight_tying": False,
+        "mask_token_id": 12,
+        "eos_token_id": 11,
+        "pad_token_id": 11,
+    }
+    dream = {**SIZES, "rope_theta": 1e6, "rms_norm_eps": 1e-6}
+    qwen3 = {**dream, "head_dim": 8}
+    llama = {**SIZES, "rope_theta": 1e4, "rms_norm_eps": 1e-5}
+    mask = {"mask_token_id": 12}
+    return {
+        "LLaDA": Case(llada, TOKENS, of("Llama", llada_sizes, lambda name: renamed(name, LLADA_NAMES))),
+        "Dream": Case({"model_type": "Dream", **dream, **mask}, TOKENS, of("Qwen2", dream), {"shift": True}),
+        "A2D of Llama": Case({"model_type": "a2d-llama", **llama}, TOKENS, of("Llama", llama), {"mask_id": 12}),
+        "A2D of Qwen2": Case({"model_type": "a2d-qwen2", **dream, **mask}, TOKENS, of("Qwen2", dream)),
+        "A2D of Qwen3": Case({"model_type": "a2d-qwen3", **qwen3, **mask}, TOKENS, of("Qwen3", qwen3)),
+        "A2D of Qwen3, tied": Case(
+            {"model_type": "a2d-qwen3", **qwen3, **mask, "tie_word_embeddings": True},
+            TOKENS,
+            of("Qwen3", {**qwen3, "tie_word_embeddings": True}),
+        ),
+        "SMDM": Case(SMDM, [[3, 13, 0, 13, 7, 13, 1]], _smdm),
+    }
+
+
+SMDM = {
+    "name": "Diff_LLaMA_tiny",
+    "block_size": 32,
+    "vocab_size": 13,
+    "padded_vocab_size": 13,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_embd": 16,
+    "n_query_groups": 2,
+    "intermediate_size": 20,
+    "norm_eps": 1e-5,
+    "rotary_percentage": 1.0,
+    "parallel_residual": False,
+    "shared_attention_norm": False,
+    "bias": False,
+    "condense_ratio": 1,
+    "_norm_class": "FusedRMSNorm",
+    "_mlp_class": "LLaMAMLP",
+}
+SMDM_NAMES = (
+    ("model.embed_tokens", "transformer.wte"),
+    ("model.norm", "transformer.ln_f"),
+    ("model.layers.", "transformer.h."),
+    ("input_layernorm", "norm_1"),
+    ("post_attention_layernorm", "norm_2"),
+    ("self_attn.o_proj", "attn.proj"),
+    ("mlp.gate_proj", "mlp.swiglu.w1"),
+    ("mlp.up_proj", "mlp.swiglu.w2"),
+    ("mlp.down_proj", "mlp.swiglu.w3"),
+)
+
+
+def _smdm(tokens: np.ndarray) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
+    """Llama with a row more in its embedding, and queries, keys and values of each group in one matrix."""
+    import torch
+    from made_tensors import made
+
+    config = {**SIZES, "vocab_size": 14, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
+    network = model("Llama", config)
+    filled_in = filled(network, lambda name: renamed(name, SMDM_NAMES))
+    shapes = {}
+    for name, shape in filled_in.items():
+        layer = re.fullmatch(r"transformer\.h\.(\d)\.self_attn\.(\w)_proj\.weight", name)
+        if layer is None:
+            shapes[name] = shape
+            continue
+        fused = f"transformer.h.{layer[1]}.attn.attn.weight"
+        shapes[fused] = (2 * 4 * 4, 16)  # of each of two groups two queries, a key and a value, of four features
+        groups = made(fused, shapes[fused]).reshape(2, 4, 4, 16)
+        part = {"q": groups[:, :2], "k": groups[:, 2:3], "v": groups[:, 3:]}[layer[2]].reshape(-1, 16)
+        with torch.no_grad():
+            getattr(network.model.layers[int(layer[1])].self_attn, f"{layer[2]}_proj").weight.copy_(
+                torch.from_numpy(np.ascontiguousarray(part))
+            )
+    shapes["lm_head.weight"] = (13, 16)
+    with torch.no_grad():
+        network.lm_head.weight[:13].copy_(torch.from_numpy(made("lm_head.weight", (13, 16))))
+    return shapes, full_attention(network, tokens)[..., :13]
