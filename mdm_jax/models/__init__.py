@@ -25,6 +25,7 @@ from mdm_jax.models.denoiser import (
     takes_absent,
 )
 from mdm_jax.models.extending import Blockwise, Cache, Extendable, Ranked, block_length, by_rank, can_extend
+from mdm_jax.models.framing import framed
 from mdm_jax.models.guiding import Guidance, guidance, guided
 from mdm_jax.models.latent import (
     DiffusionPrior,
@@ -80,6 +81,7 @@ __all__ = [
     "classes_of",
     "describe",
     "diffusion_prior",
+    "framed",
     "from_description",
     "from_function",
     "from_linen",
