@@ -1,0 +1,152 @@
+"""Dream, DiffuCoder, A2D and others that keep the names of Llama, Qwen2 or Qwen3, with full attention.
+
+What config.json cannot say is asked for. Dream and DiffuCoder predict token i at position i - 1; Dream-Reasoner has
+their ``model_type`` and does not. A2D's folders do not say whether they were trained on the whole sequence (as is taken
+for granted) or by blocks (``block=``).
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mdm_jax.models.pretrained.decoder import Decoder
+from mdm_jax.models.pretrained.families.configurations import length_of, mask_of, must_be, number, told, whole
+from mdm_jax.models.pretrained.published import Published, Source
+from mdm_jax.support.errors import InputError, require, require_whole
+
+FAMILIES = {
+    "Dream": ("Dream", "qwen2"),
+    "a2d-llama": ("A2D", "llama"),
+    "a2d-qwen2": ("A2D", "qwen2"),
+    "a2d-qwen3": ("A2D", "qwen3"),
+    "sdar": ("SDAR", "qwen3"),
+    "Fast_dLLM_Qwen": ("Fast-dLLM v2", "qwen2"),
+}
+"""What a ``model_type`` is called, and whose network it is."""
+_DREAM_MASK = 151666  # Dream's and DiffuCoder's; Dream-Reasoner, which is not shifted, has 151669
+_LAYER = {
+    "attention_norm": "input_layernorm",
+    "attention/query": "self_attn.q_proj",
+    "attention/key": "self_attn.k_proj",
+    "attention/value": "self_attn.v_proj",
+    "attention/output": "self_attn.o_proj",
+    "feed_forward_norm": "post_attention_layernorm",
+    "feed_forward/gate": "mlp.gate_proj",
+    "feed_forward/up": "mlp.up_proj",
+    "feed_forward/down": "mlp.down_proj",
+}
+
+
+def published(config: Mapping[str, Any], names: Collection[str], settings: Mapping[str, Any]) -> Published:
+    """What a checkpoint of one of :data:`FAMILIES` is.
+
+    Args:
+        config: config.json's content.
+        names: of the tensors that are there.
+        settings: what the user says instead of config.json.
+
+    Raises:
+        InputError: the checkpoint is of another network, or does not say what must be known.
+
+    Source: ``modeling_dream.py`` of Dream's checkpoints; dllm's ``pipelines/a2d``.
+    """
+    model_type = config.get("model_type")
+    require(model_type in FAMILIES, "config.json's model_type", model_type, f"one of {', '.join(FAMILIES)}")
+    family, kind = FAMILIES[str(model_type)]
+    _check(config, kind)
+    rows, width, heads = (whole(config, key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
+    mask_id = mask_of(config, settings, rows, "mask_token_id")
+    length = length_of(config, settings, "max_position_embeddings")
+    _check_block(config, settings, length)
+    if config.get("head_dim") is None:
+        require(width % heads == 0, "config.json's hidden_size", width, f"a multiple of num_attention_heads = {heads}")
+    # A head of its own counts, even where config.json ties it: A2D's folders have one.
+    tied = config.get("tie_word_embeddings") is True and "lm_head.weight" not in names
+    module = Decoder(
+        vocab_size=rows,
+        embedding_rows=rows,
+        length=length,
+        width=width,
+        depth=whole(config, "num_hidden_layers"),
+        hidden=whole(config, "intermediate_size"),
+        heads=heads,
+        key_value_heads=heads if config.get("num_key_value_heads") is None else whole(config, "num_key_value_heads"),
+        head_features=width // heads if config.get("head_dim") is None else whole(config, "head_dim"),
+        biases=kind == "qwen2",
+        head_norms=kind == "qwen3",
+        tied=tied,
+        rotary_base=_rotary_base(config),
+        epsilon=number(config, "rms_norm_eps"),
+    )
+    return Published(
+        family=family,
+        module=module,
+        vocab_size=rows,
+        mask_id=mask_id,
+        sources=_sources(module),
+        layers=module.depth,
+        ignored=(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
+        **told(settings, config, shift=family == "Dream" and _dream_shift(config, settings)),
+    )
+
+
+def _dream_shift(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    mask = config.get("mask_token_id")
+    if settings.get("shift") is None and mask != _DREAM_MASK:
+        raise InputError(
+            "shift must be given, as Dream's own checkpoints are shifted and others of its model_type are not, and "
+            f"mask_token_id is not Dream's {_DREAM_MASK} but {mask}; got None."
+        )
+    return True
+
+
+def _check(config: Mapping[str, Any], kind: str) -> None:
+    must_be(config, "hidden_act", "silu", absent="silu")
+    must_be(config, "use_sliding_window", False, None, absent=False)
+    must_be(config, "use_mrope", False, None, absent=False)
+    must_be(config, "mlp_bias", False, None, absent=False)
+    if kind != "qwen2":  # Qwen2 has biases on queries, keys and values, and no such key
+        must_be(config, "attention_bias", False, None, absent=False)
+    layers = config.get("layer_types") or []
+    good = all(one == "full_attention" for one in layers)
+    require(good, "config.json's layer_types", layers, "'full_attention' in every layer")
+
+
+def _check_block(config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> None:
+    """Refuse what was trained by blocks, each of which sees itself and the ones before it."""
+    found = (settings.get("block"), config.get("block_size"), config.get("bd_size"))
+    block = next((value for value in found if value is not None), length)
+    wanted = f"the whole length = {length}, as checkpoints trained block by block are not supported"
+    require(require_whole("block", block, 1) >= length, "block", block, wanted)
+
+
+def _rotary_base(config: Mapping[str, Any]) -> float:
+    """Of plain rotary positions; newer folders keep it in a dictionary."""
+    newer = config.get("rope_parameters")
+    found = config if newer is None else newer
+    require(isinstance(found, Mapping), "config.json's rope_parameters", newer, "a dictionary")
+    scaling = config.get("rope_scaling") if newer is None else newer
+    scaled = scaling if isinstance(scaling, Mapping) else {"rope_type": "default" if scaling is None else scaling}
+    kind = scaled.get("rope_type", scaled.get("type", "default"))
+    require(
+        kind == "default", "config.json's rope_scaling", kind, "absent or 'default': scaled rotary positions differ"
+    )
+    must_be(config, "partial_rotary_factor", 1.0, 1, None, absent=1.0)
+    return number(found, "rope_theta")
+
+
+def _sources(module: Decoder) -> dict[str, Source]:
+    sources = {
+        "embedding/weight": Source(("model.embed_tokens.weight",)),
+        "norm/weight": Source(("model.norm.weight",)),
+    }
+    if not module.tied:
+        sources["head/weight"] = Source(("lm_head.weight",))
+    for ours, theirs in _LAYER.items():
+        sources[f"layers/{ours}/weight"] = Source((f"model.layers.{{i}}.{theirs}.weight",))
+        if module.biases and ours in ("attention/query", "attention/key", "attention/value"):
+            sources[f"layers/{ours}/bias"] = Source((f"model.layers.{{i}}.{theirs}.bias",))
+    if module.head_norms:
+        for part in ("query", "key"):
+            theirs = f"model.layers.{{i}}.self_attn.{part[0]}_norm.weight"
+            sources[f"layers/attention/{part}_norm/weight"] = Source((theirs,))
+    return sources
