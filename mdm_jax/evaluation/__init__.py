@@ -8,9 +8,10 @@ worlds, and schedules tuned by them), which is imported when it is first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mdm_jax.evaluation.baselines import judge
 from mdm_jax.evaluation.cards import Card, card
 from mdm_jax.evaluation.expected_paths import plan_costs
-from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo, judge
+from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo
 from mdm_jax.evaluation.importance import importance_weighted_nll
 from mdm_jax.evaluation.judging import advantages, check, cross_fitted, told_of_advantages
 from mdm_jax.evaluation.latency import StepCost, sampling_time

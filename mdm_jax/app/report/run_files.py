@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mdm_jax.app.report import shapes
-from mdm_jax.evaluation.held_out import FORMAT as HELD_OUT_FORMAT
+from mdm_jax.evaluation.baselines import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.commands import command

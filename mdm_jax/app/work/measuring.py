@@ -21,7 +21,7 @@ from mdm_jax.app.options.models import planned, refuse_measuring
 from mdm_jax.app.terminal.output import note, show
 from mdm_jax.app.work.measured import certified, describe, points
 from mdm_jax.evaluation import Until, estimate_profile, estimate_prompted_profile, judge, latent_profile
-from mdm_jax.evaluation.held_out import ROWS
+from mdm_jax.evaluation.baselines import ROWS
 from mdm_jax.evaluation.measuring import MOST_ENCODINGS
 from mdm_jax.models.classes import LABEL, classes_of
 from mdm_jax.support.commands import command

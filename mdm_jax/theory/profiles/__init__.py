@@ -11,17 +11,9 @@ from mdm_jax.theory.profiles.curves import (
     total_correlation,
 )
 from mdm_jax.theory.profiles.interpolation import default_counts, interpolated, interpolation_slopes
+from mdm_jax.theory.profiles.making import LONGEST, from_rows, from_values, load
 from mdm_jax.theory.profiles.posterior import ProfilePosterior, posterior_profile
-from mdm_jax.theory.profiles.profile import (
-    FORMAT,
-    LONGEST,
-    Profile,
-    checked_profile,
-    checked_sizes,
-    from_rows,
-    from_values,
-    load,
-)
+from mdm_jax.theory.profiles.profile import FORMAT, Profile, checked_profile, checked_sizes
 
 __all__ = [
     "FORMAT", "LONGEST", "Profile", "ProfilePosterior", "bernstein", "bernstein_slope", "bernstein_weights", "bounds",

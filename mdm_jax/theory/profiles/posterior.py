@@ -11,7 +11,8 @@ from scipy.optimize import isotonic_regression
 
 from mdm_jax.support.errors import require_seed, require_whole
 from mdm_jax.theory.profiles.interpolation import default_counts
-from mdm_jax.theory.profiles.profile import Profile, checked_profile, from_values
+from mdm_jax.theory.profiles.making import from_values
+from mdm_jax.theory.profiles.profile import Profile, checked_profile
 from mdm_jax.theory.profiles.row_noise import covariance_of_means
 from mdm_jax.theory.profiles.smoothing import curves_through
 
