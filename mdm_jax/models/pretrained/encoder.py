@@ -95,7 +95,7 @@ class Encoder(nn.Module):
         rotary_base: of rotary positions.
         token_types: rows of the table of token types, of which the first is added everywhere; 0: there is none.
         embedding_width: of the embedding, where it is mapped to ``width`` (ALBERT); ``width`` otherwise.
-        embedding_norm: whether embeddings are normed.
+        normed_embedding: whether embeddings are normed.
         norm_first: norms before each sublayer and after the last layer (ESM-2), not after each sum (BERT).
         shared: whether all layers are one (ALBERT).
         dropped_id: the mask's id, where masks are tokens dropped out (ESM-2, :func:`scaled_for_dropped`); ``None``:
@@ -130,7 +130,7 @@ class Encoder(nn.Module):
     rotary_base: float = 10000.0
     token_types: int = 2
     embedding_width: int | None = None
-    embedding_norm: bool = True
+    normed_embedding: bool = True
     norm_first: bool = False
     shared: bool = False
     dropped_id: int | None = None
@@ -148,8 +148,8 @@ class Encoder(nn.Module):
             self.position_embedding = Embedding(self.length + self._first_position, narrow)
         if self.token_types > 0:
             self.token_type_embedding = Embedding(self.token_types, narrow)
-        if self.embedding_norm:
-            self.norm_of_embedding = LayerNorm(self.epsilon)
+        if self.normed_embedding:
+            self.embedding_norm = LayerNorm(self.epsilon)
         if self.embedding_width is not None:
             self.embedding_map = Linear(self.width, bias=True)
         base = self.rotary_base if self.positions == "rotary" else None
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         self.transform_norm = LayerNorm(self.epsilon)
         self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,), jnp.float32)
         if not self.tied:
-            self.head = Linear(self.vocab_size)
+            self.head = Linear(self.vocab_size, wide=True)
 
     @property
     def _first_position(self) -> int:
@@ -188,8 +188,8 @@ class Encoder(nn.Module):
             hidden = hidden + self.token_type_embedding(jnp.zeros_like(tokens))
         if self.positions != "rotary":
             hidden = hidden + self.position_embedding(self._positions_of(tokens))
-        if self.embedding_norm:
-            hidden = self.norm_of_embedding(hidden)
+        if self.normed_embedding:
+            hidden = self.embedding_norm(hidden)
         if self.embedding_width is not None:
             hidden = self.embedding_map(hidden)
         hidden, _ = self.layers(hidden, layers.there(tokens))

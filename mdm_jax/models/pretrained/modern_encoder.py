@@ -132,7 +132,7 @@ class ModernEncoder(nn.Module):
         self.transform_norm = LayerNorm(self.epsilon, bias=False)
         self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,), jnp.float32)
         if not self.tied:
-            self.head = Linear(self.vocab_size)
+            self.head = Linear(self.vocab_size, wide=True)
 
     def encode(self, tokens: Int[Array, "rows length"], context: Context = None) -> Float[Array, "rows length width"]:
         """Hidden vectors of every position; it takes no context."""
@@ -146,7 +146,7 @@ class ModernEncoder(nn.Module):
             [jnp.ones(self.width, jnp.float32), *(one.astype(jnp.float32) for one in self.attention_norms)]
         )
         there = layers.there(tokens)
-        hidden, _ = self.layers(hidden, first, jnp.asarray(self.full), weights, there, near[None])
+        hidden, _ = self.layers(hidden, first, jnp.asarray(self.full), jnp.stack(norms), there, near[None])
         return self.norm(hidden)
 
     def readout(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any vocab_size"]:
