@@ -13,6 +13,7 @@ from mdm_jax.models.cached import (
     any_order,
     block_causal,
 )
+from mdm_jax.models.calibrating import calibrated
 from mdm_jax.models.classes import check_labels, classes_of, label_context, no_label
 from mdm_jax.models.denoiser import (
     Context,
@@ -75,6 +76,7 @@ __all__ = [
     "block_causal",
     "block_length",
     "by_rank",
+    "calibrated",
     "can_extend",
     "check_labels",
     "checked_tokens",
