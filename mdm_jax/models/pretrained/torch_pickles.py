@@ -6,8 +6,6 @@ the storages. Either way the pickle holds shapes and strides alone; numbers are 
 for. Source: the layout that ``torch.serialization`` documents.
 """
 
-import dataclasses
-import itertools
 import math
 import struct
 import zipfile
@@ -16,60 +14,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import ml_dtypes
 import numpy as np
 
-from mdm_jax.models.pretrained.inert_pickles import Attributes, Maker, PickleRefused, simple, unpickled
+from mdm_jax.models.pretrained.inert_pickles import Attributes, PickleRefused, unpickled
 from mdm_jax.models.pretrained.stored import Index, StoredTensor
+from mdm_jax.models.pretrained.torch_tensors import KNOWN, Storage, Tensor, storage_of
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.text import printable, shortened
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _LARGEST_TABLE = 2**28  # bytes of a pickle of shapes
-_MOST_AXES = 32
 _TABLES = ("state_dict", "model", "model_state_dict", "module")
 """Where training frameworks keep the weights in what they save."""
-
-_STORAGES: dict[str, Any] = {
-    "Double": np.float64,
-    "Float": np.float32,
-    "Half": np.float16,
-    "BFloat16": ml_dtypes.bfloat16,
-    "Long": np.int64,
-    "Int": np.int32,
-    "Short": np.int16,
-    "Char": np.int8,
-    "Byte": np.uint8,
-    "Bool": np.bool_,
-    "ComplexDouble": np.complex128,
-    "ComplexFloat": np.complex64,
-    "Untyped": np.uint8,
-}
-_DTYPES: dict[str, Any] = {
-    **{name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32", "int16", "int8")},
-    **{name: np.dtype(name) for name in ("uint64", "uint32", "uint16", "uint8", "bool", "complex64", "complex128")},
-    **{name: getattr(ml_dtypes, name) for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Storage:
-    """A run of numbers in the file, of which tensors are views."""
-
-    key: str
-    dtype: Any
-    size: int  # elements
-    first: int = 0  # elements into what the key names
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    dtype: Any
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
 
 
 def read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
@@ -148,7 +105,7 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, Place]]:
                         raise PickleRefused(f"is damaged: its entry {shortened(repr(name))} ends beyond the file")
                     places[name.removeprefix(f"{root}data/")] = begin, entry.file_size
             with archive.open(table) as pickle:
-                value = unpickled(pickle, _KNOWN, _storage_of)
+                value = unpickled(pickle, KNOWN, storage_of)
                 pickle.read()  # to its end, where the check sum is compared
             return value, places
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, UnicodeDecodeError) as error:
@@ -181,12 +138,12 @@ def _read_legacy(stream: IO[bytes], size: int) -> tuple[Any, dict[str, Place]]:
         raise PickleRefused("was written on a machine of the other byte order")
     seen: dict[str, Any] = {}
 
-    def storage_of(given: Any) -> _Storage:
-        storage = _storage_of(given)
+    def noted(given: Any) -> Storage:
+        storage = storage_of(given)
         seen.setdefault(storage.key, storage.dtype)
         return storage
 
-    value = unpickled(stream, _KNOWN, storage_of)
+    value = unpickled(stream, KNOWN, noted)
     keys = unpickled(stream, {})
     if not isinstance(keys, list) or not all(isinstance(key, str) and key in seen for key in keys):
         raise PickleRefused("has a damaged list of storages")
@@ -202,62 +159,16 @@ def _read_legacy(stream: IO[bytes], size: int) -> tuple[Any, dict[str, Place]]:
     return value, places
 
 
-def _storage_of(given: Any) -> _Storage:
-    """The storage that a persistent id names; the older format has a view of another one beside it."""
-    usual = isinstance(given, tuple) and len(given) in (5, 6) and given[0] == "storage"
-    if not usual:
-        raise PickleRefused("has a module with its source in its pickle: save its state_dict() alone")
-    _, kind, key, _, size, *view = given
-    if not isinstance(kind, np.dtype) or not isinstance(key, str) or not _whole(size):
-        raise PickleRefused("has a damaged storage in its pickle")
-    if not view or view[0] is None:
-        return _Storage(key, kind, size)
-    _, first, length = view[0]
-    if not _whole(first) or not _whole(length):
-        raise PickleRefused("has a damaged storage in its pickle")
-    return _Storage(key, kind, length, first)
-
-
-def _rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise PickleRefused("has a tensor without a storage in its pickle")
-    return _checked(storage, storage.dtype, offset, shape, strides)
-
-
-def _rebuilt_of_bytes(
-    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any, hooks: Any, dtype: Any, *_: Any
-) -> _Tensor:
-    del gradient, hooks
-    if not isinstance(storage, _Storage) or not isinstance(dtype, np.dtype):
-        raise PickleRefused("has a tensor without a storage in its pickle")
-    size = storage.size * storage.dtype.itemsize // dtype.itemsize
-    return _checked(_Storage(storage.key, dtype, size, storage.first), dtype, offset, shape, strides)
-
-
-def _checked(storage: _Storage, dtype: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
-    numbers = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= _MOST_AXES
-    if not numbers or not all(map(_whole, (offset, *shape, *strides))):
-        raise PickleRefused("has a tensor of an impossible shape in its pickle")
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    if math.prod(shape) and last >= storage.size:
-        raise PickleRefused("has a tensor in its pickle that ends beyond its storage")
-    return _Tensor(storage, dtype, offset, shape, strides)
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**62
-
-
-def _table(value: Any) -> tuple[dict[str, _Tensor], dict[str, Any]]:
+def _table(value: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The table of weights in what was saved, and the rest of it."""
     others: dict[str, Any] = {}
-    if isinstance(value, dict) and not any(isinstance(item, _Tensor) for item in value.values()):
+    if isinstance(value, dict) and not any(isinstance(item, Tensor) for item in value.values()):
         found = [name for name in _TABLES if isinstance(value.get(name), dict)]
         if found:
             others = {str(name): _plain(item) for name, item in value.items() if name != found[0]}
             value = value[found[0]]
     good = isinstance(value, dict) and value and all(type(name) is str for name in value)
-    odd = [name for name, item in value.items() if not isinstance(item, _Tensor)] if good else []
+    odd = [name for name, item in value.items() if not isinstance(item, Tensor)] if good else []
     if not good or odd:
         what = f"its entry {shortened(repr(odd[0]))} is none" if odd else "it holds something else"
         raise PickleRefused(f"holds no table of tensors by name, as model.state_dict() is: {what}")
@@ -268,7 +179,7 @@ def _plain(item: Any) -> Any:
     return item.values if isinstance(item, Attributes) else item
 
 
-def _stored(path: Path, name: str, tensor: _Tensor, places: Mapping[str, Place]) -> StoredTensor:
+def _stored(path: Path, name: str, tensor: Tensor, places: Mapping[str, Place]) -> StoredTensor:
     storage, itemsize = tensor.storage, tensor.dtype.itemsize
     begin, length = places.get(storage.key, (0, -1))
     if (storage.first + storage.size) * itemsize > length:
@@ -277,7 +188,7 @@ def _stored(path: Path, name: str, tensor: _Tensor, places: Mapping[str, Place])
     return StoredTensor(path, tensor.shape, tensor.dtype, _reader(path, start, tensor))
 
 
-def _reader(path: Path, start: int, tensor: _Tensor) -> Callable[[Index], np.ndarray]:
+def _reader(path: Path, start: int, tensor: Tensor) -> Callable[[Index], np.ndarray]:
     def read(index: Index) -> np.ndarray:
         spans = [range(size)[part] for size, part in zip(tensor.shape, index)]
         sizes = tuple(map(len, spans))
@@ -291,39 +202,3 @@ def _reader(path: Path, start: int, tensor: _Tensor) -> Callable[[Index], np.nda
         return np.lib.stride_tricks.as_strided(flat, sizes, [itemsize * stride for stride in tensor.strides])
 
     return read
-
-
-def _parameter(data: Any, *_: Any) -> Any:
-    return data
-
-
-def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    return {simple(key): value for key, value in pairs}
-
-
-def _device(*_: Any) -> str:
-    """Where a tensor was, which means nothing here."""
-    return "device"
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    """How bytes stand in a pickle of protocol 2."""
-    return text.encode({"latin1": "latin-1"}[encoding])
-
-
-_KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": Maker(_ordered),
-    "torch._utils._rebuild_tensor": Maker(_rebuilt),
-    "torch._utils._rebuild_tensor_v2": Maker(_rebuilt),
-    "torch._utils._rebuild_tensor_v3": Maker(_rebuilt_of_bytes),
-    "torch._utils._rebuild_parameter": Maker(_parameter),
-    "argparse.Namespace": Maker(Attributes),
-    "torch.Size": Maker(tuple),
-    "torch.device": Maker(_device),
-    "_codecs.encode": Maker(_bytes),
-    **{
-        f"{module}.{name}Storage": np.dtype(dtype)
-        for module, (name, dtype) in itertools.product(("torch", "torch.cuda", "torch.storage"), _STORAGES.items())
-    },
-    **{f"torch.{name}": np.dtype(dtype) for name, dtype in _DTYPES.items()},
-}
