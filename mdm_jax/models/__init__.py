@@ -47,6 +47,7 @@ from mdm_jax.models.latent import (
     redrawn,
 )
 from mdm_jax.models.parameters import joined, parted
+from mdm_jax.models.pretrained import Pretrained, load_pretrained
 from mdm_jax.models.transformers import RaggedTransformer, Transformer, transformer
 from mdm_jax.models.wrappers import banned, hooked, padded, shifted, tempered, top_k, top_p, without_cache
 from mdm_jax.support.errors import InputError, require
@@ -68,6 +69,7 @@ __all__ = [
     "NoisyLatent",
     "Params",
     "Posterior",
+    "Pretrained",
     "Ranked",
     "Transformer",
     "any_order",
@@ -95,6 +97,7 @@ __all__ = [
     "joint_diffusion",
     "label_context",
     "latent_transformer",
+    "load_pretrained",
     "logits",
     "marginal",
     "no_label",

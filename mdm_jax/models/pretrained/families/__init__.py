@@ -65,6 +65,6 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     family = _TYPES.get(str(config.get("model_type"))) or next(by_name, None)
     if family is None:
         raise InputError(
-            f"config.json's model_type must be one of {', '.join(_TYPES)}; got {told}, of which there is no network here."
+            f"config.json's model_type must be one of {', '.join(_TYPES)}; got {told}: of it there is no network here."
         )
     return family(config, names, settings)
