@@ -142,9 +142,7 @@ class ModernEncoder(nn.Module):
         place = jnp.arange(tokens.shape[1])
         near = jnp.abs(place[:, None] - place[None]) <= self.reach
         first = jnp.arange(len(self.full)) == 0
-        weights = jnp.stack(
-            [jnp.ones(self.width, jnp.float32), *(one.astype(jnp.float32) for one in self.attention_norms)]
-        )
+        norms = [jnp.ones(self.width, jnp.float32), *(one.astype(jnp.float32) for one in self.attention_norms)]
         there = layers.there(tokens)
         hidden, _ = self.layers(hidden, first, jnp.asarray(self.full), jnp.stack(norms), there, near[None])
         return self.norm(hidden)
