@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mdm_jax.evaluation.baselines import judge
+from mdm_jax.evaluation.calibrating import Calibration, calibrate
 from mdm_jax.evaluation.cards import Card, card
 from mdm_jax.evaluation.expected_paths import plan_costs
 from mdm_jax.evaluation.held_out import held_out_bound, held_out_nelbo
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _BY_LAW = ("law_divergence", "optimal_grid_by_law", "search_beta_by_law")
 __all__ = [
+    "Calibration",
     "Card",
     "Difference",
     "Evaluation",
@@ -61,6 +63,7 @@ __all__ = [
     "advantages",
     "block_path_nelbo",
     "block_profile",
+    "calibrate",
     "card",
     "check",
     "cross_fitted",

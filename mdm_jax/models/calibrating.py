@@ -97,13 +97,23 @@ def calibrated(denoiser: Denoiser, fractions: Numbers, temperatures: Numbers) ->
     """
     require_denoiser(denoiser)
     require_unordered(denoiser, "one that is shown whole rows: models.without_cache(denoiser)")
-    at = _numbers("fractions", fractions, 0.0, 1.0, "rising numbers from 0 to 1")
-    rising = all(a < b for a, b in itertools.pairwise(at))
-    require(rising, "fractions", fractions, "rising numbers from 0 to 1")
+    at = checked_fractions(fractions)
     values = _numbers("temperatures", temperatures, 1 / MOST, MOST, f"numbers from 1/{MOST:.0f} to {MOST:.0f}")
     shown = verbatim(f"{len(values)} for {len(at)} fractions")
     require(len(values) == len(at), "temperatures", shown, "one for each fraction")
     return Calibrated(denoiser, at, values)
+
+
+def checked_fractions(fractions: Numbers) -> tuple[float, ...]:
+    """Shares of a row that are masked.
+
+    Raises:
+        InputError: they do not rise, or lie outside of 0 to 1.
+    """
+    wanted = "rising numbers from 0 to 1"
+    at = _numbers("fractions", fractions, 0.0, 1.0, wanted)
+    require(all(a < b for a, b in itertools.pairwise(at)), "fractions", fractions, wanted)
+    return at
 
 
 def _numbers(argument: str, given: Any, least: float, most: float, wanted: str) -> tuple[float, ...]:

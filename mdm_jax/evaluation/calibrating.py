@@ -1,0 +1,259 @@
+"""Temperatures that a model needs where much of a row is masked, found on held-out rows and judged on others.
+
+At a fraction of masks the loss is a convex function of the inverse temperature, so each temperature has one best value.
+The logits of a batch are computed once and their loss and its slope looked at for every temperature of a grid; between
+two of those the loss is a cubic, which has both values and both slopes.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.interpolate
+from jaxtyping import Array, Bool, Float, Float64, Int, Int32, PRNGKeyArray
+
+from mdm_jax.evaluation.inputs import LARGEST, context_of, require_context, sequences, what_rules_out
+from mdm_jax.models.calibrating import Calibrated, Numbers, calibrated, checked_fractions
+from mdm_jax.models.denoiser import Context, Denoiser, Params, logits, require_model
+from mdm_jax.sampling.orders import first_hitting
+from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.flags import usual
+from mdm_jax.support.intervals import Interval, mean_interval
+from mdm_jax.support.keys import threefry
+from mdm_jax.support.progress import bar
+from mdm_jax.support.ragged import lengths, present
+
+FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
+"""Shares of a row that are masked, at which a temperature is sought."""
+BATCH = 32
+_HELD = 2**25
+"""Most logits at once: fewer sequences where vocabularies are large."""
+_GRID = np.linspace(-math.log(16), math.log(16), 29)
+"""Logarithms of the inverse temperatures that are looked at; that of 1 is among them."""
+_LEAST_GAIN = 1e-6
+"""Of the loss: where no temperature gains more, the logits stay as they are."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Calibration:
+    """What :func:`calibrate` finds.
+
+    Attributes:
+        denoiser: the model with its temperatures.
+        fractions: of a row that are masked.
+        temperatures: the best at each, on half of the rows.
+        before: the loss at each on the other half, nats per masked token, of the model as it was.
+        after: the same of the model with its temperatures.
+        gain: by how much the NELBO of those other rows falls, nats per token, with a 95% interval; between the
+            fractions the losses are taken to lie on straight lines.
+    """
+
+    denoiser: Calibrated
+    fractions: Float64[np.ndarray, " m"]
+    temperatures: Float64[np.ndarray, " m"]
+    before: Float64[np.ndarray, " m"]
+    after: Float64[np.ndarray, " m"]
+    gain: Interval
+
+    def __repr__(self) -> str:
+        """A line for each fraction."""
+        gain = f"gain {self.gain.mean:.4f} ({self.gain.low:.4f} to {self.gain.high:.4f}) nats per token"
+        lines = [f"Calibration({gain}, on rows that chose nothing"]
+        for at, temperature, before, after in zip(self.fractions, self.temperatures, self.before, self.after):
+            lines.append(f"    {at:.3f} masked: temperature {temperature:.3f}, loss {before:.4f} -> {after:.4f}")
+        return "\n".join(lines) + ")"
+
+
+@usual()
+def calibrate(
+    denoiser: Denoiser,
+    params: Params,
+    tokens: Int[np.ndarray, "rows length"],
+    *,
+    key: PRNGKeyArray,
+    fractions: Numbers = FRACTIONS,
+    repeats: int = 1,
+    context: Context = None,
+    progress: bool = False,
+) -> Calibration:
+    """Find the temperature of a model's logits for each share of a row that is masked, by the held-out loss.
+
+    Half of the rows, drawn by the key, choose the temperatures; the other half judge them. On the rows that chose, and
+    at the fractions asked for, no loss is above that at temperature 1. Fractions become whole numbers of masked tokens,
+    at least one; those that become the same count once.
+
+    Args:
+        denoiser: the model: one that is shown whole rows (see :func:`mdm_jax.models.calibrated`).
+        params: its parameters.
+        tokens: int32[rows, length], at least four held-out rows, of one length or not; a plan, or whatever else goes by
+            the calibrated model's profile, is to be judged on yet others.
+        key: a typed PRNG key; it draws the halves and what is masked.
+        fractions: from 0 to 1, rising.
+        repeats: how many random orders of each row are looked at.
+        context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each.
+        progress: show a progress bar.
+
+    Returns:
+        Temperatures from 1/16 to 16, the model that has them, and what that is worth. It costs
+        ``len(fractions) x rows x repeats`` encodings.
+
+    Raises:
+        InputError: what is no denoiser or goes by ranks or blocks; fewer than four rows, an id that is no token's; a
+            token of the data that the model rules out, logits that are no numbers; a context for other rows.
+
+    Source: temperature scaling is that of arXiv 1706.04599, here one for each number of masks.
+
+    Example:
+        >>> import numpy as np
+        >>> import mdm_jax as mdm
+        >>> coins = mdm.oracles.polya(8, 1.0)  # ones are likely where there are ones
+        >>> rows = np.asarray(coins.sample(mdm.key(0), rows=2000))
+        >>> sure = mdm.models.tempered(coins.denoiser, 0.5)  # too sure of itself, by a factor of 2
+        >>> found = mdm.evaluation.calibrate(sure, coins.params, rows, key=mdm.key(1), fractions=[0.25, 0.5])
+        >>> found.temperatures.round()
+        array([2., 2.])
+        >>> found.gain.low > 0
+        True
+    """
+    require_model(denoiser, params)
+    tokens, key = sequences(denoiser, tokens, least=4), threefry(key)
+    require_context(denoiser, context, len(tokens))
+    repeats = require_whole("repeats", repeats, 1, LARGEST)
+    many = lengths(tokens)
+    require(bool(many.min() >= 1), "tokens", int(np.argmin(many)), "rows with a token in each")
+    counts, at = _counts(checked_fractions(fractions), many)
+    calibrated(denoiser, at, np.ones(len(at)))  # refuses what cannot be calibrated before anything is measured
+    halves = np.array_split(np.asarray(jax.random.permutation(jax.random.fold_in(key, LARGEST), len(tokens))), 2)
+    look = _Look(denoiser, params, tokens, counts, context, key, repeats)
+    steps = sum(look.batches(half) for half in halves) * len(at)
+    with bar(steps, "calibrating", "batch", progress) as advance:
+        chosen = []
+        for i in range(len(at)):
+            loss, slope = look(halves[0], i, _GRID, advance)
+            weight = many[halves[0]] / many[halves[0]].sum()
+            chosen.append(_least(weight @ loss, weight @ slope))
+        judged = [look(halves[1], i, np.array([0.0, x]), advance)[0] for i, x in enumerate(chosen)]
+    weight = many[halves[1]] / many[halves[1]].mean()
+    losses = np.stack(judged, axis=-1)  # rows, before and after, fractions
+    before, after = np.mean(weight[:, None, None] * losses, axis=0)
+    gains = (losses[:, 0] - losses[:, 1]) @ _shares(at, tokens.shape[1])
+    mean = float(np.mean(weight * gains))
+    gain = mean_interval(mean + weight * (gains - mean))
+    temperatures = np.exp(-np.asarray(chosen))
+    return Calibration(calibrated(denoiser, at, temperatures), at, temperatures, before, after, gain)
+
+
+def _counts(
+    fractions: Sequence[float], many: Int[np.ndarray, " rows"]
+) -> tuple[Int[np.ndarray, "m rows"], Float64[np.ndarray, " m"]]:
+    """How many tokens of each row are masked at each fraction, and what fraction of all tokens that is."""
+    asked = np.asarray(fractions, np.float64)[:, None] * many[None]
+    counts = np.clip(np.rint(asked).astype(np.int64), 1, many[None])
+    found, first = np.unique(counts.sum(axis=1) / many.sum(), return_index=True)
+    return counts[first], found
+
+
+def _shares(fractions: Float64[np.ndarray, " m"], length: int) -> Float64[np.ndarray, " m"]:
+    """What the loss at each fraction counts in the NELBO per token, which is its mean over ``1 .. length`` masks."""
+    grid = np.arange(1, length + 1) / length
+    return np.stack([np.interp(grid, fractions, one).mean() for one in np.eye(len(fractions))])
+
+
+def _least(losses: Float64[np.ndarray, " grid"], slopes: Float64[np.ndarray, " grid"]) -> float:
+    """Where on the grid's range a loss is least, between its points too; 0 where that gains nothing."""
+    curve = scipy.interpolate.CubicHermiteSpline(_GRID, losses, slopes)
+    flat = curve.derivative().roots(extrapolate=False)
+    places = np.concatenate([_GRID[[0, -1]], flat[np.isfinite(flat)]])
+    best = float(places[np.argmin(curve(places))])
+    as_it_is = float(losses[len(_GRID) // 2])
+    return best if curve(best) < as_it_is - _LEAST_GAIN * abs(as_it_is) else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """Rows and how they are looked at; called, it gives their losses at several temperatures."""
+
+    denoiser: Denoiser
+    params: Params
+    tokens: Int32[np.ndarray, "all length"]
+    counts: Int[np.ndarray, "m all"]
+    context: Context
+    key: PRNGKeyArray
+    repeats: int
+
+    @property
+    def batch(self) -> int:
+        """Rows of a model call."""
+        each = self.tokens.shape[1] * self.denoiser.vocab_size
+        return max(1, min(BATCH, len(self.tokens) // 2, _HELD // each))
+
+    def batches(self, rows: Int[np.ndarray, " some"]) -> int:
+        """Model calls for a fraction."""
+        return -(-len(rows) // self.batch) * self.repeats
+
+    def __call__(
+        self, rows: Int[np.ndarray, " some"], at: int, logs: Float64[np.ndarray, " grid"], advance: Any
+    ) -> tuple[Float64[np.ndarray, "some grid"], Float64[np.ndarray, "some grid"]]:
+        """Loss per masked token, and its slope in the logarithm of the inverse temperature, of each row.
+
+        Args:
+            rows: which.
+            at: of the fraction, its index.
+            logs: logarithms of the inverse temperatures.
+            advance: told of each batch.
+        """
+        blocks = np.pad(rows, (0, -len(rows) % self.batch), mode="edge").reshape(-1, self.batch)
+        inverses, total = jnp.asarray(np.exp(logs), jnp.float32), np.zeros((2, len(rows), len(logs)))
+        for repeat in range(self.repeats):
+            key, found = jax.random.fold_in(self.key, repeat), []
+            for ids in blocks:
+                shown = self.tokens[ids]
+                rank = np.asarray(first_hitting(key, jnp.asarray(present(shown)), jnp.asarray(ids, jnp.int32)))
+                masked = rank >= (lengths(shown) - self.counts[at, ids])[:, None]
+                theirs = context_of(self.context, ids)
+                values = _losses(self.denoiser, self.params, jnp.asarray(shown), jnp.asarray(masked), theirs, inverses)
+                found.append(np.asarray(values, np.float64))
+                self._require_numbers(found[-1][0], ids, masked, theirs)
+                advance(1)
+            total += np.concatenate(found, axis=1)[:, : len(rows)]
+        loss, slope = total / self.repeats
+        return loss, slope
+
+    def _require_numbers(
+        self, loss: Float64[np.ndarray, "some grid"], ids: Int[np.ndarray, " some"], masked: np.ndarray, context: Any
+    ) -> None:
+        """Refuse losses that are not finite, and say why they are none."""
+        for i in np.flatnonzero(~np.isfinite(loss).all(axis=1)).tolist():
+            row, mine = int(ids[i]), context_of(context, np.asarray([i]))
+            hidden = np.where(masked[i], self.denoiser.mask_id, self.tokens[row]).astype(np.int32)
+            found = what_rules_out(self.denoiser, self.params, self.tokens[row], hidden, mine, row)
+            raise found or InputError(f"the denoiser must give row {row} a finite cost; it gives none.")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _losses(
+    denoiser: Denoiser,
+    params: Params,
+    tokens: Int[Array, "rows length"],
+    masked: Bool[Array, "rows length"],
+    context: Context,
+    inverses: Float[Array, " grid"],
+) -> Float[Array, "two rows grid"]:
+    """The loss per masked token at each inverse temperature, and its slope in the logarithm of that."""
+    scores = logits(denoiser, params, jnp.where(masked, denoiser.mask_id, tokens), context)
+    truth = jnp.take_along_axis(scores, jnp.where(masked, tokens, 0)[..., None], axis=-1)[..., 0]
+    many = jnp.sum(masked, axis=-1, dtype=jnp.float32)
+
+    def at(inverse: Array) -> Array:
+        level = jax.nn.logsumexp(scores * inverse, axis=-1)
+        probabilities = jnp.exp(scores * inverse - level[..., None])
+        mean = jnp.sum(jnp.where(scores == -jnp.inf, 0.0, probabilities * scores), axis=-1)
+        both = jnp.stack([level - truth * inverse, inverse * (mean - truth)])
+        return jnp.sum(jnp.where(masked[None], both, 0.0), axis=-1) / many[None]
+
+    return jnp.moveaxis(jax.lax.map(at, inverses), 0, -1)
