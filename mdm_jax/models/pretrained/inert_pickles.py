@@ -6,7 +6,7 @@ dictionaries; a name that is not on the caller's list is refused, and so is an o
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 from mdm_jax.support.text import shortened
 
@@ -42,7 +42,7 @@ class Attributes:
         self.values: dict[str, Any] = {}
 
 
-def unpickled(stream: IO[bytes], known: Mapping[str, Any], persistent: Callable[[Any], Any] | None = None) -> Any:
+def unpickled(stream: Any, known: Mapping[str, Any], persistent: Callable[[Any], Any] | None = None) -> Any:
     """The value of the pickle that begins where ``stream`` stands, which is left behind its end.
 
     Args:
@@ -64,7 +64,7 @@ def unpickled(stream: IO[bytes], known: Mapping[str, Any], persistent: Callable[
 class _Limited:
     """A stream of which no single item is read that is too large to be one, whatever length it claims."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream, self.tell = stream, stream.tell
 
     def read(self, size: int) -> bytes:

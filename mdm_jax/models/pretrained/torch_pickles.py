@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, Place]]:
         raise PickleRefused(f"is a damaged zip archive ({shortened(str(error))})") from None
 
 
-def _begin(stream: IO[bytes], entry: zipfile.ZipInfo) -> int:
+def _begin(stream: Any, entry: zipfile.ZipInfo) -> int:
     """Where an entry's bytes begin: behind its own heading, whose lengths only it knows."""
     stream.seek(entry.header_offset)
     heading = stream.read(30)
@@ -120,7 +120,7 @@ def _begin(stream: IO[bytes], entry: zipfile.ZipInfo) -> int:
     return entry.header_offset + 30 + name + extra
 
 
-def _read_legacy(stream: IO[bytes], size: int) -> tuple[Any, dict[str, Place]]:
+def _read_legacy(stream: Any, size: int) -> tuple[Any, dict[str, Place]]:
     stream.seek(0)
     start = stream.read(64)
     stream.seek(0)

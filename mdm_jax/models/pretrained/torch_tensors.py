@@ -112,7 +112,7 @@ def _device(*_: Any) -> str:
     return "device"
 
 
-def _bytes(text: str, encoding: str) -> bytes:
+def _bytes(text: Any, encoding: Any) -> bytes:
     """How bytes stand in a pickle of protocol 2."""
     return text.encode({"latin1": "latin-1"}[encoding])
 
