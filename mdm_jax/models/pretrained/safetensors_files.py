@@ -103,11 +103,15 @@ def _told(name: Any) -> str:
 
 def _stored(path: Path, name: str, entry: dict[str, Any]) -> StoredTensor:
     shape = tuple(entry["shape"])
-    return StoredTensor(path, shape, np.dtype(_DTYPES[entry["dtype"]]), _reader(path, name, shape))
+    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    return StoredTensor(path, shape, dtype, _reader(path, name, shape, dtype))
 
 
-def _reader(path: Path, name: str, shape: tuple[int, ...]) -> Callable[[Index], np.ndarray]:
+def _reader(path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> Callable[[Index], np.ndarray]:
     def read(index: Index) -> np.ndarray:
+        sizes = tuple(len(range(size)[part]) for size, part in zip(shape, index))
+        if 0 in sizes:  # which the package refuses
+            return np.empty(sizes, dtype)
         safetensors = _package()
         try:
             # Opened anew each time: what the package maps into memory stays with the process while it is open.
