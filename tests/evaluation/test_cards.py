@@ -11,7 +11,8 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from mdm_jax import models, oracles
-from mdm_jax.evaluation import card, exact
+from mdm_jax.evaluation import Evaluation, card, exact
+from mdm_jax.evaluation.cards import scored_decoders
 from mdm_jax.evaluation.cards.decoders import Family, Setting, rule_families
 from mdm_jax.evaluation.cards.families import JudgedFamily, OptimalCosts, PlanCosts, optimal_near
 from mdm_jax.evaluation.cards.forced_costs import Judge
@@ -199,6 +200,28 @@ def test_scores_stand_in_a_table_of_their_own():
         assert point["samples"] == 6
         assert point["passes"] <= 2
         assert point["scores"]["ones"]["low"] <= point["scores"]["ones"]["mean"] <= point["scores"]["ones"]["high"]
+
+
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_the_strength_of_remasking_is_chosen_on_samples_that_are_not_judged(monkeypatch, lower_is_better):
+    """A double of the measurement says of a strength that its samples score so much, plus the steps."""
+    asked = []
+
+    def double(denoiser, params, samplers, samples, score, *, key, **_):
+        asked.append((list(samplers), key))
+        means = np.array([float(name.split(", ")[1]) for name in samplers])
+        values, counts = np.repeat(means[:, None], samples, axis=1), np.ones((len(means), samples), np.int32)
+        tokens = np.zeros((len(means), samples, LENGTH), np.int32)
+        return Evaluation(tuple(samplers), {"ones": values}, counts, 0 * counts, values.astype(np.float32), tokens)
+
+    monkeypatch.setattr(scored_decoders, "evaluate", double)
+    table = scored(WORLD.denoiser, WORLD.params, {2: {}, 4: {}}, len, 6, LENGTH, KEY, None, False, lower_is_better)
+    (tried, of_choice), (judged, of_judgement) = asked
+    assert len(tried) == 2 * len(scored_decoders.STRENGTHS)
+    assert judged == ["remasking, 2", "remasking, 4"]
+    assert not (jax.random.key_data(of_choice) == jax.random.key_data(of_judgement)).all()
+    best = (min if lower_is_better else max)(scored_decoders.STRENGTHS)
+    assert [point["setting"] for point in table[0]["points"]] == [f"ReMDM {best:g}, {k} steps" for k in (2, 4)]
 
 
 def test_blocks_take_the_passes_that_they_say():

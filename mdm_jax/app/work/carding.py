@@ -75,6 +75,7 @@ def _of_run(options: argparse.Namespace) -> tuple[Card, RunDirectory, dict[str, 
         passes=passes,
         hindsight=options.hindsight,
         score=None if scoring is None else scoring.functions,
+        lower_is_better=None if scoring is None else scoring.lower_is_better,
         samples=max(options.samples, 2),
         progress=True,
     )

@@ -58,6 +58,7 @@ def card(
     choosing_rows: int | None = None,
     hindsight: bool = False,
     score: Score | Mapping[str, Score] | None = None,
+    lower_is_better: bool | None = None,
     samples: int = _SAMPLES,
     grid: int = _GRID,
     context: Context = None,
@@ -91,6 +92,8 @@ def card(
             there. It takes some ten times the passes that choosing takes.
         score: of samples, or several by name, for a second table: samplers without a probability (remasking) have no
             other.
+        lower_is_better: the direction of the first score, by which the strength of remasking is then chosen, on samples
+            that are not judged; ReMDM's usual strength if left out.
         samples: of each sampler in that table.
         grid: Beta schedules that are tried: so many values of each parameter.
         context: passed to the denoiser, leading axis 1: the same for all rows.
@@ -172,7 +175,9 @@ def card(
             steps: {OPTIMAL: of_plans[0].settings[at], **{one.family.name: one.main(asked[at]) for one in told}}
             for at, steps in enumerate(budgets)
         }
-        table = scored(denoiser, params, settings, score, samples, length, sample_key, context, progress)
+        table = scored(
+            denoiser, params, settings, score, samples, length, sample_key, context, progress, lower_is_better
+        )
     every = sum(one.all_passes for one in told)
     return Card(
         {
