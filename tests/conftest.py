@@ -107,6 +107,13 @@ def double():
         yield
 
 
+@pytest.fixture
+def quick_loops():
+    """For tests that draw much: their programs are compiled at a level at which loops are quick."""
+    with compiler_flags.quick_loops():
+        yield
+
+
 @pytest.fixture(scope="session")
 def story(tmp_path_factory):
     """A text file to train small runs on."""

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import zlib
 
+import compiler_flags
 import jax
 import jax.numpy as jnp
 import kept_programs
 import pytest
 from compiled import programs
+from jax._src import compiler
 
 pytestmark = pytest.mark.core
 
@@ -61,3 +63,17 @@ def test_what_is_damaged_goes_and_then_what_is_oldest(tmp_path):
     assert len(list(folder.glob("*-cache"))) == 2
     kept_programs.shrink(tmp_path, 2 * len(content) - 1)
     assert [path.name for path in folder.glob("*-cache")] == ["whole-cache"]
+
+
+@pytest.mark.skipif(not hasattr(compiler, "get_compile_options"), reason="this JAX makes options elsewhere")
+def test_within_quick_loops_the_suite_s_level_is_1_and_a_user_s_is_its_own(monkeypatch):
+    def level():
+        made = compiler.get_compile_options(num_replicas=1, num_partitions=1)
+        return made.executable_build_options.debug_options.xla_backend_optimization_level
+
+    before = level()
+    for flags, wanted in ((compiler_flags.CHEAP, 1), (["--xla_backend_optimization_level=3"], before)):
+        monkeypatch.setenv("XLA_FLAGS", " ".join(flags))
+        with compiler_flags.quick_loops():
+            assert level() == wanted
+        assert level() == before

@@ -9,7 +9,7 @@ from references import chi_square
 
 from mdm_jax.sampling import draws
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = pytest.mark.usefixtures("strict_types", "quick_loops")
 
 ONE = jnp.float32(1.0)
 DRAWS = 1_000_000

@@ -17,7 +17,7 @@ from mdm_jax.sampling import Choice, Rule, rules
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory.plans.grids import Grid, uniform
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = pytest.mark.usefixtures("strict_types", "quick_loops")
 
 LENGTH, VOCAB = 3, 3
 GRID = Grid(np.array([0.0, 0.25, 0.625, 1.0]), "t")

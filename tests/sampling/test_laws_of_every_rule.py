@@ -22,7 +22,7 @@ from mdm_jax.sampling import presets, readings, rules
 from mdm_jax.theory import profiles
 from mdm_jax.theory.plans import Plan
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = pytest.mark.usefixtures("strict_types", "quick_loops")
 
 ROWS = 120_000
 SIZES = (1, 2, 1)
