@@ -17,6 +17,7 @@ from made_tensors import checkpoint
 
 from mdm_jax import models
 from mdm_jax.models.pretrained import Published
+from mdm_jax.models.pretrained.block_decoder import BlockCausalDecoder, BlockDecoderDenoiser
 
 GOLDEN = Path(__file__).parent / "models" / "pretrained" / "golden"
 
@@ -59,6 +60,8 @@ def abstract(published: Published) -> Any:
 
 def denoiser(published: Published) -> models.LinenDenoiser:
     """The network as a denoiser, without a shift or a ban."""
+    if isinstance(published.module, BlockCausalDecoder):
+        return BlockDecoderDenoiser(published.module, published.vocab_size, published.mask_id)
     return models.from_linen(published.module, published.vocab_size, mask_id=published.mask_id)
 
 

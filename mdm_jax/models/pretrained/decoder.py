@@ -6,8 +6,11 @@ Qwen3 has none, and norms each head's queries and keys instead. All layers are o
 that 32 compile like one.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models.pretrained.layers import (
@@ -22,6 +25,13 @@ from mdm_jax.models.pretrained.layers import (
 )
 
 
+class Kept(NamedTuple):
+    """Keys, turned by their positions, and values: each [rows, positions, key_value_heads, features]."""
+
+    key: Array
+    value: Array
+
+
 class Attention(nn.Module):
     """Grouped attention with rotary positions; the fields are :class:`Decoder`'s."""
 
@@ -33,6 +43,7 @@ class Attention(nn.Module):
     head_norms: bool
     rotary_base: float
     epsilon: float
+    length: int
 
     def setup(self) -> None:
         self.query = Linear(self.heads * self.head_features, self.biases)
@@ -43,15 +54,23 @@ class Attention(nn.Module):
             self.query_norm, self.key_norm = RMSNorm(self.epsilon), RMSNorm(self.epsilon)
 
     def __call__(
-        self, inputs: Float[Array, "rows length width"], visible: Bool[Array, "some queries_or_one length"]
-    ) -> Float[Array, "rows length width"]:
-        """What each position finds; ``visible`` is as for :func:`~mdm_jax.models.pretrained.layers.attend`."""
+        self,
+        inputs: Float[Array, "rows length width"],
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places length"] | None = None,
+        kept: Kept | None = None,
+    ) -> tuple[Float[Array, "rows length width"], Kept]:
+        """What each position finds, and the keys and values it made; arguments are those of :class:`Layer`."""
         query, key, value = (part(inputs) for part in (self.query, self.key, self.value))
         query, key, value = (part.reshape(*part.shape[:2], -1, self.head_features) for part in (query, key, value))
         if self.head_norms:
             query, key = self.query_norm(query), self.key_norm(key)
-        mixed = attend(rotated(query, self.rotary_base), rotated(key, self.rotary_base), value, visible)
-        return self.output(mixed.reshape(*mixed.shape[:2], -1))
+        query, key = (rotated(part, self.rotary_base, places, self.length) for part in (query, key))
+        made = Kept(key, value)
+        if kept is not None:
+            key, value = (jnp.concatenate([old, new], axis=1) for old, new in zip(kept, made, strict=True))
+        mixed = attend(query, key, value, visible)
+        return self.output(mixed.reshape(*mixed.shape[:2], -1)), made
 
 
 class FeedForward(nn.Module):
@@ -68,7 +87,12 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer of a :class:`Decoder`, as a step of a scan."""
+    """One layer of a :class:`Decoder`, as a step of a scan; the fields are the decoder's.
+
+    It is called with the residual stream, ``visible`` as :func:`~mdm_jax.models.pretrained.layers.attend` takes it, the
+    places of the positions (0, 1, 2, ... if left out), and keys and values that stand before those of the inputs. It
+    returns what it made of keys and values only where there are such.
+    """
 
     width: int
     hidden: int
@@ -79,18 +103,24 @@ class Layer(nn.Module):
     head_norms: bool
     rotary_base: float
     epsilon: float
+    length: int
 
     def setup(self) -> None:
         self.attention_norm, self.feed_forward_norm = RMSNorm(self.epsilon), RMSNorm(self.epsilon)
-        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon)
+        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon, self.length)
         self.attention = Attention(self.width, self.heads, self.key_value_heads, self.head_features, *kinds)
         self.feed_forward = FeedForward(self.width, self.hidden)
 
     def __call__(
-        self, inputs: Float[Array, "rows length width"], visible: Bool[Array, "some queries_or_one length"]
-    ) -> tuple[Float[Array, "rows length width"], None]:
-        inputs = inputs + self.attention(self.attention_norm(inputs), visible)
-        return inputs + self.feed_forward(self.feed_forward_norm(inputs)), None
+        self,
+        inputs: Float[Array, "rows length width"],
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places length"] | None,
+        kept: Kept | None,
+    ) -> tuple[Float[Array, "rows length width"], Kept | None]:
+        found, made = self.attention(self.attention_norm(inputs), visible, places, kept)
+        inputs = inputs + found
+        return inputs + self.feed_forward(self.feed_forward_norm(inputs)), None if kept is None else made
 
 
 class Decoder(nn.Module):
@@ -153,11 +183,12 @@ class Decoder(nn.Module):
             Layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
+            in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.depth,
         )
         sizes = (self.width, self.hidden, self.heads, self.key_value_heads, self.head_features)
-        self.layers = stacked(*sizes, self.biases, self.head_norms, self.rotary_base, self.epsilon)
+        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon, self.length)
+        self.layers = stacked(*sizes, *kinds)
         self.norm = RMSNorm(self.epsilon)
         if not self.tied:
             self.head = Linear(self.vocab_size, wide=True)
@@ -165,7 +196,7 @@ class Decoder(nn.Module):
     def encode(self, tokens: Int[Array, "rows length"]) -> Float[Array, "rows length width"]:
         """Hidden vectors; any length up to the model's."""
         check_length(tokens, self.length)
-        hidden, _ = self.layers(self.embedding(safe_ids(tokens)), there(tokens))
+        hidden, _ = self.layers(self.embedding(safe_ids(tokens)), there(tokens), None, None)
         return self.norm(hidden)
 
     def readout(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any vocab_size"]:

@@ -146,7 +146,7 @@ def rotated(
         inputs: with an even number of features, of which the first half is turned with the second.
         base: of the wavelengths.
         positions: 0, 1, 2, ... if left out.
-        longest: how many positions there may be, where they are told; the length of the inputs if left out.
+        longest: how many positions there may be, where they are told; else it is not read.
 
     Example:
         >>> import jax.numpy as jnp
@@ -156,7 +156,8 @@ def rotated(
         [[ 1.     1.   ]
          [-0.301  1.382]]
     """
-    turns = rotary.rotations(longest or inputs.shape[1], inputs.shape[-1], base)
+    most = inputs.shape[1] if positions is None or longest is None else longest
+    turns = rotary.rotations(most, inputs.shape[-1], base)
     return rotary.rotate(inputs.astype(jnp.float32), turns, positions).astype(inputs.dtype)
 
 

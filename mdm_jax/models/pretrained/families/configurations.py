@@ -6,8 +6,8 @@ from typing import Any
 from mdm_jax.support.errors import InputError, is_list, require, require_whole
 
 Config = Mapping[str, Any]
-SETTINGS = ("mask_id", "shift", "end_id", "banned", "prefix", "suffix", "block", "length")
-"""What a user may say beside config.json, as a checkpoint cannot always be trusted on it."""
+SETTINGS = ("mask_id", "shift", "end_id", "banned", "prefix", "suffix", "block", "length", "vocabulary")
+"""What a user may say beside config.json, which cannot always be trusted; and the folder's own tokens."""
 
 
 def whole(config: Config, key: str, least: int = 1) -> int:

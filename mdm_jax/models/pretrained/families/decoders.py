@@ -1,27 +1,32 @@
-"""Dream, DiffuCoder, A2D and others that keep the names of Llama, Qwen2 or Qwen3, with full attention.
+"""Dream, DiffuCoder, A2D, SDAR and others that keep the names of Llama, Qwen2 or Qwen3.
 
 What config.json cannot say is asked for. Dream and DiffuCoder predict token i at position i - 1; Dream-Reasoner has
-their ``model_type`` and does not. A2D's folders do not say whether they were trained on the whole sequence (as is taken
-for granted) or by blocks (``block=``).
+their ``model_type`` and does not. A2D's folders do not say whether they were trained on the whole sequence, as is taken
+for granted, or by blocks (``block=``). A plain Llama or Qwen is a left-to-right model unless the user says otherwise.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mdm_jax.models.pretrained.block_decoder import in_blocks
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.families.configurations import length_of, mask_of, must_be, number, told, whole
 from mdm_jax.models.pretrained.published import Published, Source
 from mdm_jax.support.errors import InputError, require, require_whole
 
 FAMILIES = {
-    "Dream": ("Dream", "qwen2"),
+    "dream": ("Dream", "qwen2"),
     "a2d-llama": ("A2D", "llama"),
     "a2d-qwen2": ("A2D", "qwen2"),
     "a2d-qwen3": ("A2D", "qwen3"),
     "sdar": ("SDAR", "qwen3"),
-    "Fast_dLLM_Qwen": ("Fast-dLLM v2", "qwen2"),
+    "fast_dllm_qwen": ("Fast-dLLM v2", "qwen2"),
+    "llama": ("Llama", "llama"),
+    "qwen2": ("Qwen2", "qwen2"),
+    "qwen3": ("Qwen3", "qwen3"),
 }
-"""What a ``model_type`` is called, and whose network it is."""
+"""What a ``model_type``, in small letters, is called, and whose network it is."""
+_MASK = ("<|mask|>", "|<MASK>|")  # dllm's name of the mask, and Fast-dLLM's
 _DREAM_MASK = 151666  # Dream's and DiffuCoder's; Dream-Reasoner, which is not shifted, has 151669
 _LAYER = {
     "attention_norm": "input_layernorm",
@@ -49,14 +54,13 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
 
     Source: ``modeling_dream.py`` of Dream's checkpoints; dllm's ``pipelines/a2d``.
     """
-    model_type = config.get("model_type")
+    model_type = str(config.get("model_type")).lower()
     require(model_type in FAMILIES, "config.json's model_type", model_type, f"one of {', '.join(FAMILIES)}")
-    family, kind = FAMILIES[str(model_type)]
+    family, kind = FAMILIES[model_type]
     _check(config, kind)
     rows, width, heads = (whole(config, key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
-    mask_id = mask_of(config, settings, rows, "mask_token_id")
-    length = length_of(config, settings, "max_position_embeddings")
-    _check_block(config, settings, length)
+    masks = [token for token in map((settings.get("vocabulary") or {}).get, _MASK) if token is not None]
+    mask_id = mask_of(config, settings, rows, "mask_token_id", otherwise=masks[0] if masks else None)
     if config.get("head_dim") is None:
         require(width % heads == 0, "config.json's hidden_size", width, f"a multiple of num_attention_heads = {heads}")
     # A head of its own counts, even where config.json ties it: A2D's folders have one.
@@ -64,7 +68,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     module = Decoder(
         vocab_size=rows,
         embedding_rows=rows,
-        length=length,
+        length=length_of(config, settings, "max_position_embeddings"),
         width=width,
         depth=whole(config, "num_hidden_layers"),
         hidden=whole(config, "intermediate_size"),
@@ -77,26 +81,37 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
         rotary_base=_rotary_base(config),
         epsilon=number(config, "rms_norm_eps"),
     )
+    more = told(settings, config, shift=_shift(family, config, settings))
+    block = _block(family, config, settings, module.length)
+    if block < module.length:
+        wanted = f"False for a model by blocks (of {block}), where a block's first token would be predicted before it"
+        require(not more["shift"], "shift", True, wanted)
     return Published(
         family=family,
-        module=module,
+        module=module if block == module.length else in_blocks(module, block, mask_id),
         vocab_size=rows,
         mask_id=mask_id,
         sources=_sources(module),
         layers=module.depth,
         ignored=(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
-        **told(settings, config, shift=family == "Dream" and _dream_shift(config, settings)),
+        **more,
     )
 
 
-def _dream_shift(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+def _shift(family: str, config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a family is shifted where the user does not say so."""
     mask = config.get("mask_token_id")
-    if settings.get("shift") is None and mask != _DREAM_MASK:
+    if settings.get("shift") is None and family == "Dream" and mask != _DREAM_MASK:
         raise InputError(
             "shift must be given, as Dream's own checkpoints are shifted and others of its model_type are not, and "
             f"mask_token_id is not Dream's {_DREAM_MASK} but {mask}; got None."
         )
-    return True
+    if settings.get("shift") is None and family in ("Llama", "Qwen2", "Qwen3"):
+        raise InputError(
+            f"shift must be given for a plain {family}, which predicts from left to right unless it was trained as a "
+            "masked diffusion model; got None."
+        )
+    return family in ("Dream", "Fast-dLLM v2")
 
 
 def _check(config: Mapping[str, Any], kind: str) -> None:
@@ -111,12 +126,16 @@ def _check(config: Mapping[str, Any], kind: str) -> None:
     require(good, "config.json's layer_types", layers, "'full_attention' in every layer")
 
 
-def _check_block(config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> None:
-    """Refuse what was trained by blocks, each of which sees itself and the ones before it."""
-    found = (settings.get("block"), config.get("block_size"), config.get("bd_size"))
-    block = next((value for value in found if value is not None), length)
-    wanted = f"the whole length = {length}, as checkpoints trained block by block are not supported"
-    require(require_whole("block", block, 1) >= length, "block", block, wanted)
+def _block(family: str, config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> int:
+    """Positions of a block, each of which sees itself and the finished ones before it; the length: one block."""
+    said, found = settings.get("block"), config.get("block_size", config.get("bd_size"))
+    if said is None and found is not None and family not in ("SDAR", "Fast-dLLM v2"):
+        raise InputError(
+            f"block must be given, as config.json has blocks of {found} and says not whether attention goes by them; "
+            "got None."
+        )
+    block = said if said is not None else found
+    return length if block is None else min(require_whole("block", block, 1), length)
 
 
 def _rotary_base(config: Mapping[str, Any]) -> float:

@@ -68,6 +68,29 @@ def full_attention(network: Any, tokens: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(np.maximum(tokens, 0)), attention_mask=hidden).logits.numpy()
 
 
+def by_blocks(tokens: np.ndarray, block: int, mask_id: int) -> np.ndarray:
+    """Who sees whom, bool[rows, length, length]: one's own block, and those before that are known from the first on."""
+    rows, length = tokens.shape
+    seen = np.zeros((rows, length, length), bool)
+    for row in range(rows):
+        for i in range(length):
+            for j in range(length):
+                known = mask_id not in tokens[row, : (j // block + 1) * block]
+                seen[row, i, j] = i // block == j // block or (j // block < i // block and known)
+    return seen
+
+
+def _logits_by_blocks(block: int, config: Mapping[str, Any], tokens: np.ndarray) -> Any:
+    import torch
+
+    network = model("Qwen3", config)
+    shapes = filled(network)
+    hidden = np.where(by_blocks(tokens, block, 12), 0.0, np.finfo(np.float32).min)[:, None].astype(np.float32)
+    with torch.no_grad():
+        found = network(torch.from_numpy(tokens), attention_mask=torch.from_numpy(hidden)).logits.numpy()
+    return shapes, found
+
+
 def _logits(
     kind: str, config: Mapping[str, Any], published_name: Callable[[str], str], tokens: np.ndarray
 ) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
@@ -124,6 +147,11 @@ def cases() -> dict[str, Case]:
             {"model_type": "a2d-qwen3", **qwen3, **mask, "tie_word_embeddings": True},
             TOKENS,
             of("Qwen3", {**qwen3, "tie_word_embeddings": True}),
+        ),
+        "SDAR": Case(
+            {"model_type": "sdar", **qwen3, **mask, "block_size": 3},
+            [[3, 1, 0, 12, 7, 12, 1, 2], [1, 12, 5, 3, 2, 9, 12, 12], [4, 4, 2, 11, 7, 0, 12, 5]],
+            functools.partial(_logits_by_blocks, 3, qwen3),
         ),
         "SMDM": Case(SMDM, [[3, 13, 0, 13, 7, 13, 1]], _smdm),
     }

@@ -1,0 +1,90 @@
+"""The decoder by blocks: all blocks in one pass against each alone, and the cache against encoding anew."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdm_jax import models, sampling
+from mdm_jax.models.extending import block_length
+from mdm_jax.models.pretrained.block_decoder import BlockDecoderDenoiser, in_blocks
+from mdm_jax.models.pretrained.decoder import Decoder
+from mdm_jax.support.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("strict_types")
+
+LENGTH, BLOCK, TOKENS, MASK, ROWS = 10, 4, 6, 5, 5  # the last block is shorter, the mask among the logits
+NUMBER = np.arange(LENGTH) // BLOCK
+SIZES = {"width": 16, "depth": 2, "hidden": 20, "heads": 4, "key_value_heads": 2, "head_features": 4}
+
+
+@functools.cache
+def tiny(block=BLOCK):
+    plain = Decoder(vocab_size=TOKENS, embedding_rows=TOKENS, length=LENGTH, head_norms=True, **SIZES)
+    model = BlockDecoderDenoiser(in_blocks(plain, block, MASK), TOKENS, MASK)
+    return model, jax.jit(lambda: model.init(jax.random.key(0), LENGTH))(), models.from_linen(plain, TOKENS, MASK)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def logits(model, params, tokens):
+    return models.logits(model, params, tokens)[..., :MASK]
+
+
+def random_tokens(seed=0):
+    return np.random.default_rng(seed).integers(0, MASK, (ROWS, LENGTH)).astype(np.int32)
+
+
+def random_canvas(seed):
+    """Tokens, about half of them given, and in every other row a prompt besides."""
+    rng = np.random.default_rng(seed)
+    given = rng.random((ROWS, LENGTH)) < 0.4
+    given[::2] |= np.arange(LENGTH) < rng.integers(0, LENGTH, (len(given[::2]), 1))
+    return np.where(given, random_tokens(seed), MASK).astype(np.int32)
+
+
+def test_one_block_is_the_bidirectional_decoder():
+    model, params, plain = tiny(block=LENGTH)
+    canvas = random_canvas(1)
+    np.testing.assert_allclose(logits(model, params, canvas), logits(plain, params, canvas), atol=2e-5)
+    assert block_length(model) == LENGTH
+
+
+def test_all_blocks_in_one_pass_are_what_each_is_alone():
+    model, params, _ = tiny()
+    tokens, noisy = random_tokens(), random_canvas(2)
+    hidden = jax.jit(model.encode_blocks)(params, tokens, noisy)
+    together = np.asarray(model.readout(params, hidden))[..., :MASK]
+    for k in range(3):
+        canvas = np.where(k > NUMBER, tokens, np.where(k == NUMBER, noisy, MASK)).astype(np.int32)
+        alone = np.asarray(logits(model, params, canvas))
+        np.testing.assert_allclose(together[:, k == NUMBER], alone[:, k == NUMBER], atol=2e-5)
+
+
+def sampled(denoiser, params, canvas, steps):
+    more = {"key": jax.random.key(3), "temperature": jnp.float32(1.0), "record": None, "frames": None}
+    more |= {"context": None, "row_ids": None}
+    return sampling.blind_loop(denoiser, params, jnp.asarray(canvas), jnp.asarray(steps), **more)
+
+
+@pytest.mark.parametrize("block", [BLOCK, 3])
+def test_cached_sampling_draws_what_encoding_anew_draws(block):
+    """In order of the blocks, and in an order that finishes none before the last steps."""
+    model, params, _ = tiny(block)
+    rng, canvas = np.random.default_rng(block), random_canvas(block)
+    number = np.arange(LENGTH) // block
+    for steps in (4 * number + rng.integers(0, 4, canvas.shape), rng.integers(0, 6, canvas.shape)):
+        steps = np.where(canvas == MASK, steps, -1).astype(np.int32)
+        cached, anew = (sampled(one, params, canvas, steps) for one in (model, models.without_cache(model)))
+        np.testing.assert_array_equal(cached.tokens, anew.tokens)
+        np.testing.assert_allclose(cached.log_prob, anew.log_prob, atol=1e-4)
+        assert not bool(jnp.any(cached.tokens == MASK))
+
+
+def test_settings_tell_models_apart_and_a_block_longer_than_the_model_is_refused():
+    assert tiny()[0] == BlockDecoderDenoiser(in_blocks(tiny()[2].module, BLOCK, MASK), TOKENS, MASK)
+    assert tiny()[0] != tiny(3)[0]
+    assert not models.takes_absent(tiny()[0])
+    with pytest.raises(InputError, match=r"^block must be a whole number from 1 to 10; got 11\."):
+        in_blocks(tiny()[2].module, 11, MASK)
