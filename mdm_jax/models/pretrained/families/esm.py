@@ -21,6 +21,7 @@ from mdm_jax.models.pretrained.families.masked_language import (
 )
 from mdm_jax.models.pretrained.families.special_ids import specials_of
 from mdm_jax.models.pretrained.published import Published, Source
+from mdm_jax.support.errors import InputError
 
 ALPHABET = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
 """The vocabulary of every ESM-2 and ESM-1b, and of DPLM."""
@@ -48,6 +49,10 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     """
     if any(name.endswith("embed_tokens.weight") for name in names):
         return _of_fair_esm(config, names, settings)
+    if "DPLM2" in str(config.get("architectures")):
+        raise InputError(
+            "the checkpoint is of DPLM-2, whose positions of residues and of structure are turned apart: there is no network of it here."
+        )
     must_be(config, "position_embedding_type", "rotary", "absolute", absent="absolute")
     must_be(config, "is_folding_model", False, None, absent=False)
     must_be(config, "emb_layer_norm_before", True, False, None, absent=None)
