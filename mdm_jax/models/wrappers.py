@@ -227,6 +227,18 @@ def banned(denoiser: Denoiser, ids: Sequence[int]) -> Ruled:
     return Ruled(denoiser, _without, tuple(sorted(out)))
 
 
+def is_ban(denoiser: object) -> bool:
+    """Whether it is what :func:`banned` makes; its ``setting`` is the ids.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> from mdm_jax.models.wrappers import is_ban
+        >>> is_ban(mdm.models.banned(mdm.models.transformer(4), [0]))
+        True
+    """
+    return type(denoiser) is Ruled and denoiser.rule is _without
+
+
 def _without(logits: Array, ids: tuple[int, ...]) -> Array:
     out = np.isin(np.arange(logits.shape[-1]), ids)
     return jnp.where(jnp.broadcast_to(out, logits.shape), -jnp.inf, logits)

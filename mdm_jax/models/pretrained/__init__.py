@@ -1,6 +1,18 @@
 """Published models: checkpoint folders of others as denoisers of ours, read without running anything in them."""
 
+from mdm_jax.models.pretrained.decoder import Decoder
+from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
+from mdm_jax.models.pretrained.encoder import Encoder
 from mdm_jax.models.pretrained.loading import Pretrained, load_pretrained
+from mdm_jax.models.pretrained.modern_encoder import ModernEncoder
 from mdm_jax.models.pretrained.published import Published, Source
 
-__all__ = ["Pretrained", "Published", "Source", "load_pretrained"]
+NETWORKS = {
+    "pretrained decoder": Decoder,
+    "pretrained encoder": Encoder,
+    "pretrained modern encoder": ModernEncoder,
+    "pretrained diffusion transformer": DiffusionTransformer,
+}
+"""What a network is called where a run's configuration describes it."""
+
+__all__ = ["NETWORKS", "Pretrained", "Published", "Source", "load_pretrained"]
