@@ -4,12 +4,13 @@ from mdm_jax.tasks.array_files import npy, tokens
 from mdm_jax.tasks.extras import baselines_of, context_of, given_of, notes_of
 from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
 from mdm_jax.tasks.line_tasks import fasta, lines
-from mdm_jax.tasks.notations import Alphabet, Grid, Notation, Numbers, Vocabulary
+from mdm_jax.tasks.notations import Alphabet, Grid, Notation, Numbers, Subwords, Vocabulary
 from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.recoding import in_vocabulary
 from mdm_jax.tasks.row_lengths import draw_lengths, lengths_of
 from mdm_jax.tasks.specs import from_spec, restore, vocabulary_of
+from mdm_jax.tasks.subwords import read_tokenizer, tokenized, train_tokenizer
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import text
 from mdm_jax.tasks.toys import binsaw, pairs, two_blocks
@@ -19,6 +20,7 @@ __all__ = [
     "Grid",
     "Notation",
     "Numbers",
+    "Subwords",
     "Task",
     "Vocabulary",
     "baselines_of",
@@ -36,12 +38,15 @@ __all__ = [
     "notes_of",
     "npy",
     "pairs",
+    "read_tokenizer",
     "restore",
     "sudoku4",
     "sudoku6",
     "sudoku9",
     "text",
+    "tokenized",
     "tokens",
+    "train_tokenizer",
     "two_blocks",
     "vocabulary_of",
 ]

@@ -11,27 +11,29 @@ from mdm_jax.tasks.array_files import KINDS as ARRAYS
 from mdm_jax.tasks.array_files import TokensTask
 from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
 from mdm_jax.tasks.line_tasks import fasta, lines
-from mdm_jax.tasks.notations import Notation, from_json
+from mdm_jax.tasks.notations import Notation, Subwords, from_json
 from mdm_jax.tasks.own_tasks import OwnTask
 from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.spelling import Known, Settings, parsed
+from mdm_jax.tasks.subwords import SETTINGS as SUBWORDS
+from mdm_jax.tasks.subwords import SubwordsTask, from_settings, tokenized
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import TextTask, text
 from mdm_jax.tasks.toys import binsaw, law_from_spec
 
-_Found = TextTask | RowsTask | TokensTask | OwnTask
+_Found = TextTask | RowsTask | TokensTask | SubwordsTask | OwnTask
 
 LENGTH = 128
 """Characters in one row of ``text`` and ``code``, unless another number is asked for."""
 
 SPECS = (
-    '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file; its lines by "text:PATH?lines"), "code" (Python\'s '
-    'standard library), "fasta:PATH" (sequences), "digits" or "digits?labels" (8 x 8 pictures), "npy:PATH" (an integer '
-    'array), "bin:PATH?dtype=TYPE" (token ids without a header), "pairs:P" or "blocks:P" (tokens that depend on each '
-    'other, P from 0 to 1), "binsaw" (noisy bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids), or '
-    '"MODULE:FUNCTION" (a task of your own)'
+    '"text" (CPython\'s documentation), "text:PATH" (a UTF-8 file; its lines by "text:PATH?lines"), '
+    '"tokens:PATH?tokenizer=FILE" (a text in subwords), "code" (Python\'s standard library), "fasta:PATH" (sequences), '
+    '"digits" or "digits?labels" (8 x 8 pictures), "npy:PATH" (an integer array), "bin:PATH?dtype=TYPE" (token ids '
+    'without a header), "pairs:P" or "blocks:P" (tokens that depend on each other, P from 0 to 1), "binsaw" (noisy '
+    'bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids), or "MODULE:FUNCTION" (a task of your own)'
 )
 
 _FIXED: dict[str, Callable[[], RowsTask]] = {
@@ -106,6 +108,7 @@ def _text(path: str, settings: Settings, length: int | None) -> _Found:
 _FILES: dict[str, tuple[Known, Callable[[str, Settings, int | None], _Found]]] = {
     "text": (text_files.SETTINGS, _text),
     "fasta": ({}, lambda path, _, length: fasta(path, length)),
+    "tokens": (SUBWORDS, from_settings),
     **ARRAYS,
 }
 """By the kind of data: the settings that may stand behind the path, and what makes the task."""
@@ -154,7 +157,7 @@ def restore(description: Mapping[str, Any]) -> Task:
         if added in description and not found:
             raise lost(what, own)
     try:
-        task = from_spec(spec, length)
+        task = _again(spec, length, vocabulary)
     except InputError as error:
         raise lost(str(error).rstrip("."), need) from None
     if task.digest != digest:
@@ -172,6 +175,14 @@ def restore(description: Mapping[str, Any]) -> Task:
         if name != "spec" and description.get(name) != made.get(name):  # one file has many spellings
             raise lost(f"its {name} is {made.get(name)!r}, and was {description.get(name)!r}", own)
     return task
+
+
+def _again(spec: str, length: int, vocabulary: Notation) -> _Found:
+    """The task of a spec; of subwords, by the tokenizer that was stored, whatever became of its file."""
+    kind, _, rest = spec.partition(":")
+    if isinstance(vocabulary, Subwords) and kind == "tokens":
+        return tokenized(parsed(kind, rest, SUBWORDS)[0], vocabulary, length, spec)
+    return from_spec(spec, length)
 
 
 def _is_ours(spec: str) -> bool:

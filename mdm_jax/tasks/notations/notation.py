@@ -1,6 +1,7 @@
 """How token ids are written for people and read back: as numbers and pictures here.
 
-As characters in ``vocabulary``, as the digits of a grid in ``grid_notation``.
+As characters in ``vocabulary``, as parts of words in ``subword_notation``, as the digits of a grid in
+``grid_notation``.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from jaxtyping import Int, Int32
 
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.tasks.notations.grid_notation import Grid
+from mdm_jax.tasks.notations.subword_notation import Subwords, from_stored
 from mdm_jax.tasks.notations.vocabulary import Alphabet, Vocabulary
 from mdm_jax.tasks.task import shown_ids
 
@@ -142,7 +144,7 @@ class Numbers:
         return shown_ids(tokens, self.size, f"ids from 0 to {self.size - 1} or the mask {self.size}")
 
 
-def from_json(value: dict[str, Any] | str) -> Numbers | Grid | Vocabulary:
+def from_json(value: dict[str, Any] | str) -> Numbers | Grid | Vocabulary | Subwords:
     """The notation that a ``to_json`` of one of them stored.
 
     Raises:
@@ -152,6 +154,8 @@ def from_json(value: dict[str, Any] | str) -> Numbers | Grid | Vocabulary:
         return Vocabulary(value)
     if isinstance(value.get("alphabet"), str):
         return Alphabet(value["alphabet"])
+    if "subwords" in value:
+        return from_stored(value)
     grid = "grid" in value
     size, sides = (value.get("grid"), value.get("box")) if grid else (value.get("numbers"), value.get("picture"))
     pair = isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
