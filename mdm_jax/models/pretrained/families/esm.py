@@ -50,9 +50,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     if any(name.endswith("embed_tokens.weight") for name in names):
         return _of_fair_esm(config, names, settings)
     if "DPLM2" in str(config.get("architectures")):
-        raise InputError(
-            "the checkpoint is of DPLM-2, whose positions of residues and of structure are turned apart: there is no network of it here."
-        )
+        raise InputError("the checkpoint is of DPLM-2, which turns residues and structure apart: no network here does.")
     must_be(config, "position_embedding_type", "rotary", "absolute", absent="absolute")
     must_be(config, "is_folding_model", False, None, absent=False)
     must_be(config, "emb_layer_norm_before", True, False, None, absent=None)
