@@ -16,8 +16,9 @@ import numpy as np
 from made_tensors import checkpoint
 
 from mdm_jax import models
+from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.pretrained import Published
-from mdm_jax.models.pretrained.block_decoder import BlockCausalDecoder, BlockDecoderDenoiser
+from mdm_jax.models.pretrained.by_blocks import as_denoiser
 
 GOLDEN = Path(__file__).parent / "models" / "pretrained" / "golden"
 
@@ -58,11 +59,9 @@ def abstract(published: Published) -> Any:
     return jax.eval_shape(lambda: model.init(jax.random.key(0), length=4))
 
 
-def denoiser(published: Published) -> models.LinenDenoiser:
+def denoiser(published: Published) -> LinenDenoiser:
     """The network as a denoiser, without a shift or a ban."""
-    if isinstance(published.module, BlockCausalDecoder):
-        return BlockDecoderDenoiser(published.module, published.vocab_size, published.mask_id)
-    return models.from_linen(published.module, published.vocab_size, mask_id=published.mask_id)
+    return as_denoiser(published.module, published.vocab_size, published.mask_id)
 
 
 def golden(family: str) -> dict[str, dict[str, Any]]:

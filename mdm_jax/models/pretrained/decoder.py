@@ -6,15 +6,13 @@ Qwen3 has none, and norms each head's queries and keys instead. All layers are o
 that 32 compile like one.
 """
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models.pretrained.layers import (
     Embedding,
+    Kept,
     Linear,
     RMSNorm,
     attend,
@@ -23,13 +21,6 @@ from mdm_jax.models.pretrained.layers import (
     safe_ids,
     there,
 )
-
-
-class Kept(NamedTuple):
-    """Keys, turned by their positions, and values: each [rows, positions, key_value_heads, features]."""
-
-    key: Array
-    value: Array
 
 
 class Attention(nn.Module):
@@ -43,7 +34,6 @@ class Attention(nn.Module):
     head_norms: bool
     rotary_base: float
     epsilon: float
-    length: int
 
     def setup(self) -> None:
         self.query = Linear(self.heads * self.head_features, self.biases)
@@ -65,11 +55,9 @@ class Attention(nn.Module):
         query, key, value = (part.reshape(*part.shape[:2], -1, self.head_features) for part in (query, key, value))
         if self.head_norms:
             query, key = self.query_norm(query), self.key_norm(key)
-        query, key = (rotated(part, self.rotary_base, places, self.length) for part in (query, key))
+        query, key = (rotated(part, self.rotary_base, places) for part in (query, key))
         made = Kept(key, value)
-        if kept is not None:
-            key, value = (jnp.concatenate([old, new], axis=1) for old, new in zip(kept, made, strict=True))
-        mixed = attend(query, key, value, visible)
+        mixed = attend(query, *(made if kept is None else kept.before(made)), visible)
         return self.output(mixed.reshape(*mixed.shape[:2], -1)), made
 
 
@@ -103,11 +91,10 @@ class Layer(nn.Module):
     head_norms: bool
     rotary_base: float
     epsilon: float
-    length: int
 
     def setup(self) -> None:
         self.attention_norm, self.feed_forward_norm = RMSNorm(self.epsilon), RMSNorm(self.epsilon)
-        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon, self.length)
+        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon)
         self.attention = Attention(self.width, self.heads, self.key_value_heads, self.head_features, *kinds)
         self.feed_forward = FeedForward(self.width, self.hidden)
 
@@ -187,8 +174,7 @@ class Decoder(nn.Module):
             length=self.depth,
         )
         sizes = (self.width, self.hidden, self.heads, self.key_value_heads, self.head_features)
-        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon, self.length)
-        self.layers = stacked(*sizes, *kinds)
+        self.layers = stacked(*sizes, self.biases, self.head_norms, self.rotary_base, self.epsilon)
         self.norm = RMSNorm(self.epsilon)
         if not self.tied:
             self.head = Linear(self.vocab_size, wide=True)
@@ -196,8 +182,18 @@ class Decoder(nn.Module):
     def encode(self, tokens: Int[Array, "rows length"]) -> Float[Array, "rows length width"]:
         """Hidden vectors; any length up to the model's."""
         check_length(tokens, self.length)
-        hidden, _ = self.layers(self.embedding(safe_ids(tokens)), there(tokens), None, None)
-        return self.norm(hidden)
+        return self.through(safe_ids(tokens), there(tokens))[0]
+
+    def through(
+        self,
+        ids: Int[Array, "rows positions"],
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places positions"] | None = None,
+        kept: Kept | None = None,
+    ) -> tuple[Float[Array, "rows positions width"], Kept | None]:
+        """Hidden vectors of ids that see what is ``visible``; further arguments as for :class:`Layer`, layers first."""
+        hidden, made = self.layers(self.embedding(ids), visible, places, kept)
+        return self.norm(hidden), made
 
     def readout(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any vocab_size"]:
         """Logits over all ids, in float32."""

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax.models.pretrained.layers import (
     Embedding,
+    Kept,
     LayerNorm,
     Linear,
     attend,
@@ -59,13 +60,19 @@ class Attention(nn.Module):
         self.value, self.output = Linear(self.width), Linear(self.width)
 
     def __call__(
-        self, inputs: Float[Array, "rows length width"], visible: Bool[Array, "some queries_or_one length"]
-    ) -> Float[Array, "rows length width"]:
-        """What each position finds; ``visible`` is as for :func:`~mdm_jax.models.pretrained.layers.attend`."""
+        self,
+        inputs: Float[Array, "rows length width"],
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places length"] | None,
+        kept: Kept | None,
+    ) -> tuple[Float[Array, "rows length width"], Kept]:
+        """What each position finds, and the keys and values it made; arguments are those of :class:`Layer`."""
         shape = (*inputs.shape[:2], self.heads, self.width // self.heads)
         query, key, value = (part(inputs).reshape(shape) for part in (self.query, self.key, self.value))
-        mixed = attend(rotated(query, _ROTARY_BASE), rotated(key, _ROTARY_BASE), value, visible)
-        return self.output(mixed.reshape(inputs.shape))
+        query, key = (rotated(part, _ROTARY_BASE, places) for part in (query, key))
+        made = Kept(key, value)
+        mixed = attend(query, *(made if kept is None else kept.before(made)), visible)
+        return self.output(mixed.reshape(inputs.shape)), made
 
 
 class FeedForward(nn.Module):
@@ -82,7 +89,11 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """One block of a :class:`DiffusionTransformer`, as a step of a scan."""
+    """One block of a :class:`DiffusionTransformer`, as a step of a scan; the fields are its.
+
+    It is called with the residual stream, the vector of the noise level, and what the decoder's is called with
+    (:class:`mdm_jax.models.pretrained.decoder.Layer`); it returns the same.
+    """
 
     width: int
     hidden: int
@@ -99,13 +110,16 @@ class Layer(nn.Module):
         self,
         inputs: Float[Array, "rows length width"],
         level: Float[Array, "levels features"],
-        visible: Bool[Array, "some queries_or_one length"],
-    ) -> tuple[Float[Array, "rows length width"], None]:
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places length"] | None,
+        kept: Kept | None,
+    ) -> tuple[Float[Array, "rows length width"], Kept | None]:
         parts = modulations(self.modulation(level), inputs)
         normed = modulated(self.attention_norm(inputs), parts[0], parts[1])
-        inputs = inputs + parts[2] * self.attention(normed, visible)
+        found, made = self.attention(normed, visible, places, kept)
+        inputs = inputs + parts[2] * found
         normed = modulated(self.feed_forward_norm(inputs), parts[3], parts[4])
-        return inputs + parts[5] * self.feed_forward(normed), None
+        return inputs + parts[5] * self.feed_forward(normed), None if kept is None else made
 
 
 class DiffusionTransformer(nn.Module):
@@ -158,7 +172,7 @@ class DiffusionTransformer(nn.Module):
             Layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.depth,
         )
         self.layers = stacked(self.width, self.hidden, self.heads)
@@ -169,11 +183,22 @@ class DiffusionTransformer(nn.Module):
     def encode(self, tokens: Int[Array, "rows length"]) -> Float[Array, "rows length width"]:
         """Hidden vectors; any length up to the model's."""
         check_length(tokens, self.length)
-        sigma = noise_of(tokens, self.mask_id) if self.timed else jnp.zeros(1, jnp.float32)
-        level = self.noise_level(sigma)
-        hidden, _ = self.layers(self.embedding(safe_ids(tokens)), level, there(tokens))
+        sigma = noise_of(tokens, self.mask_id) if self.timed else None
+        return self.through(safe_ids(tokens), there(tokens), sigma=sigma)[0]
+
+    def through(
+        self,
+        ids: Int[Array, "rows positions"],
+        visible: Bool[Array, "some queries_or_one keys"],
+        places: Int[Array, "places positions"] | None = None,
+        kept: Kept | None = None,
+        sigma: Float[Array, " levels"] | None = None,
+    ) -> tuple[Float[Array, "rows positions width"], Kept | None]:
+        """Hidden vectors of ids that see what is ``visible``, as the decoder's; sigma is 0 if left out."""
+        level = self.noise_level(jnp.zeros(1, jnp.float32) if sigma is None else sigma)
+        hidden, made = self.layers(self.embedding(ids), level, visible, places, kept)
         shift, scale = modulations(self.modulation(level), hidden)
-        return modulated(self.norm(hidden), shift, scale)
+        return modulated(self.norm(hidden), shift, scale), made
 
     def readout(self, hidden: Float[Array, "*any width"]) -> Float[Array, "*any vocab_size"]:
         """Logits over all ids, in float32."""

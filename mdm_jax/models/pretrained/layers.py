@@ -5,6 +5,8 @@ stored in, and layers work in the type of their inputs, which is that of the emb
 and rotary positions are worked out in float32. Positions that are not there hold -1: :func:`there` says which are.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,17 @@ from mdm_jax.support.ragged import present
 _ONES, _ZEROS = nn.initializers.ones, nn.initializers.zeros
 _FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
 _SMALL = nn.initializers.normal(0.02)
+
+
+class Kept(NamedTuple):
+    """Keys, turned by their positions, and values: each [rows, positions, heads, features]."""
+
+    key: Array
+    value: Array
+
+    def before(self, made: "Kept") -> "Kept":
+        """These, and then those."""
+        return Kept(*(jnp.concatenate([old, new], axis=1) for old, new in zip(self, made, strict=True)))
 
 
 class Linear(nn.Module):
@@ -138,15 +151,13 @@ def rotated(
     inputs: Float[Array, "rows length heads features"],
     base: float,
     positions: Int[Array, "some length"] | None = None,
-    longest: int | None = None,
 ) -> Float[Array, "rows length heads features"]:
     """Queries or keys turned by their positions (:mod:`mdm_jax.models.rotary`), in float32 and cast back.
 
     Args:
         inputs: with an even number of features, of which the first half is turned with the second.
         base: of the wavelengths.
-        positions: 0, 1, 2, ... if left out.
-        longest: how many positions there may be, where they are told; else it is not read.
+        positions: of the inputs; 0, 1, 2, ... if left out, which are constants then.
 
     Example:
         >>> import jax.numpy as jnp
@@ -156,9 +167,15 @@ def rotated(
         [[ 1.     1.   ]
          [-0.301  1.382]]
     """
-    most = inputs.shape[1] if positions is None or longest is None else longest
-    turns = rotary.rotations(most, inputs.shape[-1], base)
-    return rotary.rotate(inputs.astype(jnp.float32), turns, positions).astype(inputs.dtype)
+    wide, half = inputs.astype(jnp.float32), inputs.shape[-1] // 2
+    if positions is None:
+        return rotary.rotate(wide, rotary.rotations(inputs.shape[1], inputs.shape[-1], base)).astype(inputs.dtype)
+    frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = (positions.astype(jnp.float32)[..., None] * frequencies[None, None])[:, :, None]
+    cosine, sine = jnp.cos(angles), jnp.sin(angles)
+    first, second = wide[..., :half], wide[..., half:]
+    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return turned.astype(inputs.dtype)
 
 
 def safe_ids(tokens: Int[Array, "rows length"]) -> Int[Array, "rows length"]:

@@ -8,7 +8,7 @@ for granted, or by blocks (``block=``). A plain Llama or Qwen is a left-to-right
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mdm_jax.models.pretrained.block_decoder import in_blocks
+from mdm_jax.models.pretrained.by_blocks import in_blocks
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.families.configurations import length_of, mask_of, must_be, number, told, whole
 from mdm_jax.models.pretrained.published import Published, Source

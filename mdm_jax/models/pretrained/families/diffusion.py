@@ -2,16 +2,18 @@
 
 MDLM's and BD3-LM's config.json is flat and names sizes of its own; SEDD's holds the settings of its training, nested.
 The mask is the last id where the tokenizer had none (GPT-2's: 50257); a tokenizer with a mask of its own keeps it
-inside the vocabulary, and ``mask_id`` then has to be said.
+inside the vocabulary, and ``mask_id`` then has to be said. BD3-LM goes by blocks of config.json's ``block_size``.
 """
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mdm_jax.models.pretrained.by_blocks import in_blocks
 from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
 from mdm_jax.models.pretrained.families.configurations import length_of, mask_of, must_be, told, whole
 from mdm_jax.models.pretrained.published import Published, Source
-from mdm_jax.support.errors import InputError, require
+from mdm_jax.support.errors import InputError, require, require_whole
 
 _GPT2_AND_MASK = 50258
 _LAYER = {
@@ -64,7 +66,7 @@ def _mdlm(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Published:
     must_be(config, "cfg", False, absent=False)
     must_be(config, "time_conditioning", True, False, absent=False)
     rows, length = whole(config, "vocab_size"), length_of(config, settings, "model_length")
-    _check_block(config, settings, length)
+    block = _block(config, settings, length)
     last = rows - 1 if rows == _GPT2_AND_MASK else None
     module = _network(
         vocab_size=rows,
@@ -76,10 +78,12 @@ def _mdlm(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Published:
         mask_id=mask_of(config, settings, rows, "mask_token_id", "mask_index", otherwise=last),
         timed=config.get("time_conditioning", False),
     )
-    return _told("MDLM" if model_type == "mdlm" else "BD3-LM", module, config, settings)
+    told = _told("MDLM" if model_type == "mdlm" else "BD3-LM", module, config, settings)
+    return told if block == length else dataclasses.replace(told, module=in_blocks(module, block, module.mask_id))
 
 
 def _sedd(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Published:
+    require(settings.get("block") is None, "block", settings.get("block"), "left out, as SEDD has none")
     kind = config["graph"].get("type")
     require(kind == "absorb", "config.json's graph.type", kind, "'absorb': with uniform noise there are no masks")
     noise = config.get("noise")
@@ -109,13 +113,12 @@ def _network(width: int, heads: int, **sizes: Any) -> DiffusionTransformer:
     return DiffusionTransformer(width=width, heads=heads, hidden=4 * width, **sizes)
 
 
-def _check_block(config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> None:
-    """Refuse what was trained by blocks, each of which sees itself and the ones before it."""
-    block = settings.get("block")
-    if block is None:
-        block = length if config.get("model_type") == "mdlm" else whole(config, "block_size")
-    wanted = f"the whole length = {length}, as checkpoints trained block by block are not supported"
-    require(isinstance(block, int) and block >= length, "block", block, wanted)
+def _block(config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> int:
+    """Positions of a block, each of which sees itself and the finished ones before it; the length: one block."""
+    said = settings.get("block")
+    if said is not None:
+        return min(require_whole("block", said, 1), length)
+    return length if config.get("model_type") == "mdlm" else min(whole(config, "block_size"), length)
 
 
 def _told(family: str, module: DiffusionTransformer, config: Mapping[str, Any], settings: Any) -> Published:

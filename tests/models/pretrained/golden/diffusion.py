@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from models.pretrained.golden.decoders import by_blocks
 from models.pretrained.golden.make import Case, filled
 
 FLAT = {
@@ -96,6 +97,23 @@ def _reference(
     return shapes | {f"{prefix}rotary_emb.inv_freq": (2,)}, logits(model, tokens, 11, sigma)
 
 
+def _by_blocks(block: int, tokens: np.ndarray) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
+    """With an attention mask, which ``d3_dna`` does not know of, put into the function of torch that it calls."""
+    import unittest.mock
+
+    import torch
+
+    model = network({"vocab_size": 12, "hidden_size": 16, "cond_dim": 8, "n_blocks": 2, "n_heads": 4})
+    shapes, found = _reference("backbone.", still, tokens)[0], []
+    filled(model, lambda name: f"backbone.{name}")
+    for row in tokens:
+        mask = torch.from_numpy(by_blocks(row[None], block, 11))[:, None]
+        masked = functools.partial(torch.nn.functional.scaled_dot_product_attention, attn_mask=mask)
+        with unittest.mock.patch("torch.nn.functional.scaled_dot_product_attention", masked):
+            found.append(logits(model, row[None], 11, still))
+    return shapes, np.concatenate(found)
+
+
 def cases() -> dict[str, Case]:
     """One of every kind that is published."""
     mask = {"mask_id": 11}
@@ -104,6 +122,12 @@ def cases() -> dict[str, Case]:
     return {
         "MDLM": Case({"model_type": "mdlm", **FLAT}, TOKENS, functools.partial(flat, still), mask),
         "BD3-LM of one block": Case({**blocks, **FLAT}, TOKENS, functools.partial(flat, still), mask),
+        "BD3-LM": Case(
+            {**blocks, **FLAT, "block_size": 3, "cross_attn": True},
+            [[3, 1, 0, 11, 7, 11, 1, 2], [1, 11, 5, 3, 2, 9, 11, 11], [4, 4, 2, 10, 7, 0, 11, 5]],
+            functools.partial(_by_blocks, 3),
+            mask,
+        ),
         "MDLM that is told the time": Case(
             {"model_type": "mdlm", **FLAT, "time_conditioning": True}, TOKENS, functools.partial(flat, noisy), mask
         ),

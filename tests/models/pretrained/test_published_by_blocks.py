@@ -9,7 +9,7 @@ import pytest
 
 from mdm_jax import models, sampling
 from mdm_jax.models.extending import block_length
-from mdm_jax.models.pretrained.block_decoder import BlockDecoderDenoiser, in_blocks
+from mdm_jax.models.pretrained.by_blocks import ByBlocksDenoiser, in_blocks
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.support.errors import InputError
 
@@ -23,7 +23,7 @@ SIZES = {"width": 16, "depth": 2, "hidden": 20, "heads": 4, "key_value_heads": 2
 @functools.cache
 def tiny(block=BLOCK):
     plain = Decoder(vocab_size=TOKENS, embedding_rows=TOKENS, length=LENGTH, head_norms=True, **SIZES)
-    model = BlockDecoderDenoiser(in_blocks(plain, block, MASK), TOKENS, MASK)
+    model = ByBlocksDenoiser(in_blocks(plain, block, MASK), TOKENS, MASK)
     return model, jax.jit(lambda: model.init(jax.random.key(0), LENGTH))(), models.from_linen(plain, TOKENS, MASK)
 
 
@@ -83,7 +83,7 @@ def test_cached_sampling_draws_what_encoding_anew_draws(block):
 
 
 def test_settings_tell_models_apart_and_a_block_longer_than_the_model_is_refused():
-    assert tiny()[0] == BlockDecoderDenoiser(in_blocks(tiny()[2].module, BLOCK, MASK), TOKENS, MASK)
+    assert tiny()[0] == ByBlocksDenoiser(in_blocks(tiny()[2].module, BLOCK, MASK), TOKENS, MASK)
     assert tiny()[0] != tiny(3)[0]
     assert not models.takes_absent(tiny()[0])
     with pytest.raises(InputError, match=r"^block must be a whole number from 1 to 10; got 11\."):
