@@ -313,6 +313,7 @@ def law(sizes):
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("quick_loops")
 def test_a_million_samples_follow_the_enumerated_law():
     """Half one token at a time, half two at once: chi-square below its mean + 4.5 s.d.; above it for the other law."""
     (model, params), batch, count = trained(), 20_000, 500_000

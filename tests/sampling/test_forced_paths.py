@@ -68,15 +68,21 @@ def test_forced_paths_are_the_enumerated_law(name):
     assert chances.sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.usefixtures("quick_loops")
 def test_at_random_in_blocks_the_mean_over_paths_is_the_law():
-    """4,000 paths of each of 81 sequences: the mean probability within 5 standard errors of the enumerated one."""
+    """1,000 paths of each of 81 sequences: the mean probability within 5 standard errors of the enumerated one.
+
+    Another order's law is further from it than that.
+    """
     _, denoiser, params = world_of("wrong", SMALL)
     rule = rules.at_random(plans.uniform(2, 2)).replace(block=2)
-    found = sampling.forced_log_prob(denoiser, params, np.tile(EVERY, (4000, 1)), rule, key=KEY)
+    found = sampling.forced_log_prob(denoiser, params, np.tile(EVERY, (1000, 1)), rule, key=KEY)
     assert np.all(np.asarray(found.nfe) == 4)
-    chances = np.exp(np.asarray(found.log_prob, np.float64)).reshape(4000, -1)
-    error = chances.std(axis=0, ddof=1) / np.sqrt(4000)
-    assert np.all(np.abs(chances.mean(axis=0) - exact_law("rule in blocks", "wrong", SMALL)) < 5 * error + 1e-7)
+    chances = np.exp(np.asarray(found.log_prob, np.float64)).reshape(1000, -1)
+    allowed = 5 * chances.std(axis=0, ddof=1) / np.sqrt(1000) + 1e-7
+    assert np.all(np.abs(chances.mean(axis=0) - exact_law("rule in blocks", "wrong", SMALL)) < allowed)
+    others = np.abs(chances.mean(axis=0) - exact_law("left to right", "wrong", SMALL)) > allowed
+    assert others.mean() > 0.5
 
 
 def agree(denoiser, params, rule, canvas, context=None):
