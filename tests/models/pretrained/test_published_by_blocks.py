@@ -1,4 +1,4 @@
-"""The decoder by blocks: all blocks in one pass against each alone, and the cache against encoding anew."""
+"""Decoder and DiT by blocks: all blocks in one pass against each alone, and the cache against encoding anew."""
 
 import functools
 
@@ -11,6 +11,7 @@ from mdm_jax import models, sampling
 from mdm_jax.models.extending import block_length
 from mdm_jax.models.pretrained.by_blocks import ByBlocksDenoiser, in_blocks
 from mdm_jax.models.pretrained.decoder import Decoder
+from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
 from mdm_jax.support.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("strict_types")
@@ -21,8 +22,13 @@ SIZES = {"width": 16, "depth": 2, "hidden": 20, "heads": 4, "key_value_heads": 2
 
 
 @functools.cache
-def tiny(block=BLOCK):
-    plain = Decoder(vocab_size=TOKENS, embedding_rows=TOKENS, length=LENGTH, head_norms=True, **SIZES)
+def tiny(block=BLOCK, kind="decoder"):
+    """The model by blocks, its parameters, and the bidirectional model of the same ones."""
+    if kind == "decoder":
+        plain = Decoder(vocab_size=TOKENS, embedding_rows=TOKENS, length=LENGTH, head_norms=True, **SIZES)
+    else:
+        sizes = {"width": 16, "depth": 2, "hidden": 64, "heads": 4, "level_features": 8}
+        plain = DiffusionTransformer(vocab_size=TOKENS, length=LENGTH, mask_id=MASK, timed=False, **sizes)
     model = ByBlocksDenoiser(in_blocks(plain, block, MASK), TOKENS, MASK)
     return model, jax.jit(lambda: model.init(jax.random.key(0), LENGTH))(), models.from_linen(plain, TOKENS, MASK)
 
@@ -51,11 +57,12 @@ def test_one_block_is_the_bidirectional_decoder():
     assert block_length(model) == LENGTH
 
 
-def test_all_blocks_in_one_pass_are_what_each_is_alone():
-    model, params, _ = tiny()
+@pytest.mark.parametrize("kind", ["decoder", "diffusion transformer"])
+def test_all_blocks_in_one_pass_are_what_each_is_alone(kind):
+    model, params, _ = tiny(kind=kind)
     tokens, noisy = random_tokens(), random_canvas(2)
-    hidden = jax.jit(model.encode_blocks)(params, tokens, noisy)
-    together = np.asarray(model.readout(params, hidden))[..., :MASK]
+    read = jax.jit(lambda *streams: model.readout(params, model.encode_blocks(params, *streams)))
+    together = np.asarray(read(tokens, noisy))[..., :MASK]
     for k in range(3):
         canvas = np.where(k > NUMBER, tokens, np.where(k == NUMBER, noisy, MASK)).astype(np.int32)
         alone = np.asarray(logits(model, params, canvas))
@@ -68,10 +75,10 @@ def sampled(denoiser, params, canvas, steps):
     return sampling.blind_loop(denoiser, params, jnp.asarray(canvas), jnp.asarray(steps), **more)
 
 
-@pytest.mark.parametrize("block", [BLOCK, 3])
-def test_cached_sampling_draws_what_encoding_anew_draws(block):
+@pytest.mark.parametrize(("block", "kind"), [(BLOCK, "decoder"), (3, "diffusion transformer")])
+def test_cached_sampling_draws_what_encoding_anew_draws(block, kind):
     """In order of the blocks, and in an order that finishes none before the last steps."""
-    model, params, _ = tiny(block)
+    model, params, _ = tiny(block, kind)
     rng, canvas = np.random.default_rng(block), random_canvas(block)
     number = np.arange(LENGTH) // block
     for steps in (4 * number + rng.integers(0, 4, canvas.shape), rng.integers(0, 6, canvas.shape)):
