@@ -52,8 +52,8 @@ class Layer(nn.Module):
         self, hidden: Array, first: Array, full: Array, norm_weight: Array, there: Array, near: Array
     ) -> tuple[Array, None]:
         """The first layer's attention has no norm, so that its weight comes from outside, where there is one."""
-        unit = nn.LayerNorm(self.epsilon, use_bias=False, use_scale=False, use_fast_variance=False, dtype=jnp.float32)
-        normed = (unit(hidden) * norm_weight[None, None]).astype(hidden.dtype)
+        unit = nn.LayerNorm(self.epsilon, use_bias=False, use_scale=False, use_fast_variance=False)
+        normed = (unit(hidden.astype(jnp.float32)) * norm_weight[None, None]).astype(hidden.dtype)
         attention = Attention(self.heads, self.full_base, self.local_base, name="attention")
         hidden = hidden + attention(jnp.where(first, hidden, normed), full, there, near)
         normed = LayerNorm(self.epsilon, bias=False, name="feed_forward_norm")(hidden)

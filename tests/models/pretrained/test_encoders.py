@@ -176,7 +176,8 @@ def test_stored_types_are_kept_and_logits_are_float32(name, kind):
     model, params = of_case(name)
     params = jax.tree.map(lambda leaf: leaf.astype(kind), params)
     tokens = jnp.asarray([[*ROW, -1]])
-    assert jax.eval_shape(model.encode, params, tokens).dtype == kind  # no layer widens what it hands on
+    with jax.numpy_dtype_promotion("strict"):  # and nothing is widened or narrowed unsaid
+        assert jax.eval_shape(model.encode, params, tokens).dtype == kind
     logits = logits_of(model, params, tokens)[:, :8, :MASK]
     wide = logits_of(model, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params), tokens)[:, :8, :MASK]
     assert logits.dtype == jnp.float32
