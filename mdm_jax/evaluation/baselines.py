@@ -111,6 +111,7 @@ def judge(
         "standard_error": error,
         "interval": _interval(bits, many),
         **_length_bits(task, tokens),
+        **_byte_bits(task, tokens, bits, given),
         "baselines": [
             {
                 "name": name,
@@ -128,6 +129,15 @@ def _interval(totals: Float[np.ndarray, " rows"], tokens: Int[np.ndarray, " rows
     """The ends of a 95% interval of the mean per token of rows of different lengths."""
     mean, _ = per_token(totals, tokens)
     return list(mean_interval(mean + (totals - mean * tokens) / tokens.mean())[1:])
+
+
+def _byte_bits(task: Task, tokens: np.ndarray, bits: Float[np.ndarray, " rows"], given: Any) -> dict[str, float]:
+    """Bits per byte of text, which vocabularies can be compared by; nothing of a task without ``bytes_of``."""
+    bytes_of = getattr(task, "bytes_of", None)
+    if bytes_of is None or given is not None:
+        return {}
+    mean, error = per_token(bits, many := bytes_of(tokens))
+    return {"bits_per_byte": mean, "bits_per_byte_standard_error": error, "bytes": int(many.sum())}
 
 
 def _length_bits(task: Task, tokens: Int[np.ndarray, "rows length"]) -> dict[str, float]:

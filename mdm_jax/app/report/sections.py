@@ -55,7 +55,7 @@ def training(files: RunFiles) -> str:
         f"Bits per token on the test half, {with_error(held_out['bits_per_token'], held_out['standard_error'])} for "
         "the model, beside n-gram models fitted to the same training data. An n-gram reads left to right and is scored "
         f"exactly; the model's figure is an upper bound {_over(held_out['bound'])}."
-        f"{told_labels(held_out)}{_length_cost(held_out)}"
+        f"{told_labels(held_out)}{_length_cost(held_out)}{_byte_bits(held_out)}"
     )
     bars = page.chart(figure, "baselines", "bits per token of all models", caption)
     return f"{curve}\n<h3>Beside simpler models</h3>\n{bars}"
@@ -68,6 +68,14 @@ def _over(bound: str | None) -> str:
 def told_labels(held_out: Mapping[str, Any]) -> str:
     """What is said of sequences whose labels only the model is told."""
     return " The model is told the label of each sequence, and the others are not." * bool(held_out["given_labels"])
+
+
+def _byte_bits(held_out: Mapping[str, Any]) -> str:
+    """What is said of text in subwords."""
+    bits, error = held_out["bits_per_byte"], held_out["bits_per_byte_standard_error"]
+    if bits is None:
+        return ""
+    return f" Per byte of text, by which vocabularies compare, it has {with_error(bits, error or 0.0)} bits."
 
 
 def _length_cost(held_out: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ HELD_OUT = {"rows": int, "bits_per_token": float, "standard_error": float, "para
              "interval": ([float], None),
              "baselines": [BASELINE], "bound": (str, None), "of_rows": (int, None), "tokens": (int, None),
              "length_bits_per_row": (float, None), "length_standard_error": (float, None),
+             "bits_per_byte": (float, None), "bits_per_byte_standard_error": (float, None), "bytes": (int, None),
              "behind_prompts": (bool, None), "given_labels": (bool, None), "run_step": (int, None),
              "data_notes": ([str], None)}  # fmt: skip
 _CHECKED = {"rows": int, "nelbo_nats": float, "standard_error": float, "apart_nats": float,

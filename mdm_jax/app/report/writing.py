@@ -112,6 +112,8 @@ def _headline(files: RunFiles) -> Iterator[tuple[str, str, str]]:
         rows, of = held_out["rows"], held_out["of_rows"]
         count = f"{rows:,}" if of in (None, rows) else f"{rows:,} of {of:,}"
         remark = f"± {held_out['standard_error']:.2f} bits per token, test half, {count} sequences"
+        if held_out["bits_per_byte"] is not None:
+            remark += f"; {held_out['bits_per_byte']:.3f} bits per byte"
         yield f"Held-out {held_out['bound'] or 'NELBO'}", bits(held_out["bits_per_token"]), remark
     elif log:
         yield (

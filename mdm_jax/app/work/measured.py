@@ -56,6 +56,9 @@ def _judged(held_out: dict[str, Any]) -> str:
         told += " What the data gives of a row, its prompt, is not counted."
     if held_out.get("given_labels"):
         told += "\nThe model is told the label of each row; the models beside it are not."
+    if "bits_per_byte" in held_out:
+        bits, error = held_out["bits_per_byte"], held_out["bits_per_byte_standard_error"]
+        told += f"\nPer byte of text the model has {bits:.3f} ± {error:.3f} bits."
     if "length_bits_per_row" not in held_out:
         return told
     bits, error = held_out["length_bits_per_row"], held_out["length_standard_error"]
