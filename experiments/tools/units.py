@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models import LatentDenoiser, LatentTransformer, from_linen
+from mdm_jax.models import LatentDenoiser, from_linen
 from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.models.latent import LatentTransformer
 from mdm_jax.models.transformers import FeedForward, Norm, Transformer
 
 SIDE, BOX = 9, 3

@@ -92,4 +92,6 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
 
 def _of_depth(denoiser: LinenDenoiser, depth: int) -> LinenDenoiser:
     """The same with another number of blocks; a recognition network keeps its own."""
-    return models.from_description({**(models.describe(denoiser) or {}), "depth": depth})
+    made = models.from_description({**(models.describe(denoiser) or {}), "depth": depth})
+    assert isinstance(made, LinenDenoiser)  # of the library's own, whose depth can be said
+    return made

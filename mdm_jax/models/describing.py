@@ -31,7 +31,7 @@ from mdm_jax.models.latent import (
 )
 from mdm_jax.models.pretrained import NETWORKS
 from mdm_jax.models.transformers import RaggedTransformer, Transformer, transformer
-from mdm_jax.models.wrappers import Shifted, banned, is_ban, shifted
+from mdm_jax.models.wrappers import Shifted, Wrapper, banned, is_ban, shifted
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.text import shortened
 
@@ -124,7 +124,7 @@ def is_pretrained(description: Mapping[str, Any]) -> bool:
     return "network" in description or "denoiser" in description
 
 
-def from_description(description: Any) -> Any:
+def from_description(description: Any) -> LinenDenoiser | Wrapper:
     """The model that :func:`describe` described.
 
     Raises:
@@ -141,7 +141,7 @@ def from_description(description: Any) -> Any:
     return _made(description, _DEEPEST)
 
 
-def _made(description: Any, depth: int) -> Any:
+def _made(description: Any, depth: int) -> LinenDenoiser | Wrapper:
     family = description.get("family") if isinstance(description, dict) else description
     known = (*_FAMILIES, *NETWORKS, *_WRAPPERS)
     if not isinstance(family, str) or family not in known:

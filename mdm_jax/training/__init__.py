@@ -3,6 +3,7 @@
 from mdm_jax.support.stops import Dead, Interrupted, NonFinite
 from mdm_jax.training.corruption import Corrupted, mask_counts, mask_times
 from mdm_jax.training.fitting import fit
+from mdm_jax.training.importing import import_pretrained
 from mdm_jax.training.losses import masked_cross_entropy, nelbo, stratified_nelbo
 from mdm_jax.training.objective import Examples, Losses, MaskedNelbo, Objective
 from mdm_jax.training.objectives import (
@@ -42,6 +43,7 @@ __all__ = [
     "StepwiseLatentBound",
     "TrainState",
     "fit",
+    "import_pretrained",
     "initial_state",
     "load",
     "mask_counts",

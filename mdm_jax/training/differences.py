@@ -20,6 +20,7 @@ _PARTS = {
     "shown": "shown",
     "optimizer": "optimizer",
     "origin": "origin",
+    "source": "where its parameters are from",
 }
 """Parts of ``config.json`` that are compared, and what each is called."""
 

@@ -31,6 +31,7 @@ from mdm_jax.training.objective import MASKED_NELBO
 from mdm_jax.training.objectives import from_description
 from mdm_jax.training.optimizer import describe_state
 from mdm_jax.training.settings import OWN, Settings
+from mdm_jax.training.sources import KEY, shapes_of
 from mdm_jax.training.step import TrainState, initial_params
 from mdm_jax.training.tally import Tally
 from mdm_jax.training.ways import Job
@@ -112,6 +113,11 @@ def examine(directory: RunDirectory, config: dict[str, Any], further: bool = Fal
     present = directory.read_config()
     # What did not exist when the run began is what it is by default.
     present = {"objective": _FIRST, **present}
+    if KEY in present and KEY not in config:
+        raise InputError(
+            f"{directory.path} holds a published model, which is not trained where it lies: begin another run with it, "
+            f"{command('train', 'DIRECTORY', '--from', str(directory.path))} (fit(..., params=load(...)))."
+        )
     present["settings"] = {**stages.to_store(dataclasses.asdict(Settings())), **of_today(present["settings"])}
     ours, theirs = config["settings"]["steps"], present["settings"]["steps"]
     longer = further and isinstance(theirs, int) and ours > theirs
@@ -307,7 +313,9 @@ def load(
         denoiser = models.from_description(config["model"])
     with usual(), place.open_checkpoints() as checkpoints:
         shown = None if params is not None else place.shown(config)
-        like = jax.eval_shape(functools.partial(initial_params, denoiser, settings), params, shown)
+        like = shapes_of(config) if params is None else None
+        if like is None:
+            like = jax.eval_shape(functools.partial(initial_params, denoiser, settings), params, shown)
         if checkpoints.latest() is None:
             raise InputError(f"{directory} has no checkpoint yet; train it with: {command('train', directory)}")
         step = checkpoints.choose(checkpoint)

@@ -17,7 +17,8 @@ from mdm_jax.training.settings import Settings
 
 KEY = "stages"
 _OF_A_STAGE = ("begin", "anneal_steps")  # settings that follow from the stages, and are not stored beside them
-_LATER = ("objective", "shown", "context", "optimizer", "known", "given", "origin")  # not in every version's files
+_LATER = ("objective", "shown", "context", "optimizer", "known", "given", "origin", "source")
+"""Parts of a configuration that not every run's, or not every version's, has."""
 
 
 class Stage(NamedTuple):

@@ -8,7 +8,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, is_readable
+from mdm_jax.models.denoiser import Context, Denoiser, Initialisable, Params, is_readable, layers
 from mdm_jax.models.extending import block_length
 from mdm_jax.models.parameters import joined, parted, summary
 from mdm_jax.support.errors import require
@@ -88,9 +88,10 @@ def initial_params(denoiser: Denoiser, settings: Settings, params: Params = None
     """
     if params is not None:
         return params
-    able = hasattr(denoiser, "init")
-    require(able, "params", params, f"given, since {type(denoiser).__name__} cannot make its own parameters")
-    return cast(Initialisable, denoiser).init(key_of(settings.seed), settings.length, context)
+    inner = list(layers(denoiser))[-1]  # a wrapper has the parameters of what it wraps
+    able = hasattr(inner, "init")
+    require(able, "params", params, f"given, since {type(inner).__name__} cannot make its own parameters")
+    return cast(Initialisable, inner).init(key_of(settings.seed), settings.length, context)
 
 
 def initial_state(

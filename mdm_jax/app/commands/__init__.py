@@ -7,7 +7,20 @@ A command says what it is ``ABOUT`` and its ``DETAILS``, adds its ``arguments`` 
 import argparse
 from typing import Protocol
 
-from mdm_jax.app.commands import card, demo, energy, evaluate, footprint, profile, race, report, sample, train, tune
+from mdm_jax.app.commands import (
+    card,
+    demo,
+    energy,
+    evaluate,
+    footprint,
+    import_,
+    profile,
+    race,
+    report,
+    sample,
+    train,
+    tune,
+)
 
 
 class Command(Protocol):
@@ -29,6 +42,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "demo": demo,
     "train": train,
+    "import": import_,
     "profile": profile,
     "tune": tune,
     "sample": sample,

@@ -12,7 +12,7 @@ LATENT_OBJECTIVES = ("surrogate", "fixed", "stepwise")
 """What a model with latents is trained on."""
 LATENT_DRAWS = ("once", "each-step")
 """When a sampler draws them."""
-_TASKS = (
+TASKS = (
     "text (CPython's documentation), text:PATH (your UTF-8 file), text:PATH?lines (its lines, each a row of its own "
     "length), fasta:PATH (sequences), code (Python's standard library), digits or digits?labels (8 x 8 pictures), "
     "npy:PATH (your integer array), bin:PATH?dtype=TYPE&vocab=SIZE (a stream of token ids), pairs:P or blocks:P "
@@ -62,7 +62,7 @@ def checkpoint(parser: argparse.ArgumentParser, about: str) -> None:
 def training(parser: argparse._ActionsContainer, task: str | None = None) -> None:
     """Add what says how a run is trained: its task (``task`` if left out), a recipe, and every setting."""
     told = " (default: text)" if task is None else ""
-    parser.add_argument("--task", default=task, help=f"{_TASKS}{told}")
+    parser.add_argument("--task", default=task, help=f"{TASKS}{told}")
     parser.add_argument("--recipe", choices=("demo", "long"), help="settings to start from (default: demo)")
     for name, kind, about in _SETTINGS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=about)

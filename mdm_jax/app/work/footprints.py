@@ -74,8 +74,10 @@ def what_is_trained(options: argparse.Namespace, shares: int) -> tuple[LinenDeno
     own = own_part(config, settings)
     if own is not None:
         raise InputError(f"{place.path} was trained with {own} of your own, whose operations no formula here counts.")
-    denoiser = models.from_description(config["model"])
-    most = denoiser.module.length  # pyright: ignore[reportAttributeAccessIssue]
+    if models.is_pretrained(config["model"]):
+        raise InputError(f"{place.path} is a published model, whose operations no formula here counts.")
+    denoiser: Any = models.from_description(config["model"])
+    most = denoiser.module.length
     require(settings.length <= most, "--length", settings.length, f"at most {most}, as the model is")
     objective = objectives.from_description(config.get("objective")) or MaskedNelbo()  # own_part has looked
     return denoiser, settings, place.shown(config), objective

@@ -235,7 +235,9 @@ def _as_asked(
     objective = kinds.objective_of(chosen, learnt.length, classes_of_task(learnt))
     if like is not None and not learning and like.get("model") is not None:  # options make fewer than there are
         sizes = {"vocab_size": learnt.vocab_size, "length": learnt.length, **_sizes(overrides)}
-        denoiser = models.from_description({**like["model"], **sizes, **_family(like["model"], learnt)})
+        kept_sizes = models.is_pretrained(like["model"])
+        more = {} if kept_sizes else {**sizes, **_family(like["model"], learnt)}
+        denoiser = models.from_description({**like["model"], **more})
         objective = objectives.from_description(like.get("objective")) or objective
     require(settings.optimizer != OWN, "--optimizer", settings.optimizer, "adamw or muon")
     return learnt, settings, denoiser, objective

@@ -34,12 +34,14 @@ class Pretrained:
         published: what the family says of the checkpoint, settings of the caller applied.
         provenance: "family"; "folder"; "files", the SHA-256 of each; "ignored", the tensors that were not taken;
             "settings", what the caller said instead.
+        vocabulary: the id of each token by its text, where there is a file that says so.
     """
 
     denoiser: Denoiser
     params: Params
     published: Published
     provenance: dict[str, Any]
+    vocabulary: Mapping[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"Pretrained({self.published.family}, {self.denoiser!r})"
@@ -103,7 +105,8 @@ def load_pretrained(
     given |= {name: ids if ids is None else tuple(ids) for name, ids in _lists(banned, prefix, suffix)}
     settings = {name: value for name, value in given.items() if value is not None}
     checkpoint = open_checkpoint(folder, config)
-    published = _published(checkpoint, settings, vocabulary)
+    ids = _vocabulary(checkpoint, vocabulary)
+    published = _published(checkpoint, settings, ids)
     network = from_linen(published.module, published.vocab_size, published.mask_id)
     parts, ignored = parts_of(published, expected_shapes(network), checkpoint)
     # Every byte is read twice, at the same time: the digest waits for nothing that is read here.
@@ -120,7 +123,7 @@ def load_pretrained(
         "ignored": ignored,
         "settings": told,
     }
-    return Pretrained(wrapped(network, published), params, published, provenance)
+    return Pretrained(wrapped(network, published), params, published, provenance, ids)
 
 
 def wrapped(network: Denoiser, published: Published) -> Denoiser:
@@ -142,11 +145,16 @@ def _lists(*ids: Sequence[int] | None) -> list[tuple[str, Sequence[int] | None]]
     return list(zip(("banned", "prefix", "suffix"), ids))
 
 
-def _published(checkpoint: Checkpoint, settings: Mapping[str, Any], vocabulary: str | Path | None) -> Published:
-    """What the family says, and what the caller says instead."""
+def _vocabulary(checkpoint: Checkpoint, given: str | Path | None) -> dict[str, int] | None:
+    """The ids of the checkpoint's tokens: from the folder that is given, or the checkpoint's own."""
     beside = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    ids = read_vocabulary(beside if vocabulary is None else vocabulary)
-    require(vocabulary is None or ids is not None, "vocabulary", str(vocabulary), "a folder with a file of tokens")
+    ids = read_vocabulary(beside if given is None else given)
+    require(given is None or ids is not None, "vocabulary", str(given), "a folder with a file of tokens")
+    return ids
+
+
+def _published(checkpoint: Checkpoint, settings: Mapping[str, Any], ids: Mapping[str, int] | None) -> Published:
+    """What the family says, and what the caller says instead."""
     more = settings if ids is None else {**settings, "vocabulary": ids}
     published = families.published(checkpoint.config, checkpoint.tensors.keys(), more)
     names = {field.name for field in dataclasses.fields(Published)}

@@ -112,15 +112,33 @@ class Checkpoints:
         step = int(state.step)
         if step == self._here:
             return  # the state is a function of the step: it is there already
-        self._here = None
         state = jax.tree.map(jnp.copy, state)  # the next step donates the other one
-        items = {name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
+        self._write(step, _items(state), figure)
+
+    def save_ema_params(self, params: Params, step: int = 0) -> None:
+        """Save parameters alone, and wait until they are there: a checkpoint to be loaded, not to be trained on from.
+
+        Args:
+            params: what :meth:`restore_ema_params` is to give; not copied meanwhile.
+            step: of the checkpoint.
+
+        Raises:
+            InputError: it cannot be written; the sentence says why and what is left.
+        """
+        together(self.wait)
+        self._write(step, {"ema_params": params}, None)
+        together(self.wait)
+
+    def _write(self, step: int, items: dict[str, Any], figure: float | None) -> None:
+        """Begin to save the items of a checkpoint, each by itself."""
+        self._here = None
+        saved = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         folder = self._catalogue.folder(step)
         # Each by itself: Orbax's own part waits for all processes, so all must have come so far.
         together(lambda: self._begin(step, self._tidy))
         # force: what an interrupted save of this step left is replaced.
         together(
-            lambda: self._begin(step, lambda: self._orbax.save(folder, args=ocp.args.Composite(**items), force=True))
+            lambda: self._begin(step, lambda: self._orbax.save(folder, args=ocp.args.Composite(**saved), force=True))
         )
         self._here = step
         self._thread = threading.Thread(target=self._commit, args=(step, figure), name=f"checkpoint {step}")

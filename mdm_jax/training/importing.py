@@ -1,0 +1,150 @@
+"""A published model as a run like any other: imported once, then loaded, measured, tuned and sampled like those."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdm_jax import models, tasks
+from mdm_jax.models import Denoiser, Pretrained
+from mdm_jax.models.denoiser import Params
+from mdm_jax.support.errors import InputError
+from mdm_jax.support.flags import usual
+from mdm_jax.support.locks import exclusive
+from mdm_jax.support.text import shortened
+from mdm_jax.tasks import Numbers, Task
+from mdm_jax.training.asked import require_task, run_directory, writing
+from mdm_jax.training.checks import checked_data, mean_tokens
+from mdm_jax.training.objective import require_partial
+from mdm_jax.training.objectives import fitting_objective
+from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.sources import KEY, source_of
+from mdm_jax.training.step import TrainState
+from mdm_jax.training.ways import Job
+
+
+def import_pretrained(
+    folder: str | Path,
+    directory: str | Path,
+    task: Task,
+    *,
+    ids: Sequence[int] | None = None,
+    **settings: Any,
+) -> Run:
+    """A run directory of a published model: what :func:`~mdm_jax.training.load` and every command take.
+
+    The model becomes one of the task's tokens alone (:func:`~mdm_jax.models.framed`): each is found in the checkpoint's
+    vocabulary by its text, and around every row stands what the family has there (CLS and SEP, say). A task of the
+    checkpoint's own ids needs none of that. Nothing is trained; to train it on, begin another run with it
+    (``fit(..., params=run)``, ``mdm-jax train --from``).
+
+    Args:
+        folder: as :func:`~mdm_jax.models.load_pretrained` takes it.
+        directory: of the run; new or empty, or the run that was imported before from the same files.
+        task: what the model is to be measured and tuned on.
+        ids: the checkpoint's id of each of the task's tokens, where they cannot be told by their texts.
+        settings: what :func:`~mdm_jax.models.load_pretrained` takes besides ("shift", "mask_id", "prefix", ...).
+
+    Returns:
+        The run, at step 0. ``config.json`` says under "source" what it is from: the digest of every file too.
+
+    Raises:
+        InputError: what ``load_pretrained`` refuses; a task with a token that the checkpoint has not, or rows longer
+            than the model; a directory that holds something else, is in use or cannot be written.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> task = mdm.tasks.text(length=32)
+        >>> mdm.training.import_pretrained("no/such/folder", "runs/imported", task)
+        Traceback (most recent call last):
+        mdm_jax.support.errors.InputError: folder must be a folder with config.json and weights, or a file of ...
+    """
+    require_task(task)
+    place = run_directory(directory)
+    if not place.config.exists():
+        examine(place, {})  # before gigabytes are read
+    with usual():
+        published = models.load_pretrained(folder, **settings)
+        denoiser = _fitted(published, task, ids)
+        train, validation = checked_data(denoiser, task)
+        _require_rows(denoiser, published.params, task)
+        job = Job(denoiser, _settings(task, mean_tokens(train)), fitting_objective(denoiser), None)
+        for part in (train, validation):
+            require_partial(job.objective, part)
+        config = _configuration(task, job, source_of(published.provenance, published.params))
+        with writing(place), ExitStack() as stack:
+            examine(place, config)
+            stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
+            claim(place, config)
+            _save(place, published.params)
+    return Run(denoiser, published.params, place, job.settings, 0, config["task"], own_task=task)
+
+
+def _settings(task: Task, tokens: float) -> Settings:
+    return Settings(steps=1, length=task.length, mean_tokens=tokens)
+
+
+def _configuration(task: Task, job: Job, source: Mapping[str, Any]) -> dict[str, Any]:
+    nothing = TrainState(step=0, params=None, ema_params=None, optimizer=None, tally=None)  # pyright: ignore[reportArgumentType]
+    config = configuration(task, job, nothing, None, None, {KEY: source})
+    if config["model"] is None:
+        raise InputError("ids and settings must make a model that config.json can describe; got one of your own.")
+    return config
+
+
+def _save(place: RunDirectory, params: Params) -> None:
+    with place.open_checkpoints() as checkpoints:
+        if checkpoints.latest() is None:
+            checkpoints.save_ema_params(params)
+
+
+def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Denoiser:
+    """The model of the task's tokens alone; of a task of the checkpoint's own ids as it is."""
+    theirs = _ids_of(published, task) if ids is None else tuple(ids)
+    if theirs is None:
+        return published.denoiser
+    if len(theirs) != task.vocab_size:
+        raise InputError(f"ids must be as many as the task has tokens, {task.vocab_size}; got {len(theirs)}.")
+    said = published.published
+    return models.framed(published.denoiser, theirs, said.prefix, said.suffix)
+
+
+def _ids_of(published: Pretrained, task: Task) -> tuple[int, ...] | None:
+    """The checkpoint's id of each of the task's tokens; ``None`` where they are the same ids."""
+    notation = tasks.vocabulary_of(task.describe())
+    own = getattr(notation, "ids", None)  # a tokenizer's
+    if own is not None:
+        return tuple(own)
+    size = published.denoiser.vocab_size
+    if isinstance(notation, Numbers):
+        if notation.size == size:
+            return None
+        raise InputError(
+            f"task must be one of the checkpoint's {size} ids, or of tokens with texts; got one of {notation.size} "
+            "numbers: give the checkpoint's id of each as ids."
+        )
+    if published.vocabulary is None:
+        raise InputError(
+            "vocabulary must be given, a folder with the checkpoint's file of tokens: there is none beside its "
+            "weights, and the task's tokens are found by their texts."
+        )
+    texts = notation.pieces(np.arange(notation.size, dtype=np.int32))
+    lacking = [text for text in texts if text not in published.vocabulary]
+    if lacking:
+        shown = shortened(", ".join(map(repr, lacking)), 60)
+        raise InputError(f"task must be one of tokens that the checkpoint has; its vocabulary lacks {shown}.")
+    return tuple(published.vocabulary[text] for text in texts)
+
+
+def _require_rows(denoiser: Denoiser, params: Params, task: Task) -> None:
+    """Refuse rows that the model cannot take: too long, with what stands around them, or of different lengths."""
+    tokens = jax.ShapeDtypeStruct((1, task.length), jnp.int32)
+    try:
+        jax.eval_shape(lambda params, tokens: models.logits(denoiser, params, tokens), params, tokens)
+    except InputError as error:
+        raise InputError(f"task must be one whose rows of {task.length} the model takes: {error}") from None
