@@ -10,7 +10,7 @@ from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.recoding import in_vocabulary
 from mdm_jax.tasks.row_lengths import draw_lengths, lengths_of
 from mdm_jax.tasks.specs import from_spec, restore, vocabulary_of
-from mdm_jax.tasks.subwords import read_tokenizer, tokenized, train_tokenizer
+from mdm_jax.tasks.subwords import read_tokenizer, tokenized, tokenized_lines, train_tokenizer
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import text
 from mdm_jax.tasks.toys import binsaw, pairs, two_blocks
@@ -45,6 +45,7 @@ __all__ = [
     "sudoku9",
     "text",
     "tokenized",
+    "tokenized_lines",
     "tokens",
     "train_tokenizer",
     "two_blocks",

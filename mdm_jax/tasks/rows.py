@@ -13,14 +13,14 @@ from mdm_jax.support.ragged import present
 from mdm_jax.tasks import parts
 from mdm_jax.tasks.extras import given_of
 from mdm_jax.tasks.frequencies import Frequencies, count
-from mdm_jax.tasks.notations import Alphabet, Grid, Numbers, Vocabulary
+from mdm_jax.tasks.notations import Alphabet, Grid, Numbers, Subwords, Vocabulary
 from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.row_lengths import told_lengths
 from mdm_jax.tasks.task import token_ids
 
 FEWEST_ROWS = 20
 """A tenth must be two rows: with fewer there are no standard errors."""
-_STORABLE = (Numbers, Grid, Vocabulary, Alphabet)
+_STORABLE = (Numbers, Grid, Vocabulary, Alphabet, Subwords)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class RowsTask:
     """
 
     spec: str
-    vocabulary: Numbers | Grid | Vocabulary
+    vocabulary: Numbers | Grid | Vocabulary | Subwords
     train: Int32[np.ndarray, "train_rows length"]
     validation: Int32[np.ndarray, "validation_rows length"]
     test: Int32[np.ndarray, "test_rows length"]
@@ -49,7 +49,7 @@ class RowsTask:
 
     def __post_init__(self) -> None:
         storable = type(self.vocabulary) in _STORABLE
-        wanted = "Numbers, a Grid, a Vocabulary or an Alphabet, which a run can store"
+        wanted = "Numbers, a Grid, a Vocabulary, an Alphabet or Subwords, which a run can store"
         require(storable, "vocabulary", self.vocabulary, wanted)
         parts.check(self, ragged=True)
         for part in parts.NAMES:

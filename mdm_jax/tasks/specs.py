@@ -18,7 +18,7 @@ from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.spelling import Known, Settings, parsed
 from mdm_jax.tasks.subwords import SETTINGS as SUBWORDS
-from mdm_jax.tasks.subwords import SubwordsTask, from_settings, tokenized
+from mdm_jax.tasks.subwords import SubwordsTask, by_stored, from_settings
 from mdm_jax.tasks.task import Task
 from mdm_jax.tasks.text_files import TextTask, text
 from mdm_jax.tasks.toys import binsaw, law_from_spec
@@ -179,9 +179,8 @@ def restore(description: Mapping[str, Any]) -> Task:
 
 def _again(spec: str, length: int, vocabulary: Notation) -> _Found:
     """The task of a spec; of subwords, by the tokenizer that was stored, whatever became of its file."""
-    kind, _, rest = spec.partition(":")
-    if isinstance(vocabulary, Subwords) and kind == "tokens":
-        return tokenized(parsed(kind, rest, SUBWORDS)[0], vocabulary, length, spec)
+    if isinstance(vocabulary, Subwords) and spec.startswith("tokens:"):
+        return by_stored(spec, vocabulary, length)
     return from_spec(spec, length)
 
 

@@ -253,7 +253,10 @@ def test_what_cannot_be_tokenized_is_said(tmp_path, texts):
         (f"{spec}?bpe=300&tokenizer=x", "spec must be given one way to tokenize"),
         (f"{spec}?bpe=200", "bpe must be a whole number from 257 to 1048576; got 200."),
         (f"{spec}?tokenizer=absent.json", "tokenizer must be a tokenizer.json, or a vocab.txt with a token on each"),
-        (f"{spec}?size=300", "spec must have no settings but tokenizer=FILE and bpe=SIZE behind tokens:PATH; got"),
+        (
+            f"{spec}?size=300",
+            "spec must have no settings but tokenizer=FILE, bpe=SIZE and lines behind tokens:PATH;",
+        ),
         (f"{spec}?tokenizer={few}", "text must be such that the tokenizer has"),
         (f"{spec}?tokenizer={wordy}", "text must be such that the tokenizer has"),
     ):
@@ -272,3 +275,31 @@ def test_a_missing_package_is_named(monkeypatch):
     assert words.decode(np.arange(3)) == tasks.Subwords(words.kind, words.content).decode(np.arange(3))
     listed = tasks.Subwords("vocab.txt", "a\nb")
     assert listed.encode("ab").tolist() == [0, 1]
+
+
+def test_lines_in_subwords_are_rows_of_their_own_length(tmp_path):
+    molecules = [f"C{'Cl' * (i % 3)}({'O' * (1 + i % 5)})c[nH]" for i in range(40)]
+    path, listed = tmp_path / "molecules.txt", bad_list(tmp_path, "[MASK]\nC\nCl\n(\n)\nO\nc\n[nH]")
+    path.write_text("\n".join(["", *molecules, ""]), encoding="utf-8")
+    task = tasks.from_spec(f"tokens:{path}?tokenizer={listed}&lines")
+    rows = np.concatenate([task.train, task.validation, task.test])
+    assert sorted(task.show(row) for row in rows) == sorted(molecules)
+    split = {text: re.findall(r"\[nH\]|Cl|.", text) for text in molecules}
+    assert all((row >= 0).sum() == len(split[task.show(row)]) for row in rows)
+    assert (task.bytes_of(rows) == [len(task.show(row)) for row in rows]).all()
+    again = tasks.restore(json.loads(json.dumps(task.describe())))
+    assert np.array_equal(again.train, task.train)
+    assert again.describe() == task.describe()
+    fewer = tasks.from_spec(f"tokens:{path}?tokenizer={listed}&lines", 9)
+    assert fewer.train.shape[1] == 9
+    long = sum(len(split[text]) > 9 for text in molecules)
+    assert tasks.notes_of(fewer)[0] == f"{long} lines of more than 9 tokens left out."
+    learned = tasks.from_spec(f"tokens:{path}?bpe=270&lines")
+    assert sorted(learned.show(row) for part in ("train", "validation", "test") for row in getattr(learned, part)) == (
+        sorted(molecules)
+    )
+    path.write_text("\n".join([*molecules, "CF"]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"it has none that begins at character 1, 'F' \(line 41 in "):
+        tasks.from_spec(f"tokens:{path}?tokenizer={listed}&lines")
+    with pytest.raises(InputError, match="path must name at least 20 lines of at most 2 tokens"):
+        tasks.tokenized_lines(path, 270, 2)

@@ -16,14 +16,14 @@ from mdm_jax.tasks.ngram import NGram, fit
 from mdm_jax.tasks.notations import Subwords
 from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.source_files import SourceFile, read_text
-from mdm_jax.tasks.spelling import Settings, spelled, whole
+from mdm_jax.tasks.spelling import spelled
 from mdm_jax.tasks.subwords.tokenizer_files import LARGEST_TEXT, LEAST_SIZE, MOST_SIZE, read_tokenizer, trained_on
 from mdm_jax.tasks.task import token_ids
 
 LENGTH = 128
 """Tokens in one row, unless another number is asked for."""
-SETTINGS = {"tokenizer": "FILE", "bpe": "SIZE"}
-"""What may stand behind ``tokens:PATH?``, one of them."""
+SETTINGS = {"tokenizer": "FILE", "bpe": "SIZE", "lines": None}
+"""What may stand behind ``tokens:PATH?``: one of the first two, and whether rows are lines."""
 ORDERS = ("unigram", "bigram", "trigram")
 """The baselines, by order."""
 _FEWEST = 4
@@ -155,18 +155,9 @@ def tokenized(
     file = SourceFile(path, "a readable UTF-8 text file")
     content = read_text(file, LARGEST_TEXT)
     first, last = content[: (cut := len(content) - len(content) // 10)], content[cut:]
-    settings: dict[str, object] = {}
-    if isinstance(tokenizer, Subwords):
-        vocabulary = tokenizer
-        require(spec is not None, "tokenizer", tokenizer, "the path of its file, by which a run can name it")
-    elif isinstance(tokenizer, int):
-        settings["bpe"] = require_whole("bpe", tokenizer, LEAST_SIZE, MOST_SIZE)
-        vocabulary = trained_on(first, tokenizer)
-    else:
-        vocabulary = read_tokenizer(tokenizer)
-        settings["tokenizer"] = str(SourceFile(tokenizer, "", "tokenizer").path)
+    vocabulary, settings = chosen(tokenizer, first, spec)
     told = spec or spelled("tokens", str(file.path), settings, SETTINGS)
-    train, held = (_encoded(file, vocabulary, part) for part in (first, last))
+    train, held = (encoded(file, vocabulary, part) for part in (first, last))
     rows = len(held) // length
     if rows < _FEWEST:
         raise InputError(
@@ -185,22 +176,26 @@ def tokenized(
     return SubwordsTask(told, length, vocabulary, *made, known, notes, made)
 
 
-def from_settings(path: str, settings: Settings, length: int | None) -> SubwordsTask:
-    """:func:`tokenized` of a file and its settings, as a spec "tokens:PATH?tokenizer=FILE" has them.
+def chosen(tokenizer: Any, text: str, spec: str | None) -> tuple[Subwords, dict[str, object]]:
+    """The vocabulary that ``tokenizer`` says, as :func:`tokenized` takes it, and the settings that name it.
 
-    Raises:
-        InputError: as :func:`tokenized`, or not one of both settings.
+    Args:
+        tokenizer: as it was given.
+        text: what a BPE is trained on.
+        spec: of a run that keeps its tokenizer.
     """
-    both = ("tokenizer" in settings) + ("bpe" in settings)
-    wanted = "given one way to tokenize, as in tokens:PATH?tokenizer=tokenizer.json or tokens:PATH?bpe=2048"
-    require(both == 1, "spec", f"tokens:{path}", wanted)
-    size = whole(settings, "bpe", "tokens:PATH?bpe=2048")
-    tokenizer = settings["tokenizer"] if size is None else size
-    return tokenized(path, tokenizer, LENGTH if length is None else length)
+    if isinstance(tokenizer, Subwords):
+        require(spec is not None, "tokenizer", tokenizer, "the path of its file, by which a run can name it")
+        return tokenizer, {}
+    if isinstance(tokenizer, str | Path):
+        return read_tokenizer(tokenizer), {"tokenizer": str(SourceFile(tokenizer, "", "tokenizer").path)}
+    size = require_whole("bpe", tokenizer, LEAST_SIZE, MOST_SIZE)
+    return trained_on(text, size), {"bpe": size}
 
 
-def _encoded(file: SourceFile, vocabulary: Subwords, text: str) -> Int32[np.ndarray, " tokens"]:
+def encoded(file: SourceFile, vocabulary: Subwords, text: str, where: str = "") -> Int32[np.ndarray, " tokens"]:
+    """The ids of a part of a file; what cannot be written is told with the file's name."""
     try:
         return vocabulary.encode(text)
     except InputError as error:
-        raise InputError(f"{str(error).rstrip('.')} (in {str(file.path)!r}).") from None
+        raise InputError(f"{str(error).rstrip('.')} ({where}in {str(file.path)!r}).") from None

@@ -1,0 +1,109 @@
+"""Lines of a text in subwords as a task: each line a row of its own length."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.files import digest
+from mdm_jax.support.ragged import ABSENT, present
+from mdm_jax.tasks.notations import Subwords
+from mdm_jax.tasks.repeats import told_repeats
+from mdm_jax.tasks.row_lengths import said_lengths
+from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, deal, dealt
+from mdm_jax.tasks.source_files import SourceFile, read_text
+from mdm_jax.tasks.spelling import Settings, parsed, spelled, whole
+from mdm_jax.tasks.subwords.subword_texts import LENGTH, SETTINGS, SubwordsTask, chosen, encoded, tokenized
+from mdm_jax.tasks.subwords.tokenizer_files import LARGEST_TEXT
+
+
+@dataclass(frozen=True, eq=False)
+class SubwordLinesTask(RowsTask):
+    """Lines in subwords as a :class:`mdm_jax.tasks.Task`. Made by :func:`tokenized_lines`; the arrays are read-only."""
+
+    def bytes_of(self, tokens: Int[Any, "rows length"]) -> Int64[np.ndarray, " rows"]:
+        """How many bytes of text each row writes; see :meth:`mdm_jax.tasks.subwords.SubwordsTask.bytes_of`."""
+        rows, words = self.ending(tokens), self.vocabulary
+        assert isinstance(words, Subwords)
+        return np.where(present(rows), words.byte_lengths[np.where(present(rows), rows, 0)], 0).sum(axis=1)
+
+
+def tokenized_lines(
+    path: str | Path, tokenizer: str | Path | Subwords | int, length: int | None = None, spec: str | None = None
+) -> SubwordLinesTask:
+    r"""Lines of a text, each a row of subwords as long as it is: eight tenths to train on, a tenth each held out.
+
+    Rows end as those of :func:`mdm_jax.tasks.lines` do, in ``ABSENT``; the vocabulary is that of
+    :func:`mdm_jax.tasks.tokenized`.
+
+    Args:
+        path: any UTF-8 file; empty lines are left out.
+        tokenizer: as :func:`mdm_jax.tasks.tokenized` takes it; a BPE is trained on the training lines.
+        length: tokens in the longest row; longer lines are left out. By default that of the longest.
+        spec: the name of the task, of a run that keeps its tokenizer.
+
+    Raises:
+        InputError: a file cannot be read or is something else, a line that the tokenizer cannot write, fewer than
+            ``FEWEST_ROWS`` lines; the package ``tokenizers`` is missing, which a ``vocab.txt`` does not need.
+
+    Example:
+        >>> import pathlib, mdm_jax as mdm
+        >>> pathlib.Path("vocab.txt").write_text("[MASK]\nC\nO\nCl\n=\n(\n)") > 0
+        True
+        >>> pathlib.Path("molecules.txt").write_text("CCl\nCC(=O)O\nOCC\n" * 10) > 0
+        True
+        >>> task = mdm.tasks.tokenized_lines("molecules.txt", "vocab.txt")
+        >>> task.train.shape, task.show(task.train[0]), task.train[0].tolist()
+        ((24, 7), 'CCl', [0, 2, -1, -1, -1, -1, -1])
+    """
+    length = None if length is None else require_whole("length", length, 2)
+    require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
+    file = SourceFile(path, "a readable UTF-8 text file")
+    content = read_text(file, LARGEST_TEXT)
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line]
+    vocabulary, settings = chosen(tokenizer, "\n".join(lines[i][1] for i in dealt(len(lines))[0].tolist()), spec)
+    told = spec or spelled("tokens", str(file.path), {**settings, "lines": True}, SETTINGS)
+    rows = [encoded(file, vocabulary, line, f"line {number} ") for number, line in lines]
+    kept = [row for row in rows if length is None or len(row) <= length]
+    if len(kept) < FEWEST_ROWS:
+        fits = "" if length is None else f" of at most {length} tokens"
+        raise InputError(
+            f"path must name at least {FEWEST_ROWS} lines{fits} (a tenth of them, at least two, is to choose by, "
+            f"another to judge by); {str(file.path)!r} has {len(kept)}."
+        )
+    width = max(2, *(len(row) for row in kept)) if length is None else length
+    table = np.full((len(kept), width), ABSENT, np.int32)
+    for row, ids in zip(table, kept):
+        row[: len(ids)] = ids
+    made = deal(table)
+    more = len(rows) - len(kept)
+    notes = (f"{more:,} {'line' if more == 1 else 'lines'} of more than {length:,} tokens left out.",) if more else ()
+    notes += said_lengths(made) + told_repeats(made)
+    known = digest(f"{digest(content)} {vocabulary.digest}")
+    return SubwordLinesTask(told, vocabulary, *made, known, made=made, notes=notes)
+
+
+def from_settings(path: str, settings: Settings, length: int | None) -> SubwordsTask | SubwordLinesTask:
+    """The task of a file and its settings, as a spec "tokens:PATH?tokenizer=FILE" has them.
+
+    Raises:
+        InputError: as :func:`tokenized`, or not one of both settings.
+    """
+    both = ("tokenizer" in settings) + ("bpe" in settings)
+    wanted = "given one way to tokenize, as in tokens:PATH?tokenizer=tokenizer.json or tokens:PATH?bpe=2048"
+    require(both == 1, "spec", f"tokens:{path}", wanted)
+    size = whole(settings, "bpe", "tokens:PATH?bpe=2048")
+    tokenizer = settings["tokenizer"] if size is None else size
+    if "lines" in settings:
+        return tokenized_lines(path, tokenizer, length)
+    return tokenized(path, tokenizer, LENGTH if length is None else length)
+
+
+def by_stored(spec: str, vocabulary: Subwords, length: int) -> SubwordsTask | SubwordLinesTask:
+    """The task of a run, by the tokenizer that it keeps, whatever became of its file."""
+    path, settings = parsed("tokens", spec.partition(":")[2], SETTINGS)
+    make = tokenized_lines if "lines" in settings else tokenized
+    return make(path, vocabulary, length, spec)
