@@ -33,7 +33,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     Raises:
         InputError: the checkpoint is of another network, or does not say what must be known.
 
-    Source: SMDM's ``lit_gpt/diffmodel.py`` (arXiv 2410.18514).
+    Source: SMDM's ``lit_gpt/diffmodel.py``.
     """
     del names  # all of them are known from config.json
     for key, right, absent in (("rotary_percentage", (1.0, 1), 0.25), ("condense_ratio", (1,), 1)):
