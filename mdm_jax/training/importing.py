@@ -24,7 +24,6 @@ from mdm_jax.training.objectives import fitting_objective
 from mdm_jax.training.runs import Run, RunDirectory, claim, configuration, examine
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.sources import KEY, source_of
-from mdm_jax.training.step import TrainState
 from mdm_jax.training.ways import Job
 
 
@@ -90,8 +89,7 @@ def _settings(task: Task, tokens: float) -> Settings:
 
 
 def _configuration(task: Task, job: Job, source: Mapping[str, Any]) -> dict[str, Any]:
-    nothing = TrainState(step=0, params=None, ema_params=None, optimizer=None, tally=None)  # pyright: ignore[reportArgumentType]
-    config = configuration(task, job, nothing, None, None, {KEY: source})
+    config = configuration(task, job, None, None, None, {KEY: source})
     if config["model"] is None:
         raise InputError("ids and settings must make a model that config.json can describe; got one of your own.")
     return config

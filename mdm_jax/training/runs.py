@@ -42,7 +42,7 @@ _FIRST = {**MASKED_NELBO.describe(), "is_bound": MASKED_NELBO.is_bound}  # the o
 def configuration(
     task: Task,
     job: Job,
-    shapes: TrainState,
+    shapes: TrainState | None,
     shown: Context,
     context: tuple[Context, Context] | None,
     more: Mapping[str, Any] | None = None,
@@ -52,11 +52,12 @@ def configuration(
     Args:
         task: what is learned from.
         job: what is trained.
-        shapes: of its state.
+        shapes: of its state; of what is not trained there is none.
         shown: one row of what the denoiser gets as a context.
         context: what is known of the data's rows, if it was given.
         more: of parts that not every run has: digests of what the task itself knows of its rows ("known") and says is
-            given of them ("given"), and the run whose parameters were begun with ("origin").
+            given of them ("given"), the run whose parameters were begun with ("origin"), and what was imported
+            ("source").
     """
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mdm-jax")
     return {
@@ -67,7 +68,7 @@ def configuration(
         "objective": {**job.objective.describe(), "is_bound": job.objective.is_bound},
         **({} if shown is None else {"shown": contexts.to_json(shown)}),
         **({} if context is None else {"context": contexts.digest(context)}),
-        **({} if job.optimizer is None else {"optimizer": describe_state(shapes.optimizer)}),
+        **({} if job.optimizer is None or shapes is None else {"optimizer": describe_state(shapes.optimizer)}),
         **(more or {}),
         "manifests": True,  # every complete checkpoint has one; runs of earlier versions do not say so
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},

@@ -1,0 +1,184 @@
+"""Published models as runs: what was imported is loaded again bit for bit, and what takes runs takes them."""
+
+import json
+import random
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from made_up_checkpoints import LLADA, llada_arrays, save_folder, stacked
+
+import mdm_jax as mdm
+from mdm_jax.support.errors import InputError
+from mdm_jax.training import import_pretrained
+
+pytestmark = pytest.mark.core
+
+LETTERS = "abcdefgh"
+VOCABULARY = ["<pad>", "<s>", "h", "g", "f", "e", "d", "c", "b", "a", "</s>", "<mask>"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = save_folder(tmp_path_factory.mktemp("published") / "llada", llada_arrays(dtype=ml_dtypes.bfloat16), LLADA)
+    (made / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    return made
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    path, draw = tmp_path_factory.mktemp("data") / "lines.txt", random.Random(0)
+    path.write_text("".join("".join(draw.choices(LETTERS, k=6)) + "\n" for _ in range(60)))
+    return mdm.tasks.from_spec(f"text:{path}?lines")
+
+
+@pytest.fixture(scope="module")
+def run(folder, task, tmp_path_factory):
+    return import_pretrained(folder, tmp_path_factory.mktemp("run") / "imported", task, prefix=[1], suffix=[10])
+
+
+def test_it_is_loaded_again_bit_for_bit_and_in_its_type(run, folder):
+    again = mdm.load(run.place.path)
+    assert again.denoiser == run.denoiser
+    assert (again.step, again.task.length) == (0, 6)
+    right = stacked(llada_arrays(dtype=ml_dtypes.bfloat16), 4)
+    found = jax.tree_util.tree_leaves_with_path(again.params["params"])
+    assert len(found) == len(right)
+    for path, leaf in found:
+        value = right[jax.tree_util.keystr(path, simple=True, separator="/")]
+        assert leaf.dtype == value.dtype
+        assert np.asarray(leaf).tobytes() == value.tobytes()
+
+
+def test_tokens_are_found_by_their_texts_and_framed(run):
+    tokens = np.full((1, 6), run.denoiser.mask_id, np.int32)
+    tokens[0, 2] = LETTERS.index("c")
+    found = jax.jit(mdm.models.logits, static_argnums=0)(run.denoiser, run.params, tokens)
+    inner = run.denoiser.denoiser
+    theirs = np.array([[1, 11, 11, VOCABULARY.index("c"), 11, 11, 11, 10]], np.int32)
+    whole = jax.jit(mdm.models.logits, static_argnums=0)(inner, run.params, theirs)
+    columns = [VOCABULARY.index(letter) for letter in LETTERS]
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(whole)[:, 1:7][..., columns])
+
+
+def test_its_configuration_says_what_it_is_from(run, folder):
+    source = run.place.read_config()["source"]
+    assert source["family"] == "LLaDA"
+    assert sorted(source["files"]) == ["config.json", "model.safetensors"]
+    assert source["settings"] == {"prefix": [1], "suffix": [10]}
+    assert str(folder) not in run.place.config.read_text()
+
+
+def test_it_is_measured_and_sampled_as_any_run(run):
+    again = mdm.load(run.place.path)
+    profile = mdm.estimate_profile(again.denoiser, again.params, again.task.validation, key=mdm.key(0), encodings=64)
+    best = mdm.plans.optimal(profile, steps=2)
+    out = mdm.sample(again.denoiser, again.params, best, rows=2, key=mdm.key(1))
+    assert out.tokens.shape == (2, 6)
+    assert out.tokens.max() < 8
+
+
+def test_the_same_import_again_is_the_same_run_and_another_is_refused(run, folder, task, tmp_path):
+    before = run.place.config.read_bytes()
+    again = import_pretrained(folder, run.place.path, task, prefix=[1], suffix=[10])
+    assert again.denoiser == run.denoiser
+    assert run.place.config.read_bytes() == before
+    with pytest.raises(InputError, match="holds a run that differs in"):
+        import_pretrained(folder, run.place.path, task, prefix=[1])
+    (tmp_path / "something").write_text("else")
+    with pytest.raises(InputError, match="directory must be new, empty or a run directory"):
+        import_pretrained(folder, tmp_path, task)
+
+
+def test_an_import_that_was_interrupted_is_done_again(folder, task, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdm_jax.training.importing._save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_pretrained(folder, tmp_path / "run", task)
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        mdm.load(tmp_path / "run")
+    import_pretrained(folder, tmp_path / "run", task)
+    assert mdm.load(tmp_path / "run").step == 0
+
+
+def test_a_damaged_checkpoint_of_it_is_refused(folder, task, tmp_path):
+    place = import_pretrained(folder, tmp_path / "run", task).place
+    largest = max(
+        (path for path in place.checkpoints.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged|is not what was written"):
+        mdm.load(place.path)
+
+
+@pytest.mark.thorough
+def test_training_goes_on_in_another_run(run, folder, task, tmp_path):
+    wide = save_folder(tmp_path / "wide", llada_arrays(), LLADA)
+    (wide / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    begun = import_pretrained(wide, tmp_path / "imported", task, prefix=[1])
+    with pytest.raises(InputError, match="holds a published model, which is not trained where it lies"):
+        mdm.fit(begun.denoiser, task, steps=2, directory=tmp_path / "imported", params=begun, progress=False)
+    settings = mdm.training.Settings(batch=4, optimizer="adamw", learning_rate=1e-3)
+    on = {"settings": settings, "directory": tmp_path / "on", "progress": False}
+    trained = mdm.fit(begun.denoiser, task, steps=2, params=begun, **on)
+    assert trained.place.read_config()["origin"]["run"] == begun.identity
+    assert mdm.load(tmp_path / "on").denoiser == begun.denoiser
+    assert mdm.fit(begun.denoiser, task, steps=3, **on).step == 3  # resumed: the wrapped network makes its own
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), trained.params, begun.params)
+    assert any(jax.tree.leaves(moved))
+
+
+def test_a_task_of_the_checkpoints_own_ids_needs_no_frame(folder, tmp_path):
+    rows = np.random.default_rng(0).integers(0, 11, (60, 6))
+    rows[0, 0] = 15
+    np.save(tmp_path / "rows.npy", rows)
+    found = import_pretrained(folder, tmp_path / "run", mdm.tasks.npy(tmp_path / "rows.npy"))
+    assert (found.denoiser.vocab_size, found.denoiser.mask_id) == (16, 11)
+    assert mdm.load(tmp_path / "run").denoiser == found.denoiser
+
+
+def lines(path, text):
+    path.write_text(text)
+    return mdm.tasks.from_spec(f"text:{path}?lines")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "wanted"),
+    [
+        ("abcdxyz\n" * 60, {}, "vocabulary lacks 'x', 'y', 'z'"),
+        ("abcdabcdabcd\n" * 60, {}, "rows of 12 the model takes: tokens must be at most 8 long"),
+        ("abcdabc\n" * 60, {"prefix": [1], "suffix": [10]}, "rows of 7 the model takes"),
+        ("abcd\n" * 60, {"ids": [1, 2]}, "ids must be as many as the task has tokens, 4; got 2"),
+        ("abcd\n" * 60, {"ids": [1, 2, 3, 11]}, "without the mask's"),
+        ("abcd\n" * 60, {"vocabulary": "."}, "vocabulary must be a folder with a file of tokens"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence_and_writes_nothing(folder, tmp_path, monkeypatch, text, settings, wanted):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=wanted):
+        import_pretrained(folder, tmp_path / "run", lines(tmp_path / "a.txt", text), **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_vocabulary_it_is_asked_for(folder, task, tmp_path):
+    bare = save_folder(tmp_path / "bare", llada_arrays(), LLADA)
+    with pytest.raises(InputError, match="vocabulary must be given"):
+        import_pretrained(bare, tmp_path / "run", task)
+    assert import_pretrained(bare, tmp_path / "run", task, vocabulary=folder).denoiser.vocab_size == 8
+
+
+@pytest.mark.parametrize(
+    "told", [[], {}, {"parameters": {}}, {"parameters": {"a": {"type": "float64", "shape": [2]}}}, {"parameters": [1]}]
+)
+def test_a_configuration_that_says_nothing_of_them_is_refused(run, tmp_path, told):
+    config = {**run.place.read_config(), "source": told}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r'"source" of config.json must say'):
+        mdm.load(tmp_path)
