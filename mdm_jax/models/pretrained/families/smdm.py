@@ -1,7 +1,8 @@
 """SMDM: a Llama under Lit-GPT's names. The mask is one row more of the embedding and no row of the head.
 
 SMDM publishes weights without a configuration: config.json is then to be written, with the keys of Lit-GPT's ``Config``
-(``n_layer``, ``n_head``, ``n_embd``, ``n_query_groups``, ``intermediate_size``, ``vocab_size``, ``block_size``...). Its own code rounds the cosines and sines of rotary positions to bfloat16; here they are float32.
+(``n_layer``, ``n_head``, ``n_embd``, ``n_query_groups``, ``intermediate_size``, ``vocab_size``, ``block_size``...).
+Its own code rounds the cosines and sines of rotary positions to bfloat16; here they are float32.
 """
 
 from collections.abc import Collection, Mapping
