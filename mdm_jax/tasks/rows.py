@@ -49,7 +49,7 @@ class RowsTask:
 
     def __post_init__(self) -> None:
         storable = type(self.vocabulary) in _STORABLE
-        wanted = "Numbers, a Grid, a Vocabulary, an Alphabet or Subwords, which a run can store"
+        wanted = "Numbers, a Grid, a Vocabulary or an Alphabet, which a run can store, or Subwords"
         require(storable, "vocabulary", self.vocabulary, wanted)
         parts.check(self, ragged=True)
         for part in parts.NAMES:

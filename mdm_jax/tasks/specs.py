@@ -10,7 +10,7 @@ from mdm_jax.tasks import own_tasks, recoding, text_files
 from mdm_jax.tasks.array_files import KINDS as ARRAYS
 from mdm_jax.tasks.array_files import TokensTask
 from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
-from mdm_jax.tasks.line_tasks import fasta, lines
+from mdm_jax.tasks.line_tasks import SEQUENCES, lines, sequences
 from mdm_jax.tasks.notations import Notation, Subwords, from_json
 from mdm_jax.tasks.own_tasks import OwnTask
 from mdm_jax.tasks.pictures import digits
@@ -107,7 +107,7 @@ def _text(path: str, settings: Settings, length: int | None) -> _Found:
 
 _FILES: dict[str, tuple[Known, Callable[[str, Settings, int | None], _Found]]] = {
     "text": (text_files.SETTINGS, _text),
-    "fasta": ({}, lambda path, _, length: fasta(path, length)),
+    "fasta": (SEQUENCES, sequences),
     "tokens": (SUBWORDS, from_settings),
     **ARRAYS,
 }

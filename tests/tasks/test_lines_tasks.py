@@ -350,5 +350,6 @@ def test_other_files_are_no_fasta(write):
     refusal(lambda: fasta(write("")), start, "is empty")
     refusal(lambda: fasta(""), "path must be the path of a FASTA file")
     refusal(
-        lambda: from_spec(f"fasta:{write(good)}?lines"), "spec must have no settings behind fasta:PATH; got 'lines'"
+        lambda: from_spec(f"fasta:{write(good)}?lines"),
+        "spec must have no settings but vocabulary=FILE and letters=LETTERS behind fasta:PATH; got 'lines'",
     )

@@ -136,7 +136,13 @@ def lines(
 
 
 def task_of(
-    known: Texts, spec: str, source_digest: str, length: int | None, prompt: str | None = None, end: bool = False
+    known: Texts,
+    spec: str,
+    source_digest: str,
+    length: int | None,
+    prompt: str | None = None,
+    end: bool = False,
+    letters: str | None = None,
 ) -> LinesTask:
     """The task of texts in memory.
 
@@ -147,11 +153,12 @@ def task_of(
         length: as :func:`lines` takes it.
         prompt: likewise.
         end: likewise.
+        letters: the vocabulary, which has every character of the texts; by default those that occur.
     """
     length = None if length is None else require_whole("length", length, 2)
     require(prompt is None or (isinstance(prompt, str) and is_text(prompt) and prompt != ""), "prompt", prompt, "text")
     kept, notes = fitting(known, length, prompt, end)
-    characters = Vocabulary.of("".join(kept.texts)).characters
+    characters = Vocabulary.of("".join(kept.texts) if letters is None else letters).characters
     if end and END in characters:
         raise InputError(f"end must be left out where a {known.unit} has the character {END!r}, as {known.place} does.")
     vocabulary = Vocabulary("".join(sorted(characters + END * end)))

@@ -64,6 +64,11 @@ class Subwords:
         """The tokenizer's own id of each token, ascending: what :func:`mdm_jax.models.framed` takes."""
         return self._tokens.ids
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        r"""What each token writes; bytes that make no character by themselves are "\ufffd"."""
+        return tuple(text.decode("utf-8", "replace") for text in self._tokens.texts)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the tokenizer's file, in hexadecimal."""
