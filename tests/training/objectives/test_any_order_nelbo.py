@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import toys
 from any_orders import random_ranks, random_tokens, tiny
+from compiler_flags import with_devices
 from toys import SETTINGS, PatternTask
 
 import mdm_jax as mdm
@@ -249,8 +250,7 @@ def test_a_run_goes_on_bitwise_and_with_no_other_orders(plain, tmp_path):
 def test_eight_devices_take_the_steps_of_one():
     """By ``pmap`` and on a mesh with split parameters: ten steps."""
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1] / "devices"), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-                   "JAX_PLATFORMS": "cpu"}  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", "import test_any_order_nelbo; test_any_order_nelbo.on_devices()"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

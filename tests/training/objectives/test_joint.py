@@ -148,6 +148,7 @@ def truth(tiny):
     return costs, {row: nelbo(double, row) for row in ALL}
 
 
+@pytest.mark.usefixtures("quick_loops")
 def test_the_loss_is_the_bound_by_quadrature_and_above_the_exact_cost(tiny, truth):
     """40,000 draws of a row, 4 errors."""
     costs, bounds = truth
