@@ -1,6 +1,7 @@
 """Run directories: what training leaves behind and everything else reads.
 
-config.json       task, model, settings, versions: enough to rebuild the run; its stages, if it was trained further
+config.json       task, model, settings, versions: enough to rebuild the run; its stages, if it was trained further; of
+                  a published model its source: family, digests of its files, types and shapes
 log.jsonl         one line of figures per report, cut back to the checkpoint on resuming
 checkpoints/      Orbax checkpoints, each with a manifest (size and digest of every file); see ``catalogue``
 damaged-checkpoints/, later-checkpoints/    checkpoints set aside by going on from an earlier one

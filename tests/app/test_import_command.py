@@ -1,0 +1,61 @@
+"""``mdm-jax import``: from a folder to a run, and what is wrong with either in one sentence."""
+
+import json
+
+import pytest
+from made_up_checkpoints import LLADA, llada_arrays, save_folder
+
+from mdm_jax.app import cli
+from mdm_jax.training import load
+
+pytestmark = pytest.mark.core
+
+LINES = "".join(f"{'abcd'[i % 4]}{'abcd'[i // 4 % 4]}{'abcd'[i // 16 % 4]}cd\n" for i in range(64))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = save_folder(tmp_path / "published", llada_arrays(), LLADA)
+    (made / "vocab.txt").write_text("\n".join([*"<>?_", *"dcba", *"+-/", "<mask>"]))
+    (tmp_path / "lines.txt").write_text(LINES)
+    return made
+
+
+def test_a_folder_becomes_a_run(folder, capsys):
+    words = ["import", "published", "run", "--task", "text:lines.txt?lines", "--prefix", "0", "--shift", "--json"]
+    assert cli.main([*words, "--quiet"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["family"], told["vocab_size"], told["length"], told["types"]) == ("LLaDA", 4, 5, ["float32"])
+    run = load("run")
+    assert (run.denoiser.ids, run.denoiser.prefix, run.denoiser.suffix) == ((7, 6, 5, 4), (0,), ())
+    assert run.place.read_config()["source"]["settings"] == {"shift": True, "prefix": [0]}
+    assert cli.main(["import", "published", "run", "--task", "text:lines.txt?lines"]) == cli.BAD_INPUT
+    assert "holds a run that differs in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["import", "no", "run", "--task", "text:lines.txt?lines"], "folder must be a folder with config.json"),
+        (["import", "published", "run", "--task", "text:none.txt"], "none.txt"),
+        (["import", "published", "run", "--task", "text:lines.txt?lines", "--ids", "1,2"], "ids must be as many"),
+        (["import", "published", ".", "--task", "text:lines.txt?lines"], "must be new, empty or a run directory"),
+        (["train", "run", "--steps", "4"], "which is not trained where it lies"),
+        (["footprint", "--model", "run"], "is a published model, whose operations no formula here counts"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(folder, capsys, words, wanted):
+    if words[0] != "import":
+        assert cli.main(["import", "published", "run", "--task", "text:lines.txt?lines", "--quiet"]) == 0
+        capsys.readouterr()
+    assert cli.main([*words, "--quiet"]) == cli.BAD_INPUT
+    told = capsys.readouterr().err.strip()
+    assert wanted in told
+    assert "\n" not in told
+
+
+def test_ids_that_are_none_are_answered_with_the_usage(folder, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["import", "published", "run", "--task", "text", "--banned", "1,x"])
+    assert "must be ids with commas between, as in 0,1,2; got '1,x'" in capsys.readouterr().err
