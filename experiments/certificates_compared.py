@@ -145,6 +145,11 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         "passes to certify, ours / theirs, typically": usual,
         "seeds in which theirs never comes within a quarter": sum(law["never"] for law in found.values()),
         "seeds in which ours does with the fewest passes": sum(law["fewest"] for law in found.values()),
+        "laws": len(found),
+        "laws of which ours with the fewest passes is below theirs with the most": sum(
+            law["ours"][0] < law["theirs"][-1] for law in found.values()
+        ),
+        "most passes": max(law["passes"][-1] for law in found.values()),
         "bounds compared, up to 4,096 passes": len(compared),
         "of which ours is below theirs": sum(ratio[0] < 1 for _, ratio in compared),
         "bounds compared from 512 passes on": len(many),
@@ -167,10 +172,9 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
     return Conclusion(
         "holds" if all(parts) else "partly" if parts[0] and any(parts[1:]) else "does not",
         f"ratios {', '.join(f'{one:.2f}' for one in ratios.values())}; our bound is below UGC's in "
-        f"{figures['of which ours is below theirs']} of {len(compared)} laws and sizes, at most half of it in "
-        f"{figures['of which ours is at most half']} of {len(many)} from 512 passes on; passes to certify within a "
-        f"quarter of theirs: at most {usual:.2f} times theirs typically, "
-        f"{min(one[0] for one in needed.values()):.2f} to {max(one[0] for one in needed.values()):.2f}",
+        f"{figures['of which ours is below theirs']} of {len(compared)} laws and sizes, {greatest:.3f} of it at most; "
+        f"what UGC's can certify within a quarter takes ours at most {usual:.2g} times its passes typically "
+        f"({min(one[0] for one in needed.values()):.2g} to {max(one[0] for one in needed.values()):.2g})",
         figures,
         f"{found[next(iter(found))]['held'][1] // len(found[next(iter(found))]['passes'])} seeds of {len(found)} laws",
     )

@@ -258,7 +258,7 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
                 figures[f"bound over truth: {kind} at {size}, median of laws and steps"] = float(np.median(times))
         times = [one for cell in every(five) for one in cell[f"{kind}_times"] if one is not None]
         figures[f"bound over truth: {kind}"] = [float(np.median(times)), min(times), max(times)] if times else 0.0
-    covered, claimed, clear = [], [], 0
+    covered, claimed, clear, of_intervals = [], [], 0, 0
     for judged_on, sizes in results["intervals"].items():
         for rows, by_law in sizes.items():
             mine = {law: np.sum(list(by.values()), axis=0) for law, by in by_law.items() if law != "rare"}
@@ -266,19 +266,25 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
             covered.append(every_law_of_it[1] / max(every_law_of_it[0], 1))
             claimed.append(every_law_of_it[3] / max(every_law_of_it[2], 1))
             each = len(OF_INTERVALS)
+            of_intervals += sum(bool(one[0]) for law in mine for one in by_law[law].values())
             clear += sum(
                 falls_short(one[1], one[0], LEAST_OF_INTERVALS, each)
                 for by in (by_law[law] for law in mine) for one in by.values() if one[0]
             )  # fmt: skip
-            figures[f"intervals: {judged_on}, {rows} sequences, held"] = float(covered[-1])
+            shares = [float(one[1] / one[0]) for one in mine.values() if one[0]]
+            figures[f"intervals: {judged_on}, {rows} sequences, held"] = [float(covered[-1]), min(shares), max(shares)]
             figures[f"intervals: {judged_on}, {rows} sequences, seen where there is none"] = float(claimed[-1])
             if "rare" in by_law:
                 of_rare = np.sum(list(by_law["rare"].values()), axis=0)
                 figures[f"intervals: rare, {rows} sequences, held"] = float(of_rare[1] / max(of_rare[0], 1))
     compared = totals(results["intervals"])
+    for judged_on, sizes in results["intervals"].items():
+        mine = totals({judged_on: sizes})
+        figures[f"intervals: {judged_on}, held"] = float(mine[1] / max(mine[0], 1))
     figures |= {
         "intervals: held": float(compared[1] / max(compared[0], 1)),
         "intervals: compared": int(compared[0]),
+        "intervals: cells": of_intervals,
         "intervals: cells clearly below .93": clear,
         "intervals: without an advantage": int(compared[2]),
         "intervals: of which an advantage is seen": float(compared[3] / max(compared[2], 1)),
@@ -292,7 +298,10 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         "holds" if all(parts) else "partly" if any(parts) else "does not",
         f"certificates held in {np.mean(pooled['regret']):.3f} (regret), {np.mean(pooled['excess']):.3f} (excess) and "
         f"{np.mean(pooled['once']):.3f} (all at once), {short} of {len(cells)} cells clearly below .95; intervals in "
-        f"{min(covered):.3f} to {max(covered):.3f}, {clear} cells clearly below .93; an advantage is seen in "
+        + ", ".join(
+            f"{figures[f'intervals: {judged_on}, held']:.3f} ({judged_on})" for judged_on in results["intervals"]
+        )
+        + f", {clear} of {of_intervals} cells clearly below .93; an advantage is seen in "
         f"{compared[3] / max(compared[2], 1):.3f} of {compared[2]:,} cases without one",
         figures,
         f"{sum(cell['seeds'] for cell in every(five)):,} measurements of {len(five)} laws; {compared[0]:,} intervals",

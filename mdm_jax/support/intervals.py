@@ -16,7 +16,9 @@ coverage of 95% intervals, 4,000 samples each:
 | log-normal                      | .875, .925              | .894, .936 | .922, .954 |
 | one in ten is not 0, or nearly  | .724, .826              | .827, .951 | .882, .976 |
 
-No interval of values alone holds where what counts is rarer than one in ``n``: a sample may not have it.
+No interval of values alone holds where what counts is rarer than one in ``n``: a sample may not have it. Of what one
+plan saves over another, judged on 25 to 2,000 fresh sequences of five exact laws and one without any advantage, these
+intervals hold in .948 to .955 (the experiment ``coverage``).
 
 Source: Hall, The Bootstrap and Edgeworth Expansion (1992), 3.10; Efron, Nonparametric standard errors (1981).
 """

@@ -6,9 +6,10 @@ its excess. A certificate bounds both, with a probability.
 
 It asks the posterior of the profile (:func:`mdm_jax.theory.profiles.posterior_profile`): curves ("worlds") as the truth
 may be, given the evidence. In each world the best plan is found exactly, and the plan at hand is held against it. The
-posterior rests on a prior, which may be wrong; so bounds are wider than it says, by as much as it took to hold on five
-exact laws (``DERIVATIONS.md`` has figures). Where the profile holds its shares, what the sequences themselves say
-of an excess bounds it too (:mod:`mdm_jax.support.intervals`), and the larger of the two counts.
+posterior rests on a prior, which may be wrong; so bounds are wider than it says, by more than it takes to hold on five
+exact laws: there those of 95% hold in 99% (the experiment ``coverage``; ``DERIVATIONS.md`` has figures). Where the
+profile holds its shares, what the sequences themselves say of an excess bounds it too
+(:mod:`mdm_jax.support.intervals`), and the larger of the two counts.
 
 **What no certificate sees**: a token that is dear and so rare that no measured sequence has it. Few sequences say least
 of models that are nearly sure of most tokens: there take hundreds (``DERIVATIONS.md``, "A certificate", has figures).
