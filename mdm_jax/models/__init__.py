@@ -20,6 +20,7 @@ from mdm_jax.models.denoiser import (
     takes_absent,
 )
 from mdm_jax.models.describing import describe, from_description, is_pretrained
+from mdm_jax.models.exporting import export_parameters, load_exported
 from mdm_jax.models.extending import Blockwise, Cache, Extendable, Ranked, block_length, by_rank, can_extend
 from mdm_jax.models.framing import framed
 from mdm_jax.models.guiding import Guidance, guidance, guided
@@ -74,6 +75,7 @@ __all__ = [
     "classes_of",
     "describe",
     "diffusion_prior",
+    "export_parameters",
     "framed",
     "from_description",
     "from_function",
@@ -87,6 +89,7 @@ __all__ = [
     "joint_diffusion",
     "label_context",
     "latent_transformer",
+    "load_exported",
     "load_pretrained",
     "logits",
     "marginal",

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -36,10 +36,15 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """As :func:`write_text`, for what is no text."""
+    return write_parts(path, (content,))
+
+
+def write_parts(path: str | Path, parts: Iterable[bytes | memoryview]) -> Path:
+    """As :func:`write_bytes`, of parts that are put one after another: no two of them need be there at once."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _replace(path, content)
+        _replace(path, parts)
     except OSError as error:
         error.filename, error.filename2 = str(path), None  # not the temporary file, and not nothing
         raise
@@ -70,12 +75,13 @@ def append_text(path: str | Path, text: str) -> None:
         raise
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write a temporary file beside ``path`` and put it in its place; on failure nothing is left of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            for part in parts:
+                stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_UMASK)

@@ -18,12 +18,13 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import LARGEST_JSON, parse_json
 from mdm_jax.support.text import printable, shortened
 
-_DTYPES: dict[str, Any] = {
+DTYPES: dict[str, Any] = {
     **{"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16},
     **{"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8},
     **{"U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_},
     **{"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2},
 }
+"""The types of numbers, by what a header calls them."""
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -83,12 +84,12 @@ def _span(name: str, entry: Any, size: int) -> tuple[int, int]:
     shape, place, kind = entry["shape"], entry["data_offsets"], entry["dtype"]
     if not _whole(shape) or not _whole(place) or len(place) != 2 or len(shape) > 32:
         raise _Damaged(f"shape or place of its tensor {_told(name)} is no list of whole numbers")
-    if not isinstance(kind, str) or kind not in _DTYPES:
+    if not isinstance(kind, str) or kind not in DTYPES:
         raise _Damaged(f"its tensor {_told(name)} is of the type {_told(kind)}, which is not known")
     begin, end = place
     if not begin <= end <= size:
         raise _Damaged(f"its tensor {_told(name)} ends at byte {end:,} of {size:,}")
-    if math.prod(shape) * np.dtype(_DTYPES[kind]).itemsize != end - begin:
+    if math.prod(shape) * np.dtype(DTYPES[kind]).itemsize != end - begin:
         raise _Damaged(f"its tensor {_told(name)} has {end - begin:,} bytes, which its shape and type do not make")
     return begin, end
 
@@ -103,7 +104,7 @@ def _told(name: Any) -> str:
 
 def _stored(path: Path, name: str, entry: dict[str, Any]) -> StoredTensor:
     shape = tuple(entry["shape"])
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    dtype = np.dtype(DTYPES[entry["dtype"]])
     return StoredTensor(path, shape, dtype, _reader(path, name, shape, dtype))
 
 

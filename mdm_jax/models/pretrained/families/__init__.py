@@ -62,7 +62,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
             "model."
         )
     by_name = (read for ending, read in _BY_NAMES if any(name.endswith(ending) for name in names))
-    family = _TYPES.get(str(config.get("model_type"))) or next(by_name, None)
+    family = _TYPES.get(kind) or next(by_name, None)
     if family is None:
         raise InputError(
             f"config.json's model_type must be one of {', '.join(_TYPES)}; got {told}: of it there is no network here."
