@@ -112,17 +112,3 @@ def test_what_clearly_falls_short():
     assert not coverage.falls_short(274, 300, 0.95)  # 3 x .0126 below .95 is .912
     assert coverage.falls_short(273, 300, 0.95)
     assert not coverage.falls_short(273, 300, 0.95, each=2)
-
-
-@pytest.mark.core
-def test_between_few_counts_a_curve_is_off_by_as_much_as_400_sequences_are():
-    """Why cross-fitted intervals fall short on the table: no sequence tells what lies between its 8 counts of 12."""
-    law = profile_laws.random_table()
-    counts, sizes = profile_laws.chosen_counts(4096, law.length), plans.uniform(law.length, 4).sizes
-    best = plans.optimal(profiles.from_values(law.profile), 4).sizes
-    between = profiles.from_rows(law.length, counts, np.stack([law.profile[counts]] * 2))
-    saved = [float(one.expected_nelbo(sizes) - one.expected_nelbo(best))
-             for one in (profiles.from_values(law.profile), between)]  # fmt: skip
-    measured = profiles.from_rows(law.length, counts, law.rows(np.random.default_rng(5), 400, counts))
-    apart = measured.row_costs(sizes) - measured.row_costs(best)
-    assert abs(saved[1] - saved[0]) > 0.7 * apart.std() / np.sqrt(400)
