@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import mmap
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from mdm_jax.support.text import in_words, printable, shortened
 
 _KINDS = ("float32", "bfloat16", "float16")
 _ALIGNED = 64  # bytes; what is aligned so is taken by JAX on a CPU as it lies, not copied
+_LARGE = 2**22  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +164,12 @@ def _fill(out: np.ndarray, tensor: StoredTensor, ranges: tuple[tuple[int, int], 
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory to read into. Large pieces are plain pages: NumPy asks for huge ones, which took twice as long."""
     size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + _ALIGNED, np.uint8)
+    if size < _LARGE:
+        raw = np.empty(size + _ALIGNED, np.uint8)
+    else:
+        raw = np.frombuffer(mmap.mmap(-1, size + _ALIGNED, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
     start = -raw.ctypes.data % _ALIGNED
     return raw[start : start + size].view(dtype).reshape(shape)
 
