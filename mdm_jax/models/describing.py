@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import linen
 
-from mdm_jax.models.adapters import LinenDenoiser, fields_of, from_linen
+from mdm_jax.models.adapters import LinenDenoiser, fields_of
 from mdm_jax.models.cached import (
     AnyOrderDenoiser,
     AnyOrderTransformer,
@@ -29,7 +29,7 @@ from mdm_jax.models.latent import (
     joint_transformer,
     latent_transformer,
 )
-from mdm_jax.models.pretrained import NETWORKS
+from mdm_jax.models.pretrained import NETWORKS, ByBlocksDenoiser, as_denoiser
 from mdm_jax.models.transformers import RaggedTransformer, Transformer, transformer
 from mdm_jax.models.wrappers import Shifted, Wrapper, banned, is_ban, shifted
 from mdm_jax.support.errors import InputError, require
@@ -84,7 +84,7 @@ def describe(denoiser: Denoiser) -> dict[str, Any] | None:
     if module is None:
         return _wrapper(denoiser)
     network = next((name for name, kind in NETWORKS.items() if type(module) is kind), None)
-    if network is not None and type(denoiser) is LinenDenoiser:
+    if network is not None and type(denoiser) in (LinenDenoiser, ByBlocksDenoiser):
         ids = {"vocab_size": denoiser.vocab_size, "mask_id": denoiser.mask_id}
         return {"family": network, "network": _plain(fields_of(module)), **ids}
     pair = type(denoiser), type(module)
@@ -153,7 +153,7 @@ def _made(description: Any, depth: int) -> LinenDenoiser | Wrapper:
             return _WRAPPERS[family](_made(settings.pop("denoiser", None), depth - 1), **settings)
         if family in NETWORKS:
             network, ids = settings.pop("network", {}), settings
-            return from_linen(_network(NETWORKS[family], network), **ids)
+            return as_denoiser(_network(NETWORKS[family], network), **ids)
         for name, value in settings.items():
             kinds, wanted = _KINDS.get(name, ((int,), "a whole number"))
             require(type(value) in kinds, f"model {name}", value, wanted)

@@ -1,5 +1,11 @@
 """Published models: checkpoint folders of others as denoisers of ours, read without running anything in them."""
 
+from mdm_jax.models.pretrained.by_blocks import (
+    BlockCausalDecoder,
+    BlockCausalDiffusionTransformer,
+    ByBlocksDenoiser,
+    as_denoiser,
+)
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
 from mdm_jax.models.pretrained.encoder import Encoder
@@ -12,7 +18,9 @@ NETWORKS = {
     "pretrained encoder": Encoder,
     "pretrained modern encoder": ModernEncoder,
     "pretrained diffusion transformer": DiffusionTransformer,
+    "pretrained decoder by blocks": BlockCausalDecoder,
+    "pretrained diffusion transformer by blocks": BlockCausalDiffusionTransformer,
 }
 """What a network is called where a run's configuration describes it."""
 
-__all__ = ["NETWORKS", "Pretrained", "Published", "Source", "load_pretrained"]
+__all__ = ["NETWORKS", "ByBlocksDenoiser", "Pretrained", "Published", "Source", "as_denoiser", "load_pretrained"]

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 from jax.sharding import Sharding
 
-from mdm_jax.models.adapters import LinenDenoiser, from_linen
+from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.models.pretrained import families
 from mdm_jax.models.pretrained.assembling import Part, assembled, parts_of
+from mdm_jax.models.pretrained.by_blocks import as_denoiser
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary
 from mdm_jax.models.pretrained.folders import Checkpoint, open_checkpoint
 from mdm_jax.models.pretrained.published import Published
@@ -107,7 +108,7 @@ def load_pretrained(
     checkpoint = open_checkpoint(folder, config)
     ids = _vocabulary(checkpoint, vocabulary)
     published = _published(checkpoint, settings, ids)
-    network = from_linen(published.module, published.vocab_size, published.mask_id)
+    network = as_denoiser(published.module, published.vocab_size, published.mask_id)
     parts, ignored = parts_of(published, expected_shapes(network), checkpoint)
     # Every byte is read twice, at the same time: the digest waits for nothing that is read here.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:

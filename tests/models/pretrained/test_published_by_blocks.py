@@ -1,11 +1,14 @@
 """Decoder and DiT by blocks: all blocks in one pass against each alone, and the cache against encoding anew."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_checkpoints import assert_equal_logits, golden
+from made_tensors import checkpoint
 
 from mdm_jax import models, sampling
 from mdm_jax.models.extending import block_length
@@ -95,3 +98,21 @@ def test_settings_tell_models_apart_and_a_block_longer_than_the_model_is_refused
     assert not models.takes_absent(tiny()[0])
     with pytest.raises(InputError, match=r"^block must be a whole number from 1 to 10; got 11\."):
         in_blocks(tiny()[2].module, 11, MASK)
+
+
+@pytest.mark.parametrize(("family", "name"), [("decoders", "SDAR"), ("diffusion", "BD3-LM")])
+def test_a_folder_that_goes_by_blocks_is_loaded_sampled_and_described_so(family, name, tmp_path):
+    pytest.importorskip("safetensors")
+    from safetensors.numpy import save_file
+
+    case = golden(family)[name]
+    (tmp_path / "config.json").write_text(json.dumps(case["config"]))
+    save_file(checkpoint(case["tensors"]), str(tmp_path / "model.safetensors"))
+    found = models.load_pretrained(tmp_path, **case["settings"])
+    assert block_length(found.denoiser) == 3
+    tokens = jnp.asarray(case["tokens"], jnp.int32)
+    assert_equal_logits(
+        models.logits(found.denoiser, found.params, tokens), np.asarray(case["logits"]), tokens, found.published.mask_id
+    )
+    told = models.describe(found.denoiser)
+    assert models.from_description(json.loads(json.dumps(told))) == found.denoiser
