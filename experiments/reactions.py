@@ -49,7 +49,9 @@ CLAIM = Claim(
 )
 LENGTH, CHOOSING, JUDGING = 83, 64, 64
 ASKED = Asked(samples=64)
-QUICK = Asked(budgets=(4, 8), encodings=16, most=16, passes=(8,), margin=False, thresholds=(), samples=4, grid=8)
+QUICK = Asked(
+    budgets=(4, 8), encodings=16, most=16, passes=(8,), margin=False, thresholds=(), bare=(8,), samples=4, grid=8
+)
 FOLDER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k/"
 FILES = ("config.json", "pytorch_model.bin", "vocab.txt")
 

@@ -39,11 +39,11 @@ def wheel_of(package: str) -> Path | None:
     return found[-1] if found else None
 
 
-def unpacked(package: str, members: Sequence[str], folder: Path) -> Path:
-    """Some of a wheel's files, all in one folder.
+def required_wheel(package: str) -> Path:
+    """The last wheel of a package in the folder of wheels.
 
     Raises:
-        InputError: there is no such wheel.
+        InputError: there is none.
     """
     wheel = wheel_of(package)
     if wheel is None:
@@ -51,6 +51,16 @@ def unpacked(package: str, members: Sequence[str], folder: Path) -> Path:
             f"{WHEELS} must name a folder with a wheel of {package} (pip download --no-deps -d FOLDER {package}); got "
             f"{os.environ.get(WHEELS)!r}."
         )
+    return wheel
+
+
+def unpacked(package: str, members: Sequence[str], folder: Path) -> Path:
+    """Some of a wheel's files, all in one folder.
+
+    Raises:
+        InputError: there is no such wheel.
+    """
+    wheel = required_wheel(package)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with zipfile.ZipFile(wheel) as archive:
@@ -166,6 +176,7 @@ class Asked:
         passes: of the orders by confidence with equal sizes.
         margin: whether they go by the margin, too.
         thresholds: probabilities from which a token is revealed.
+        bare: numbers of steps for which the model without temperatures is judged, too.
         samples: drawn of each plan.
         grid: of Beta schedules, along each axis.
     """
@@ -176,6 +187,7 @@ class Asked:
     passes: tuple[int, ...] = (4, 8, 16)
     margin: bool = True
     thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
+    bare: tuple[int, ...] = (4, 8, 16, 32)
     samples: int = 32
     grid: int = 64
 
@@ -225,7 +237,7 @@ def answers(
             "uniform steps as good": steps_as_good(curve(by_name, "uniform"), ours),
             "schedule": tuned.plans[k]["best beta"].name,
         })  # fmt: skip
-    same = {str(k): named[f"optimal {k}"] for k in asked.budgets}
+    same = {str(k): named[f"optimal {k}"] for k in asked.bare}
     raw = part("without temperatures", lambda: _costs(denoiser, params, judging, same, groups))
     return {
         "length": length,
