@@ -12,6 +12,7 @@ from mdm_jax.app.commands import (
     demo,
     energy,
     evaluate,
+    export,
     footprint,
     import_,
     profile,
@@ -52,5 +53,6 @@ COMMANDS: dict[str, Command] = {
     "footprint": footprint,
     "energy": energy,
     "report": report,
+    "export": export,
 }
 """In the order of ``--help``."""
