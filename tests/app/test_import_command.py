@@ -5,6 +5,7 @@ import json
 import pytest
 from made_up_checkpoints import LLADA, llada_arrays, save_folder
 
+from experiments.tools.published_models import unpacked, wheel_of
 from mdm_jax.app import cli
 from mdm_jax.training import load
 
@@ -59,3 +60,24 @@ def test_ids_that_are_none_are_answered_with_the_usage(folder, capsys):
     with pytest.raises(SystemExit):
         cli.main(["import", "published", "run", "--task", "text", "--banned", "1,x"])
     assert "must be ids with commas between, as in 0,1,2; got '1,x'" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_the_three_commands_on_the_weights_of_a_package(tmp_path, monkeypatch, capsys):
+    """ALBERT of rxnmapper (MIT, 0.9 million parameters), read from the wheel that MDM_JAX_WHEELS has; 48 esters."""
+    if wheel_of("rxnmapper") is None:
+        pytest.skip("MDM_JAX_WHEELS names no folder with a wheel of rxnmapper")
+    model = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
+    unpacked("rxnmapper", [f"{model}/{name}" for name in ("config.json", "pytorch_model.bin", "vocab.txt")], tmp_path)
+    acids, alcohols = [f"{'C' * i}C(=O)O" for i in range(1, 9)], [f"O{'C' * i}" for i in range(1, 7)]
+    lines = [f"{acid}.{alcohol}>>{acid}{alcohol[1:]}" for acid in acids for alcohol in alcohols]
+    (tmp_path / "reactions.txt").write_text("".join(f"{line}\n" for line in lines))
+    monkeypatch.chdir(tmp_path)
+    task = "tokens:reactions.txt?tokenizer=vocab.txt&lines"
+    assert cli.main(["import", ".", "runs/published", "--task", task, "--quiet"]) == 0
+    assert cli.main(["profile", "runs/published", "--encodings", "64", "--quiet"]) == 0
+    assert cli.main(["tune", "runs/published", "--budgets", "2,4", "--check-rows", "4", "--quiet"]) == 0
+    assert cli.main(["sample", "runs/published", "--steps", "4", "--rows", "2", "--json", "--quiet"]) == 0
+    assert capsys.readouterr().out.count('"remaining": 0') == 2
+    run = load("runs/published")
+    assert run.profile.nelbo() / run.settings.length < 3.0  # of 500 tokens; the unigram law of these takes less than 2
