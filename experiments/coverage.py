@@ -48,7 +48,7 @@ SIZES = {"64/8": (64, 8, 300), "512/64": (512, 64, 300), "4096/25": (4096, 25, 2
 SEEDS_OF_RARE = 100
 STEPS, WIDE, EVERY = (2, 4, 8), 16, 4
 OF_INTERVALS = (4, 8)
-ROWS = {"test half": {25: 300, 100: 250, 400: 250, 2000: 100}, "cross-fitted": {25: 60, 400: 40}}
+ROWS = {"test half": {25: 250, 100: 200, 400: 200, 2000: 100}, "cross-fitted": {25: 150, 400: 100}}
 """Sequences that judge, and how many times: of each law 1,000 in all."""
 RIVALS = ("best beta", "equal steps")
 TINY = 1e-9
