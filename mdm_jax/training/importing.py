@@ -16,7 +16,7 @@ from mdm_jax.support.errors import InputError
 from mdm_jax.support.flags import usual
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.text import shortened
-from mdm_jax.tasks import Numbers, Task
+from mdm_jax.tasks import Numbers, Subwords, Task
 from mdm_jax.training.asked import require_task, run_directory, writing
 from mdm_jax.training.checks import checked_data, mean_tokens
 from mdm_jax.training.objective import require_partial
@@ -105,6 +105,13 @@ def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Den
     """The model of the task's tokens alone; of a task of the checkpoint's own ids as it is."""
     theirs = _ids_of(published, task) if ids is None else tuple(ids)
     if theirs is None:
+        for name in ("prefix", "suffix"):
+            said = published.provenance["settings"].get(name)
+            if said:
+                raise InputError(
+                    f"{name} must be left out with a task of the checkpoint's own ids, whose rows hold all that the "
+                    f"model is to see; got {said}."
+                )
         return published.denoiser
     if len(theirs) != task.vocab_size:
         raise InputError(f"ids must be as many as the task has tokens, {task.vocab_size}; got {len(theirs)}.")
@@ -115,9 +122,6 @@ def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Den
 def _ids_of(published: Pretrained, task: Task) -> tuple[int, ...] | None:
     """The checkpoint's id of each of the task's tokens; ``None`` where they are the same ids."""
     notation = tasks.vocabulary_of(task.describe())
-    own = getattr(notation, "ids", None)  # a tokenizer's
-    if own is not None:
-        return tuple(own)
     size = published.denoiser.vocab_size
     if isinstance(notation, Numbers):
         if notation.size == size:
@@ -131,12 +135,26 @@ def _ids_of(published: Pretrained, task: Task) -> tuple[int, ...] | None:
             "vocabulary must be given, a folder with the checkpoint's file of tokens: there is none beside its "
             "weights, and the task's tokens are found by their texts."
         )
+    if isinstance(notation, Subwords):
+        return _same_ids(published.vocabulary, notation)
     texts = notation.pieces(np.arange(notation.size, dtype=np.int32))
     lacking = [text for text in texts if text not in published.vocabulary]
     if lacking:
         shown = shortened(", ".join(map(repr, lacking)), 60)
         raise InputError(f"task must be one of tokens that the checkpoint has; its vocabulary lacks {shown}.")
     return tuple(published.vocabulary[text] for text in texts)
+
+
+def _same_ids(vocabulary: Mapping[str, int], words: Subwords) -> tuple[int, ...]:
+    """The ids of a task's tokenizer, which must be the checkpoint's."""
+    for name, own in zip(words.names, words.ids):
+        if vocabulary.get(name) != own:
+            raise InputError(
+                "task must be tokenized as the checkpoint is (tokens:PATH?tokenizer=FILE with its own file); its token "
+                f"{shortened(repr(name), 60)} has id {own}, and {vocabulary.get(name, 'none')} in the checkpoint's "
+                "vocabulary."
+            )
+    return words.ids
 
 
 def _require_rows(denoiser: Denoiser, params: Params, task: Task) -> None:

@@ -25,6 +25,8 @@ def source_of(provenance: Mapping[str, Any], params: Params) -> dict[str, Any]:
         params: its parameters.
     """
     told = {name: value for name, value in provenance.items() if name != "folder"}
+    # So is that of its tokens: what they told of ids is part of the model.
+    told["settings"] = {name: value for name, value in told["settings"].items() if name != "vocabulary"}
     leaves = jax.tree_util.tree_leaves_with_path(params)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     arrays = {name: {"type": leaf.dtype.name, "shape": list(leaf.shape)} for name, leaf in named.items()}

@@ -142,6 +142,23 @@ def test_a_task_of_the_checkpoints_own_ids_needs_no_frame(folder, tmp_path):
     found = import_pretrained(folder, tmp_path / "run", mdm.tasks.npy(tmp_path / "rows.npy"))
     assert (found.denoiser.vocab_size, found.denoiser.mask_id) == (16, 11)
     assert mdm.load(tmp_path / "run").denoiser == found.denoiser
+    with pytest.raises(InputError, match="prefix must be left out with a task of the checkpoint's own ids"):
+        import_pretrained(folder, tmp_path / "other", mdm.tasks.npy(tmp_path / "rows.npy"), prefix=[1])
+
+
+def test_a_task_in_subwords_must_have_the_checkpoints_tokenizer(folder, tmp_path):
+    (tmp_path / "text.txt").write_text("abcd\nhgfe\n" * 40)
+    task = mdm.tasks.tokenized_lines(tmp_path / "text.txt", folder / "vocab.txt")
+    found = import_pretrained(folder, tmp_path / "run", task)
+    assert [VOCABULARY[one] for one in found.denoiser.ids] == list("hgfedcba")
+    (tmp_path / "vocab.txt").write_text("\n".join(sorted(VOCABULARY)))
+    other = mdm.tasks.tokenized_lines(tmp_path / "text.txt", tmp_path / "vocab.txt")
+    with pytest.raises(
+        InputError, match=r"task must be tokenized as the checkpoint is .* token 'a' has id 4, and 9 in"
+    ):
+        import_pretrained(folder, tmp_path / "other", other)
+    chosen = [VOCABULARY.index(one) for one in other.vocabulary.names]
+    assert import_pretrained(folder, tmp_path / "other", other, ids=chosen).denoiser.ids == tuple(chosen)
 
 
 def lines(path, text):
@@ -171,7 +188,9 @@ def test_without_a_vocabulary_it_is_asked_for(folder, task, tmp_path):
     bare = save_folder(tmp_path / "bare", llada_arrays(), LLADA)
     with pytest.raises(InputError, match="vocabulary must be given"):
         import_pretrained(bare, tmp_path / "run", task)
-    assert import_pretrained(bare, tmp_path / "run", task, vocabulary=folder).denoiser.vocab_size == 8
+    found = import_pretrained(bare, tmp_path / "run", task, vocabulary=folder)
+    assert found.denoiser.vocab_size == 8
+    assert str(folder) not in found.place.config.read_text()  # another name of the folder is the same import
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def parts_of(
         names = _names(sources[path], published.layers, checkpoint, published.family)
         taken.update(names)
         parts[path] = _part(sources[path], like.shape, [(name, there[name]) for name in names], checkpoint)
+    _require_all_taken(parts, checkpoint)
     left = sorted(there.keys() - taken)
     patterns = [re.compile(pattern) for pattern in published.ignored]
     unknown = [name for name in left if not any(pattern.fullmatch(name) for pattern in patterns)]
@@ -115,6 +116,22 @@ def _part(
             f"{in_words(sorted(kinds))}."
         )
     return Part(shape, named[0][1].dtype, tuple(tensor for _, tensor in named), stacked, source.ranges)
+
+
+def _require_all_taken(parts: Mapping[str, Part], checkpoint: Checkpoint) -> None:
+    """Refuse a fused tensor of which rows are left: what was cut out of it would be something else."""
+    taken: dict[int, tuple[StoredTensor, int]] = {}
+    for part in parts.values():
+        for tensor in part.tensors if part.ranges else ():
+            before = taken.get(id(tensor), (tensor, 0))[1]
+            taken[id(tensor)] = tensor, before + sum(end - begin for begin, end in part.ranges)
+    names = {id(tensor): name for name, tensor in checkpoint.tensors.items()}
+    for tensor, rows in taken.values():
+        if rows != tensor.shape[0]:
+            raise InputError(
+                f"{_place(checkpoint)}: the tensor {_told(names[id(tensor)])} has {tensor.shape[0]} rows, of which the "
+                f"network that config.json describes takes {rows}: it is of another one."
+            )
 
 
 def assembled(part: Part, place: Sharding | None) -> jax.Array:

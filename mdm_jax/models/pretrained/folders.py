@@ -154,7 +154,10 @@ def _arguments(others: Mapping[str, Any]) -> dict[str, Any] | None:
     told = others.get("cfg")
     found = told.get("model") if isinstance(told, dict) else others.get("args")
     found = found.values if isinstance(found, Attributes) else found
-    return {**found, "model_type": "fairseq"} if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    # Numbers and texts alone: lists in a pickle may lie in each other so often that to show one takes for ever.
+    return {name: one for name, one in found.items() if isinstance(one, str | int | float)} | {"model_type": "fairseq"}
 
 
 def _digest(file: Path) -> str:

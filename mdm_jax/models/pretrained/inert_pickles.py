@@ -12,6 +12,7 @@ from mdm_jax.support.text import shortened
 
 _LARGEST_ITEM = 2**24
 _MOST_OPCODES = 5_000_000  # a table of weights has some forty for each tensor
+_MOST_GIVEN = 2**22  # items in what calls are given, all together: what they make may be as large, each time anew
 _MARK = object()
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -83,6 +84,7 @@ class _Machine:
         self.known, self.persistent = known, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.given = 0  # items in what calls were given
 
     def run(self, stream: _Limited) -> Any:
         """Obey opcodes up to the last one."""
@@ -149,6 +151,7 @@ class _Machine:
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], Attributes):
+                    self._count((state,))
                     stack[-1].values.update(_of(state, dict))  # of anything else attributes mean nothing to us
             case "BINPERSID" if self.persistent is not None:
                 stack.append(self.persistent(stack.pop()))
@@ -166,7 +169,14 @@ class _Machine:
     def _called(self, maker: Any, given: tuple[Any, ...]) -> Any:
         if not isinstance(maker, Maker):
             raise PickleRefused("calls in its pickle what is not there to be called (nothing was run)")
+        self._count(given)
         return maker.make(*given)
+
+    def _count(self, given: tuple[Any, ...]) -> None:
+        """Refuse a pickle that has the same large item copied again and again, which takes it a few bytes each."""
+        self.given += sum(len(item) for item in given if isinstance(item, str | bytes | tuple | list | dict | set))
+        if self.given > _MOST_GIVEN:
+            raise PickleRefused(f"gives more than {_MOST_GIVEN:,} items to what it calls in its pickle")
 
     def _last(self, size: int) -> list[Any]:
         items = self.stack[-size:]

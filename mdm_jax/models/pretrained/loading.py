@@ -83,8 +83,8 @@ def load_pretrained(
         prefix: ids before every row.
         suffix: ids after every row.
         length: the longest sequence, where the checkpoint's is not to be used.
-        block: positions that were trained together, where the checkpoint does not say; blocks shorter than the whole
-            length are refused.
+        block: positions that were trained together, where the checkpoint does not say; shorter than the whole length it
+            makes a model that goes by blocks, and is refused by families that have none.
         vocabulary: a folder with the file of tokens (vocab.txt, tokenizer.json, vocab.json, dict.txt) that some
             families' special ids are told by; the checkpoint's own if left out.
 

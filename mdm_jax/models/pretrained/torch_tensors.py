@@ -79,7 +79,7 @@ def _rebuilt_of_bytes(
     storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any, hooks: Any, dtype: Any, *_: Any
 ) -> Tensor:
     del gradient, hooks
-    if not isinstance(storage, Storage) or not isinstance(dtype, np.dtype):
+    if not isinstance(storage, Storage) or not isinstance(dtype, np.dtype) or storage.first:
         raise PickleRefused("has a tensor without a storage in its pickle")
     size = storage.size * storage.dtype.itemsize // dtype.itemsize
     return _checked(Storage(storage.key, dtype, size, storage.first), dtype, offset, shape, strides)
@@ -114,7 +114,9 @@ def _device(*_: Any) -> str:
 
 def _bytes(text: Any, encoding: Any) -> bytes:
     """How bytes stand in a pickle of protocol 2."""
-    return text.encode({"latin1": "latin-1"}[encoding])
+    if not isinstance(text, str) or encoding != "latin1":  # compared, not looked up: see simple
+        raise PickleRefused("has damaged bytes in its pickle")
+    return text.encode("latin-1")
 
 
 KNOWN: dict[str, Any] = {

@@ -65,6 +65,11 @@ class Subwords:
         return self._tokens.ids
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What the tokenizer's file calls each token, as the files of other tokenizers would."""
+        return self._tokens.names
+
+    @property
     def texts(self) -> tuple[str, ...]:
         r"""What each token writes; bytes that make no character by themselves are "\ufffd"."""
         return tuple(text.decode("utf-8", "replace") for text in self._tokens.texts)

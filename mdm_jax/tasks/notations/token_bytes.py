@@ -6,7 +6,7 @@ A token may be part of a character: two of three bytes of one, say. So bytes are
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mdm_jax.support.errors import InputError
@@ -29,11 +29,13 @@ class TokenBytes:
         ids: of the tokenizer; special tokens have none.
         texts: what each writes, as bytes.
         opens: whether a space at the very beginning of a row is not written.
+        names: what the tokenizer's file calls each.
     """
 
     ids: tuple[int, ...]
     texts: tuple[bytes, ...]
     opens: bool
+    names: tuple[str, ...] = field(repr=False)
 
 
 def token_bytes(kind: str, content: str) -> TokenBytes:
@@ -61,7 +63,8 @@ def token_bytes(kind: str, content: str) -> TokenBytes:
     write, opens = _decoder(told.get("decoder"))
     _check_unknown(told["model"], write is _byte_level)
     real = sorted(number for number, name in names.items() if number not in special and not _SPECIAL.fullmatch(name))
-    return _two_or_more(TokenBytes(tuple(real), tuple(write(names[number]) for number in real), opens))
+    called = tuple(names[number] for number in real)
+    return _two_or_more(TokenBytes(tuple(real), tuple(map(write, called)), opens, called))
 
 
 def _listed(content: str) -> TokenBytes:
@@ -76,8 +79,9 @@ def _listed(content: str) -> TokenBytes:
             f"{_WANTED}; it is a list of word pieces (##), and how text is split into words is told by tokenizer.json "
             "alone."
         )
-    real = [(number, name.encode()) for number, name in enumerate(names) if not _SPECIAL.fullmatch(name)]
-    return _two_or_more(TokenBytes(tuple(number for number, _ in real), tuple(text for _, text in real), False))
+    real = [number for number, name in enumerate(names) if not _SPECIAL.fullmatch(name)]
+    called = tuple(names[number] for number in real)
+    return _two_or_more(TokenBytes(tuple(real), tuple(name.encode() for name in called), False, called))
 
 
 def _two_or_more(found: TokenBytes) -> TokenBytes:

@@ -115,6 +115,10 @@ def test_fused_tensors_are_taken_apart(tmp_path):
     for place, part in enumerate(("query", "key", "value")):
         right = np.stack([matrix[place * width : (place + 1) * width] for matrix in fused])
         np.testing.assert_array_equal(parts[f"layers/attention/{part}/weight"], right)
+    name = "backbone.blocks.1.attn_qkv.weight"
+    arrays[name] = np.concatenate([arrays[name], arrays[name][:2]])
+    with pytest.raises(InputError, match=rf"'{name}' has 26 rows, of which the network .* takes 24: it is of another"):
+        models.load_pretrained(save_folder(tmp_path, arrays, config))
 
 
 def changed(**arrays):

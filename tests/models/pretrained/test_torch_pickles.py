@@ -112,6 +112,15 @@ def bomb() -> bytes:
     return b"\x80\x02}(K\x01q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(100)) + b"Nu."
 
 
+def amplified(module: str, name: str, *more: str) -> bytes:
+    """A list of many results of one call on one large text: each would be as large again."""
+    text = b"X" + struct.pack("<I", 2**18) + b"a" * 2**18 + b"q\x01"
+    others = b"".join(b"X" + struct.pack("<I", len(one)) + one.encode() for one in more)
+    given = b"(h\x01" + others + b"tq\x02"
+    called = f"c{module}\n{name}\n".encode() + b"q\x03"
+    return b"\x80\x02" + text + given + called + b"](" + b"h\x03h\x02R" * 40_000 + b"e."
+
+
 DAMAGED = {
     "no end": (b"\x80\x02}", "damaged pickle"),
     "no stack": (b"\x80\x02u.", "damaged pickle"),
@@ -125,6 +134,10 @@ DAMAGED = {
     ),
     "a far memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "no table of tensors"),
     "a deep key": (bomb(), "neither text nor a number"),
+    "bytes of an encoding that takes for ever to hash": (
+        b"\x80\x02K\x01q\x00" + b"h\x00h\x00\x86q\x00" * 100 + b"0c_codecs\nencode\n(X\x01\x00\x00\x00ah\x00tR.",
+        "has damaged bytes",
+    ),
     "a call of what is no function": (pickled(Called(3, ())), "calls in its pickle what is not there"),
     "a name without an end": (b"\x80\x02c" + b"a" * 9000, "damaged pickle"),
     "an odd state": (b"\x80\x02cargparse\nNamespace\n)\x81K\x01b.", "a dict was expected"),
@@ -143,6 +156,18 @@ def test_a_damaged_pickle_is_one_sentence_and_takes_no_memory(tmp_path, name):
             read_torch(path)
         assert tracemalloc.get_traced_memory()[1] < 2**22
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content", [amplified("torch", "Size"), amplified("_codecs", "encode", "latin1")], ids=["Size", "encode"]
+)
+def test_a_small_pickle_cannot_have_a_large_item_copied_without_end(tmp_path, content):
+    path = put(tmp_path / "a.pt", zipped(content, {}))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="gives more than 4,194,304 items to what it calls in its pickle"):
+        read_torch(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**27  # without end it would be 10 and 80 GB
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

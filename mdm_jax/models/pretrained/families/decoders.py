@@ -2,7 +2,8 @@
 
 What config.json cannot say is asked for. Dream and DiffuCoder predict token i at position i - 1; Dream-Reasoner has
 their ``model_type`` and does not. A2D's folders do not say whether they were trained on the whole sequence, as is taken
-for granted, or by blocks (``block=``). A plain Llama or Qwen is a left-to-right model unless the user says otherwise.
+for granted, or by blocks (``block=``); SDAR's go by blocks, and some do not say how long. A plain Llama or Qwen is a
+left-to-right model unless the user says otherwise.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,6 +27,7 @@ FAMILIES = {
     "qwen3": ("Qwen3", "qwen3"),
 }
 """What a ``model_type``, in small letters, is called, and whose network it is."""
+_BY_BLOCKS = ("SDAR", "Fast-dLLM v2")
 _MASK = ("<|mask|>", "|<MASK>|")  # dllm's name of the mask, and Fast-dLLM's
 _DREAM_MASK = 151666  # Dream's and DiffuCoder's; Dream-Reasoner, which is not shifted, has 151669
 _LAYER = {
@@ -129,12 +131,17 @@ def _check(config: Mapping[str, Any], kind: str) -> None:
 def _block(family: str, config: Mapping[str, Any], settings: Mapping[str, Any], length: int) -> int:
     """Positions of a block, each of which sees itself and the finished ones before it; the length: one block."""
     said, found = settings.get("block"), config.get("block_size", config.get("bd_size"))
-    if said is None and found is not None and family not in ("SDAR", "Fast-dLLM v2"):
+    if said is None and found is not None and family not in _BY_BLOCKS:
         raise InputError(
             f"block must be given, as config.json has blocks of {found} and says not whether attention goes by them; "
             "got None."
         )
     block = said if said is not None else found
+    if block is None and family in _BY_BLOCKS:
+        raise InputError(
+            f"block must be given, as {family} goes by blocks and config.json has no 'block_size' that says of what "
+            "length; got None."
+        )
     return length if block is None else min(require_whole("block", block, 1), length)
 
 
@@ -143,13 +150,13 @@ def _rotary_base(config: Mapping[str, Any]) -> float:
     newer = config.get("rope_parameters")
     found = config if newer is None else newer
     require(isinstance(found, Mapping), "config.json's rope_parameters", newer, "a dictionary")
-    scaling = config.get("rope_scaling") if newer is None else newer
-    scaled = scaling if isinstance(scaling, Mapping) else {"rope_type": "default" if scaling is None else scaling}
-    kind = scaled.get("rope_type", scaled.get("type", "default"))
-    require(
-        kind == "default", "config.json's rope_scaling", kind, "absent or 'default': scaled rotary positions differ"
-    )
-    must_be(config, "partial_rotary_factor", 1.0, 1, None, absent=1.0)
+    for scaling in (config.get("rope_scaling"), newer):
+        scaled = scaling if isinstance(scaling, Mapping) else {"rope_type": "default" if scaling is None else scaling}
+        kind = scaled.get("rope_type", scaled.get("type", "default"))
+        wanted = "absent or 'default': scaled rotary positions differ"
+        require(kind == "default", "config.json's rope_scaling", kind, wanted)
+    for one in (config, found):
+        must_be(one, "partial_rotary_factor", 1.0, 1, None, absent=1.0)
     return number(found, "rope_theta")
 
 

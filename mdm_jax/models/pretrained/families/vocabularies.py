@@ -67,11 +67,13 @@ def _tokenizer(path: Path) -> dict[str, int] | None:
     model = value.get("model") if isinstance(value, dict) else None
     told = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(told, list):
-        told = {pair[0]: i for i, pair in enumerate(told) if isinstance(pair, list) and pair}
+        told = {pair[0]: i for i, pair in enumerate(told) if isinstance(pair, list) and pair and type(pair[0]) is str}
     if not isinstance(told, dict):
         return None
     added = value.get("added_tokens") or []
-    good = isinstance(added, list) and all(isinstance(one, dict) and "content" in one and "id" in one for one in added)
+    good = isinstance(added, list) and all(
+        isinstance(one, dict) and type(one.get("content")) is str and "id" in one for one in added
+    )
     return _checked(told | {one["content"]: one["id"] for one in added}, path) if good else None
 
 
