@@ -69,7 +69,11 @@ def check_sums(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
         for entry in archive.infolist():
-            stream.seek(_begin(stream, entry))
+            try:
+                stream.seek(_begin(stream, entry))
+            except struct.error:
+                name = printable(shortened(repr(entry.filename)))
+                raise InputError(f"{path} is damaged: its entry {name} begins beyond the file.") from None
             left, total = entry.file_size, 0
             while left and (block := stream.read(min(left, 2**22))):
                 left, total = left - len(block), zlib.crc32(block, total)

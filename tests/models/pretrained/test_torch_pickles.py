@@ -211,6 +211,16 @@ def test_a_flipped_bit_of_a_zip_archive_is_found(tmp_path):
         read_torch(put(path, content))
 
 
+def test_an_entry_that_begins_beyond_the_file_is_one_sentence(tmp_path):
+    content = bytearray(zipped({"weight": tensor("Float", "0", 24, (4, 6))}, {"0": NUMBERS.tobytes()}))
+    last = content.rindex(b"PK\x01\x02")  # of "version", which nothing reads
+    content[last + 42 : last + 46] = struct.pack("<I", len(content) - 5)
+    path = put(tmp_path / "a.pt", content)
+    read_torch(path)
+    with pytest.raises(InputError, match="its entry 'archive/version' begins beyond the file"):
+        check_sums(path)
+
+
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
