@@ -4,14 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.tools.published_models import (
-    by_group,
-    made_up,
-    of_real_tokens,
-    real_tokens,
-    steps_as_good,
-    unpacked,
-)
+from experiments.tools.grouped import by_group, steps_as_good
+from experiments.tools.published_models import made_up, of_real_tokens, real_tokens, unpacked
 from experiments.tools.published_told import parts
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
