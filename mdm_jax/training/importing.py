@@ -141,7 +141,10 @@ def _ids_of(published: Pretrained, task: Task) -> tuple[int, ...] | None:
     lacking = [text for text in texts if text not in published.vocabulary]
     if lacking:
         shown = shortened(", ".join(map(repr, lacking)), 60)
-        raise InputError(f"task must be one of tokens that the checkpoint has; its vocabulary lacks {shown}.")
+        raise InputError(
+            f"task must be one of tokens that the checkpoint has; its vocabulary lacks {shown} "
+            "(tokens:PATH?tokenizer=FILE with its own file reads a text in its tokens)."
+        )
     return tuple(published.vocabulary[text] for text in texts)
 
 

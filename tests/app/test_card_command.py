@@ -177,10 +177,12 @@ def test_of_other_runs_there_is_and_the_hint_says_which_plan_by_what_was_judged(
         return door_hint({"advantages": judged}, run)
 
     assert hint(0.1, 0.2, -0.1).startswith(
-        "Which door? The optimal plan at 4 and 8 steps; at others any of these plans"
+        "Which door? The optimal plan at 4 and 8 steps; at others any plan of as many steps"
     )
     assert hint(0.1, 0.2).startswith("Which door? The optimal plan. ")
-    assert hint(-0.1, -0.2).startswith("Which door? Any of these plans will do: no difference between them was seen. ")
+    assert hint(-0.1, -0.2).startswith(
+        "Which door? Of plans of as many steps any will do: no difference between them was seen. "
+    )
     better = "Which door? At 8 steps sine, which was seen to cost less than the optimal plan. "
     assert hint(0.1, -2.0).startswith(better)
     assert hint().startswith("Which door? The optimal plan; what it saves has not been judged.")

@@ -86,6 +86,14 @@ def test_the_offset_and_certificates_are_sentences():
     assert last == "All 2 bounds hold at once, with that probability, where each is 1.50 times as large."
     bounds["regret_nats"] = 0.0  # of which no multiple is 1.5
     assert len(told.told_of_certificates({"length": 128, "budgets": [{"steps": 1, "certificate": bounds}]})) == 1
+    assert told.told_of_certificates({"length": 1, "budgets": [{"steps": 1, "certificate": bounds}]}) == []
+
+
+def test_brackets_are_spoken_of_where_there_are_some():
+    one = {"rows": 64, "judged_on": "test half", "low": 0.2, "high": 1.8}
+    chose = "Judged by 64 rows of the test half, which chose nothing; "
+    assert told.told_of_basis({"advantages": [one]}) == f"{chose}in brackets intervals of 95%, each by itself."
+    assert told.told_of_basis({"advantages": [one | {"low": -0.2}]}) == f"{chose}by intervals of 95%, each by itself."
 
 
 def test_described_without_a_run_or_a_check(measured):

@@ -14,7 +14,8 @@ LATENT_DRAWS = ("once", "each-step")
 """When a sampler draws them."""
 TASKS = (
     "text (CPython's documentation), text:PATH (your UTF-8 file), text:PATH?lines (its lines, each a row of its own "
-    "length), fasta:PATH (sequences), code (Python's standard library), digits or digits?labels (8 x 8 pictures), "
+    "length), tokens:PATH?tokenizer=FILE (in subwords; &lines too), fasta:PATH (sequences), code (Python's standard "
+    "library), digits or digits?labels (8 x 8 pictures), "
     "npy:PATH (your integer array), bin:PATH?dtype=TYPE&vocab=SIZE (a stream of token ids), pairs:P or blocks:P "
     "(tokens that depend on each other), binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids), "
     "MODULE:FUNCTION (a function that returns a task of your own)"

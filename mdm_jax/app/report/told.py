@@ -40,15 +40,19 @@ def told_of_basis(result: Mapping[str, Any]) -> str | None:
     if not listed:
         return None
     on, rows = listed[0]["judged_on"], listed[0]["rows"]
+    seen = any(one["low"] > 0 or one["high"] < 0 for one in listed)
+    means = "in brackets intervals of 95%" if seen else "by intervals of 95%"
     if on == TEST_HALF:
-        return f"Judged by {rows:,} rows of the test half, which chose nothing; in brackets intervals of 95%."
+        return f"Judged by {rows:,} rows of the test half, which chose nothing; {means}, each by itself."
     if on == CROSS_FITTED:
-        return f"Cross-fitted: each part of the {rows:,} sequences judges what the others chose; in brackets 95%."
+        return (
+            f"Cross-fitted: each part of the {rows:,} sequences judges what the others chose; {means}, each by itself."
+        )
     return "The profile is exact, and so is this."
 
 
 def told_of_certificates(result: Mapping[str, Any]) -> list[str]:
-    """A sentence for each budget that has a certificate.
+    """A sentence for each budget that has a certificate, but for one token per step: there is one such plan only.
 
     Example:
         >>> from mdm_jax.app.report.told import told_of_certificates
@@ -60,7 +64,7 @@ steps, and at most 0.310 more than one token per step.
     scale, said, wider = bits_per_token(result["length"]), [], [1.0]
     for budget in result["budgets"]:
         bounds = budget.get("certificate")
-        if bounds is not None:
+        if bounds is not None and budget["steps"] < result["length"]:
             steps = f"{budget['steps']} step{'' if budget['steps'] == 1 else 's'}"
             said.append(
                 f"With probability {bounds['level']:.4g}".replace(" 0.", " .")

@@ -104,7 +104,7 @@ def _certificates(tuning: dict[str, Any]) -> str:
     scale, rows, level = bits_per_token(tuning["length"]), [], 0.0
     for budget in tuning["budgets"]:
         bounds = budget["certificate"]
-        if bounds is not None:
+        if bounds is not None and budget["steps"] < tuning["length"]:  # of one token per step there is one plan only
             level = bounds["level"]
             cells = (budget["steps"], *(f"{bounds[name] * scale:.3f}" for name in ("regret_nats", "excess_nats")))
             rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")

@@ -24,7 +24,7 @@ def door_hint(result: Mapping[str, Any], trained: Run | None = None, source: str
     Example:
         >>> from mdm_jax.app.work.doors import door_hint
         >>> door_hint({"advantages": [{"steps": 8, "low": -0.2, "high": 0.3}]})
-        'Which door? Any of these plans will do: no difference between them was seen.'
+        'Which door? Of plans of as many steps any will do: no difference between them was seen.'
         >>> seen = {"advantages": [{"steps": 8, "low": 0.2, "high": 0.3}]}
         >>> door_hint(seen, source="oracle:toy_left").partition(" Thresholds")[2]
         ' and other orders beside it: mdm-jax card oracle:toy_left'
@@ -48,7 +48,7 @@ def _by_advantages(advantages: Sequence[Mapping[str, Any]] | None) -> str:
         return f"{told[0].upper()}{told[1:]}, which was seen to cost less than the optimal plan."
     seen = [steps for steps in compared if any(one["low"] > 0 for one in advantages if one["steps"] == steps)]
     if not seen:
-        return "Any of these plans will do: no difference between them was seen."
+        return "Of plans of as many steps any will do: no difference between them was seen."
     if seen == compared:
         return "The optimal plan."
-    return f"The optimal plan at {in_words(seen)} steps; at others any of these plans will do."
+    return f"The optimal plan at {in_words(seen)} steps; at others any plan of as many steps will do."
