@@ -6,7 +6,7 @@ import random
 import jax
 import numpy as np
 import pytest
-from made_up_checkpoints import LLADA, llada_arrays, save_folder
+from llada_folders import LLADA, llada_arrays, save_folder
 from safetensors.numpy import load_file
 
 import mdm_jax as mdm

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_up_checkpoints import LLADA, llada_arrays, save_folder
+from llada_folders import LLADA, llada_arrays, save_folder
 
 from experiments.tools.published_models import unpacked, wheel_of
 from mdm_jax.app import cli

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from made_up_checkpoints import LLADA, llada_arrays, save_folder, stacked
+from llada_folders import LLADA, llada_arrays, save_folder, stacked
 
 import mdm_jax as mdm
 from mdm_jax.support.errors import InputError

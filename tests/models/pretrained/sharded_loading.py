@@ -6,7 +6,7 @@ import sys
 
 import jax
 import numpy as np
-from made_up_checkpoints import llada_arrays, save_folder, stacked
+from llada_folders import llada_arrays, save_folder, stacked
 
 import mdm_jax as mdm
 from mdm_jax.models.pretrained import folders

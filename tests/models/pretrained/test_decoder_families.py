@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from made_checkpoints import abstract, golden
+from golden_cases import abstract, golden
 
 from mdm_jax.models.pretrained.by_blocks import BlockCausalDecoder
 from mdm_jax.models.pretrained.families import decoders, diffusion, llada, smdm

@@ -4,7 +4,7 @@ import functools
 import json
 
 import pytest
-from made_checkpoints import golden
+from golden_cases import golden
 
 from mdm_jax.models.pretrained.families import albert, bert, esm, modernbert, roberta
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_checkpoints import assert_equal_logits
+from golden_cases import assert_equal_logits
 
 from mdm_jax import models
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary

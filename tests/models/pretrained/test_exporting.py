@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from made_checkpoints import golden
+from golden_cases import golden
+from llada_folders import LLADA, llada_arrays, save_folder
 from made_tensors import checkpoint
-from made_up_checkpoints import LLADA, llada_arrays, save_folder
 from safetensors import safe_open
 from safetensors.numpy import load_file
 

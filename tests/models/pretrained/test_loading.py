@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from compiler_flags import with_devices
-from made_up_checkpoints import ALONE, LLADA, LLADA_8B, STACKED, llada_arrays, save_folder, stacked
+from llada_folders import ALONE, LLADA, LLADA_8B, STACKED, llada_arrays, save_folder, stacked
 from torch_files import tensor, zipped
 
 from mdm_jax import models

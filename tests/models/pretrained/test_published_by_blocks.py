@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_checkpoints import assert_equal_logits, golden
+from golden_cases import assert_equal_logits, golden
 from made_tensors import checkpoint
 
 from mdm_jax import models, sampling
