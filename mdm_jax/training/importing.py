@@ -12,6 +12,7 @@ import numpy as np
 from mdm_jax import models, tasks
 from mdm_jax.models import Denoiser, Pretrained
 from mdm_jax.models.denoiser import Params
+from mdm_jax.models.framing import Framed
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.flags import usual
 from mdm_jax.support.locks import exclusive
@@ -54,7 +55,8 @@ def import_pretrained(
 
     Raises:
         InputError: what ``load_pretrained`` refuses; a task with a token that the checkpoint has not, or rows longer
-            than the model; a directory that holds something else, is in use or cannot be written.
+            than the model; a shifted model without a prefix, whose first position was never trained; an "end_id" that
+            is none of the task's tokens; a directory that holds something else, is in use or cannot be written.
 
     Example:
         >>> import mdm_jax as mdm
@@ -75,7 +77,8 @@ def import_pretrained(
         job = Job(denoiser, _settings(task, mean_tokens(train)), fitting_objective(denoiser), None)
         for part in (train, validation):
             require_partial(job.objective, part)
-        config = _configuration(task, job, source_of(published.provenance, published.params))
+        end = _end_of(published, denoiser, task)
+        config = _configuration(task, job, source_of(published.provenance, published.params, end))
         with writing(place), ExitStack() as stack:
             examine(place, config)
             stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
@@ -116,7 +119,25 @@ def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Den
     if len(theirs) != task.vocab_size:
         raise InputError(f"ids must be as many as the task has tokens, {task.vocab_size}; got {len(theirs)}.")
     said = published.published
+    if said.shift and not said.prefix:
+        raise InputError(
+            "prefix (--prefix) must be given for a model that predicts each token one position earlier, as the id that "
+            "its texts begin with: the first token of a row would have no trained prediction; got none."
+        )
     return models.framed(published.denoiser, theirs, said.prefix, said.suffix)
+
+
+def _end_of(published: Pretrained, denoiser: Denoiser, task: Task) -> int | None:
+    """The task's token that is the checkpoint's end of a text, if it has it."""
+    theirs = published.published.end_id
+    ids = denoiser.ids if isinstance(denoiser, Framed) else range(denoiser.vocab_size)
+    end = ids.index(theirs) if theirs in ids and theirs != published.denoiser.mask_id else None
+    own = task.describe().get("end")
+    said = published.provenance["settings"].get("end_id")
+    if said is not None and (end is None or (isinstance(own, int) and own != end)):
+        wanted = "the id of one of the task's tokens" if end is None else f"that of the task's own end, its token {own}"
+        raise InputError(f"end_id must be left out or {wanted}; got {said}.")
+    return end
 
 
 def _ids_of(published: Pretrained, task: Task) -> tuple[int, ...] | None:

@@ -1,7 +1,8 @@
 """Where the parameters of an imported run are from, as its ``config.json`` says it under "source".
 
 "family", "files" (the SHA-256 of each), "ignored" (tensors that were not taken), "settings" (what was said instead of
-the checkpoint's) and "parameters": of each array its type and shape, which a published checkpoint keeps as it has them.
+the checkpoint's), "end" (the task's token that ends a text, if it has the checkpoint's) and "parameters": of each array
+its type and shape, which a published checkpoint keeps as it has them.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ KEY = "source"
 _TYPES = ("float32", "bfloat16", "float16")
 
 
-def source_of(provenance: Mapping[str, Any], params: Params) -> dict[str, Any]:
+def source_of(provenance: Mapping[str, Any], params: Params, end: int | None = None) -> dict[str, Any]:
     """What ``config.json`` says of parameters that were imported; the folder's place is nobody's business.
 
     Args:
         provenance: of a :class:`~mdm_jax.models.Pretrained`.
         params: its parameters.
+        end: the task's token that ends a text, if there is one.
     """
     told = {name: value for name, value in provenance.items() if name != "folder"}
     # So is that of its tokens: what they told of ids is part of the model.
@@ -30,7 +32,18 @@ def source_of(provenance: Mapping[str, Any], params: Params) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     arrays = {name: {"type": leaf.dtype.name, "shape": list(leaf.shape)} for name, leaf in named.items()}
-    return {**told, "parameters": arrays}
+    return {**told, **({} if end is None else {"end": end}), "parameters": arrays}
+
+
+def end_of(config: Mapping[str, Any]) -> int | None:
+    """The token that ends a text of an imported run, if it has one; ``None`` of another run.
+
+    Args:
+        config: the content of ``config.json``.
+    """
+    told = config.get(KEY)
+    end = told.get("end") if isinstance(told, dict) else None
+    return end if type(end) is int else None
 
 
 def shapes_of(config: Mapping[str, Any]) -> Params | None:

@@ -11,6 +11,7 @@ import pytest
 from llada_folders import LLADA, llada_arrays, save_folder, stacked
 
 import mdm_jax as mdm
+from mdm_jax.app.options.ends import own_end
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import import_pretrained
 
@@ -174,6 +175,9 @@ def lines(path, text):
         ("abcdabc\n" * 60, {"prefix": [1], "suffix": [10]}, "rows of 7 the model takes"),
         ("abcd\n" * 60, {"ids": [1, 2]}, "ids must be as many as the task has tokens, 4; got 2"),
         ("abcd\n" * 60, {"ids": [1, 2, 3, 11]}, "without the mask's"),
+        ("abcd\n" * 60, {"shift": True}, r"prefix \(--prefix\) must be given for a model that predicts each token one"),
+        ("abcd\n" * 60, {"shift": True, "prefix": []}, r"prefix \(--prefix\) must be given"),
+        ("abcd\n" * 60, {"end_id": 10}, "end_id must be left out or the id of one of the task's tokens; got 10"),
         ("abcd\n" * 60, {"vocabulary": "."}, "vocabulary must be a folder with a file of tokens"),
     ],
 )
@@ -191,6 +195,12 @@ def test_without_a_vocabulary_it_is_asked_for(folder, task, tmp_path):
     found = import_pretrained(bare, tmp_path / "run", task, vocabulary=folder)
     assert found.denoiser.vocab_size == 8
     assert str(folder) not in found.place.config.read_text()  # another name of the folder is the same import
+
+
+def test_the_end_of_its_texts_is_the_runs_own_where_the_task_has_it(run, folder, task, tmp_path):
+    assert own_end(run) is None  # config.json's, if any, is none of the task's
+    found = import_pretrained(folder, tmp_path / "run", task, end_id=VOCABULARY.index("c"))
+    assert own_end(found) == own_end(mdm.load(tmp_path / "run")) == LETTERS.index("c")
 
 
 @pytest.mark.parametrize(

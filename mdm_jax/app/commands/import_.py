@@ -24,7 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="whether the model predicts each token one position earlier, as Dream does (default: as its family does)",
     )
     parser.add_argument("--mask-id", type=int, metavar="N", help="the mask's id (default: what the checkpoint says)")
-    parser.add_argument("--end-id", type=int, metavar="N", help="the id that ends a text")
+    parser.add_argument(
+        "--end-id", type=int, metavar="N", help="the id that ends a text, one of the task's (default: config.json's)"
+    )
     parser.add_argument("--banned", type=_ids, metavar="IDS", help="ids that are never predicted, as in 0,1,2")
     parser.add_argument("--prefix", type=_ids, metavar="IDS", help="ids before every row; none: an empty text")
     parser.add_argument("--suffix", type=_ids, metavar="IDS", help="ids after every row; none: an empty text")

@@ -7,6 +7,7 @@ from mdm_jax.sampling.rule import require_end
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.ragged import ABSENT
 from mdm_jax.training import Run
+from mdm_jax.training.sources import end_of
 
 
 def end_token(trained: Run, text: str) -> int:
@@ -25,9 +26,11 @@ def end_token(trained: Run, text: str) -> int:
 
 
 def own_end(trained: Run) -> int | None:
-    """The token that ends the rows of a run's data and fills them up, if there is one."""
+    """The token that ends and fills up the rows of a run's data; else that which ends a published model's texts."""
     end = trained.description.get("end")
-    return end if isinstance(end, int) else None
+    if isinstance(end, int):
+        return end
+    return None if trained.directory is None else end_of(trained.directory.read_config())
 
 
 def cut_behind(
