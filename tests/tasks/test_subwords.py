@@ -303,3 +303,26 @@ def test_lines_in_subwords_are_rows_of_their_own_length(tmp_path):
         tasks.from_spec(f"tokens:{path}?tokenizer={listed}&lines")
     with pytest.raises(InputError, match="path must name at least 20 lines of at most 2 tokens"):
         tasks.tokenized_lines(path, 270, 2)
+
+
+def test_a_bpe_of_lines_sees_no_line_that_is_held_out(tmp_path, monkeypatch):
+    """Also where long lines are left out, which shifts nothing: all that is trained on is noted as it is trained."""
+    from mdm_jax.tasks.subwords import subword_lines
+
+    draw, seen = np.random.default_rng(0), []
+    lines = ["".join(draw.choice(list("abcdefgh"), draw.integers(4, 40))) for _ in range(120)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    choose = subword_lines.chosen
+    monkeypatch.setattr(subword_lines, "chosen", lambda size, text, spec: seen.append(text) or choose(size, text, spec))
+    task = tasks.tokenized_lines(tmp_path / "lines.txt", 280, length=12)
+    assert tasks.notes_of(task)[0].endswith("lines of more than 12 tokens left out.")
+    learned = set(seen[0].split("\n"))
+    train, *held = ({task.show(row) for row in part} for part in (task.train, task.validation, task.test))
+    assert train < learned
+    assert all(len(part) > 2 and not part & learned for part in held)
+    assert learned | set.union(*held) < set(lines)
+    assert not any(part.flags.writeable for part in (task.train, task.validation, task.test))
+    again = tasks.restore(json.loads(json.dumps(task.describe())))
+    assert np.array_equal(again.test, task.test)
+    with pytest.raises(InputError, match=r"to train on, \d+ to choose by, \d+ to judge by"):
+        tasks.tokenized_lines(tmp_path / "lines.txt", 280, length=3)

@@ -1,11 +1,12 @@
 """Lines of a text in subwords as a task: each line a row of its own length."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Int, Int32, Int64
 
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
@@ -13,7 +14,7 @@ from mdm_jax.support.ragged import ABSENT, present
 from mdm_jax.tasks.notations import Subwords
 from mdm_jax.tasks.repeats import told_repeats
 from mdm_jax.tasks.row_lengths import said_lengths
-from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, deal, dealt
+from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, dealt
 from mdm_jax.tasks.source_files import SourceFile, read_text
 from mdm_jax.tasks.spelling import Settings, parsed, spelled, whole
 from mdm_jax.tasks.subwords.subword_texts import LENGTH, SETTINGS, SubwordsTask, chosen, encoded, tokenized
@@ -41,7 +42,8 @@ def tokenized_lines(
 
     Args:
         path: any UTF-8 file; empty lines are left out.
-        tokenizer: as :func:`mdm_jax.tasks.tokenized` takes it; a BPE is trained on the training lines.
+        tokenizer: as :func:`mdm_jax.tasks.tokenized` takes it; a BPE is trained on the training lines, long
+            ones too.
         length: tokens in the longest row; longer lines are left out. By default that of the longest.
         spec: the name of the task, of a run that keeps its tokenizer.
 
@@ -64,26 +66,39 @@ def tokenized_lines(
     file = SourceFile(path, "a readable UTF-8 text file")
     content = read_text(file, LARGEST_TEXT)
     lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line]
-    vocabulary, settings = chosen(tokenizer, "\n".join(lines[i][1] for i in dealt(len(lines))[0].tolist()), spec)
+    parts = dealt(len(lines))  # before any is left out: which are depends on a tokenizer that may be trained on a part
+    vocabulary, settings = chosen(tokenizer, "\n".join(lines[i][1] for i in parts[0].tolist()), spec)
     told = spec or spelled("tokens", str(file.path), {**settings, "lines": True}, SETTINGS)
     rows = [encoded(file, vocabulary, line, f"line {number} ") for number, line in lines]
-    kept = [row for row in rows if length is None or len(row) <= length]
-    if len(kept) < FEWEST_ROWS:
-        fits = "" if length is None else f" of at most {length} tokens"
+    fits = np.array([length is None or len(row) <= length for row in rows], bool)
+    train, validation, test = (places[fits[places]] for places in parts)
+    kept = int(fits.sum())
+    if kept < FEWEST_ROWS or min(len(train), len(validation), len(test)) < 2:
+        short = "" if length is None else f" of at most {length} tokens"
         raise InputError(
-            f"path must name at least {FEWEST_ROWS} lines{fits} (a tenth of them, at least two, is to choose by, "
-            f"another to judge by); {str(file.path)!r} has {len(kept)}."
+            f"path must name at least {FEWEST_ROWS} lines{short} (a tenth of them, at least two, is to choose by, "
+            f"another to judge by); {str(file.path)!r} has {kept}: {len(train)} to train on, {len(validation)} to "
+            f"choose by, {len(test)} to judge by."
         )
-    width = max(2, *(len(row) for row in kept)) if length is None else length
-    table = np.full((len(kept), width), ABSENT, np.int32)
-    for row, ids in zip(table, kept):
-        row[: len(ids)] = ids
-    made = deal(table)
-    more = len(rows) - len(kept)
+    width = max(2, *map(len, rows)) if length is None else length
+    made = _table(rows, train, width), _table(rows, validation, width), _table(rows, test, width)
+    more = len(rows) - kept
     notes = (f"{more:,} {'line' if more == 1 else 'lines'} of more than {length:,} tokens left out.",) if more else ()
     notes += said_lengths(made) + told_repeats(made)
-    known = digest(f"{digest(content)} {vocabulary.digest}")
+    # Lines used to be left out before they were dealt: a run of such rows must not take these for its own.
+    known = digest(f"{digest(content)} {vocabulary.digest}{' dealt first' if more else ''}")
     return SubwordLinesTask(told, vocabulary, *made, known, made=made, notes=notes)
+
+
+def _table(
+    rows: Sequence[Int[np.ndarray, "..."]], places: Int64[np.ndarray, " part"], width: int
+) -> Int32[np.ndarray, "part width"]:
+    """The rows at some places, filled up with ``ABSENT``; read-only."""
+    table = np.full((len(places), width), ABSENT, np.int32)
+    for row, place in zip(table, places.tolist()):
+        row[: len(rows[place])] = rows[place]
+    table.flags.writeable = False
+    return table
 
 
 def from_settings(path: str, settings: Settings, length: int | None) -> SubwordsTask | SubwordLinesTask:
