@@ -35,6 +35,11 @@ def run(options: argparse.Namespace) -> None:
         "files": source["files"],
         "ignored": source["ignored"],
     }
+    averaged = [name for name in source["ignored"] if name.endswith(" (averaged weights)")]
+    if averaged:
+        note(
+            f"The weights as trained were taken, and not their average, which lies beside them as {in_words(averaged)}."
+        )
     ignored = ""
     if source["ignored"]:
         ignored = f"Not needed, and not taken: {shortened(in_words(source['ignored']), 300)}.\n"

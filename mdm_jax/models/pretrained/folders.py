@@ -9,7 +9,7 @@ from typing import Any
 from mdm_jax.models.pretrained.inert_pickles import Attributes
 from mdm_jax.models.pretrained.safetensors_files import read_safetensors
 from mdm_jax.models.pretrained.stored import StoredTensor
-from mdm_jax.models.pretrained.torch_pickles import check_sums, read_torch
+from mdm_jax.models.pretrained.torch_pickles import AVERAGED, check_sums, read_torch
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import in_words, printable, shortened
@@ -31,12 +31,14 @@ class Checkpoint:
         config: the content of config.json; of a file that fairseq wrote its arguments, with "model_type" "fairseq".
         tensors: by name.
         files: those that make it up: config.json, if there is one, an index, the weights.
+        averaged: where averages of the weights lie beside those that are taken, in what training saved.
     """
 
     path: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor]
     files: tuple[Path, ...]
+    averaged: tuple[str, ...] = ()
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each file, by its name: every byte is read, and check sums of zip archives are compared.
@@ -83,7 +85,7 @@ def open_checkpoint(path: str | Path, config: Mapping[str, Any] | None = None) -
     if config is None:
         raise InputError(f"{weights.parent} has no {CONFIG}, which says what the weights are of; give it as config=.")
     require(isinstance(config, Mapping), CONFIG, config, "an object")
-    return Checkpoint(path, config, tensors, tuple(files))
+    return Checkpoint(path, config, tensors, tuple(files), tuple(name for name in AVERAGED if others.get(name)))
 
 
 def _weights(folder: Path) -> tuple[Path, Path | None]:

@@ -33,7 +33,8 @@ class Pretrained:
         denoiser: ids are as in the checkpoint; shifted, and with special ids banned, as its family has it.
         params: its parameters.
         published: what the family says of the checkpoint, settings of the caller applied.
-        provenance: "family"; "folder"; "files", the SHA-256 of each; "ignored", the tensors that were not taken;
+        provenance: "family"; "folder"; "files", the SHA-256 of each; "ignored", the tensors that were not taken, and
+            averages of the weights that training saved beside those that were;
             "settings", what the caller said instead.
         vocabulary: the id of each token by its text, where there is a file that says so.
     """
@@ -121,7 +122,7 @@ def load_pretrained(
         "family": published.family,
         "folder": str(checkpoint.path),
         "files": files,
-        "ignored": ignored,
+        "ignored": [*(f"{name} (averaged weights)" for name in checkpoint.averaged), *ignored],
         "settings": told,
     }
     return Pretrained(wrapped(network, published), params, published, provenance, ids)

@@ -27,13 +27,15 @@ _PROTOCOL = 1001
 _LARGEST_TABLE = 2**28  # bytes of a pickle of shapes
 _TABLES = ("state_dict", "model", "model_state_dict", "module")
 """Where training frameworks keep the weights in what they save."""
+AVERAGED = ("ema", "ema_state_dict", "model_ema", "ema_model")
+"""Where they keep an average of them, which is not read: it often has no names (SEDD's and MDLM's have an order)."""
 
 
 def read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
     """The tensors of a file that ``torch.save`` wrote, by name, and what was saved beside them.
 
     A table of tensors is taken as it is; of what a training framework saves the table under "state_dict", "model",
-    "model_state_dict" or "module" is taken.
+    "model_state_dict" or "module" is taken, and no average that lies beside it (:data:`AVERAGED`).
 
     Args:
         path: the file.

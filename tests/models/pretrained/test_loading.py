@@ -93,6 +93,18 @@ def test_a_pickle_of_torch_makes_the_same_parameters(tmp_path, loaded):
     assert found.denoiser == loaded.denoiser
 
 
+def test_an_average_beside_the_weights_is_told_and_not_taken(tmp_path, loaded):
+    table = {name: tensor("Float", str(i), value.size, value.shape) for i, (name, value) in enumerate(ARRAYS.items())}
+    contents = {str(i): value.tobytes() for i, value in enumerate(ARRAYS.values())}
+    contents["average"] = np.zeros(4, np.float32).tobytes()
+    saved = {"model": table, "ema": {"shadow": tensor("Float", "average", 4, (4,))}}
+    (tmp_path / "pytorch_model.bin").write_bytes(zipped(saved, contents))
+    (tmp_path / "config.json").write_text(json.dumps(LLADA))
+    found = models.load_pretrained(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, found.params, loaded.params)
+    assert found.provenance["ignored"] == ["ema (averaged weights)", *loaded.provenance["ignored"]]
+
+
 def test_fused_tensors_are_taken_apart(tmp_path):
     width, rows = 8, 6
     config = {"model_type": "mdlm", "vocab_size": rows, "model_length": 8, "hidden_dim": width, "cond_dim": 4}
