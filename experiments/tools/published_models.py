@@ -182,9 +182,9 @@ class Asked:
     budgets: tuple[int, ...] = (4, 8, 16, 32)
     encodings: int = 512
     most: int = 64
-    passes: tuple[int, ...] = (8, 16)
+    passes: tuple[int, ...] = (4, 8, 16)
     margin: bool = True
-    thresholds: tuple[float, ...] = (0.5, 0.9)
+    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
     bare: tuple[int, ...] = (4, 8, 16, 32)
     samples: int = 32
     grid: int = 64
