@@ -131,7 +131,7 @@ def _end_of(published: Pretrained, denoiser: Denoiser, task: Task) -> int | None
     """The task's token that is the checkpoint's end of a text, if it has it."""
     theirs = published.published.end_id
     ids = denoiser.ids if isinstance(denoiser, Framed) else range(denoiser.vocab_size)
-    end = ids.index(theirs) if theirs in ids and theirs != published.denoiser.mask_id else None
+    end = None if theirs is None or theirs == published.denoiser.mask_id or theirs not in ids else ids.index(theirs)
     own = task.describe().get("end")
     said = published.provenance["settings"].get("end_id")
     if said is not None and (end is None or (isinstance(own, int) and own != end)):

@@ -39,7 +39,7 @@ def test_samples_are_cut_behind_the_end_that_is_given(folder, capsys):
     words = ["import", "published", "run", "--task", "text:lines.txt?lines", "--end-id", "7"]
     assert cli.main([*words, "--quiet"]) == 0
     capsys.readouterr()
-    assert cli.main(["sample", "run", "--steps", "2", "--rows", "16", "--json", "--quiet"]) == 0
+    assert cli.main(["sample", "run", "--schedule", "linear", "--steps", "2", "--rows", "16", "--json"]) == 0
     texts = [row["text"] if isinstance(row, dict) else row for row in json.loads(capsys.readouterr().out)["samples"]]
     assert any("a" in text for text in texts)
     assert all("a" not in text[:-1] for text in texts)
