@@ -24,7 +24,8 @@ from mdm_jax.app.options.recipes import RECIPES
 from mdm_jax.app.report import writing as report
 from mdm_jax.app.work import sampling as sample
 from mdm_jax.app.work import tuning_by_law
-from mdm_jax.evaluation import exact, profile_estimation
+from mdm_jax.evaluation import exact
+from mdm_jax.evaluation.measuring import estimation
 from mdm_jax.sampling import Sampled
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
@@ -254,7 +255,7 @@ def test_what_the_parser_offers_is_what_the_library_has():
         for action in parser._actions
         if action.choices is not None
     }
-    assert choices["profile", "estimator"] == set(profile_estimation.ESTIMATORS)
+    assert choices["profile", "estimator"] == set(estimation.ESTIMATORS)
     assert choices["tune", "by_law"] == set(tuning_by_law.DIVERGENCES)
     assert set(tuning_by_law.DIVERGENCES.values()) == set(exact.DIVERGENCES)
     assert choices["train", "recipe"] == set(RECIPES)

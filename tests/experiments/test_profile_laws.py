@@ -86,7 +86,7 @@ def test_a_measured_profile_is_as_estimate_profile_has_it():
     assert np.abs((ours.means - theirs.means)[1:] / both[1:]).max() < 4
     np.testing.assert_allclose(ours.standard_errors, theirs.standard_errors, rtol=0.2, atol=1e-6)
     few = law.measured(np.random.default_rng(0), 512, sequences=8)
-    assert (few.provenance["rows"], few.provenance["orders_per_row"]) == (8, 4)
+    assert (few.provenance["rows"], few.provenance["orders_per_row"]) == (8, 8)
 
 
 def test_best_beta_of_the_experiment_is_that_of_the_search():

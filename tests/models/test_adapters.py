@@ -190,7 +190,7 @@ def test_a_mask_among_the_logits_is_never_drawn():
             lambda: models.logits(models.from_function(plain, 4), jnp.zeros((5, 4)), jnp.zeros((1, 2), int), "c"),
             "context must be left out",
         ),
-        (lambda: models.from_description({"family": "unet"}), "'joint diffusion'; got 'unet'"),
+        (lambda: models.from_description({"family": "unet"}), "or 'calibrated'; got 'unet'"),
         (lambda: models.from_description({"family": "transformer", "vocab_size": 5, "colour": 1}), "another version"),
         (lambda: models.from_description([1]), "model family must be 'transformer' or"),
         (
