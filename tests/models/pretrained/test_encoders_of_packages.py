@@ -9,11 +9,7 @@ Without it these tests are skipped.
 """
 
 import importlib.util
-import os
 import re
-import shutil
-import zipfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +17,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_equal_logits
 
+from experiments.tools import published_models
 from mdm_jax import models
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary
 
@@ -31,15 +28,9 @@ RXNMAPPER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k/"
 
 def unpacked(package, members, folder):
     """Some of a wheel's files, all in one folder."""
-    place = os.environ.get("MDM_JAX_WHEELS")
-    wheels = sorted(Path(place).glob(f"{package}-*.whl")) if place else []
-    if not wheels:
+    if published_models.wheel_of(package) is None:
         pytest.skip(f"MDM_JAX_WHEELS names no folder with a wheel of {package}")
-    with zipfile.ZipFile(wheels[-1]) as archive:
-        for member in members:
-            with archive.open(member) as source, (folder / Path(member).name).open("wb") as target:
-                shutil.copyfileobj(source, target)
-    return folder
+    return published_models.unpacked(package, members, folder)
 
 
 def framed_ids(loaded, tokens):
