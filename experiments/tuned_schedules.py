@@ -44,8 +44,8 @@ from experiments.tools.pooled import distinct_share, pooled_entropy
 from mdm_jax.evaluation import estimate_profile, path_nelbo
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import sample
+from mdm_jax.tasks.dealing import deal
 from mdm_jax.tasks.pictures import DigitsTask
-from mdm_jax.tasks.rows import deal
 from mdm_jax.tasks.text_files import TextTask
 from mdm_jax.theory import plans, schedules
 from mdm_jax.theory.plans import Plan, beta_search

@@ -7,8 +7,9 @@ from jaxtyping import Float64, Int
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import digest
+from mdm_jax.tasks.dealing import deal
 from mdm_jax.tasks.notations import Numbers
-from mdm_jax.tasks.rows import RowsTask, deal
+from mdm_jax.tasks.rows import RowsTask
 
 SIDE = 8
 LEVELS = 17

@@ -1,16 +1,17 @@
-"""Separate rows of numbers as a task: how they are divided, shown, scored and compared with simple laws."""
+"""Separate rows of numbers as a task: how they are shown, scored and compared with simple laws."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int, Int32, Int64, Shaped
+from jaxtyping import Bool, Float64, Int, Int32, Int64
 
 from mdm_jax.support.arrays import as_array
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.ragged import present
 from mdm_jax.tasks import parts
+from mdm_jax.tasks.dealing import HELD_OUT, spelled_share
 from mdm_jax.tasks.extras import given_of
 from mdm_jax.tasks.frequencies import Frequencies, count
 from mdm_jax.tasks.notations import Alphabet, Grid, Numbers, Subwords, Vocabulary
@@ -18,8 +19,6 @@ from mdm_jax.tasks.parts import Parts
 from mdm_jax.tasks.row_lengths import told_lengths
 from mdm_jax.tasks.task import token_ids
 
-FEWEST_ROWS = 20
-"""A tenth must be two rows: with fewer there are no standard errors."""
 _STORABLE = (Numbers, Grid, Vocabulary, Alphabet, Subwords)
 
 
@@ -46,6 +45,8 @@ class RowsTask:
     """How many classes there are, if rows have labels."""
     notes: tuple[str, ...] = ()
     """What a person should know of the data."""
+    held_out: float = HELD_OUT
+    """The share of rows that was dealt into validation and test."""
 
     def __post_init__(self) -> None:
         storable = type(self.vocabulary) in _STORABLE
@@ -126,7 +127,8 @@ class RowsTask:
         Where ``dataclasses.replace`` or a subclass made a task that its spec does not, "arrays" or "class" say so.
         """
         classes = {} if self.classes is None else {"classes": self.classes}
-        return {**parts.described(self, self.made), **told_lengths(self.train), **classes}
+        told = {**told_lengths(self.train), **classes, **spelled_share(self.held_out)}
+        return {**parts.described(self, self.made), **told}
 
     def complete(self, tokens: Int[Any, "rows length"]) -> np.ndarray:
         """``tokens`` as a NumPy array, checked to be whole rows of this task without masks."""
@@ -181,19 +183,3 @@ def mean_of(
 ) -> Float64[np.ndarray, " rows"]:
     """The mean of each row over the positions that are counted."""
     return np.where(free, bits, 0).sum(axis=1) / np.maximum(free.sum(axis=1), 1)
-
-
-def dealt(number: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " held"], Int64[np.ndarray, " held"]]:
-    """The places of training, validation and test rows by a fixed permutation: eight tenths and one tenth each."""
-    held_out = number // 10
-    # RandomState, because NumPy promises its stream for all versions; default_rng's may change.
-    order = np.random.RandomState(0).permutation(number).astype(np.int64)
-    return order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out]
-
-
-def deal(rows: Shaped[np.ndarray, "rows ..."], kind: type = np.int32) -> Parts:
-    """Training, validation and test rows as :func:`dealt` places them, of type ``kind``, read-only."""
-    train, validation, test = (np.asarray(rows[places], dtype=kind) for places in dealt(len(rows)))
-    for part in (train, validation, test):
-        part.flags.writeable = False
-    return train, validation, test

@@ -9,6 +9,7 @@ from mdm_jax.support.text import shortened
 from mdm_jax.tasks import own_tasks, recoding, text_files
 from mdm_jax.tasks.array_files import KINDS as ARRAYS
 from mdm_jax.tasks.array_files import TokensTask
+from mdm_jax.tasks.dealing import share_of
 from mdm_jax.tasks.grids import sudoku4, sudoku6, sudoku9
 from mdm_jax.tasks.line_tasks import SEQUENCES, lines, sequences
 from mdm_jax.tasks.notations import Notation, Subwords, from_json
@@ -97,7 +98,8 @@ def _made(spec: str, length: int | None) -> _Found:
 
 def _text(path: str, settings: Settings, length: int | None) -> _Found:
     if "lines" in settings:
-        return lines(path, length, prompt=settings.get("prompt"), end="end" in settings)
+        end, held_out = "end" in settings, share_of(settings)
+        return lines(path, length, prompt=settings.get("prompt"), end=end, held_out=held_out)
     if settings:
         raise InputError(
             f"spec must have lines where it has {' and '.join(settings)}, as in text:PATH?lines&prompt=SEP."

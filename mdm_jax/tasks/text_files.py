@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int, Int32
 
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
-from mdm_jax.tasks import parts
+from mdm_jax.tasks import dealing, parts
 from mdm_jax.tasks.ngram import NGram, fit
 from mdm_jax.tasks.notations import Vocabulary, is_text
 from mdm_jax.tasks.parts import Parts
@@ -20,7 +20,7 @@ from mdm_jax.tasks.spelling import spelled
 LARGEST_FILE = 2**30
 """Bytes; a larger file is refused before it is read (reading takes some 20 bytes of memory per character)."""
 
-SETTINGS = {"lines": None, "end": None, "prompt": "SEP"}
+SETTINGS = {"lines": None, "end": None, "prompt": "SEP", **dealing.SETTING}
 """What may stand behind ``text:PATH?``; the lines of a text are those of :func:`mdm_jax.tasks.lines`."""
 ORDERS = ("unigram", "bigram", "trigram", "4-gram", "5-gram")
 """The baselines of text, by order."""

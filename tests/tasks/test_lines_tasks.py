@@ -289,7 +289,9 @@ def test_every_kind_of_line_is_restored_from_its_description(write):
 
 
 def test_lines_that_are_none_are_refused_in_one_sentence(write, tmp_path):
-    refusal(lambda: lines(write("a\n" * 19 + "\n\n")), "path must name at least 20 lines (a tenth", "some.txt' has 19.")
+    refusal(
+        lambda: lines(write("a\n" * 19 + "\n\n")), "path must name at least 20 lines (at least two", "some.txt' has 19."
+    )
     refusal(lambda: lines(write("abc\n" * 30), length=2), "at least 20 lines of at most 2 characters", "has 0.")
     refusal(lambda: lines(write("a\nb\n" * 30)), "path must name lines of two characters or more")
     refusal(lambda: lines(write("aa\n" * 30)), "path must name lines of at least two different characters", "has one.")
@@ -351,5 +353,5 @@ def test_other_files_are_no_fasta(write):
     refusal(lambda: fasta(""), "path must be the path of a FASTA file")
     refusal(
         lambda: from_spec(f"fasta:{write(good)}?lines"),
-        "spec must have no settings but vocabulary=FILE and letters=LETTERS behind fasta:PATH; got 'lines'",
+        "spec must have no settings but vocabulary=FILE, letters=LETTERS and held_out=SHARE behind fasta:PATH; got 'l",
     )

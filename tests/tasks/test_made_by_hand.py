@@ -12,7 +12,8 @@ import pytest
 
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers, Vocabulary, digits, npy, restore, text
-from mdm_jax.tasks.rows import RowsTask, deal
+from mdm_jax.tasks.dealing import deal
+from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.text_files import from_content
 
 ROWS = np.random.default_rng(0).integers(0, 4, (60, 9))

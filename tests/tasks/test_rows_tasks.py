@@ -16,7 +16,8 @@ from mdm_jax.app.cli import main
 from mdm_jax.app.report import gallery, page
 from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Numbers, Task, digits, from_spec, npy, restore, vocabulary_of
-from mdm_jax.tasks.rows import RowsTask, deal
+from mdm_jax.tasks.dealing import deal
+from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.training import Run, Settings
 
 
@@ -244,7 +245,7 @@ def test_other_arrays_are_refused_in_one_sentence(save, tmp_path):
     refused(rows[None, None], "has the shape [1, 1, 30, 2]")
     refused(rows[None], "has 1 rows, fewer than 20")
     refused(np.int64(3), "has the shape []")
-    refused(rows[:19], "has 19 rows, fewer than 20 (a tenth of them")
+    refused(rows[:19], "has 19 rows, fewer than 20 (at least two are to choose by, as many to judge by).")
     refused(rows[:0], "has 0 rows")
     refused(rows[:, :1], "has rows of length 1, less than 2")
     refused(rows[:, :0], "has rows of length 0, less than 2")

@@ -255,7 +255,7 @@ def test_what_cannot_be_tokenized_is_said(tmp_path, texts):
         (f"{spec}?tokenizer=absent.json", "tokenizer must be a tokenizer.json, or a vocab.txt with a token on each"),
         (
             f"{spec}?size=300",
-            "spec must have no settings but tokenizer=FILE, bpe=SIZE and lines behind tokens:PATH;",
+            "spec must have no settings but tokenizer=FILE, bpe=SIZE, lines and held_out=SHARE behind tokens:PATH;",
         ),
         (f"{spec}?tokenizer={few}", "text must be such that the tokenizer has"),
         (f"{spec}?tokenizer={wordy}", "text must be such that the tokenizer has"),

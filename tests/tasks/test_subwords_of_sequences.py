@@ -61,7 +61,7 @@ def test_wrong_letters_are_refused_in_one_sentence(place):
         ({"letters": "a"}, "letters must be different capital letters"),
         ({"letters": "AC", "vocabulary": "x"}, "letters must be left out where a vocabulary is given; got 'AC'."),
         ({"vocabulary": place / "atoms.txt"}, "vocabulary must have tokens that are capital letters; "),
-        ({"letters": "AC"}, "path must name at least 20 records (a tenth of them"),
+        ({"letters": "AC"}, "path must name at least 20 records (at least two are to choose by"),
     ):
         with pytest.raises(InputError) as caught:
             tasks.fasta(path, **settings)

@@ -16,10 +16,20 @@ from mdm_jax.tasks.array_files.beside import Beside, check_prompt, ends_by_lengt
 from mdm_jax.tasks.array_files.npy_files import npy_map, npy_shape
 from mdm_jax.tasks.array_files.token_files import TokensTask, tokens
 from mdm_jax.tasks.array_files.token_maps import is_too_large
+from mdm_jax.tasks.dealing import (
+    FEWEST_ROWS,
+    FEWEST_WORDS,
+    HELD_OUT,
+    SETTING,
+    deal,
+    require_held_out,
+    share_of,
+    spelled_share,
+)
 from mdm_jax.tasks.notations import Alphabet, Numbers
 from mdm_jax.tasks.repeats import told_repeats
 from mdm_jax.tasks.row_lengths import said_lengths
-from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, deal
+from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.source_files import SourceFile
 from mdm_jax.tasks.spelling import Settings, spelled, whole
 
@@ -37,6 +47,7 @@ SETTINGS = {
     "pad": "ID",
     "labels": "FILE",
     "prompt": "FILE",
+    **SETTING,
 }
 """What may stand behind ``npy:PATH?``."""
 
@@ -51,6 +62,7 @@ def npy(
     pad: int | None = None,
     labels: str | Path | None = None,
     prompt: str | Path | None = None,
+    held_out: float = HELD_OUT,
 ) -> RowsTask:
     """The rows of an array of integers: eight tenths to train on, a tenth each to choose and to judge.
 
@@ -68,6 +80,7 @@ def npy(
             number, also a negative one. A row whose last token is that number cannot be told: then give ``lengths``.
         labels: an .npy file of one whole number from 0 on for each row: its class.
         prompt: an .npy file of truth values, of the shape of the array: which positions are given.
+        held_out: the share of rows to choose by and to judge by, half of it each. The rest is to train on.
 
     Raises:
         InputError: a file cannot be read or is something else; a token is negative or not below the size of the
@@ -90,6 +103,7 @@ def npy(
     require(str(path) != "", "path", str(path), "the path of an .npy file")
     file = SourceFile(path, "an .npy file of integers of shape [rows, length] or [rows, height, width]")
     vocab_size = None if vocab_size is None else require_whole("vocab", vocab_size, 2, LARGEST_VOCABULARY)
+    held_out = require_held_out(held_out)
     pad = None if pad is None else require_whole("pad", pad, -(2**31), 2**31 - 1)
     require(lengths is None or pad is None, "pad", pad, "left out where lengths are given")
     array = _mapped(file)
@@ -101,9 +115,9 @@ def npy(
     there = ends_by_lengths(rows, beside) if pad is None else ends_by_padding(file, rows, pad)
     size = _vocab_size(file, rows if there is None else rows[there], vocab_size, alphabet, there is not None)
     check_prompt(beside, there)
-    made = deal(rows if there is None else np.where(there, rows, ABSENT))
-    given = None if beside.prompt is None else deal(beside.prompt, bool)
-    classes = None if beside.labels is None else deal(beside.labels)
+    made = deal(rows if there is None else np.where(there, rows, ABSENT), held_out=held_out)
+    given = None if beside.prompt is None else deal(beside.prompt, bool, held_out)
+    classes = None if beside.labels is None else deal(beside.labels, held_out=held_out)
     settings = {
         # A path that itself looks as if it had settings is followed by one, by which it is read back.
         "vocab": size if alphabet is None and (vocab_size is not None or "?" in str(file.path)) else None,
@@ -111,6 +125,7 @@ def npy(
         "alphabet": alphabet,
         "pad": pad,
         **beside.paths,
+        **spelled_share(held_out),
     }
     return RowsTask(
         spelled("npy", str(file.path), {name: settings.get(name) for name in SETTINGS}, SETTINGS),
@@ -122,6 +137,7 @@ def npy(
         labels=classes,
         classes=None if beside.labels is None else int(beside.labels.max()) + 1,
         notes=said_lengths(made) + told_repeats(made),
+        held_out=held_out,
     )
 
 
@@ -150,6 +166,7 @@ def from_settings(path: str, settings: Settings, length: int | None) -> RowsTask
         pad=whole(settings, "pad", "npy:PATH?pad=0"),
         labels=settings.get("labels"),
         prompt=settings.get("prompt"),
+        held_out=share_of(settings),
     )
 
 
@@ -159,8 +176,8 @@ def _mapped(file: SourceFile) -> Integer[np.ndarray, "rows ..."]:
     if len(shape) not in (2, 3):
         raise file.refused(f"has the shape {list(shape)}" + (", as mdm.tasks.tokens takes it" * (len(shape) == 1)))
     if shape[0] < FEWEST_ROWS:
-        reason = f"has {shape[0]} rows, fewer than {FEWEST_ROWS} (a tenth of them, at least two, is to choose by"
-        raise file.refused(f"{reason}, another to judge by)")
+        reason = f"has {shape[0]} rows, fewer than {FEWEST_ROWS} ({FEWEST_WORDS})"
+        raise file.refused(reason)
     length = int(np.prod(shape[1:], dtype=object))
     if length < 2:
         raise file.refused(f"has rows of length {length}, less than 2")

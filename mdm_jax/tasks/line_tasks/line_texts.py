@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from mdm_jax.support.errors import InputError
+from mdm_jax.tasks.dealing import FEWEST_ROWS, FEWEST_WORDS
 from mdm_jax.tasks.notations import Vocabulary
-from mdm_jax.tasks.rows import FEWEST_ROWS
 
 END = "⏎"
 """The character that ends lines, where one is asked for."""
@@ -56,8 +56,7 @@ def fitting(known: Texts, length: int | None, prompt: str | None, end: bool) -> 
     if len(pairs) < FEWEST_ROWS:
         fits = "" if room is None else f" of at most {room} characters"
         raise InputError(
-            f"{known.must} at least {FEWEST_ROWS} {unit}s{fits} (a tenth of them, at least two, is to choose by, "
-            f"another to judge by); {known.place!r} has {len(pairs)}."
+            f"{known.must} at least {FEWEST_ROWS} {unit}s{fits} ({FEWEST_WORDS}); {known.place!r} has {len(pairs)}."
         )
     if prompt is not None:
         _check_prompt(known, pairs, prompt, end)

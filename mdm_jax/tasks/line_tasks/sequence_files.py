@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import digest
+from mdm_jax.tasks import dealing
 from mdm_jax.tasks.line_tasks.line_texts import Texts
 from mdm_jax.tasks.line_tasks.text_lines import LinesTask, task_of
 from mdm_jax.tasks.source_files import SourceFile, read_text
@@ -15,13 +16,18 @@ from mdm_jax.tasks.text_files import LARGEST_FILE
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 """The twenty amino acids."""
-SETTINGS = {"vocabulary": "FILE", "letters": "LETTERS"}
-"""What may stand behind ``fasta:PATH?``, one of them."""
+SETTINGS = {"vocabulary": "FILE", "letters": "LETTERS", **dealing.SETTING}
+"""What may stand behind ``fasta:PATH?``; of the first two, one."""
 _NO_SEQUENCE = re.compile(r"[^A-Z*\-]")
 
 
 def fasta(
-    path: str | Path, length: int | None = None, *, vocabulary: str | Path | None = None, letters: str | None = None
+    path: str | Path,
+    length: int | None = None,
+    *,
+    vocabulary: str | Path | None = None,
+    letters: str | None = None,
+    held_out: float = dealing.HELD_OUT,
 ) -> LinesTask:
     r"""The sequences of a FASTA file: eight tenths to train on, a tenth each to choose and to judge.
 
@@ -36,6 +42,7 @@ def fasta(
             amino acids if they are all there, else every capital letter that is a token. Sequences with others are left
             out. A run keeps the letters, not the file.
         letters: the same, letter by letter.
+        held_out: the share of sequences to choose by and to judge by, half of it each. The rest is to train on.
 
     Raises:
         InputError: a file cannot be read or is something else, which the sentence says with the number of the line;
@@ -50,6 +57,7 @@ def fasta(
         >>> task.train.shape, task.vocabulary.characters, task.show(task.test[0])
         ((32, 11), 'AKLMTY', 'MKTAYAYLL')
     """
+    held_out = dealing.require_held_out(held_out)
     require(str(path) != "", "path", str(path), "the path of a FASTA file")
     file = SourceFile(path, 'a FASTA file, whose headers begin with ">"')
     content = read_text(file, LARGEST_FILE)
@@ -57,14 +65,15 @@ def fasta(
     if vocabulary is not None:
         require(letters is None, "letters", letters, "left out where a vocabulary is given")
         letters = _letters_of(vocabulary)
+    settings = {"letters": letters, **dealing.spelled_share(held_out)}
+    spec = spelled("fasta", str(file.path), settings, SETTINGS)
     if letters is None:
-        return task_of(known, f"fasta:{file.path}", digest(content), length)
+        return task_of(known, spec, digest(content), length, held_out=held_out)
     good = len(set(letters)) == len(letters) >= 2 and not _NO_SEQUENCE.search(letters)
     require(good, "letters", letters, f"different capital letters, as in {RESIDUES}")
     kept = [(text, number) for text, number in zip(known.texts, known.numbers) if set(text) <= set(letters)]
     some = dataclasses.replace(known, texts=[text for text, _ in kept], numbers=[number for _, number in kept])
-    spec = spelled("fasta", str(file.path), {"letters": letters}, SETTINGS)
-    made = task_of(some, spec, digest(content), length, letters=letters)
+    made = task_of(some, spec, digest(content), length, letters=letters, held_out=held_out)
     if more := len(known.texts) - len(kept):
         told = f"{more:,} {'record was' if more == 1 else 'records were'} left out for letters other than {letters}."
         made = dataclasses.replace(made, notes=(told, *made.notes))
@@ -77,7 +86,8 @@ def from_settings(path: str, settings: Settings, length: int | None) -> LinesTas
     Raises:
         InputError: as :func:`fasta`.
     """
-    return fasta(path, length, vocabulary=settings.get("vocabulary"), letters=settings.get("letters"))
+    chosen = {name: settings.get(name) for name in ("vocabulary", "letters")}
+    return fasta(path, length, **chosen, held_out=dealing.share_of(settings))
 
 
 def _letters_of(vocabulary: str | Path) -> str:

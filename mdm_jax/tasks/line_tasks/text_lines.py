@@ -13,12 +13,13 @@ from jaxtyping import Bool, Float64, Int
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
 from mdm_jax.support.ragged import ABSENT
+from mdm_jax.tasks.dealing import HELD_OUT, deal, require_held_out, spelled_share
 from mdm_jax.tasks.line_tasks.line_texts import END, Texts, described, fitting, of_content, rows_of
 from mdm_jax.tasks.ngram import NGram, fit_rows
 from mdm_jax.tasks.notations import Vocabulary, is_text
 from mdm_jax.tasks.repeats import told_repeats
 from mdm_jax.tasks.row_lengths import said_lengths
-from mdm_jax.tasks.rows import RowsTask, counted, deal, mean_of
+from mdm_jax.tasks.rows import RowsTask, counted, mean_of
 from mdm_jax.tasks.source_files import SourceFile, read_text
 from mdm_jax.tasks.spelling import spelled
 from mdm_jax.tasks.text_files import LARGEST_FILE, ORDERS, SETTINGS
@@ -93,7 +94,12 @@ class LinesTask(RowsTask):
 
 
 def lines(
-    source: str | Path | Sequence[str], length: int | None = None, *, prompt: str | None = None, end: bool = False
+    source: str | Path | Sequence[str],
+    length: int | None = None,
+    *,
+    prompt: str | None = None,
+    end: bool = False,
+    held_out: float = HELD_OUT,
 ) -> LinesTask:
     r"""Lines of text, each a row of its own length: eight tenths to train on, a tenth each to choose and to judge.
 
@@ -109,6 +115,7 @@ def lines(
             in training, and what follows is learned.
         end: fill up rows with an end token instead, "⏎", which is learned as any other, so that the model decides how
             long a line is. All rows are then of one length, and every figure counts the ends that fill them up.
+        held_out: the share of lines to choose by and to judge by, half of it each. The rest is to train on.
 
     Raises:
         InputError: the file cannot be read or is no text; fewer than ``FEWEST_ROWS`` lines; a line without
@@ -122,17 +129,18 @@ def lines(
         >>> task.notes[0]
         'Rows have 3 to 7 tokens, 4.5 on average.'
     """
-    settings = {"lines": True, "end": end, "prompt": prompt}
+    held_out = require_held_out(held_out)
+    settings = {"lines": True, "end": end, "prompt": prompt, **spelled_share(held_out)}
     if isinstance(source, str | Path):
         require(str(source) != "", "path", str(source), "the path of a UTF-8 text file")
         file = SourceFile(source, "a readable UTF-8 text file")
         content = read_text(file, LARGEST_FILE)
         spec, known = spelled("text", str(file.path), settings, SETTINGS), of_content(content, str(file.path))
-        return task_of(known, spec, digest(content), length, prompt, end)
+        return task_of(known, spec, digest(content), length, prompt, end, held_out=held_out)
     good = isinstance(source, Sequence) and all(isinstance(line, str) and is_text(line) for line in source)
     require(good, "source", source, "the path of a file, or a list of lines of text")
     known = Texts(list(source), list(range(1, len(source) + 1)), "the list", "line", "source must have")
-    return task_of(known, "lines", digest(json.dumps(list(source))), length, prompt, end)
+    return task_of(known, "lines", digest(json.dumps(list(source))), length, prompt, end, held_out=held_out)
 
 
 def task_of(
@@ -143,6 +151,7 @@ def task_of(
     prompt: str | None = None,
     end: bool = False,
     letters: str | None = None,
+    held_out: float = HELD_OUT,
 ) -> LinesTask:
     """The task of texts in memory.
 
@@ -154,6 +163,7 @@ def task_of(
         prompt: likewise.
         end: likewise.
         letters: the vocabulary, which has every character of the texts; by default those that occur.
+        held_out: as :func:`lines` takes it.
     """
     length = None if length is None else require_whole("length", length, 2)
     require(prompt is None or (isinstance(prompt, str) and is_text(prompt) and prompt != ""), "prompt", prompt, "text")
@@ -168,8 +178,8 @@ def task_of(
     width = (max(map(len, kept.texts)) + end) if length is None else length
     rows = rows_of(kept, vocabulary, width, ABSENT if last is None else last)
     separator = None if prompt is None else tuple(vocabulary.encode(prompt).tolist())
-    made = deal(rows)
-    given = None if separator is None else deal(up_to_first(rows, separator), bool)
+    made = deal(rows, held_out=held_out)
+    given = None if separator is None else deal(up_to_first(rows, separator), bool, held_out)
     return LinesTask(
         spec,
         vocabulary,
@@ -178,6 +188,7 @@ def task_of(
         made=(*made, *(given or ())),
         prompts=given,
         notes=notes + (said_lengths(made) if last is None else described(kept)) + told_repeats(made),
+        held_out=held_out,
         separator=separator,
         end=last,
     )

@@ -11,10 +11,11 @@ from jaxtyping import Int, Int32, Int64
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
 from mdm_jax.support.ragged import ABSENT, present
+from mdm_jax.tasks.dealing import FEWEST_ROWS, FEWEST_WORDS, HELD_OUT, dealt, require_held_out, share_of, spelled_share
 from mdm_jax.tasks.notations import Subwords
 from mdm_jax.tasks.repeats import told_repeats
 from mdm_jax.tasks.row_lengths import said_lengths
-from mdm_jax.tasks.rows import FEWEST_ROWS, RowsTask, dealt
+from mdm_jax.tasks.rows import RowsTask
 from mdm_jax.tasks.source_files import SourceFile, read_text
 from mdm_jax.tasks.spelling import Settings, parsed, spelled, whole
 from mdm_jax.tasks.subwords.subword_texts import LENGTH, SETTINGS, SubwordsTask, chosen, encoded, tokenized
@@ -33,7 +34,12 @@ class SubwordLinesTask(RowsTask):
 
 
 def tokenized_lines(
-    path: str | Path, tokenizer: str | Path | Subwords | int, length: int | None = None, spec: str | None = None
+    path: str | Path,
+    tokenizer: str | Path | Subwords | int,
+    length: int | None = None,
+    spec: str | None = None,
+    *,
+    held_out: float = HELD_OUT,
 ) -> SubwordLinesTask:
     r"""Lines of a text, each a row of subwords as long as it is: eight tenths to train on, a tenth each held out.
 
@@ -46,6 +52,7 @@ def tokenized_lines(
             ones too.
         length: tokens in the longest row; longer lines are left out. By default that of the longest.
         spec: the name of the task, of a run that keeps its tokenizer.
+        held_out: the share of lines to choose by and to judge by, half of it each. The rest is to train on.
 
     Raises:
         InputError: a file cannot be read or is something else, a line that the tokenizer cannot write, fewer than
@@ -62,13 +69,17 @@ def tokenized_lines(
         ((24, 7), 'CCl', [0, 2, -1, -1, -1, -1, -1])
     """
     length = None if length is None else require_whole("length", length, 2)
+    held_out = require_held_out(held_out)
     require(str(path) != "", "path", str(path), "the path of a UTF-8 text file")
     file = SourceFile(path, "a readable UTF-8 text file")
     content = read_text(file, LARGEST_TEXT)
     lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line]
-    parts = dealt(len(lines))  # before any is left out: which are depends on a tokenizer that may be trained on a part
+    if len(lines) < FEWEST_ROWS:
+        raise file.refused(f"has {len(lines)} lines, fewer than {FEWEST_ROWS} ({FEWEST_WORDS})")
+    # Before any is left out: which are depends on a tokenizer that may be trained on a part.
+    parts = dealt(len(lines), held_out)
     vocabulary, settings = chosen(tokenizer, "\n".join(lines[i][1] for i in parts[0].tolist()), spec)
-    told = spec or spelled("tokens", str(file.path), {**settings, "lines": True}, SETTINGS)
+    told = spec or spelled("tokens", str(file.path), {**settings, "lines": True, **spelled_share(held_out)}, SETTINGS)
     rows = [encoded(file, vocabulary, line, f"line {number} ") for number, line in lines]
     fits = np.array([length is None or len(row) <= length for row in rows], bool)
     train, validation, test = (places[fits[places]] for places in parts)
@@ -76,9 +87,8 @@ def tokenized_lines(
     if kept < FEWEST_ROWS or min(len(train), len(validation), len(test)) < 2:
         short = "" if length is None else f" of at most {length} tokens"
         raise InputError(
-            f"path must name at least {FEWEST_ROWS} lines{short} (a tenth of them, at least two, is to choose by, "
-            f"another to judge by); {str(file.path)!r} has {kept}: {len(train)} to train on, {len(validation)} to "
-            f"choose by, {len(test)} to judge by."
+            f"path must name at least {FEWEST_ROWS} lines{short} ({FEWEST_WORDS}); {str(file.path)!r} has {kept}: "
+            f"{len(train)} to train on, {len(validation)} to choose by, {len(test)} to judge by."
         )
     width = max(2, *map(len, rows)) if length is None else length
     made = _table(rows, train, width), _table(rows, validation, width), _table(rows, test, width)
@@ -87,7 +97,7 @@ def tokenized_lines(
     notes += said_lengths(made) + told_repeats(made)
     # Lines used to be left out before they were dealt: a run of such rows must not take these for its own.
     known = digest(f"{digest(content)} {vocabulary.digest}{' dealt first' if more else ''}")
-    return SubwordLinesTask(told, vocabulary, *made, known, made=made, notes=notes)
+    return SubwordLinesTask(told, vocabulary, *made, known, made=made, notes=notes, held_out=held_out)
 
 
 def _table(
@@ -113,12 +123,15 @@ def from_settings(path: str, settings: Settings, length: int | None) -> Subwords
     size = whole(settings, "bpe", "tokens:PATH?bpe=2048")
     tokenizer = settings["tokenizer"] if size is None else size
     if "lines" in settings:
-        return tokenized_lines(path, tokenizer, length)
+        return tokenized_lines(path, tokenizer, length, held_out=share_of(settings))
+    shown = f"tokens:{path} with held_out"
+    require("held_out" not in settings, "spec", shown, "given lines too, as in tokens:PATH?bpe=2048&lines&held_out=0.5")
     return tokenized(path, tokenizer, LENGTH if length is None else length)
 
 
 def by_stored(spec: str, vocabulary: Subwords, length: int) -> SubwordsTask | SubwordLinesTask:
     """The task of a run, by the tokenizer that it keeps, whatever became of its file."""
     path, settings = parsed("tokens", spec.partition(":")[2], SETTINGS)
-    make = tokenized_lines if "lines" in settings else tokenized
-    return make(path, vocabulary, length, spec)
+    if "lines" in settings:
+        return tokenized_lines(path, vocabulary, length, spec, held_out=share_of(settings))
+    return tokenized(path, vocabulary, length, spec)

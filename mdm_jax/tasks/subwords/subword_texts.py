@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int, Int32, Int64
 from mdm_jax.support.errors import InputError, require, require_whole
 from mdm_jax.support.files import digest
 from mdm_jax.support.ragged import present
-from mdm_jax.tasks import parts
+from mdm_jax.tasks import dealing, parts
 from mdm_jax.tasks.ngram import NGram, fit
 from mdm_jax.tasks.notations import Subwords
 from mdm_jax.tasks.parts import Parts
@@ -22,8 +22,9 @@ from mdm_jax.tasks.task import token_ids
 
 LENGTH = 128
 """Tokens in one row, unless another number is asked for."""
-SETTINGS = {"tokenizer": "FILE", "bpe": "SIZE", "lines": None}
-"""What may stand behind ``tokens:PATH?``: one of the first two, and whether rows are lines."""
+SETTINGS = {"tokenizer": "FILE", "bpe": "SIZE", "lines": None, **dealing.SETTING}
+"""What may stand behind ``tokens:PATH?``: one of the first two, and whether rows are lines, of which a share is held
+out."""
 ORDERS = ("unigram", "bigram", "trigram")
 """The baselines, by order."""
 _FEWEST = 4
