@@ -17,16 +17,23 @@ import numpy as np
 import scipy.interpolate
 from jaxtyping import Array, Bool, Float, Float64, Int, Int32, PRNGKeyArray
 
-from mdm_jax.evaluation.inputs import LARGEST, context_of, require_context, sequences, what_rules_out
+from mdm_jax.evaluation.inputs import (
+    LARGEST,
+    context_of,
+    known_positions,
+    require_context,
+    sequences,
+    what_rules_out,
+)
 from mdm_jax.models.calibrating import Calibrated, Numbers, calibrated, checked_fractions
 from mdm_jax.models.denoiser import Context, Denoiser, Params, logits, require_model
 from mdm_jax.sampling.orders import first_hitting
-from mdm_jax.support.errors import InputError, require, require_whole
+from mdm_jax.support.errors import InputError, require_whole
 from mdm_jax.support.flags import usual
 from mdm_jax.support.intervals import Interval, mean_interval
 from mdm_jax.support.keys import threefry
 from mdm_jax.support.progress import bar
-from mdm_jax.support.ragged import lengths, present
+from mdm_jax.support.ragged import lengths
 
 FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
 """Shares of a row that are masked, at which a temperature is sought."""
@@ -45,12 +52,12 @@ class Calibration:
 
     Attributes:
         denoiser: the model with its temperatures.
-        fractions: of a row that are masked.
+        fractions: of what is there of a row, the share that is masked.
         temperatures: the best at each, on half of the rows.
         before: the loss at each on the other half, nats per masked token, of the model as it was.
-        after: the same of the model with its temperatures.
-        gain: by how much the NELBO of those other rows falls, nats per token, with a 95% interval; between the
-            fractions the losses are taken to lie on straight lines.
+        after: the same of ``denoiser``.
+        gain: by how much the NELBO of those other rows falls, nats per token that is not given, with a 95% interval;
+            between the fractions the losses are taken to lie on straight lines.
     """
 
     denoiser: Calibrated
@@ -68,6 +75,26 @@ class Calibration:
             lines.append(f"    {at:.3f} masked: temperature {temperature:.3f}, loss {before:.4f} -> {after:.4f}")
         return "\n".join(lines) + ")"
 
+    def to_json(self) -> dict[str, Any]:
+        """What was found, without the model; losses and gain are in nats per token.
+
+        Example:
+            >>> import numpy as np
+            >>> import mdm_jax as mdm
+            >>> coins = mdm.oracles.polya(8, 1.0)
+            >>> rows = np.asarray(coins.sample(mdm.key(0), rows=64))
+            >>> found = mdm.evaluation.calibrate(coins.denoiser, coins.params, rows, key=mdm.key(1), fractions=[0.5])
+            >>> sorted(found.to_json())
+            ['after_nats', 'before_nats', 'fractions', 'gain_nats', 'temperatures']
+        """
+        return {
+            "fractions": self.fractions.tolist(),
+            "temperatures": self.temperatures.tolist(),
+            "before_nats": self.before.tolist(),
+            "after_nats": self.after.tolist(),
+            "gain_nats": self.gain._asdict(),
+        }
+
 
 @usual()
 def calibrate(
@@ -78,6 +105,7 @@ def calibrate(
     key: PRNGKeyArray,
     fractions: Numbers = FRACTIONS,
     repeats: int = 1,
+    given: Bool[np.ndarray, "*rows length"] | None = None,
     context: Context = None,
     progress: bool = False,
 ) -> Calibration:
@@ -87,14 +115,19 @@ def calibrate(
     at the fractions asked for, no loss is above that at temperature 1. Fractions become whole numbers of masked tokens,
     at least one; those that become the same count once.
 
+    Where tokens are given, fractions are asked of the others. A temperature goes by the share of the whole row, so that
+    rows with longer and shorter prompts get several for one fraction that was asked; they are judged by those.
+
     Args:
         denoiser: the model: one that is shown whole rows (see :func:`mdm_jax.models.calibrated`).
         params: its parameters.
         tokens: int32[rows, length], at least four held-out rows, of one length or not; a plan, or whatever else goes by
             the calibrated model's profile, is to be judged on yet others.
         key: a typed PRNG key; it draws the halves and what is masked.
-        fractions: from 0 to 1, rising.
+        fractions: from 0 to 1, rising; of what is there of a row and not given.
         repeats: how many random orders of each row are looked at.
+        given: bool[length] or bool[rows, length], positions that are known from the start (a prompt): they are never
+            masked.
         context: passed to the denoiser: leading axis 1, the same for all rows; or ``rows``, one for each.
         progress: show a progress bar.
 
@@ -104,7 +137,8 @@ def calibrate(
 
     Raises:
         InputError: what is no denoiser or goes by ranks or blocks; fewer than four rows, an id that is no token's; a
-            token of the data that the model rules out, logits that are no numbers; a context for other rows.
+            token of the data that the model rules out, logits that are no numbers; rows of which nothing is left, a
+            context for other rows.
 
     Source: temperature scaling is that of arXiv 1706.04599, here one for each number of masks.
 
@@ -124,24 +158,28 @@ def calibrate(
     tokens, key = sequences(denoiser, tokens, least=4), threefry(key)
     require_context(denoiser, context, len(tokens))
     repeats = require_whole("repeats", repeats, 1, LARGEST)
-    many = lengths(tokens)
-    require(bool(many.min() >= 1), "tokens", int(np.argmin(many)), "rows with a token in each")
-    counts, at = _counts(checked_fractions(fractions), many)
+    known, free = known_positions(given, tokens)
+    counts, asked = _counts(checked_fractions(fractions), free)
+    there = lengths(tokens)
+    at = counts.sum(axis=1) / there.sum()
     calibrated(denoiser, at, np.ones(len(at)))  # refuses what cannot be calibrated before anything is measured
     halves = np.array_split(np.asarray(jax.random.permutation(jax.random.fold_in(key, LARGEST), len(tokens))), 2)
-    look = _Look(denoiser, params, tokens, counts, context, key, repeats)
+    look = _Look(denoiser, params, tokens, ~known, counts, context, key, repeats)
     steps = sum(look.batches(half) for half in halves) * len(at)
     with bar(steps, "calibrating", "batch", progress) as advance:
         chosen = []
         for i in range(len(at)):
-            loss, slope = look(halves[0], i, _GRID, advance)
-            weight = many[halves[0]] / many[halves[0]].sum()
+            loss, slope = look(halves[0], i, np.broadcast_to(_GRID, (len(halves[0]), len(_GRID))), advance)
+            weight = free[halves[0]] / free[halves[0]].sum()
             chosen.append(_least(weight @ loss, weight @ slope))
-        judged = [look(halves[1], i, np.array([0.0, x]), advance)[0] for i, x in enumerate(chosen)]
-    weight = many[halves[1]] / many[halves[1]].mean()
+        judged = []
+        for i in range(len(at)):
+            own = np.interp(counts[i, halves[1]] / there[halves[1]], at, chosen)  # as Calibrated has it of each row
+            judged.append(look(halves[1], i, np.stack([np.zeros_like(own), own], axis=1), advance)[0])
+    weight = free[halves[1]] / free[halves[1]].mean()
     losses = np.stack(judged, axis=-1)  # rows, before and after, fractions
     before, after = np.mean(weight[:, None, None] * losses, axis=0)
-    gains = (losses[:, 0] - losses[:, 1]) @ _shares(at, tokens.shape[1])
+    gains = (losses[:, 0] - losses[:, 1]) @ _shares(asked, tokens.shape[1])
     mean = float(np.mean(weight * gains))
     gain = mean_interval(mean + weight * (gains - mean))
     temperatures = np.exp(-np.asarray(chosen))
@@ -149,12 +187,12 @@ def calibrate(
 
 
 def _counts(
-    fractions: Sequence[float], many: Int[np.ndarray, " rows"]
+    fractions: Sequence[float], free: Int[np.ndarray, " rows"]
 ) -> tuple[Int[np.ndarray, "m rows"], Float64[np.ndarray, " m"]]:
-    """How many tokens of each row are masked at each fraction, and what fraction of all tokens that is."""
-    asked = np.asarray(fractions, np.float64)[:, None] * many[None]
-    counts = np.clip(np.rint(asked).astype(np.int64), 1, many[None])
-    found, first = np.unique(counts.sum(axis=1) / many.sum(), return_index=True)
+    """How many tokens of each row are masked at each fraction, and what fraction of all free tokens that is."""
+    asked = np.asarray(fractions, np.float64)[:, None] * free[None]
+    counts = np.clip(np.rint(asked).astype(np.int64), 1, free[None])
+    found, first = np.unique(counts.sum(axis=1) / free.sum(), return_index=True)
     return counts[first], found
 
 
@@ -181,6 +219,7 @@ class _Look:
     denoiser: Denoiser
     params: Params
     tokens: Int32[np.ndarray, "all length"]
+    free: Bool[np.ndarray, "all length"]
     counts: Int[np.ndarray, "m all"]
     context: Context
     key: PRNGKeyArray
@@ -197,25 +236,26 @@ class _Look:
         return -(-len(rows) // self.batch) * self.repeats
 
     def __call__(
-        self, rows: Int[np.ndarray, " some"], at: int, logs: Float64[np.ndarray, " grid"], advance: Any
+        self, rows: Int[np.ndarray, " some"], at: int, logs: Float64[np.ndarray, "some grid"], advance: Any
     ) -> tuple[Float64[np.ndarray, "some grid"], Float64[np.ndarray, "some grid"]]:
         """Loss per masked token, and its slope in the logarithm of the inverse temperature, of each row.
 
         Args:
             rows: which.
             at: of the fraction, its index.
-            logs: logarithms of the inverse temperatures.
+            logs: of each row, logarithms of the inverse temperatures.
             advance: told of each batch.
         """
-        blocks = np.pad(rows, (0, -len(rows) % self.batch), mode="edge").reshape(-1, self.batch)
-        inverses, total = jnp.asarray(np.exp(logs), jnp.float32), np.zeros((2, len(rows), len(logs)))
+        places = np.pad(np.arange(len(rows)), (0, -len(rows) % self.batch), mode="edge").reshape(-1, self.batch)
+        total = np.zeros((2, *logs.shape))
         for repeat in range(self.repeats):
             key, found = jax.random.fold_in(self.key, repeat), []
-            for ids in blocks:
-                shown = self.tokens[ids]
-                rank = np.asarray(first_hitting(key, jnp.asarray(present(shown)), jnp.asarray(ids, jnp.int32)))
-                masked = rank >= (lengths(shown) - self.counts[at, ids])[:, None]
-                theirs = context_of(self.context, ids)
+            for place in places:
+                ids = rows[place]
+                shown, free = self.tokens[ids], self.free[ids]
+                rank = np.asarray(first_hitting(key, jnp.asarray(free), jnp.asarray(ids, jnp.int32)))
+                masked = free & (rank >= (free.sum(axis=1) - self.counts[at, ids])[:, None])
+                theirs, inverses = context_of(self.context, ids), jnp.asarray(np.exp(logs[place]), jnp.float32)
                 values = _losses(self.denoiser, self.params, jnp.asarray(shown), jnp.asarray(masked), theirs, inverses)
                 found.append(np.asarray(values, np.float64))
                 self._require_numbers(found[-1][0], ids, masked, theirs)
@@ -242,18 +282,19 @@ def _losses(
     tokens: Int[Array, "rows length"],
     masked: Bool[Array, "rows length"],
     context: Context,
-    inverses: Float[Array, " grid"],
+    inverses: Float[Array, "rows grid"],
 ) -> Float[Array, "two rows grid"]:
-    """The loss per masked token at each inverse temperature, and its slope in the logarithm of that."""
+    """The loss per masked token at each inverse temperature of a row, and its slope in the logarithm of that."""
     scores = logits(denoiser, params, jnp.where(masked, denoiser.mask_id, tokens), context)
     truth = jnp.take_along_axis(scores, jnp.where(masked, tokens, 0)[..., None], axis=-1)[..., 0]
     many = jnp.sum(masked, axis=-1, dtype=jnp.float32)
 
     def at(inverse: Array) -> Array:
-        level = jax.nn.logsumexp(scores * inverse, axis=-1)
-        probabilities = jnp.exp(scores * inverse - level[..., None])
+        scaled = scores * inverse[:, None, None]
+        level = jax.nn.logsumexp(scaled, axis=-1)
+        probabilities = jnp.exp(scaled - level[..., None])
         mean = jnp.sum(jnp.where(scores == -jnp.inf, 0.0, probabilities * scores), axis=-1)
-        both = jnp.stack([level - truth * inverse, inverse * (mean - truth)])
+        both = jnp.stack([level - truth * inverse[:, None], inverse[:, None] * (mean - truth)])
         return jnp.sum(jnp.where(masked[None], both, 0.0), axis=-1) / many[None]
 
-    return jnp.moveaxis(jax.lax.map(at, inverses), 0, -1)
+    return jnp.moveaxis(jax.lax.map(at, inverses.T), 0, -1)

@@ -67,10 +67,11 @@ def test_the_grid_finds_what_golden_section_finds():
     model, params = wrong_world(LENGTH, VOCAB)
     rows = ROWS[:200]
     counts, at = calibrating._counts((0.5, 1.0), np.full(200, LENGTH))
-    look = calibrating._Look(model, params, rows, counts, None, mdm.key(3), 1)
+    look = calibrating._Look(model, params, rows, np.ones((200, LENGTH), bool), counts, None, mdm.key(3), 1)
     half = np.arange(100)
+    grid = np.broadcast_to(calibrating._GRID, (100, len(calibrating._GRID)))
     for i in range(len(at)):
-        loss, slope = look(half, i, calibrating._GRID, lambda steps: None)
+        loss, slope = look(half, i, grid, lambda steps: None)
         best = calibrating._least(loss.mean(axis=0), slope.mean(axis=0))
         order = np.asarray(mdm.sampling.first_hitting(jax.random.fold_in(mdm.key(3), 0), jnp.ones((100, LENGTH), bool)))
         masked = order >= LENGTH - counts[i, :100, None]
@@ -152,6 +153,45 @@ def test_rows_of_different_lengths_count_by_their_tokens():
     assert found.gain.mean == pytest.approx(loss(judged, 1.0) - loss(judged, 1 / found.temperatures[0]), abs=1e-6)
 
 
+def test_what_is_given_is_never_masked_and_temperatures_go_by_the_whole_row():
+    """The first of four tokens given: known temperatures are recovered at 1, 2 and 3 masks of 4, to 20%."""
+    at = (0.25, 0.5, 0.75)
+    spoiled = models.calibrated(LAW, at, (0.5, 2.0, 0.25))
+    first = np.arange(LENGTH) < 1
+    found = evaluation.calibrate(spoiled, PARAMS, ROWS, key=mdm.key(0), fractions=(1 / 3, 2 / 3, 1.0), given=first)
+    np.testing.assert_array_equal(found.fractions, at)
+    np.testing.assert_allclose(found.temperatures, [2.0, 0.5, 4.0], rtol=0.2)
+    assert found.gain.low > 0
+
+    def refusing(params, tokens):  # no numbers where the prompt is masked: calibrate would say so
+        shown = jnp.where(tokens[:, :1] == VOCAB, jnp.nan, 0.0)
+        return jnp.broadcast_to(params, (*tokens.shape, VOCAB)) + shown[..., None]
+
+    model = models.from_function(refusing, VOCAB)
+    assert np.isfinite(evaluation.calibrate(model, jnp.arange(3.0), ROWS[:64], key=mdm.key(0), given=first).gain.mean)
+
+
+def test_rows_are_judged_by_the_temperatures_that_their_own_prompts_give_them():
+    """Prompts of no and of two tokens: the losses told are those of the model returned, at the same masks."""
+    rows, given = ROWS[:80], np.zeros((80, LENGTH), bool)
+    given[::2, :2] = True
+    spoiled = models.calibrated(LAW, (0.25, 1.0), (0.3, 3.0))
+    found = evaluation.calibrate(spoiled, PARAMS, rows, key=mdm.key(0), fractions=(0.5, 1.0), given=given)
+    np.testing.assert_allclose(found.fractions, [120 / 320, 240 / 320])  # of 240 free tokens, of 320 that are there
+    assert len(set(found.temperatures)) == 2
+    judged = np.array_split(np.asarray(jax.random.permutation(jax.random.fold_in(mdm.key(0), 2**31 - 1), 80)), 2)[1]
+    rank = mdm.sampling.first_hitting(jax.random.fold_in(mdm.key(0), 0), jnp.asarray(~given))
+    rank, free = np.asarray(rank)[judged], (~given).sum(axis=1)[judged]
+    for i, share in enumerate((0.5, 1.0)):
+        masked = ~given[judged] & (rank >= (free - np.rint(share * free))[:, None])
+        shown = jnp.asarray(np.where(masked, VOCAB, rows[judged]).astype(np.int32))
+        for model, told in ((spoiled, found.before[i]), (found.denoiser, found.after[i])):
+            law = scipy.special.log_softmax(np.asarray(models.logits(model, PARAMS, shown), np.float64), axis=-1)
+            loss = -np.take_along_axis(law, rows[judged][..., None], axis=-1)[..., 0]
+            mine = np.sum(loss * masked, axis=1) / masked.sum(axis=1)
+            assert told == pytest.approx(np.sum(mine * free) / free.sum(), rel=1e-5)
+
+
 def test_more_rows_of_the_same_kind_compile_nothing_anew():
     traces = []
 
@@ -179,6 +219,10 @@ def test_more_rows_of_the_same_kind_compile_nothing_anew():
         (
             lambda: evaluation.calibrate(LAW, PARAMS, ROWS[:8], key=mdm.key(0), repeats=0),
             "repeats must be a whole number from 1 to 2147483647; got 0.",
+        ),
+        (
+            lambda: evaluation.calibrate(LAW, PARAMS, ROWS[:8], key=mdm.key(0), given=np.ones(LENGTH, bool)),
+            "given must be rows with something left to tell; got row 0, of which nothing is left.",
         ),
         (
             lambda: evaluation.calibrate(tiny()[0], tiny()[1], np.zeros((8, 12), int), key=mdm.key(0)),
