@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
         print(f"python -m experiments: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "" if options.quick else "; finished parts are kept, and the same command goes on from them"
+        on = "the same command goes on from them"
+        if options.again:
+            on = f"`python -m experiments {'NAME' if options.name == 'all' else options.name}` goes on from them"
+        kept = "" if options.quick else f"; finished parts are kept, and {on}"
         print(f"\npython -m experiments: stopped{kept}.", file=sys.stderr)
         return 130
 

@@ -36,6 +36,8 @@ CLAIM = Claim(
     "times the file at its peak",
     source="ours",
     minutes=3,
+    needs={"safetensors": "pretrained"},
+    full_needs=("transformers", "torch"),
 )
 WIDTH, LAYERS, HIDDEN, VOCAB, HEADS = 1024, 20, 2816, 32000, 16
 QUICK = {"WIDTH": 64, "LAYERS": 2, "HIDDEN": 96, "VOCAB": 256, "HEADS": 4}

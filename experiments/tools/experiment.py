@@ -6,13 +6,14 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.tools.wheels import WHEELS, wheel_of
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import read_json, write_json
 from mdm_jax.support.progress import remark
@@ -32,6 +33,8 @@ class Claim:
         seeds: the seeds of everything random in it; empty if nothing is.
         needs: the packages that it cannot do without and a plain install lacks, as they are imported, each with the
             extra that installs it: ``{"sklearn": "digits"}``.
+        full_needs: packages that a full run cannot do without besides, and no extra installs.
+        wheels: packages whose wheels a full run reads (:mod:`experiments.tools.wheels`); a quick one makes up its own.
     """
 
     text: str
@@ -39,12 +42,27 @@ class Claim:
     minutes: float
     seeds: tuple[int, ...] = (0,)
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    full_needs: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
 
-    def lacks(self) -> str:
-        """The needed packages that are not installed, and what installs them; empty if there are none."""
-        missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
-        extras = ",".join(sorted({self.needs[package] for package in missing}))
-        return f'{" and ".join(missing)} (pip install -e ".[{extras}]")' if missing else ""
+    def lacks(self, quick: bool) -> str:
+        """What a run needs and does not find, and how to get it; empty if nothing is missing."""
+        told = []
+        if missing := _not_installed(self.needs):
+            extras = ",".join(sorted({self.needs[package] for package in missing}))
+            told.append(f'{" and ".join(missing)} (pip install -e ".[{extras}]")')
+        if quick:
+            return "; ".join(told)
+        if missing := _not_installed(self.full_needs):
+            told.append(f"{' and '.join(missing)} (pip install {' '.join(missing)})")
+        if missing := [package for package in self.wheels if wheel_of(package) is None]:
+            wheels = f"the wheel{'s' * (len(missing) > 1)} of {' and '.join(missing)} in a folder that {WHEELS} names"
+            told.append(f"{wheels} (pip download --no-deps -d FOLDER {' '.join(missing)})")
+        return "; ".join(told)
+
+
+def _not_installed(packages: Iterable[str]) -> list[str]:
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 class Conclusion(NamedTuple):
@@ -94,7 +112,7 @@ class Experiment:
 
         Nothing is kept of a quick run. A part is a value of JSON: numbers, text, lists, objects.
         """
-        path = self.folder / "parts" / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.json"
+        path = _parts(self.folder) / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.json"
         if not self.quick and path.exists():
             kept = read_json(path, "a part of an experiment")
             if kept["fingerprint"] == self.fingerprint and kept["part"] == name:
@@ -112,7 +130,17 @@ class Experiment:
 
     def forget(self) -> None:
         """Remove the parts of earlier runs."""
-        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+        shutil.rmtree(_parts(self.folder), ignore_errors=True)
+
+
+def seconds_kept(folder: Path, fingerprint: str) -> float:
+    """What the parts that are finished took, of a run of this fingerprint."""
+    found = [read_json(path, "a part of an experiment") for path in _parts(folder).glob("*.json")]
+    return math.fsum(one["seconds"] for one in found if one["fingerprint"] == fingerprint)
+
+
+def _parts(folder: Path) -> Path:
+    return folder / "parts"
 
 
 def plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.tools.catalogue import Places, claims
 from experiments.tools.experiment import Claim, spoken
 from experiments.tools.records import read
+from experiments.tools.wheels import WHEELS
 from mdm_jax.support.files import write_text
 
 INTRODUCTION = """\
@@ -21,7 +22,7 @@ before it was measured, but for what its source says was known, and stays as it 
 ```sh
 python -m experiments                     # the list: claim, source, cost, last verdict
 python -m experiments NAME                # a full run; finished parts are kept, so an interrupted one goes on
-python -m experiments all                 # all that is not recorded of the present code; --again: all
+python -m experiments all                 # all that is not recorded of the present code: says first what that takes
 python -m experiments all --quick         # seconds each: shows that they run, proves nothing, writes nothing here
 python -m experiments report              # this page
 ```
@@ -57,20 +58,25 @@ def page(places: Places) -> str:
     made = {name: read(places, name) for name in stated}
     rows = [row(name, claim, made[name]) for name, claim in stated.items()]
     table = "".join(f"| {' | '.join(line)} |\n" for line in [HEADING, ("---",) * len(HEADING), *rows])
-    before = [INTRODUCTION, *filter(None, (extras(stated), repeated(stated, made)))]
+    before = [INTRODUCTION, *filter(None, (needed(stated), repeated(stated, made)))]
     return "\n".join([*before, table, RULES])
 
 
-def extras(stated: Mapping[str, Claim]) -> str:
-    """What to install for the experiments that a plain install cannot run."""
-    wanted: dict[str, list[str]] = {}
+def needed(stated: Mapping[str, Claim]) -> str:
+    """What to install, or to download, for the experiments that a plain install cannot run."""
+    extras, others = dict[str, list[str]](), list[str]()
     for name, claim in stated.items():
         for extra in sorted(set(claim.needs.values())):
-            wanted.setdefault(extra, []).append(name)
-    listed = "; ".join(f"`{extra}` for {', '.join(names)}" for extra, names in wanted.items())
-    text = f"""Some need an extra, as in `pip install -e ".[{next(iter(wanted), "")}]"`: {listed}. Without it
-        they end in one sentence, and in `all` they are not tested."""
-    return filled(text) if wanted else ""
+            extras.setdefault(extra, []).append(name)
+        others += [f"{name} {' and '.join(claim.full_needs)}"] if claim.full_needs else []
+        others += [f"{name} what `{WHEELS}` has of {' and '.join(claim.wheels)}"] if claim.wheels else []
+    told = ""
+    if extras:
+        listed = "; ".join(f"`{extra}` for {', '.join(names)}" for extra, names in extras.items())
+        told += f'Some need an extra, as in `pip install -e ".[{next(iter(extras))}]"`: {listed}. '
+    if others:
+        told += f"Full runs need besides: {'; '.join(others)} (`pip download --no-deps` makes a folder of wheels). "
+    return filled(f"{told}Without it they end in one sentence, and in `all` they are not tested.") if told else ""
 
 
 def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from experiments.tools import recording, records
+from experiments.tools.agenda import agenda, told
 from experiments.tools.catalogue import Places, claims, fingerprint
 from experiments.tools.experiment import Experiment, plain, spoken
 from experiments.tools.page import write_page
@@ -23,10 +26,10 @@ def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
     """Run an experiment, write what came out and say it.
 
     Raises:
-        InputError: a package that it needs is not installed.
+        InputError: something that it needs is missing.
     """
     claim = claims(places)[name]
-    if lacks := claim.lacks():
+    if lacks := claim.lacks(quick):
         raise InputError(f"{name} needs {lacks}.")
     module = importlib.import_module(f"experiments.{name}")
     folder = places.folder(name, quick)
@@ -70,25 +73,16 @@ class Ended(NamedTuple):
     said: str
 
 
-def is_current(places: Places, name: str) -> bool:
-    """Whether the committed record is of the present code."""
-    made = records.read(places, name)
-    return made is not None and made["fingerprint"] == fingerprint(places, name)
-
-
 def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, processes: int) -> int:
-    """Run experiments, each in a process of its own; the value is the exit status, 1 if one of them failed.
+    """Say what is to be done, and do it, each in a process of its own; the exit status is 1 if one of them failed.
 
-    A full run leaves out what is recorded of the present code, unless ``again``. One that fails stops no other. One
-    that needs a package that is not installed is not tested, which is no failure.
+    A full run leaves out what is recorded of the present code, unless ``again``, and an interrupted one goes on from
+    its last finished part. One that fails stops no other. One that needs what is not there (a package, a wheel) is not
+    tested, which is no failure.
     """
-    wanted = [name for name in names if quick or again or not is_current(places, name)]
-    for name in names:
-        if name not in wanted:
-            print(f"{name}: recorded of the present code; --again repeats it")
-    lacks = {name: claim.lacks() for name, claim in claims(places).items()}
-    left = [name for name in wanted if not lacks[name]]
-    untested = [f"{name} needs {lacks[name]}" for name in wanted if lacks[name]]
+    planned = agenda(places, names, quick, again)
+    print(told(planned, quick, processes), flush=True)
+    left = [one.name for one in planned.runs]
     running: dict[str, subprocess.Popen[bytes]] = {}
     stopping = False
 
@@ -111,7 +105,11 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
 
     failed: list[str] = []
     begun = time.perf_counter()
-    with ThreadPoolExecutor(processes) as pool, bar(len(left), "experiments", "experiment") as advance:
+    with (
+        terminated_as_interrupted(),
+        ThreadPoolExecutor(processes) as pool,
+        bar(len(left), "experiments", "experiment") as advance,
+    ):
         waited = [pool.submit(one, name) for name in left]
         try:
             for future in as_completed(waited):
@@ -131,11 +129,24 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
     if not quick:
         write_page(places)
     print(f"{len(left)} experiments: {spoken(time.perf_counter() - begun)}")
-    if untested:
-        remark(f"{len(untested)} not tested, since a package is missing: {'; '.join(untested)}.")
+    if planned.untested:
+        remark(f"{len(planned.untested)} not tested, since what they need is missing: {', '.join(planned.untested)}.")
     if failed:
         remark(f"{len(failed)} of {len(left)} experiments failed: {', '.join(sorted(failed))}.")
     return 1 if failed else 0
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Within it SIGTERM does what Ctrl-C does: what runs is stopped as well, and does not go on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _line(ended: Ended) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 from llada_folders import LLADA, llada_arrays, save_folder
 
-from experiments.tools.published_models import unpacked, wheel_of
+from experiments.tools.wheels import unpacked, wheel_of
 from mdm_jax.app import cli
 from mdm_jax.training import load
 

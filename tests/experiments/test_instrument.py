@@ -1,72 +1,18 @@
 """The instrument that runs experiments: parts are kept, records are whole, quick runs leave what is committed alone."""
 
 import json
-import shutil
-import subprocess
-import sys
-import types
-from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from made_up_experiment import SOURCE, Calls
 
 from experiments.__main__ import main
 from experiments.tools import recording
 from experiments.tools.catalogue import Places, claims, fingerprint
-from experiments.tools.experiment import Conclusion, Experiment, Run, plain, spoken
+from experiments.tools.experiment import plain, spoken
 from experiments.tools.page import page
 from experiments.tools.records import read
 from mdm_jax.support.errors import InputError
-
-SOURCE = '''
-"""A made-up experiment."""
-CLAIM = Claim("ten is more than nine", source="ours", minutes=0.1, seeds=(3,))
-LIMIT = 9  # of what is claimed
-'''
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    """A checkout with one experiment and one module that is none."""
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "made_up.py").write_text(SOURCE)
-    (tmp_path / "experiments" / "helper.py").write_text("def claim(): ...\n")
-    return Places(tmp_path)
-
-
-class Calls(types.ModuleType):
-    """The made-up experiment as a module, which counts how often its parts run."""
-
-    LIMIT: int = 9
-
-    def __init__(self) -> None:
-        super().__init__("experiments.made_up")
-        self.called: list[str] = []
-        self.stops_at = ""
-
-    def part(self, name: str, value: float) -> float:
-        if name == self.stops_at:
-            raise KeyboardInterrupt()
-        self.called.append(name)
-        return value
-
-    def run(self, experiment: Experiment) -> Run:
-        ten = experiment.part("ten", lambda: self.part("ten", 10.0))
-        low, high = experiment.part("the interval", lambda: [self.part("the interval", 9.5), 10.5])
-        return Run({"ten": ten, "interval": (low, high)}, Figure())
-
-    def conclude(self, results: dict) -> Conclusion:
-        value, (low, high) = results["ten"], results["interval"]
-        verdict = "holds" if value > self.LIMIT else "does not"
-        return Conclusion(verdict, f"it is {value:.1f}", {"ten": [value, low, high]}, "one number")
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    module = Calls()
-    monkeypatch.setitem(sys.modules, "experiments.made_up", module)
-    return module
 
 
 def test_an_experiment_is_a_module_with_a_claim(places: Places) -> None:
@@ -167,11 +113,12 @@ def test_one_whose_package_is_missing_is_not_tested(
     assert capsys.readouterr().err == f"python -m experiments: {lacks}"
     assert main(["all"], places) == 0
     said = capsys.readouterr()
-    assert said.err.endswith(f"1 not tested, since a package is missing: {lacks}")
+    assert said.out.startswith(f"not tested: {lacks.removesuffix('.' + chr(10))}\n")
+    assert said.err.endswith("1 not tested, since what they need is missing: made_up.\n")
     assert "0 experiments: " in said.out
     assert calls.called == []
     assert read(places, "made_up") is None
-    assert "`core` for made_up; `made_up` for made_up. Without it" in page(places)
+    assert "`core` for made_up; `made_up` for made_up. Without it" in " ".join(page(places).split())
 
 
 def test_the_page_tells_which_results_would_be_repeated(places: Places, calls: Calls) -> None:
@@ -229,36 +176,3 @@ def test_results_become_json() -> None:
 
 def test_durations_are_spoken() -> None:
     assert [spoken(x) for x in (0.44, 75, 700, 9000)] == ["0.4 s", "75 s", "12 min", "2.5 h"]
-
-
-@pytest.mark.thorough
-@pytest.mark.processes
-def test_one_that_fails_stops_no_other(places: Places) -> None:
-    """Of all, what is recorded of the present code is left out; a failure is told and makes the status 1."""
-    here = Places()
-    shutil.copytree(here.modules / "tools", places.modules / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "__main__.py"):
-        shutil.copy(here.modules / name, places.modules / name)
-    head = "from matplotlib.figure import Figure\nfrom experiments.tools.experiment import Claim, Conclusion, Run\n"
-    good = (
-        head + SOURCE.strip().removeprefix('"""A made-up experiment."""') + "\n"
-        "def run(experiment):\n    return Run({'ten': 10}, Figure())\n"
-        "def conclude(results):\n    return Conclusion('holds', 'it is', {'ten': results['ten']}, 'one')\n"
-    )
-    (places.modules / "made_up.py").write_text(good)
-    (places.modules / "a_failure.py").write_text(good.replace("return Run(", "raise ValueError('no ten')  # "))
-
-    def everything() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "experiments", "all"]
-        return subprocess.run(command, cwd=places.root, capture_output=True, text=True, check=False, timeout=120)
-
-    first, second = everything(), everything()
-    assert first.returncode == second.returncode == 1
-    assert "ValueError: no ten" in first.stderr
-    assert "1 of 2 experiments failed: a_failure." in first.stderr
-    assert "made_up: holds; " in first.stdout
-    assert "made_up: recorded of the present code; --again repeats it" in second.stdout
-    made = read(places, "made_up")
-    assert made is not None
-    assert made["config"] == {"LIMIT": 9}
-    assert read(places, "a_failure") is None

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from experiments.tools.grouped import by_group, steps_as_good
-from experiments.tools.published_models import made_up, of_real_tokens, real_tokens, unpacked
+from experiments.tools.made_checkpoints import made_up
+from experiments.tools.published_models import of_real_tokens, real_tokens
 from experiments.tools.published_told import parts
+from experiments.tools.wheels import unpacked
 from mdm_jax import models
 from mdm_jax.support.errors import InputError
 

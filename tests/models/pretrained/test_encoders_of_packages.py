@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_equal_logits
 
-from experiments.tools import published_models
+from experiments.tools import wheels
 from mdm_jax import models
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary
 
@@ -28,9 +28,9 @@ RXNMAPPER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k/"
 
 def unpacked(package, members, folder):
     """Some of a wheel's files, all in one folder."""
-    if published_models.wheel_of(package) is None:
+    if wheels.wheel_of(package) is None:
         pytest.skip(f"MDM_JAX_WHEELS names no folder with a wheel of {package}")
-    return published_models.unpacked(package, members, folder)
+    return wheels.unpacked(package, members, folder)
 
 
 def framed_ids(loaded, tokens):
