@@ -126,7 +126,10 @@ def test_a_plan_for_blocks_is_one_of_their_length_and_the_best_plan_needs_a_prof
     (tmp_path / "copy" / "profile.json").unlink()
     for arguments in (["--preset", "best"], ["--order", "margin"]):
         assert main(["sample", str(tmp_path / "copy"), *arguments]) == 2
-        assert "has no profile yet; measure it with: mdm-jax profile" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "has no profile yet, by which the sizes of steps are chosen: measure it with mdm-jax profile " in said
+        assert "or say the sizes, as in mdm-jax sample " in said
+        assert "copy --schedule linear --steps 16 (--plan takes a file)." in said
 
 
 @pytest.mark.core

@@ -41,12 +41,19 @@ def own_plan(trained: Run, steps: int) -> OwnPlan:
     """The run's optimal plan of at most ``steps`` steps. The file is followed if it is one of the present profile.
 
     Before a profile has been measured the plan is computed from the profile of the training loss, which costs nothing.
+    A run that was imported has neither.
 
     Raises:
         InputError: no profile, one of another model, or a plan file that was changed since it was written.
     """
     place = trained.place
-    if not os.path.lexists(place.profile) and os.path.lexists(place.training_profile):
+    if not os.path.lexists(place.profile):
+        if not os.path.lexists(place.training_profile):
+            raise InputError(
+                f"{place.path} has no profile yet, by which the sizes of steps are chosen: measure it with "
+                f"{command('profile', place.path)}, or say the sizes, as in "
+                f"{command('sample', place.path, '--schedule', 'linear', '--steps', str(steps))} (--plan takes a file)."
+            )
         return _by_training_profile(trained, steps)
     profile = trained.profile
     path = place.plan(ROLE, steps)
