@@ -169,14 +169,14 @@ def _read(part: Part, index: Index) -> np.ndarray:
 def _fill(out: np.ndarray, tensor: StoredTensor, ranges: tuple[tuple[int, int], ...], index: Index) -> None:
     """Read a box of a tensor into ``out``; with ranges the box is one of what they make."""
     if not ranges:
-        out[...] = tensor.read(index)
+        tensor.read_into(out, index)
         return
     done = 0  # rows of what the ranges make that lie before the range
     for begin, end in ranges:
         first, last = max(index[0].start, done), min(index[0].stop, done + end - begin)
         if first < last:
             rows = slice(begin + first - done, begin + last - done)
-            out[first - index[0].start : last - index[0].start] = tensor.read((rows, *index[1:]))
+            tensor.read_into(out[first - index[0].start : last - index[0].start], (rows, *index[1:]))
         done += end - begin
 
 
@@ -186,7 +186,7 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if size < _LARGE:
         raw = np.empty(size + _ALIGNED, np.uint8)
     else:
-        raw = np.frombuffer(mmap.mmap(-1, size + _ALIGNED, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+        raw = np.frombuffer(mmap.mmap(-1, size + _ALIGNED, access=mmap.ACCESS_COPY), np.uint8)  # the process's own
     start = -raw.ctypes.data % _ALIGNED
     return raw[start : start + size].view(dtype).reshape(shape)
 

@@ -1,19 +1,19 @@
-"""Files of the package ``safetensors``: what they hold is checked by their header before the package opens them.
+"""Files of the package ``safetensors``, read without it: all that a header says is checked before any number is read.
 
 A file begins with the length of its header (eight bytes), then comes the header (JSON: of each tensor its type, its
-shape, where it begins and ends), then the numbers.
+shape, where it begins and ends), then the numbers: tensor behind tensor, without gaps.
+Source: the format as the package's own page has it.
 """
 
 import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from mdm_jax.models.pretrained.stored import Index, StoredTensor
+from mdm_jax.models.pretrained.stored import StoredTensor
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import LARGEST_JSON, parse_json
 from mdm_jax.support.text import printable, shortened
@@ -34,14 +34,15 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         path: the file.
 
     Returns:
-        The tensors; they are read by slices, through the package ``safetensors``.
+        The tensors, in the order of the header.
 
     Raises:
         InputError: no such file, a header that its length does not hold, a tensor that lies outside of the file or is
-            of another size than its shape says, two that overlap; or the package is not installed.
+            of another size than its shape says, two that overlap, or numbers that are of no tensor.
     """
     try:
-        return {name: _stored(path, name, entry) for name, entry in _header(path).items()}
+        start, header = _header(path)
+        return {name: _stored(path, start, entry) for name, entry in header.items()}
     except _Damaged as damaged:
         raise InputError(f"{printable(str(path))} is no file of safetensors, or a damaged one: {damaged}.") from None
     except OSError as error:
@@ -52,8 +53,8 @@ class _Damaged(ValueError):
     """What is wrong with a file."""
 
 
-def _header(path: Path) -> dict[str, dict[str, Any]]:
-    """What the header says of each tensor, each entry checked."""
+def _header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The byte where the numbers begin, and what the header says of each tensor, each entry checked."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -70,11 +71,14 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(header, dict):
         raise _Damaged("its header is no object")
     header.pop("__metadata__", None)
-    spans = sorted((*_span(name, entry, size - 8 - length), name) for name, entry in header.items())
-    for (_, end, one), (begin, _, other) in itertools.pairwise(spans):
+    left = size - 8 - length
+    spans = sorted((*_span(name, entry, left), name) for name, entry in header.items())
+    for (_, end, one), (begin, _, other) in itertools.pairwise([(0, 0, ""), *spans, (left, left, "")]):
         if end > begin:
             raise _Damaged(f"its tensors {_told(one)} and {_told(other)} overlap")
-    return header
+        if end < begin:
+            raise _Damaged(f"its bytes {end:,} to {begin:,} are of no tensor")
+    return 8 + length, header
 
 
 def _span(name: str, entry: Any, size: int) -> tuple[int, int]:
@@ -102,34 +106,5 @@ def _told(name: Any) -> str:
     return shortened(printable(repr(name)), 80)
 
 
-def _stored(path: Path, name: str, entry: dict[str, Any]) -> StoredTensor:
-    shape = tuple(entry["shape"])
-    dtype = np.dtype(DTYPES[entry["dtype"]])
-    return StoredTensor(path, shape, dtype, _reader(path, name, shape, dtype))
-
-
-def _reader(path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> Callable[[Index], np.ndarray]:
-    def read(index: Index) -> np.ndarray:
-        sizes = tuple(len(range(size)[part]) for size, part in zip(shape, index))
-        if 0 in sizes:  # which the package refuses
-            return np.empty(sizes, dtype)
-        safetensors = _package()
-        try:
-            # Opened anew each time: what the package maps into memory stays with the process while it is open.
-            with safetensors.safe_open(path, framework="numpy") as file:
-                return file.get_slice(name)[index] if shape else file.get_tensor(name)
-        except safetensors.SafetensorError as error:
-            raise InputError(f"{path} cannot be read by safetensors: {shortened(printable(str(error)))}.") from None
-
-    return read
-
-
-def _package() -> Any:
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError:
-        raise InputError(
-            'files of safetensors need the package of that name: pip install "mdm-jax[pretrained]".'
-        ) from None
-    return safetensors
+def _stored(path: Path, start: int, entry: dict[str, Any]) -> StoredTensor:
+    return StoredTensor(path, start + entry["data_offsets"][0], tuple(entry["shape"]), np.dtype(DTYPES[entry["dtype"]]))

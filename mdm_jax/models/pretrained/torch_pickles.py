@@ -6,18 +6,17 @@ the storages. Either way the pickle holds shapes and strides alone; numbers are 
 for. Source: the layout that ``torch.serialization`` documents.
 """
 
-import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mdm_jax.models.pretrained.inert_pickles import Attributes, PickleRefused, unpickled
-from mdm_jax.models.pretrained.stored import Index, StoredTensor
+from mdm_jax.models.pretrained.stored import StoredTensor
 from mdm_jax.models.pretrained.torch_tensors import KNOWN, Storage, Tensor, storage_of
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.text import printable, shortened
@@ -191,20 +190,4 @@ def _stored(path: Path, name: str, tensor: Tensor, places: Mapping[str, Place]) 
     if (storage.first + storage.size) * itemsize > length:
         raise PickleRefused(f"is damaged: the storage of its tensor {shortened(repr(name))} is missing or cut short")
     start = begin + (storage.first + tensor.offset) * itemsize
-    return StoredTensor(path, tensor.shape, tensor.dtype, _reader(path, start, tensor))
-
-
-def _reader(path: Path, start: int, tensor: Tensor) -> Callable[[Index], np.ndarray]:
-    def read(index: Index) -> np.ndarray:
-        spans = [range(size)[part] for size, part in zip(tensor.shape, index)]
-        sizes = tuple(map(len, spans))
-        if not math.prod(sizes):
-            return np.empty(sizes, tensor.dtype)
-        first = sum(span[0] * stride for span, stride in zip(spans, tensor.strides))
-        count = 1 + sum((size - 1) * stride for size, stride in zip(sizes, tensor.strides))
-        itemsize = tensor.dtype.itemsize
-        # Mapped anew each time, so that the pages that were read do not stay with the process.
-        flat = np.memmap(path, np.uint8, "r", start + first * itemsize, (count * itemsize,)).view(tensor.dtype)
-        return np.lib.stride_tricks.as_strided(flat, sizes, [itemsize * stride for stride in tensor.strides])
-
-    return read
+    return StoredTensor(path, start, tensor.shape, tensor.dtype, tensor.strides)

@@ -19,20 +19,17 @@ def main(folder, config, dtype):
     largest = []
     once = folders.read_safetensors
 
+    class Counted(StoredTensor):
+        def read_into(self, out, index):
+            largest.append((self.file.name, self.begin, [[one.start, one.stop] for one in index], out.nbytes))
+            super().read_into(out, index)
+
     def watched(path):
-        def counted(name, stored):
-            def read(index):
-                part = stored.read(index)
-                largest.append((name, [[one.start, one.stop] for one in index], part.nbytes))
-                return part
-
-            return StoredTensor(stored.file, stored.shape, stored.dtype, read)
-
-        return {name: counted(name, stored) for name, stored in once(path).items()}
+        return {name: Counted(**vars(stored)) for name, stored in once(path).items()}
 
     folders.read_safetensors = watched
     plain = mdm.models.load_pretrained(folder)
-    whole = [size for _, _, size in largest]
+    whole = [size for *_, size in largest]
     largest.clear()
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()).reshape(2, 4), ("data", "model"))
     loaded = mdm.models.load_pretrained(folder, shardings=functools.partial(mdm.training.devices.shardings, mesh))
@@ -53,7 +50,7 @@ def main(folder, config, dtype):
         "wrong": wrong,
         "divided": parts,
         "reads twice": len(largest) - len({str(one) for one in largest}),
-        "read": sum(size for _, _, size in largest),
+        "read": sum(size for *_, size in largest),
         "whole": sum(whole),
         "bytes": sum(value.nbytes for value in arrays.values()),
         "largest difference": float(np.max(np.abs(np.where(np.isfinite(one), one - other, 0)))),

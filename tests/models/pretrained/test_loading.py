@@ -51,6 +51,19 @@ def test_parameters_are_what_lies_in_the_files_bit_for_bit(loaded):
         np.testing.assert_array_equal(found[path], value)
 
 
+def test_what_happens_to_the_files_afterwards_changes_nothing(tmp_path):
+    wide = {**LLADA, "vocab_size": 2**17, "embedding_size": 2**17, "weight_tying": True}
+    arrays = llada_arrays(wide)
+    path = save_folder(tmp_path, {name: value for name, value in arrays.items() if name != HEAD}, wide)
+    loaded = models.load_pretrained(path)
+    assert max(leaf.nbytes for leaf in leaves(loaded.params).values()) > 2**22  # small ones and large ones
+    before = {name: value.copy() for name, value in leaves(loaded.params).items()}
+    with (path / "model.safetensors").open("r+b") as stream:  # in place, as another program may
+        stream.write(bytes((path / "model.safetensors").stat().st_size))
+    for name, value in leaves(loaded.params).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_what_the_family_says_becomes_wrappers(loaded, folder):
     logits = jax.jit(models.logits, static_argnums=0)(loaded.denoiser, loaded.params, np.full((1, 8), 11, np.int32))
     impossible = np.isneginf(np.asarray(logits)).all(axis=(0, 1))

@@ -6,6 +6,7 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 from safetensors.numpy import save_file
 
 from mdm_jax.models.pretrained.safetensors_files import read_safetensors
@@ -91,10 +92,21 @@ def test_files_cut_short_anywhere_are_one_sentence(tmp_path):
             read_safetensors(path)
 
 
-def test_what_the_package_refuses_is_one_sentence_too(tmp_path):
-    hole = put(tmp_path / "a.safetensors", {"a": {**ENTRY, "data_offsets": [4, 28]}}, numbers=28)
-    with pytest.raises(InputError, match="cannot be read by safetensors"):
-        read_safetensors(hole)["a"].read((slice(0, 2), slice(0, 3)))
+GAPS = {
+    "before": ({"a": {**ENTRY, "data_offsets": [4, 28]}}, 28, "bytes 0 to 4"),
+    "between": ({"a": ENTRY, "b": {**ENTRY, "data_offsets": [28, 52]}}, 52, "bytes 24 to 28"),
+    "behind": ({"a": ENTRY}, 1025, "bytes 24 to 1,025"),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_numbers_of_no_tensor_are_refused_as_the_package_refuses_them(tmp_path, name):
+    header, numbers, wanted = GAPS[name]
+    path = put(tmp_path / "a.safetensors", header, numbers)
+    with pytest.raises(safetensors.SafetensorError), safetensors.safe_open(path, framework="numpy"):
+        pass
+    with pytest.raises(InputError, match=f"{wanted} are of no tensor"):
+        read_safetensors(path)
 
 
 def test_a_pointer_of_git_lfs_is_told_as_one(tmp_path):
