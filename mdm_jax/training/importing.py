@@ -1,6 +1,6 @@
 """A published model as a run like any other: imported once, then loaded, measured, tuned and sampled like those."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 
 from mdm_jax import models, tasks
 from mdm_jax.models import Denoiser, Pretrained
-from mdm_jax.models.denoiser import Params
+from mdm_jax.models.denoiser import Params, require_denoiser
 from mdm_jax.models.framing import Framed
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.locks import exclusive
 from mdm_jax.support.text import shortened
@@ -27,6 +27,9 @@ from mdm_jax.training.settings import Settings
 from mdm_jax.training.sources import KEY, source_of
 from mdm_jax.training.ways import Job
 
+Adapt = Callable[[Denoiser, Params], tuple[Denoiser, Mapping[str, Any]]]
+"""What makes another model of one: the model, and what ``config.json`` is to say of how it was made."""
+
 
 def import_pretrained(
     folder: str | Path,
@@ -34,6 +37,7 @@ def import_pretrained(
     task: Task,
     *,
     ids: Sequence[int] | None = None,
+    adapt: Adapt | None = None,
     **settings: Any,
 ) -> Run:
     """A run directory of a published model: what :func:`~mdm_jax.training.load` and every command take.
@@ -48,6 +52,10 @@ def import_pretrained(
         directory: of the run; new or empty, or the run that was imported before from the same files.
         task: what the model is to be measured and tuned on.
         ids: the checkpoint's id of each of the task's tokens, where they cannot be told by their texts.
+        adapt: a function of the model of the task's tokens and its parameters, called once all fits and before anything
+            is written. It returns the run's model, with the same parameters and tokens, and what "source" is to say of
+            that (JSON, by name). :func:`mdm_jax.evaluation.calibrate` finds temperatures so. It is part of what an
+            import must repeat to find its run again.
         settings: what :func:`~mdm_jax.models.load_pretrained` takes besides ("shift", "mask_id", "prefix", ...).
 
     Returns:
@@ -56,7 +64,8 @@ def import_pretrained(
     Raises:
         InputError: what ``load_pretrained`` refuses; a task with a token that the checkpoint has not, or rows longer
             than the model; a shifted model without a prefix, whose first position was never trained; an "end_id" that
-            is none of the task's tokens; a directory that holds something else, is in use or cannot be written.
+            is none of the task's tokens; an adapted model of other tokens, or that ``config.json`` cannot describe; a
+            directory that holds something else, is in use or cannot be written.
 
     Example:
         >>> import mdm_jax as mdm
@@ -77,8 +86,11 @@ def import_pretrained(
         job = Job(denoiser, _settings(task, mean_tokens(train)), fitting_objective(denoiser), None)
         for part in (train, validation):
             require_partial(job.objective, part)
-        end = _end_of(published, denoiser, task)
-        config = _configuration(task, job, source_of(published.provenance, published.params, end))
+        end, adapted = _end_of(published, denoiser, task), {}
+        if adapt is not None:
+            denoiser, adapted = _adapted(denoiser, published.params, adapt)
+            job = Job(denoiser, job.settings, fitting_objective(denoiser), None)
+        config = _configuration(task, job, source_of(published.provenance, published.params, end, adapted))
         with writing(place), ExitStack() as stack:
             examine(place, config)
             stack.enter_context(exclusive(place.lock, f"the run in {place.path}"))
@@ -94,7 +106,7 @@ def _settings(task: Task, tokens: float) -> Settings:
 def _configuration(task: Task, job: Job, source: Mapping[str, Any]) -> dict[str, Any]:
     config = configuration(task, job, None, None, None, {KEY: source})
     if config["model"] is None:
-        raise InputError("ids and settings must make a model that config.json can describe; got one of your own.")
+        raise InputError("ids and adapt must make a model that config.json can describe; got one of your own.")
     return config
 
 
@@ -125,6 +137,18 @@ def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Den
             "its texts begin with: the first token of a row would have no trained prediction; got none."
         )
     return models.framed(published.denoiser, theirs, said.prefix, said.suffix)
+
+
+def _adapted(denoiser: Denoiser, params: Params, adapt: Adapt) -> tuple[Denoiser, Mapping[str, Any]]:
+    """What ``adapt`` makes of a model, seen to be another model of the same tokens."""
+    made = adapt(denoiser, params)
+    pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)
+    require(pair, "adapt", verbatim(type(made).__name__), "a function that returns a model and a dictionary")
+    require_denoiser(made[0])
+    sizes = [(one.vocab_size, one.mask_id) for one in (denoiser, made[0])]
+    shown = verbatim(f"one of {sizes[1][0]} tokens with the mask {sizes[1][1]}")
+    require(sizes[0] == sizes[1], "adapt", shown, f"a function that returns a model of the same {sizes[0][0]} tokens")
+    return made
 
 
 def _end_of(published: Pretrained, denoiser: Denoiser, task: Task) -> int | None:

@@ -2,7 +2,8 @@
 
 "family", "files" (the SHA-256 of each), "ignored" (tensors that were not taken), "settings" (what was said instead of
 the checkpoint's), "end" (the task's token that ends a text, if it has the checkpoint's) and "parameters": of each array
-its type and shape, which a published checkpoint keeps as it has them.
+its type and shape, which a published checkpoint keeps as it has them. Besides, what whoever adapted the model says of
+that: ``mdm-jax import --calibrate`` has "calibration".
 """
 
 from collections.abc import Mapping
@@ -12,19 +13,25 @@ import jax
 import jax.numpy as jnp
 
 from mdm_jax.models.denoiser import Params
-from mdm_jax.support.errors import InputError
+from mdm_jax.support.errors import InputError, require
 
 KEY = "source"
 _TYPES = ("float32", "bfloat16", "float16")
 
 
-def source_of(provenance: Mapping[str, Any], params: Params, end: int | None = None) -> dict[str, Any]:
+def source_of(
+    provenance: Mapping[str, Any], params: Params, end: int | None = None, adapted: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What ``config.json`` says of parameters that were imported; the folder's place is nobody's business.
 
     Args:
         provenance: of a :class:`~mdm_jax.models.Pretrained`.
         params: its parameters.
         end: the task's token that ends a text, if there is one.
+        adapted: what is said of how the model was adapted.
+
+    Raises:
+        InputError: that has a name that is taken.
     """
     told = {name: value for name, value in provenance.items() if name != "folder"}
     # So is that of its tokens: what they told of ids is part of the model.
@@ -32,7 +39,11 @@ def source_of(provenance: Mapping[str, Any], params: Params, end: int | None = N
     leaves = jax.tree_util.tree_leaves_with_path(params)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     arrays = {name: {"type": leaf.dtype.name, "shape": list(leaf.shape)} for name, leaf in named.items()}
-    return {**told, **({} if end is None else {"end": end}), "parameters": arrays}
+    told |= {"parameters": arrays} if end is None else {"end": end, "parameters": arrays}
+    adapted = adapted or {}
+    taken = [name for name in adapted if name in {*told, "end"}]
+    require(not taken, "adapt", taken, "a function that says of the model what is not said already")
+    return {**told, **adapted}
 
 
 def end_of(config: Mapping[str, Any]) -> int | None:

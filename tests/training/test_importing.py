@@ -93,6 +93,42 @@ def test_the_same_import_again_is_the_same_run_and_another_is_refused(run, folde
         import_pretrained(folder, tmp_path, task)
 
 
+def test_an_adapted_model_is_the_runs_and_what_is_said_of_it_is_kept(run, folder, task, tmp_path):
+    def tempered(denoiser, params):
+        assert denoiser == run.denoiser
+        return mdm.models.calibrated(denoiser, [0.5, 1.0], [1.0, 2.0]), {"calibration": {"rows": 3}}
+
+    how = {"prefix": [1], "suffix": [10], "adapt": tempered}
+    found = import_pretrained(folder, tmp_path / "run", task, **how)
+    again = mdm.load(tmp_path / "run")
+    assert again.denoiser == found.denoiser == mdm.models.calibrated(run.denoiser, [0.5, 1.0], [1.0, 2.0])
+    assert again.place.read_config()["source"] == {
+        **run.place.read_config()["source"],
+        "calibration": {"rows": 3},
+    }
+    before = found.place.config.read_bytes()
+    import_pretrained(folder, tmp_path / "run", task, **how)
+    assert found.place.config.read_bytes() == before
+    with pytest.raises(InputError, match="holds a run that differs in"):
+        import_pretrained(folder, tmp_path / "run", task, prefix=[1], suffix=[10])
+
+
+@pytest.mark.parametrize(
+    ("adapt", "wanted"),
+    [
+        (lambda model, params: model, "adapt must be a function that returns a model and a dictionary; got Framed"),
+        (lambda model, params: (model.denoiser, {}), "adapt must be a function that returns a model of the same 8 tok"),
+        (lambda model, params: (mdm.models.tempered(model, 2.0), {}), "ids and adapt must make a model that config"),
+        (lambda model, params: (model, {"files": {}}), "adapt must be a function that says of the model what is not"),
+        (lambda model, params: (8, {}), "denoiser must be a denoiser"),
+    ],
+)
+def test_what_no_model_can_be_adapted_to_is_one_sentence_and_writes_nothing(folder, task, tmp_path, adapt, wanted):
+    with pytest.raises(InputError, match=wanted):
+        import_pretrained(folder, tmp_path / "run", task, adapt=adapt)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_import_that_was_interrupted_is_done_again(folder, task, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt

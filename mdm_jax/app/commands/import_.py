@@ -11,6 +11,9 @@ DETAILS = (
     "their texts."
 )
 
+ROWS = 256
+"""Of the training part, on which temperatures are found."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -36,6 +39,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ids", type=_ids, metavar="IDS", help="the checkpoint's id of each token of the task, in the task's order"
+    )
+    parser.add_argument(
+        "--calibrate",
+        nargs="?",
+        type=int,
+        const=ROWS,
+        metavar="ROWS",
+        help="give the model a temperature for each share of masks, found on at most ROWS rows of the training part, "
+        f"evenly spread over it ({ROWS} if left out)",
     )
 
 

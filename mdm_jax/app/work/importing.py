@@ -1,24 +1,46 @@
 """``mdm-jax import``: a published model as a run directory, for every other command."""
 
 import argparse
+import math
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import optax
 
-from mdm_jax import tasks
+from mdm_jax import models, tasks
 from mdm_jax.app.terminal.output import note, show
+from mdm_jax.evaluation import calibrate
+from mdm_jax.models import Denoiser
+from mdm_jax.models.denoiser import Params
 from mdm_jax.support.commands import command
-from mdm_jax.support.text import in_words, printable, shortened
+from mdm_jax.support.errors import require, verbatim
+from mdm_jax.support.keys import key_of
+from mdm_jax.support.text import in_words, printable, shortened, table
+from mdm_jax.tasks import Task
+from mdm_jax.tasks.array_files import spread_windows
 from mdm_jax.training import import_pretrained
+from mdm_jax.training.importing import Adapt
+from mdm_jax.training.reports import spread
 from mdm_jax.training.sources import KEY
 
 _GIVEN = ("shift", "mask_id", "end_id", "banned", "prefix", "suffix", "block", "vocabulary")
+_SAW_FEW_MASKS = ("ALBERT", "BERT", "ESM", "ModernBERT", "RoBERTa")
+"""Families that were trained to fill in some 15% of a row."""
+_LEAST = 4
+"""Rows: two that choose temperatures, and two that judge them."""
+_BITS = 1 / math.log(2)
 
 
 def run(options: argparse.Namespace) -> None:
     """Import, then print what it is."""
+    rows = options.calibrate
+    wanted = f"from {_LEAST} to {2**31 - 1:,} training rows"
+    require(rows is None or _LEAST <= rows < 2**31, "--calibrate", rows, wanted)
     task = tasks.from_spec(options.task, options.length)
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
-    imported = import_pretrained(options.folder, options.directory, task, ids=options.ids, **given)
+    adapt = None if rows is None else _calibrating(task, rows)
+    imported = import_pretrained(options.folder, options.directory, task, ids=options.ids, adapt=adapt, **given)
     for told in tasks.notes_of(task):
         note(told)
     place = imported.place
@@ -34,18 +56,96 @@ def run(options: argparse.Namespace) -> None:
         "length": imported.settings.length,
         "files": source["files"],
         "ignored": source["ignored"],
+        "calibration": source.get("calibration"),
     }
     averaged = [name for name in source["ignored"] if name.endswith(" (averaged weights)")]
     if averaged:
         note(
             f"The weights as trained were taken, and not their average, which lies beside them as {in_words(averaged)}."
         )
+    _warn(result)
     ignored = ""
     if source["ignored"]:
         ignored = f"Not needed, and not taken: {shortened(in_words(source['ignored']), 300)}.\n"
     text = (
         f"{printable(str(place.path))}: {source['family']}, {size:,} parameters in {in_words(kinds)}, "
         f"{result['vocab_size']} tokens, rows of {result['length']}.\n{ignored}"
+        f"{'' if rows is None else _described(result['calibration'])}"
         f"Next: {command('profile', place.path)}"
     )
     show(result, text, options.json)
+
+
+def _calibrating(task: Task, most: int) -> Adapt:
+    """What gives a model its temperatures, found on the task's training rows: nothing is trained on these here.
+
+    Figures are kept to four digits, so that another machine's last digits make no other run of the same import.
+
+    Args:
+        task: whose rows.
+        most: how many of them at most, evenly spread over all.
+    """
+
+    def adapt(denoiser: Denoiser, params: Params) -> tuple[Denoiser, Mapping[str, Any]]:
+        wanted = "left out for a model that goes by blocks, which is never shown how much of a row is masked"
+        require(models.block_length(denoiser) is None, "--calibrate", most, wanted)
+        rows = np.asarray(spread_windows(task.train, task.length, most), np.int32)
+        wanted = f"left out for a task of less than {_LEAST} training rows"
+        require(len(rows) >= _LEAST, "--calibrate", verbatim(f"{most} for a task of {len(rows)}"), wanted)
+        given = tasks.given_of(task, "train")
+        given = None if given is None else given[spread(len(given), most)]
+        found = calibrate(denoiser, params, rows, key=key_of(0), given=given, progress=True)
+        told = _rounded(found.to_json())
+        warm = models.calibrated(denoiser, found.fractions, told["temperatures"])
+        return warm, {"calibration": {"rows": len(rows), **told}}
+
+    return adapt
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers, and those of lists and dictionaries, to four digits."""
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return {name: _rounded(one) for name, one in value.items()} if isinstance(value, dict) else float(f"{value:.4g}")
+
+
+def _described(found: Mapping[str, Any]) -> str:
+    """The temperatures as a table, and what they save."""
+    each = zip(found["fractions"], found["temperatures"], found["before_nats"], found["after_nats"], strict=True)
+    lines = [
+        [f"{at:.1%}", f"{temperature:.3g}", f"{before * _BITS:.3f} -> {after * _BITS:.3f}"]
+        for at, temperature, before, after in each
+    ]
+    mean, low, high = (found["gain_nats"][end] * _BITS for end in ("mean", "low", "high"))
+    known = f"{abs(mean):.3f} ({min(abs(low), abs(high)):.3f} to {max(abs(low), abs(high)):.3f}) bits per token"
+    if low > 0:
+        told = f"They lower the NELBO by {known}."
+    elif high < 0:
+        told = f"They do not help: the NELBO rises by {known}. Import without --calibrate."
+    elif all(one == 1 for one in found["temperatures"]):
+        told = "No temperature gains anything: the model is as it was."
+    else:
+        told = (
+            f"No gain is seen: the NELBO falls by {mean:.3f} ({low:.3f} to {high:.3f}) bits per token, an interval "
+            "with 0 in it. Import without --calibrate for the model as it was."
+        )
+    judged = f"Temperatures were chosen on half of {found['rows']:,} training rows and judged on the others."
+    return f"{table(['masked', 'temperature', 'bits per masked token'], lines)}\n{judged}\n{told}\n"
+
+
+def _warn(result: Mapping[str, Any]) -> None:
+    """Say what is to be expected of a model that saw few masks, and of one that knows nothing of a row of masks."""
+    found = result["calibration"]
+    if result["family"] in _SAW_FEW_MASKS:
+        cure = "" if found else " Temperatures (--calibrate) make what is measured of it cost less."
+        note(
+            f"models of the family {result['family']} saw few masks in training and are no diffusion models: samples "
+            f"from nothing may be poor.{cure}"
+        )
+    uniform = math.log(result["vocab_size"])
+    if found and found["after_nats"][-1] > uniform:
+        note(
+            f"with {found['fractions'][-1]:.0%} of a row masked, the model needs {found['after_nats'][-1] * _BITS:.3f} "
+            f"bits per token even at a temperature of {found['temperatures'][-1]:.3g}, more than a uniform guess, "
+            f"{uniform * _BITS:.3f}: it knows nothing there. Give a prompt, or reveal the first tokens one by one."
+        )

@@ -122,6 +122,12 @@ def test_the_alphabet_of_esm_is_known_where_its_folder_does_not_say_it():
     assert (found.mask_id, found.prefix, found.suffix) == (32, (0,), (2,))
 
 
+def test_dplm_is_told_from_esm_by_its_configuration():
+    assert of_esm().family == "ESM"
+    assert of_esm(architectures=["EsmForMaskedLM"]).family == "ESM"
+    assert of_esm(architectures=["EsmForDPLM"]).family == "DPLM"
+
+
 def test_bases_of_modernbert_by_each_way_of_telling_them():
     assert (of_modern().module.full_base, of_modern().module.local_base) == (160000.0, 10000.0)
     bases = {"global_rope_theta": 80000.0, "local_rope_theta": None}  # no own: as everywhere

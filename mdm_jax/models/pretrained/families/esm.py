@@ -1,7 +1,8 @@
 """ESM-2, ESM-1b and DPLM: ``transformers``' ``EsmForMaskedLM``, or ESM-2 as fair-esm saved it.
 
-DPLM (arXiv 2402.18567) is ESM-2's network trained as a masked diffusion model, under the same names. ESM-2 itself was
-trained with 15% of its tokens chosen, so that it is far from what it knows where nearly all is masked.
+DPLM (arXiv 2402.18567) is ESM-2's network trained as a masked diffusion model, under the same names; the architecture
+that config.json names tells them apart. ESM-2 itself was trained with 15% of its tokens chosen, so that it is far from
+what it knows where nearly all is masked.
 """
 
 from collections.abc import Collection, Mapping
@@ -88,9 +89,10 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     sources |= norm("norm", f"{prefix}encoder.emb_layer_norm_after")
     lm_head = f"{above}lm_head"
     sources |= head(f"{lm_head}.dense", f"{lm_head}.layer_norm", (f"{lm_head}.bias",), None if tied else own)
+    of_dplm = "DPLM" in str(config.get("architectures"))
     unused = r"(.*\.)?(contact_head\..*|rotary_embeddings\.inv_freq|lm_head\.decoder\.bias)"
     return Published(
-        family="ESM",
+        family="DPLM" if of_dplm else "ESM",
         module=module,
         vocab_size=rows,
         sources=sources,
