@@ -54,7 +54,6 @@ CLAIM = Claim(
     source="ours; that 8 optimal steps cost about what 16 equal ones do was known of a probe without temperatures",
     minutes=12,
     seeds=(0, 1, 2, 3, 4, 5),
-    needs={"safetensors": "pretrained"},
     wheels=("antiberty", "anarci"),
 )
 LENGTH, GENES, JUDGING_GENES = 91, 4, 2

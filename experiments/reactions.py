@@ -46,7 +46,6 @@ CLAIM = Claim(
     source="ours",
     minutes=8,
     seeds=(0, 1, 2, 3, 4, 5),
-    needs={"safetensors": "pretrained"},
     wheels=("rxnmapper",),
 )
 LENGTH, CHOOSING, JUDGING = 83, 64, 64
