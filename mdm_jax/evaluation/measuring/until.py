@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from mdm_jax.evaluation.inputs import LARGEST
 from mdm_jax.evaluation.measuring.growing import Found, Look, Measurement
-from mdm_jax.evaluation.measuring.rounds_told import told_of_limit, told_of_round, told_of_until
+from mdm_jax.evaluation.measuring.rounds_told import told_of_limit, told_of_round
 from mdm_jax.support.errors import is_list, is_number, require, require_whole
 from mdm_jax.support.progress import remark
 from mdm_jax.theory.plans import Certificate, certify
@@ -199,10 +199,7 @@ def _gone_on(
                 "rounds": rounds,
                 "ended": ended,
             }
-            profile = dataclasses.replace(profile, provenance={**profile.provenance, "until": came})
-            if progress:
-                remark(told_of_until(profile))
-            return profile
+            return dataclasses.replace(profile, provenance={**profile.provenance, "until": came})
         if progress:
             if state.least is not None and state.goal > until.bits and not said:
                 remark(told_of_limit(measurement.rows, state.least, state.goal))
