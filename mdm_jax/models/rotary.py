@@ -16,6 +16,8 @@ def rotations(length: int, features: int, base: float) -> Turns:
 
     They are constants: XLA on CPU would make them anew for each head, row and layer, a fifth of an encoding.
     """
+    if length == 1:  # position 0 is not turned: so a network's shapes, which take one position, compile nothing
+        return np.ones((1, features // 2), np.float32), np.zeros((1, features // 2), np.float32)
     half = features // 2
     with jax.ensure_compile_time_eval():
         # float32 by name: no promotion of whole numbers, and the same angles under jax_enable_x64.

@@ -67,7 +67,8 @@ def load_pretrained(
     """A published model from the folder that it was downloaded into; nothing of the folder is run.
 
     Shapes are compared before memory is taken. Then each device's part of a parameter is read on its own, layer by
-    layer; numbers keep their type (float32, bfloat16, float16). Beside the parameters no more than one tensor is held.
+    layer; numbers keep their type (float32, bfloat16, float16). Beside the parameters nothing of the files is held, or
+    one tensor where a device's part is columns of it.
 
     Args:
         folder: with config.json and weights (safetensors or ``torch.save``'s, whole or in shards); or the file of the
