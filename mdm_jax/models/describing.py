@@ -1,6 +1,8 @@
 """Models as JSON says them, and from JSON again: the library's own, published ones and the wrappers around these."""
 
+import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,13 +47,7 @@ _FAMILIES: dict[str, tuple[type, Callable[..., Any], type]] = {
     "joint diffusion": (JointDenoiser, joint_transformer, JointTransformer),
 }
 """The library's own models: the kind of the denoiser, what makes one, and the kind of its network."""
-_NUMBER = (int, float), "a number"
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("expansion", "rotary_base", "embedding_scale"), _NUMBER),
-    "share": ((bool,), "true or false"),
-    "block": ((int, type(None)), "a whole number, or null"),
-}
-"""What a description's values may be; whole numbers where nothing is said."""
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
 _WRAPPERS: dict[str, Callable[..., Any]] = {
     "shifted": shifted,
     "banned": banned,
@@ -154,20 +150,39 @@ def _made(description: Any, depth: int) -> LinenDenoiser | Wrapper:
         if family in NETWORKS:
             network, ids = settings.pop("network", {}), settings
             return as_denoiser(_network(NETWORKS[family], network), **ids)
-        for name, value in settings.items():
-            kinds, wanted = _KINDS.get(name, ((int,), "a whole number"))
-            require(type(value) in kinds, f"model {name}", value, wanted)
+        _require_types("model", _FAMILIES[family][2], settings)
         return _FAMILIES[family][1](**settings)
     except TypeError as error:
         raise InputError(f"the model was described by another version of the library: {error}.") from None
 
 
 def _network(kind: type[linen.Module], settings: Any) -> linen.Module:
-    good = isinstance(settings, dict) and all(
-        isinstance(value, str | int | float | list | None) for value in settings.values()
-    )
-    require(good, "model network", settings, "an object of settings")
+    require(isinstance(settings, dict), "model network", settings, "an object of settings")
+    _require_types("model network", kind, settings)
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+
+
+def _require_types(told: str, network: type[linen.Module], settings: Mapping[str, Any]) -> None:
+    """Refuse a setting that is not of the type that its field of the network has."""
+    types = {field.name: field.type for field in dataclasses.fields(network)}
+    for name in types.keys() & settings.keys():
+        require(_is_of(settings[name], types[name]), f"{told} {name}", settings[name], _in_words(types[name]))
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of a type: whole numbers are numbers, lists are tuples."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_is_of(one, inner[0]) for one in value)
+    return any(_is_of(value, one) for one in inner) or type(value) in ((float, int) if kind is float else (kind,))
+
+
+def _in_words(kind: Any) -> str:
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_in_words(inner[0])}"
+    found = [one for one in inner or (kind,) if not (one is int and float in inner)]
+    return " or ".join(_WORDS[one] for one in found)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,9 +167,9 @@ def _like(folder: str | Path, denoiser: Denoiser, params: Params) -> dict[str, O
     """The tensors of a checkpoint in that folder."""
     checkpoint = open_checkpoint(folder)
     *around, inner = layers(denoiser)
-    shift = any(type(one) is Shifted for one in around)
     if not isinstance(inner, LinenDenoiser):
         raise InputError(f"denoiser must be of a published network, where like is given; got {shortened(repr(inner))}.")
+    shift = getattr(inner.module, "shifted", False) or any(type(one) is Shifted for one in around)
     return tensors_like(params, published_as(checkpoint, inner.module, inner.mask_id, shift), checkpoint)
 
 

@@ -63,9 +63,9 @@ def import_pretrained(
 
     Raises:
         InputError: what ``load_pretrained`` refuses; a task with a token that the checkpoint has not, or rows longer
-            than the model; a shifted model without a prefix, whose first position was never trained; an "end_id" that
-            is none of the task's tokens; an adapted model of other tokens, or that ``config.json`` cannot describe; a
-            directory that holds something else, is in use or cannot be written.
+            than the model; a shifted model without a prefix, whose first position was never trained (by blocks it can
+            have none); an "end_id" that is none of the task's tokens; an adapted model of other tokens, or that
+            ``config.json`` cannot describe; a directory that holds something else, is in use or cannot be written.
 
     Example:
         >>> import mdm_jax as mdm
@@ -131,6 +131,12 @@ def _fitted(published: Pretrained, task: Task, ids: Sequence[int] | None) -> Den
     if len(theirs) != task.vocab_size:
         raise InputError(f"ids must be as many as the task has tokens, {task.vocab_size}; got {len(theirs)}.")
     said = published.published
+    if said.shift and models.block_length(published.denoiser) is not None:
+        raise InputError(
+            f"task must be one of the checkpoint's {published.denoiser.vocab_size} ids for a model that goes by blocks "
+            "and predicts each token one position earlier: it can have no prefix, so that the first token of a row "
+            f"must be of the rows' own, as its texts begin; got one of {task.vocab_size} tokens."
+        )
     if said.shift and not said.prefix:
         raise InputError(
             "prefix (--prefix) must be given for a model that predicts each token one position earlier, as the id that "

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from golden_cases import golden
 from llada_folders import LLADA, llada_arrays, save_folder, stacked
+from made_tensors import checkpoint
 
 import mdm_jax as mdm
 from mdm_jax.app.options.ends import own_end
@@ -222,6 +224,21 @@ def test_what_does_not_fit_is_one_sentence_and_writes_nothing(folder, tmp_path, 
     with pytest.raises(InputError, match=wanted):
         import_pretrained(folder, tmp_path / "run", lines(tmp_path / "a.txt", text), **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_shifted_by_blocks_a_task_is_of_the_checkpoints_own_ids(tmp_path):
+    """Blocks behind a prefix would be others, and nothing but a prefix predicts the first token of a row."""
+    case = golden("decoders")["Fast-dLLM v2"]
+    made = save_folder(tmp_path / "published", checkpoint(case["tensors"]), case["config"])
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).integers(0, 12, (40, 8)))
+    few, all_of_them = (mdm.tasks.from_spec(f"npy:{tmp_path}/rows.npy{more}") for more in ("", "?vocab=13"))
+    with pytest.raises(InputError, match=r"^task must be one of the checkpoint's 13 ids for a model that goes by"):
+        import_pretrained(made, tmp_path / "run", few, ids=range(12))
+    run = import_pretrained(made, tmp_path / "run", all_of_them)
+    canvas = mdm.sampling.canvas_of([[1], [4, 2]], length=8, mask_id=12)
+    out = mdm.sample(run.denoiser, run.params, mdm.plans.uniform(3, 2), key=mdm.key(1), canvas=canvas)
+    assert (mdm.models.block_length(run.denoiser), out.remaining.tolist()) == (3, [0, 0])
+    assert mdm.load(run.place.path).denoiser == run.denoiser
 
 
 def test_without_a_vocabulary_it_is_asked_for(folder, task, tmp_path):

@@ -37,11 +37,14 @@ class BlockCache(NamedTuple):
         tokens: int32[rows, length], what is revealed; the mask's id elsewhere.
         absorbed: int32[rows], how many blocks are kept, from the first one on.
         kept: of each layer.
+        last: float[rows, width], the hidden vector of the last position absorbed, where the next token is predicted by
+            it; else ``None``.
     """
 
     tokens: Int[Array, "rows length"]
     absorbed: Int[Array, " rows"]
     kept: tuple[KeptLayer, ...]
+    last: Float[Array, "rows width"] | None = None
 
 
 class BlockCausalTransformer(Transformer):

@@ -32,8 +32,10 @@ class Attention(nn.Module):
     head_features: int
     biases: bool
     head_norms: bool
-    rotary_base: float
     epsilon: float
+    rotary_base: float
+    rotary_scales: tuple[float, ...]
+    rotary_gain: float
 
     def setup(self) -> None:
         self.query = Linear(self.heads * self.head_features, self.biases)
@@ -55,7 +57,8 @@ class Attention(nn.Module):
         query, key, value = (part.reshape(*part.shape[:2], -1, self.head_features) for part in (query, key, value))
         if self.head_norms:
             query, key = self.query_norm(query), self.key_norm(key)
-        query, key = (rotated(part, self.rotary_base, places) for part in (query, key))
+        turns = self.rotary_base, places, self.rotary_scales, self.rotary_gain
+        query, key = (rotated(part, *turns) for part in (query, key))
         made = Kept(key, value)
         mixed = attend(query, *(made if kept is None else kept.before(made)), visible)
         return self.output(mixed.reshape(*mixed.shape[:2], -1)), made
@@ -89,13 +92,16 @@ class Layer(nn.Module):
     head_features: int
     biases: bool
     head_norms: bool
-    rotary_base: float
     epsilon: float
+    rotary_base: float
+    rotary_scales: tuple[float, ...]
+    rotary_gain: float
 
     def setup(self) -> None:
         self.attention_norm, self.feed_forward_norm = RMSNorm(self.epsilon), RMSNorm(self.epsilon)
-        kinds = (self.biases, self.head_norms, self.rotary_base, self.epsilon)
-        self.attention = Attention(self.width, self.heads, self.key_value_heads, self.head_features, *kinds)
+        sizes = (self.width, self.heads, self.key_value_heads, self.head_features)
+        turns = (self.rotary_base, self.rotary_scales, self.rotary_gain)
+        self.attention = Attention(*sizes, self.biases, self.head_norms, self.epsilon, *turns)
         self.feed_forward = FeedForward(self.width, self.hidden)
 
     def __call__(
@@ -130,6 +136,9 @@ class Decoder(nn.Module):
         tied: whether the embedding is the head.
         rotary_base: of the rotary positions' wavelengths.
         epsilon: of every norm.
+        rotary_scales: what the frequency of each pair of features is multiplied by, for longer sequences than those of
+            the first training; none is 1 for all.
+        rotary_gain: what queries and keys are multiplied by besides (YaRN).
 
     Source: LLaDA (arXiv 2502.09992), Dream (arXiv 2508.15487); equal to ``transformers``' ``LlamaForCausalLM``,
     ``Qwen2ForCausalLM`` and ``Qwen3ForCausalLM`` under an attention mask of zeros (``tests/models/pretrained``).
@@ -161,6 +170,8 @@ class Decoder(nn.Module):
     tied: bool = False
     rotary_base: float = 10000.0
     epsilon: float = 1e-6
+    rotary_scales: tuple[float, ...] = ()
+    rotary_gain: float = 1.0
 
     ragged = True  # no field: it always takes positions that are not there
 
@@ -174,7 +185,8 @@ class Decoder(nn.Module):
             length=self.depth,
         )
         sizes = (self.width, self.hidden, self.heads, self.key_value_heads, self.head_features)
-        self.layers = stacked(*sizes, self.biases, self.head_norms, self.rotary_base, self.epsilon)
+        turns = (self.rotary_base, self.rotary_scales, self.rotary_gain)
+        self.layers = stacked(*sizes, self.biases, self.head_norms, self.epsilon, *turns)
         self.norm = RMSNorm(self.epsilon)
         if not self.tied:
             self.head = Linear(self.vocab_size, wide=True)

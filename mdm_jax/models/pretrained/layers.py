@@ -151,6 +151,8 @@ def rotated(
     inputs: Float[Array, "rows length heads features"],
     base: float,
     positions: Int[Array, "some length"] | None = None,
+    scales: tuple[float, ...] = (),
+    gain: float = 1.0,
 ) -> Float[Array, "rows length heads features"]:
     """Queries or keys turned by their positions (:mod:`mdm_jax.models.rotary`), in float32 and cast back.
 
@@ -158,6 +160,8 @@ def rotated(
         inputs: with an even number of features, of which the first half is turned with the second.
         base: of the wavelengths.
         positions: of the inputs; 0, 1, 2, ... if left out, which are constants then.
+        scales: what the frequency of each pair of features is multiplied by; 1 if left out.
+        gain: what the outputs are multiplied by besides.
 
     Example:
         >>> import jax.numpy as jnp
@@ -167,10 +171,11 @@ def rotated(
         [[ 1.     1.   ]
          [-0.301  1.382]]
     """
-    wide, half = inputs.astype(jnp.float32), inputs.shape[-1] // 2
+    features = inputs.shape[-1]
+    wide, half = inputs.astype(jnp.float32) * gain, features // 2
     if positions is None:
-        return rotary.rotate(wide, rotary.rotations(inputs.shape[1], inputs.shape[-1], base)).astype(inputs.dtype)
-    frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+        return rotary.rotate(wide, rotary.rotations(inputs.shape[1], features, base, scales)).astype(inputs.dtype)
+    frequencies = rotary.frequencies(features, base, scales)
     angles = (positions.astype(jnp.float32)[..., None] * frequencies[None, None])[:, :, None]
     cosine, sine = jnp.cos(angles), jnp.sin(angles)
     first, second = wide[..., :half], wide[..., half:]

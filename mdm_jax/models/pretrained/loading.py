@@ -130,8 +130,8 @@ def load_pretrained(
 
 
 def wrapped(network: Denoiser, published: Published) -> Denoiser:
-    """A network as its family has it: shifted, special ids banned."""
-    denoiser = shifted(network) if published.shift else network
+    """A network as its family has it: shifted, unless it is so of itself, and special ids banned."""
+    denoiser = shifted(network) if published.shift and not getattr(published.module, "shifted", False) else network
     ids = tuple(token for token in published.banned if token != published.mask_id)
     return banned_from(denoiser, ids) if ids else denoiser
 

@@ -1,6 +1,7 @@
 """The decoder against ``transformers``: by golden numbers, and directly where that is installed."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from golden_cases import assert_equal_logits, denoiser, golden, logits_of_case, 
 from made_tensors import checkpoint
 
 from mdm_jax import models
+from mdm_jax.models import rotary
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.families import decoders, llada, smdm
 from mdm_jax.support.errors import InputError
@@ -66,6 +68,50 @@ def test_logits_are_those_of_transformers_at_another_size(kind):
     told = decoders.published({**config, "model_type": f"a2d-{kind.lower()}", "mask_token_id": 49}, tuple(tensors), {})
     ours = models.logits(denoiser(told), parameters(told, tensors), jnp.asarray(tokens, jnp.int32))
     assert_equal_logits(ours, theirs, tokens, 49)
+
+
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+SCALINGS = {
+    "linear": {"rope_type": "linear", "factor": 3.0},
+    "llama3": {
+        **{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+        "original_max_position_embeddings": 64,
+    },
+    "yarn": _YARN,
+    "yarn, a narrow ramp not on whole features": {**_YARN, "beta_fast": 4, "beta_slow": 0.7, "truncate": False},
+    "yarn, told its gain": {**_YARN, "attention_factor": 1.3},
+    "yarn, as DeepSeek": {**_YARN, "mscale": 1.0, "mscale_all_dim": 0.4},
+}
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+def test_scaled_rotary_positions_are_those_of_transformers(name, tmp_path):
+    """Frequencies within 1e-6 of theirs; logits of 120 positions with a config.json that they wrote."""
+    pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    from models.pretrained.golden import decoders as reference
+    from models.pretrained.golden.make import filled
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+
+    config = {**reference.SIZES, "vocab_size": 50, "rope_theta": 1e4, "rms_norm_eps": 1e-6, "head_dim": 32}
+    config |= {"max_position_embeddings": 256, "rope_scaling": SCALINGS[name]}
+    network = reference.model("Qwen3", config)
+    tensors = checkpoint(filled(network))
+    tokens = np.random.default_rng(0).integers(0, 50, (2, 120))
+    theirs = reference.full_attention(network, tokens)
+    network.config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert "rope_parameters" in written  # and in golden numbers, the older "rope_scaling"
+    told = decoders.published({**written, "model_type": "a2d-qwen3"}, tuple(tensors), {"mask_id": 49})
+    turns = Qwen3RotaryEmbedding(network.config)
+    ours = rotary.frequencies(32, told.module.rotary_base, told.module.rotary_scales)
+    np.testing.assert_allclose(ours, turns.inv_freq.to(torch.float32).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(told.module.rotary_gain, turns.attention_scaling, rtol=1e-6)
+    found = models.logits(denoiser(told), parameters(told, tensors), jnp.asarray(tokens, jnp.int32))
+    assert_equal_logits(found, theirs, tokens, 49)
+    plain = told.module.clone(rotary_scales=(), rotary_gain=1.0)
+    other = models.logits(models.from_linen(plain, 50, 49), parameters(told, tensors), jnp.asarray(tokens, jnp.int32))
+    assert np.abs(np.asarray(other - found))[..., :49].max() > 1e-2 * np.abs(theirs).max()  # which it is not without
 
 
 def test_a_row_is_worth_what_it_is_worth_alone():

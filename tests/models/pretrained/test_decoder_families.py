@@ -10,8 +10,12 @@ from mdm_jax.support.errors import InputError
 
 CASES = golden("decoders") | golden("diffusion")
 LLADA, DREAM, QWEN3, SDAR, SMDM = (CASES[n]["config"] for n in ("LLaDA", "Dream", "A2D of Qwen3", "SDAR", "SMDM"))
+FAST = CASES["Fast-dLLM v2"]["config"]
 MDLM, BD3, SEDD = (CASES[n]["config"] for n in ("MDLM", "BD3-LM of one block", "SEDD"))
 HEAD = ["lm_head.weight"]
+
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "original_max_position_embeddings": 8}
 
 REFUSED = [
     (llada, LLADA, {"num_experts": 64}, {}, "config.json's num_experts must be absent: mixtures of experts are not"),
@@ -23,6 +27,8 @@ REFUSED = [
     (llada, LLADA, {"scale_logits": True}, {}, "config.json's scale_logits must be False"),
     (llada, LLADA, {"input_emb_norm": True}, {}, "config.json's input_emb_norm must be False"),
     (llada, LLADA, {"block_group_size": 2}, {}, "config.json's block_group_size must be 1"),
+    (llada, LLADA, {"clip_qkv": 8.0}, {}, "config.json's clip_qkv must be None for this network; got 8.0."),
+    (llada, LLADA, {"rope_scaling": {"factor": 2}}, {}, "config.json's rope_scaling must be None for this network"),
     (llada, LLADA, {"n_layers": None}, {}, "config.json's n_layers must be a whole number, 1 or more; got None."),
     (llada, LLADA, {"embedding_size": 12}, {}, "config.json's vocab_size must be at most its embedding_size = 12"),
     (llada, LLADA, {"mask_token_id": None}, {}, "mask_id must be given, as config.json has no 'mask_token_id'"),
@@ -31,15 +37,58 @@ REFUSED = [
     (llada, LLADA, {}, {"banned": 3}, "banned must be a list of token ids; got 3."),
     (decoders, DREAM, {}, {}, "shift must be given, as Dream's own checkpoints are shifted"),
     (decoders, DREAM, {"block_size": 8}, {"shift": False}, "block must be given, as config.json has blocks of 8"),
-    (decoders, QWEN3, {"rope_scaling": {"rope_type": "yarn"}}, {}, "config.json's rope_scaling must be absent"),
-    (decoders, QWEN3, {"rope_parameters": {"rope_type": "llama3"}}, {}, "config.json's rope_scaling must be absent"),
+    (
+        decoders,
+        QWEN3,
+        {"rope_scaling": {"type": "dynamic"}},
+        {},
+        "config.json's rope_scaling must be absent, or of type 'linear' or 'llama3' or 'yarn'; got 'dynamic'.",
+    ),
+    (decoders, QWEN3, {"rope_scaling": "yarn"}, {}, "config.json's rope_scaling must be a dictionary; got 'yarn'."),
+    (decoders, QWEN3, {"rope_scaling": {**LINEAR, "factor": 0}}, {}, "config.json's factor must be a positive number"),
+    (
+        decoders,
+        QWEN3,
+        {"rope_scaling": {**LINEAR, "ntk": 1}},
+        {},
+        "config.json's rope_scaling must be without keys that",
+    ),
+    (
+        decoders,
+        QWEN3,
+        {"rope_scaling": LINEAR, "rope_parameters": LINEAR},
+        {},
+        "config.json's rope_scaling must be absent",
+    ),
+    (decoders, QWEN3, {"rope_parameters": LINEAR}, {}, "config.json's rope_theta must be a positive number; got None."),
+    (
+        decoders,
+        QWEN3,
+        {"rope_scaling": {**LINEAR, "rope_type": "yarn"}},
+        {},
+        "config.json's original_max_position_embeddings must be a whole number, 1 or more; got None.",
+    ),
+    (
+        decoders,
+        QWEN3,
+        {"rope_scaling": {**LLAMA3, "high_freq_factor": 4.0}},
+        {},
+        "config.json's low_freq_factor must be less than its high_freq_factor = 4.0; got 4.0.",
+    ),
     (decoders, QWEN3, {"use_sliding_window": True}, {}, "config.json's use_sliding_window must be False"),
     (decoders, QWEN3, {"layer_types": ["sliding_attention"]}, {}, "config.json's layer_types must be 'full_attention'"),
     (decoders, QWEN3, {"attention_bias": True}, {}, "config.json's attention_bias must be False"),
     (decoders, QWEN3, {"hidden_act": "gelu"}, {}, "config.json's hidden_act must be 'silu'"),
     (decoders, QWEN3, {"model_type": "qwen3"}, {}, "shift must be given for a plain Qwen3, which predicts from left"),
     (decoders, QWEN3, {"model_type": "gemma"}, {}, "config.json's model_type must be one of dream, a2d-llama"),
-    (decoders, SDAR, {"model_type": "fast_dLLM_qwen", "bd_size": 4}, {}, "shift must be False for a model by blocks"),
+    (
+        decoders,
+        FAST,
+        {"bd_size": None},
+        {},
+        "block must be given, as Fast-dLLM v2 goes by blocks and config.json has no",
+    ),
+    (decoders, FAST, {"mask_token_id": None}, {}, "mask_id must be a whole number from 0 to 12; got 151665."),
     (decoders, SDAR, {"block_size": None}, {}, "block must be given, as SDAR goes by blocks"),
     (
         decoders,
@@ -89,6 +138,25 @@ def test_dreams_own_mask_says_that_it_is_shifted():
     assert decoders.published(large, HEAD, {}).shift
     assert not decoders.published(large, HEAD, {"shift": False}).shift
     assert not decoders.published(QWEN3, HEAD, {}).shift
+
+
+def test_fast_dllm_is_shifted_by_blocks_and_its_code_says_the_mask_where_nothing_does():
+    told = decoders.published(FAST, HEAD, {})
+    assert (told.shift, told.module.shifted, told.module.block) == (True, True, 3)
+    large = {**FAST, "vocab_size": 152064, "mask_token_id": None}
+    assert decoders.published(large, HEAD, {}).mask_id == 151665
+    assert decoders.published(large, HEAD, {"vocabulary": {"|<MASK>|": 151700}}).mask_id == 151700
+    plain = decoders.published(FAST, HEAD, {"shift": False}).module
+    assert plain == told.module.clone(shifted=False)
+    assert decoders.published(SDAR, HEAD, {"shift": True}).module.shifted
+
+
+def test_a_sliding_window_that_is_not_used_is_none():
+    """As Qwen2's own folders have it."""
+    windows = {"use_sliding_window": False, "sliding_window": 131072, "max_window_layers": 28}
+    assert decoders.published({**DREAM, **windows}, HEAD, {"shift": True}) == decoders.published(
+        DREAM, HEAD, {"shift": True}
+    )
 
 
 def test_the_vocabulary_says_the_mask_where_the_configuration_does_not():

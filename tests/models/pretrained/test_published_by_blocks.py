@@ -27,12 +27,12 @@ SIZES = {"width": 16, "depth": 2, "hidden": 20, "heads": 4, "key_value_heads": 2
 @functools.cache
 def tiny(block=BLOCK, kind="decoder"):
     """The model by blocks, its parameters, and the bidirectional model of the same ones."""
-    if kind == "decoder":
+    if "decoder" in kind:
         plain = Decoder(vocab_size=TOKENS, embedding_rows=TOKENS, length=LENGTH, head_norms=True, **SIZES)
     else:
         sizes = {"width": 16, "depth": 2, "hidden": 64, "heads": 4, "level_features": 8}
         plain = DiffusionTransformer(vocab_size=TOKENS, length=LENGTH, mask_id=MASK, timed=False, **sizes)
-    model = ByBlocksDenoiser(in_blocks(plain, block, MASK), TOKENS, MASK)
+    model = ByBlocksDenoiser(in_blocks(plain, block, MASK, "shifted" in kind), TOKENS, MASK)
     return model, jax.jit(lambda: model.init(jax.random.key(0), LENGTH))(), models.from_linen(plain, TOKENS, MASK)
 
 
@@ -60,7 +60,7 @@ def test_one_block_is_the_bidirectional_decoder():
     assert block_length(model) == LENGTH
 
 
-@pytest.mark.parametrize("kind", ["decoder", "diffusion transformer"])
+@pytest.mark.parametrize("kind", ["decoder", "shifted decoder", "diffusion transformer"])
 def test_all_blocks_in_one_pass_are_what_each_is_alone(kind):
     model, params, _ = tiny(kind=kind)
     tokens, noisy = random_tokens(), random_canvas(2)
@@ -78,7 +78,9 @@ def sampled(denoiser, params, canvas, steps):
     return sampling.blind_loop(denoiser, params, jnp.asarray(canvas), jnp.asarray(steps), **more)
 
 
-@pytest.mark.parametrize(("block", "kind"), [(BLOCK, "decoder"), (3, "diffusion transformer")])
+@pytest.mark.parametrize(
+    ("block", "kind"), [(BLOCK, "decoder"), (BLOCK, "shifted decoder"), (3, "diffusion transformer")]
+)
 def test_cached_sampling_draws_what_encoding_anew_draws(block, kind):
     """In order of the blocks, and in an order that finishes none before the last steps."""
     model, params, _ = tiny(block, kind)
@@ -92,6 +94,17 @@ def test_cached_sampling_draws_what_encoding_anew_draws(block, kind):
         assert not bool(jnp.any(cached.tokens == MASK))
 
 
+def test_shifted_a_block_is_predicted_one_position_earlier():
+    """Its first token after a finished block by that block's last position, and else by itself."""
+    (plain, params, _), (shifted, _, _) = tiny(), tiny(kind="shifted decoder")
+    canvas = np.where(np.arange(LENGTH) < [[4], [5], [8], [0], [9]], random_tokens(), MASK).astype(np.int32)
+    own, moved = (np.asarray(logits(one, params, canvas)) for one in (plain, shifted))
+    for row, finished in enumerate([1, 1, 2, 0, 2]):
+        for place in range(LENGTH):
+            alone = place % BLOCK == 0 and (place == 0 or NUMBER[place] > finished)
+            np.testing.assert_allclose(moved[row, place], own[row, place if alone else place - 1], atol=1e-6)
+
+
 def test_settings_tell_models_apart_and_a_block_longer_than_the_model_is_refused():
     assert tiny()[0] == ByBlocksDenoiser(in_blocks(tiny()[2].module, BLOCK, MASK), TOKENS, MASK)
     assert tiny()[0] != tiny(3)[0]
@@ -100,7 +113,9 @@ def test_settings_tell_models_apart_and_a_block_longer_than_the_model_is_refused
         in_blocks(tiny()[2].module, 11, MASK)
 
 
-@pytest.mark.parametrize(("family", "name"), [("decoders", "SDAR"), ("diffusion", "BD3-LM")])
+@pytest.mark.parametrize(
+    ("family", "name"), [("decoders", "SDAR"), ("decoders", "Fast-dLLM v2"), ("diffusion", "BD3-LM")]
+)
 def test_a_folder_that_goes_by_blocks_is_loaded_sampled_and_described_so(family, name, tmp_path):
     pytest.importorskip("safetensors")
     from safetensors.numpy import save_file

@@ -1,9 +1,9 @@
-"""Dream, DiffuCoder, A2D, SDAR and others that keep the names of Llama, Qwen2 or Qwen3.
+"""Dream, DiffuCoder, A2D, SDAR, Fast-dLLM v2 and others that keep the names of Llama, Qwen2 or Qwen3.
 
 What config.json cannot say is asked for. Dream and DiffuCoder predict token i at position i - 1; Dream-Reasoner has
 their ``model_type`` and does not. A2D's folders do not say whether they were trained on the whole sequence, as is taken
-for granted, or by blocks (``block=``); SDAR's go by blocks, and some do not say how long. A plain Llama or Qwen is a
-left-to-right model unless the user says otherwise.
+for granted, or by blocks (``block=``); SDAR's go by blocks, and some do not say how long. Fast-dLLM v2 goes by blocks
+and is shifted. A plain Llama or Qwen is a left-to-right model unless the user says otherwise.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 from mdm_jax.models.pretrained.by_blocks import in_blocks
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.families.configurations import length_of, mask_of, must_be, number, told, whole
+from mdm_jax.models.pretrained.families.rotary_scaling import rotary_of
 from mdm_jax.models.pretrained.published import Published, Source
 from mdm_jax.support.errors import InputError, require, require_whole
 
@@ -29,6 +30,7 @@ FAMILIES = {
 """What a ``model_type``, in small letters, is called, and whose network it is."""
 _BY_BLOCKS = ("SDAR", "Fast-dLLM v2")
 _MASK = ("<|mask|>", "|<MASK>|")  # dllm's name of the mask, and Fast-dLLM's
+_OWN_MASKS = {"Fast-dLLM v2": 151665}  # what a family's code takes where nothing says it
 _DREAM_MASK = 151666  # Dream's and DiffuCoder's; Dream-Reasoner, which is not shifted, has 151669
 _LAYER = {
     "attention_norm": "input_layernorm",
@@ -54,7 +56,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     Raises:
         InputError: the checkpoint is of another network, or does not say what must be known.
 
-    Source: ``modeling_dream.py`` of Dream's checkpoints; dllm's ``pipelines/a2d``.
+    Source: ``modeling_dream.py`` of Dream's checkpoints; dllm's ``pipelines/a2d``; ``modeling.py`` of Fast-dLLM v2's.
     """
     model_type = str(config.get("model_type")).lower()
     require(model_type in FAMILIES, "config.json's model_type", model_type, f"one of {', '.join(FAMILIES)}")
@@ -62,11 +64,13 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     _check(config, kind)
     rows, width, heads = (whole(config, key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
     masks = [token for token in map((settings.get("vocabulary") or {}).get, _MASK) if token is not None]
-    mask_id = mask_of(config, settings, rows, "mask_token_id", otherwise=masks[0] if masks else None)
+    masks.append(_OWN_MASKS.get(family))
+    mask_id = mask_of(config, settings, rows, "mask_token_id", otherwise=masks[0])
     if config.get("head_dim") is None:
         require(width % heads == 0, "config.json's hidden_size", width, f"a multiple of num_attention_heads = {heads}")
     # A head of its own counts, even where config.json ties it: A2D's folders have one.
     tied = config.get("tie_word_embeddings") is True and "lm_head.weight" not in names
+    features = width // heads if config.get("head_dim") is None else whole(config, "head_dim")
     module = Decoder(
         vocab_size=rows,
         embedding_rows=rows,
@@ -76,21 +80,18 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
         hidden=whole(config, "intermediate_size"),
         heads=heads,
         key_value_heads=heads if config.get("num_key_value_heads") is None else whole(config, "num_key_value_heads"),
-        head_features=width // heads if config.get("head_dim") is None else whole(config, "head_dim"),
+        head_features=features,
         biases=kind == "qwen2",
         head_norms=kind == "qwen3",
         tied=tied,
-        rotary_base=_rotary_base(config),
         epsilon=number(config, "rms_norm_eps"),
+        **rotary_of(config, features),
     )
     more = told(settings, config, shift=_shift(family, config, settings))
     block = _block(family, config, settings, module.length)
-    if block < module.length:
-        wanted = f"False for a model by blocks (of {block}), where a block's first token would be predicted before it"
-        require(not more["shift"], "shift", True, wanted)
     return Published(
         family=family,
-        module=module if block == module.length else in_blocks(module, block, mask_id),
+        module=module if block == module.length else in_blocks(module, block, mask_id, more["shift"]),
         vocab_size=rows,
         mask_id=mask_id,
         sources=_sources(module),
@@ -143,21 +144,6 @@ def _block(family: str, config: Mapping[str, Any], settings: Mapping[str, Any], 
             "length; got None."
         )
     return length if block is None else min(require_whole("block", block, 1), length)
-
-
-def _rotary_base(config: Mapping[str, Any]) -> float:
-    """Of plain rotary positions; newer folders keep it in a dictionary."""
-    newer = config.get("rope_parameters")
-    found = config if newer is None else newer
-    require(isinstance(found, Mapping), "config.json's rope_parameters", newer, "a dictionary")
-    for scaling in (config.get("rope_scaling"), newer):
-        scaled = scaling if isinstance(scaling, Mapping) else {"rope_type": "default" if scaling is None else scaling}
-        kind = scaled.get("rope_type", scaled.get("type", "default"))
-        wanted = "absent or 'default': scaled rotary positions differ"
-        require(kind == "default", "config.json's rope_scaling", kind, wanted)
-    for one in (config, found):
-        must_be(one, "partial_rotary_factor", 1.0, 1, None, absent=1.0)
-    return number(found, "rope_theta")
 
 
 def _sources(module: Decoder) -> dict[str, Source]:

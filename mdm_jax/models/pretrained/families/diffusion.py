@@ -79,7 +79,9 @@ def _mdlm(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Published:
         timed=config.get("time_conditioning", False),
     )
     told = _told("MDLM" if model_type == "mdlm" else "BD3-LM", module, config, settings)
-    return told if block == length else dataclasses.replace(told, module=in_blocks(module, block, module.mask_id))
+    if block == length:
+        return told
+    return dataclasses.replace(told, module=in_blocks(module, block, module.mask_id, told.shift))
 
 
 def _sedd(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Published:

@@ -82,6 +82,8 @@ def _check(config: Mapping[str, Any]) -> None:
     must_be(config, "layer_norm_with_affine", True, absent=True)
     must_be(config, "bias_for_layer_norm", False, None, absent=None)
     must_be(config, "block_group_size", 1, absent=1)
+    for key in ("clip_qkv", "rope_scaling"):
+        must_be(config, key, None, absent=None)
     for key in ("alibi", "attention_layer_norm", "input_emb_norm", "scale_logits", "include_bias"):
         must_be(config, key, False, absent=False)
     must_be(config, "include_qkv_bias", True, False, None, absent=None)

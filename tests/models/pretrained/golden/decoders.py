@@ -19,6 +19,14 @@ SIZES = {
     "hidden_act": "silu",
     "tie_word_embeddings": False,
 }
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 0.5,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
 TOKENS = [[3, 12, 0, 12, 7, 12, 1], [12, 12, 5, 12, 2, -1, -1]]
 
 LLADA_NAMES = (
@@ -91,6 +99,40 @@ def _logits_by_blocks(block: int, config: Mapping[str, Any], tokens: np.ndarray)
     return shapes, found
 
 
+def _logits_of_fast_dllm(block: int, config: Mapping[str, Any], tokens: np.ndarray) -> Any:
+    """As ``generate`` of Fast-dLLM v2's modeling.py goes, block by block, where each sees itself and finished ones.
+
+    Logits of a block are moved on by one: ``cat([logits[:, :1], logits[:, :-1]])``. Its first token is told by the last
+    logits of the block before, once that is finished.
+    """
+    import torch
+
+    network = model("Qwen2", config)
+    shapes = filled(network)
+    rows = []
+    for row in tokens:
+        known = 0  # positions of finished blocks, from the first on
+        while known < len(row) and 12 not in row[known : known + block]:
+            known += block
+        told = []
+        for begin in range(0, len(row), block):
+            own = np.arange(begin, min(begin + block, len(row)))
+            before = np.arange(min(known, begin))
+            places = np.concatenate([before, own])
+            seen = places[None] // block <= places[:, None] // block
+            hidden = torch.from_numpy(np.where(seen, 0.0, np.finfo(np.float32).min).astype(np.float32))[None, None]
+            given = {"attention_mask": hidden, "position_ids": torch.from_numpy(places)[None]}
+            with torch.no_grad():
+                found = network(torch.from_numpy(row[places])[None], **given).logits[0].numpy()
+            logits = found[len(before) :]
+            moved = np.concatenate([logits[:1], logits[:-1]])
+            if begin > 0 and len(before) == begin:
+                moved[0] = found[begin - 1]
+            told.append(moved)
+        rows.append(np.concatenate(told))
+    return shapes, np.stack(rows)
+
+
 def _logits(
     kind: str, config: Mapping[str, Any], published_name: Callable[[str], str], tokens: np.ndarray
 ) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
@@ -153,6 +195,23 @@ def cases() -> dict[str, Case]:
             [[3, 1, 0, 12, 7, 12, 1, 2], [1, 12, 5, 3, 2, 9, 12, 12], [4, 4, 2, 11, 7, 0, 12, 5]],
             functools.partial(_logits_by_blocks, 3, qwen3),
         ),
+        "Fast-dLLM v2": Case(
+            {"model_type": "Fast_dLLM_Qwen", **dream, **mask, "bd_size": 3},
+            [[3, 1, 0, 12, 7, 12, 1, 2], [1, 12, 5, 3, 2, 9, 12, 12], [4, 4, 2, 11, 7, 0, 12, 5]],
+            functools.partial(_logits_of_fast_dllm, 3, dream),
+        ),
+        **{
+            f"A2D of {kind}, {name}": Case(
+                {"model_type": f"a2d-{kind.lower()}", **config, **mask, "rope_scaling": scaling},
+                TOKENS,
+                of(kind, {**config, "rope_scaling": scaling}),
+            )
+            for name, kind, config, scaling in (
+                ("linear", "Llama", {**llama, "head_dim": 8}, {"rope_type": "linear", "factor": 2.0}),
+                ("as Llama 3", "Llama", {**llama, "head_dim": 8, "max_position_embeddings": 512}, LLAMA3),
+                ("YaRN", "Qwen3", {**qwen3, "rope_theta": 1e4, "max_position_embeddings": 1024}, YARN),
+            )
+        },
         "SMDM": Case(SMDM, [[3, 13, 0, 13, 7, 13, 1]], _smdm),
     }
 
