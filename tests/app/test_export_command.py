@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import jax
 import numpy as np
@@ -46,18 +47,42 @@ def test_a_runs_parameters_come_back_bit_for_bit(trained, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_what_was_imported_leaves_as_it_came(tmp_path, capsys):
+@pytest.fixture
+def imported(tmp_path, capsys):
+    """A checkpoint's folder, what lies in it, and a run of it."""
     arrays, draw = llada_arrays(), random.Random(0)
     folder = save_folder(tmp_path / "published", arrays, LLADA)
     (tmp_path / "lines.txt").write_text("".join("".join(draw.choices("abcd", k=6)) + "\n" for _ in range(60)))
     (folder / "vocab.txt").write_text("\n".join(["<pad>", *"dcba", *(f"[{i}]" for i in range(11))]) + "\n")
-    run = tmp_path / "run"
-    assert main(["import", str(folder), str(run), "--task", f"text:{tmp_path / 'lines.txt'}?lines"]) == 0
+    assert main(["import", str(folder), str(tmp_path / "run"), "--task", f"text:{tmp_path / 'lines.txt'}?lines"]) == 0
     capsys.readouterr()
+    return folder, arrays, tmp_path / "run"
+
+
+def test_what_was_imported_leaves_as_it_came(imported, tmp_path, capsys):
+    folder, arrays, run = imported
     told = exported(capsys, run, "--parameters", tmp_path / "out.safetensors", "--like", folder)
     assert told["parameters"]["like"] == str(folder)
     out = load_file(tmp_path / "out.safetensors")
     assert {name: value.tobytes() for name, value in out.items()} == {n: v.tobytes() for n, v in arrays.items()}
+
+
+def test_what_was_trained_on_leaves_and_comes_back_bit_for_bit(imported, tmp_path, capsys):
+    """Imported, trained for two steps, exported under the checkpoint's names, and imported again from there."""
+    folder, arrays, run = imported
+    trained, again, lines = (str(tmp_path / name) for name in ("trained", "again", "lines.txt"))
+    assert main(["train", trained, "--from", str(run), "--steps", "2", "--batch", "4", "--quiet"]) == 0
+    new = tmp_path / "new"
+    shutil.copytree(folder, new, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert main(["export", trained, "--parameters", str(new / "model.safetensors"), "--like", str(folder)]) == 0
+    assert main(["import", str(new), again, "--task", f"text:{lines}?lines", "--quiet"]) == 0
+    capsys.readouterr()
+    wanted, found = mdm.load(trained), mdm.load(again)
+    assert (wanted.step, found.step, found.denoiser) == (2, 0, wanted.denoiser)
+    jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+    out = load_file(new / "model.safetensors")
+    assert out.keys() == arrays.keys()
+    assert all(np.any(out[name] != value) for name, value in arrays.items())  # every tensor was trained
     assert main(["export", str(run), "--parameters", str(tmp_path / "own.safetensors")]) == 0
     assert "those of LLaDA need its folder: --like FOLDER." in capsys.readouterr().err
     model, params = mdm.models.load_exported(tmp_path / "own.safetensors")
