@@ -9,6 +9,7 @@ from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.recoding import in_vocabulary
 from mdm_jax.tasks.row_lengths import draw_lengths, lengths_of
+from mdm_jax.tasks.rules import arithmetic, brackets
 from mdm_jax.tasks.specs import from_spec, restore, vocabulary_of
 from mdm_jax.tasks.subwords import read_tokenizer, tokenized, tokenized_lines, train_tokenizer
 from mdm_jax.tasks.task import Task
@@ -23,8 +24,10 @@ __all__ = [
     "Subwords",
     "Task",
     "Vocabulary",
+    "arithmetic",
     "baselines_of",
     "binsaw",
+    "brackets",
     "code",
     "context_of",
     "digits",

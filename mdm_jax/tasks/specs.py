@@ -17,6 +17,7 @@ from mdm_jax.tasks.own_tasks import OwnTask
 from mdm_jax.tasks.pictures import digits
 from mdm_jax.tasks.python_code import code
 from mdm_jax.tasks.rows import RowsTask
+from mdm_jax.tasks.rules import RULES, rule_from_spec
 from mdm_jax.tasks.spelling import Known, Settings, parsed
 from mdm_jax.tasks.subwords import SETTINGS as SUBWORDS
 from mdm_jax.tasks.subwords import SubwordsTask, by_stored, from_settings
@@ -34,7 +35,8 @@ SPECS = (
     '"tokens:PATH?tokenizer=FILE" (a text in subwords), "code" (Python\'s standard library), "fasta:PATH" (sequences), '
     '"digits" or "digits?labels" (8 x 8 pictures), "npy:PATH" (an integer array), "bin:PATH?dtype=TYPE" (token ids '
     'without a header), "pairs:P" or "blocks:P" (tokens that depend on each other, P from 0 to 1), "binsaw" (noisy '
-    'bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids), or "MODULE:FUNCTION" (a task of your own)'
+    'bits of a wave), "sudoku4", "sudoku6" or "sudoku9" (grids), "brackets" (that match), "arithmetic" (additions with '
+    'their carries), or "MODULE:FUNCTION" (a task of your own)'
 )
 
 _FIXED: dict[str, Callable[[], RowsTask]] = {
@@ -52,8 +54,8 @@ def from_spec(spec: str, length: int | None = None) -> _Found:
             with settings behind it, as "text:PATH?lines&prompt=SEP"; or "MODULE:FUNCTION", a function of your own that
             returns a task. The table "Which task?" in ``tasks/README.md`` has them all.
         length: tokens in one row. Of a text or a stream of tokens it says how long the windows are, ``LENGTH``
-            characters if left out. Of lines and sequences, how long the longest may be. Other tasks have a length of
-            their own, which is all that may be asked for.
+            characters if left out. Of lines and sequences, how long the longest may be; of brackets, how many there
+            are. Other tasks have a length of their own, which is all that may be asked for.
 
     Raises:
         InputError: no such task, an unknown setting, or data that cannot be used.
@@ -81,6 +83,8 @@ def _made(spec: str, length: int | None) -> _Found:
         return {"text": text, "code": code}[spec](characters)
     if kind in _LAWS:
         return law_from_spec(spec)
+    if spec.partition("?")[0] in RULES:
+        return rule_from_spec(spec, length)
     if kind in _FILES and rest:
         known, make = _FILES[kind]
         return make(*parsed(kind, rest, known), length)
@@ -115,7 +119,7 @@ _FILES: dict[str, tuple[Known, Callable[[str, Settings, int | None], _Found]]] =
 }
 """By the kind of data: the settings that may stand behind the path, and what makes the task."""
 _LAWS = ("pairs", "blocks")
-_TAKEN = {*_FILES, *_FIXED, *_LAWS, "code"}
+_TAKEN = {*_FILES, *_FIXED, *_LAWS, *RULES, "code"}
 """What cannot be the module of a task of one's own, unless "python:" stands before it."""
 
 
@@ -189,7 +193,8 @@ def _again(spec: str, length: int, vocabulary: Notation) -> _Found:
 def _is_ours(spec: str) -> bool:
     """Whether :func:`from_spec` reads a spec of this form."""
     kinds = tuple(f"{kind}:" for kind in (*_FILES, *_LAWS))
-    return spec in ("text", "code", *_FIXED) or spec.startswith((*kinds, own_tasks.KIND))
+    ours = spec in ("text", "code", *_FIXED) or spec.partition("?")[0] in RULES
+    return ours or spec.startswith((*kinds, own_tasks.KIND))
 
 
 def vocabulary_of(description: Mapping[str, Any]) -> Notation:

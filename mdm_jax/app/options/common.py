@@ -17,7 +17,8 @@ TASKS = (
     "length), tokens:PATH?tokenizer=FILE (in subwords; &lines too), fasta:PATH (sequences), code (Python's standard "
     "library), digits or digits?labels (8 x 8 pictures), "
     "npy:PATH (your integer array), bin:PATH?dtype=TYPE&vocab=SIZE (a stream of token ids), pairs:P or blocks:P "
-    "(tokens that depend on each other), binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids), "
+    "(tokens that depend on each other), binsaw (bits of a wave), sudoku4, sudoku6 or sudoku9 (grids), brackets (that "
+    "match; ?kinds=N), arithmetic (additions with their carries; ?digits=N), "
     "MODULE:FUNCTION (a function that returns a task of your own)"
 )
 _SETTINGS = (

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mdm_jax.support.files import digest
+from mdm_jax.tasks.drawing import PARTS, parts_of
 from mdm_jax.tasks.notations import Numbers
 from mdm_jax.tasks.rows import RowsTask
-from mdm_jax.tasks.toys.drawing import PARTS, parts_of
 
 LENGTH, SAWS, NOISE = 64, 2, 0.05
 POINTS = LENGTH // 2 + 1

@@ -10,9 +10,9 @@ from jaxtyping import Float64, Int
 
 from mdm_jax.support.errors import is_list, require, require_number, require_whole
 from mdm_jax.support.files import digest
+from mdm_jax.tasks.drawing import PARTS, parts_of
 from mdm_jax.tasks.notations import Numbers
 from mdm_jax.tasks.rows import RowsTask
-from mdm_jax.tasks.toys.drawing import PARTS, parts_of
 
 SYMBOLS = 4
 MOST_SYMBOLS = 16

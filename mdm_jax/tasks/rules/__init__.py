@@ -1,0 +1,7 @@
+"""Rules: rows that are right or wrong, drawn uniformly from all that are right: brackets, and additions."""
+
+from mdm_jax.tasks.rules.additions import ArithmeticTask, arithmetic
+from mdm_jax.tasks.rules.dyck_words import BracketsTask, brackets
+from mdm_jax.tasks.rules.spelled_rules import RULES, rule_from_spec
+
+__all__ = ["RULES", "ArithmeticTask", "BracketsTask", "arithmetic", "brackets", "rule_from_spec"]
