@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mdm_jax import models, tasks
-from mdm_jax.app.report import gallery, kept, run_files
+from mdm_jax.app.report import gallery, kept, run_files, sample_file
 from mdm_jax.evaluation import Evaluation
 from mdm_jax.support.files import write_json
 from mdm_jax.support.ragged import ABSENT
@@ -42,7 +42,7 @@ def row(first="0", steps=(0, 0, 1, 1, 2, 2), **more):
 
 
 def left(trained):
-    samples = run_files.read_samples(trained.place.samples)
+    samples = sample_file.read(trained.place.samples)
     assert samples is not None
     return samples
 

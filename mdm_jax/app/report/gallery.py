@@ -61,7 +61,8 @@ def _introduction(drawn: Mapping[str, Any], files: RunFiles) -> str:
     picture, reference, name = files.shape is not None, drawn["reference_score"], drawn["score_name"]
     tuned = [panel for panel in drawn["panels"] if panel["role"] in ROLES]
     said = [f"{'Drawn' if picture else 'Written'} by the model, most steps first."]
-    said += [] if drawn["real"] is None else ["Real rows of the test half, which training never saw, stand first."]
+    unseen = ", which training never saw," if files.source is None else ""
+    said += [] if drawn["real"] is None else [f"Real rows of the test half{unseen} stand first."]
     said += [
         f"{'The colours beside a picture tell when each pixel was' if picture else 'Colour tells when each token was'} "
         "revealed; hover to read the step."

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from mdm_jax import tasks
-from mdm_jax.app.report import run_files
+from mdm_jax.app.report import sample_file
 from mdm_jax.app.terminal.output import finite, note
 from mdm_jax.evaluation import Evaluation
 from mdm_jax.evaluation.tuning import ROLES
@@ -119,7 +119,7 @@ def leave(
 
 def complete(place: RunDirectory) -> None:
     """Put real rows and their score beside samples that were drawn without the data, if the data can be read."""
-    there = run_files.read_samples(place.samples)
+    there = sample_file.read(place.samples)
     if there is None or there["real"] is not None:
         return
     description = place.read_config()["task"]
@@ -135,7 +135,7 @@ def _with(
     trained: Run, line: str, panels: Sequence[Mapping[str, Any]], latents: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The new content of ``samples.json``."""
-    there = run_files.read_samples(trained.place.samples) or {"format": run_files.SAMPLES_FORMAT, "panels": []}
+    there = sample_file.read(trained.place.samples) or {"format": sample_file.FORMAT, "panels": []}
     is_tuned = any(one["role"] in ROLES for one in panels)
     tuned = [one for one in there["panels"] if one["role"] in ROLES and not is_tuned]
     others = [one for one in there["panels"] if one["role"] not in ROLES and one["command"] != line]

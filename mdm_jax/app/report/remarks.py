@@ -7,14 +7,18 @@ from mdm_jax.evaluation.tuning import ROLES
 MEANINGS = {"best beta": "the best of all Beta schedules", "best hand-crafted": "the cheapest of the named schedules"}
 """What the roles of tuned plans are, where the plan's name does not say it."""
 
+FEW_ROWS = 64
+"""With fewer, further rows tell more than further encodings of the same."""
+
 
 def missing(sentence: str, files: RunFiles, command: str, *more: str) -> str:
     """What is not there, and what makes it, or else what comes before that."""
     if files.own_model:
         return note(f"{sentence} No command can make it, since the model is your own: load the run from Python.")
     untrained = not files.log and not files.directory.checkpoints.exists()
+    unmeasured = files.source is not None and files.profile is None  # a training leaves a first profile, an import none
     before = {
-        "sample": "train" if untrained else None,
+        "sample": "train" if untrained else "profile" if unmeasured else None,
         "tune": "profile" if files.profile is None else None,
     }.get(command)
     line = files.command(command, *more) if before is None else files.command(before)

@@ -4,7 +4,6 @@ What has been read holds no surprises: every declared key is there, with ``None`
 """
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.report import shapes
+from mdm_jax.app.report import sample_file, shapes
 from mdm_jax.evaluation.baselines import FORMAT as HELD_OUT_FORMAT
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_choice, verbatim
-from mdm_jax.support.files import read_json
 from mdm_jax.tasks import Grid, Numbers, lengths_of
 from mdm_jax.tasks.notations import from_json
 from mdm_jax.theory import plans, profiles
@@ -27,7 +25,6 @@ from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training.runs import RunDirectory
 
-SAMPLES_FORMAT = "mdm_jax samples 1"
 _ALSO = {"format", "searched"}
 """What complete files hold beside what the report reads."""
 
@@ -67,6 +64,19 @@ class RunFiles:
         return self.config["model"] is None
 
     @property
+    def source(self) -> dict[str, Any] | None:
+        """Where an imported model is from; ``None`` of a run that was trained here."""
+        return self.config["source"]
+
+    @property
+    def family(self) -> str | None:
+        """What the model is: a published one by its own name, another by its network; ``None``: the user's own."""
+        if self.source is not None:
+            return self.source["family"]
+        family = _network(self.config).get("family")
+        return None if family is None else str(family)
+
+    @property
     def has_latents(self) -> bool:
         """Whether the model is one of the library's with latents."""
         return (self.config["model"] or {}).get("family") in ("latent transformer", "diffusion prior")
@@ -74,14 +84,12 @@ class RunFiles:
     @property
     def has_cache(self) -> bool:
         """Whether the model is one of the library's that keeps what it made of revealed tokens."""
-        return (self.config["model"] or {}).get("family") in ("any-order transformer", "block-causal transformer")
+        return (self.config["model"] or {}).get("family") == "any-order transformer" or self.block is not None
 
     @property
     def block(self) -> int | None:
         """Positions of a block of a model that goes block by block: profile and plans are of one."""
-        block = (self.config["model"] or {}).get("block")
-        causal = (self.config["model"] or {}).get("family") == "block-causal transformer"
-        return block if causal and isinstance(block, int) else None
+        return _block(self.config)
 
     @property
     def figure(self) -> str:
@@ -153,9 +161,25 @@ def read(directory: RunDirectory) -> RunFiles:
         held_out=_read_held_out(directory.held_out),
         profile=_read_profile(directory.profile, config),
         tuning=tuning,
-        samples=read_samples(directory.samples),
+        samples=sample_file.read(directory.samples),
         other_plans=() if tuning is None else _other_plans(directory, tuning),
     )
+
+
+def _network(config: dict[str, Any]) -> dict[str, Any]:
+    """What a model is inside of what stands around it."""
+    model = config["model"] or {}
+    while isinstance(model.get("denoiser"), dict):
+        model = model["denoiser"]
+    return model
+
+
+def _block(config: dict[str, Any]) -> int | None:
+    """Positions of a block, of the library's own block-causal models and of published ones."""
+    model = _network(config)
+    sizes = model if model.get("family") == "block-causal transformer" else model.get("network")
+    block = sizes.get("block") if isinstance(sizes, dict) else None
+    return block if isinstance(block, int) else None
 
 
 def without_folders(spec: str) -> str:
@@ -174,25 +198,8 @@ def without_folders(spec: str) -> str:
     return f"{kind}{colon}{path.rpartition('/')[2] or path}{mark}{'&'.join(shown)}"
 
 
-def _read(path: Path, shape: Any, form: str, remake: str = "") -> Any:
-    """The content of a file of ``"format": form`` ("mdm_jax <kind> 1"), checked; ``None`` if there is no such file.
-
-    One of an earlier format can be made anew, where ``remake`` says how.
-    """
-    if not path.exists():
-        return None
-    kind = form.split()[1]
-    value = read_json(path, f"a {kind} file")
-    earlier = isinstance(value, dict) and str(value.get("format")).rpartition(" ")[0] == form.rpartition(" ")[0]
-    if remake and earlier and value["format"] != form:
-        raise InputError(f"{path} is a {kind} file of another version ({value['format']!r}); {remake}")
-    if not isinstance(value, dict) or value.get("format") != form:
-        raise InputError(f"{path} is not a {kind} file: its format must be {form!r}.")
-    return shapes.checked(value, shape, f"{path} is not a {kind} file")
-
-
 def _read_held_out(path: Path) -> dict[str, Any] | None:
-    held_out = _read(path, shapes.HELD_OUT, HELD_OUT_FORMAT)
+    held_out = shapes.read(path, shapes.HELD_OUT, HELD_OUT_FORMAT)
     if held_out is None:
         return None
     try:
@@ -217,10 +224,7 @@ def _refuse_more(value: dict[str, Any], shape: dict[str, Any], where: str = "") 
 def _read_profile(path: Path, config: dict[str, Any]) -> Profile | None:
     """The profile, of the length that the run has, or its model's blocks."""
     profile = profiles.load(path) if path.exists() else None
-    length = config["task"]["length"]
-    model = config["model"] or {}
-    if model.get("family") == "block-causal transformer" and isinstance(model.get("block"), int):
-        length = min(length, model["block"])
+    length = min(config["task"]["length"], _block(config) or config["task"]["length"])
     if profile is not None and profile.length != length:
         raise InputError(f"{path} is not a profile of this run: its length must be {length}; got {profile.length}.")
     return profile
@@ -228,7 +232,7 @@ def _read_profile(path: Path, config: dict[str, Any]) -> Profile | None:
 
 def _read_tuning(path: Path) -> dict[str, Any] | None:
     remake = f"make it anew with: {command('tune', path.parent)}"
-    tuning = _read(path, shapes.TUNING, TUNING_FORMAT, remake)
+    tuning = shapes.read(path, shapes.TUNING, TUNING_FORMAT, remake)
     if tuning is None:
         return None
     points, length = len(tuning["steps"]), tuning["length"]
@@ -270,34 +274,3 @@ def _other_plans(directory: RunDirectory, tuning: dict[str, Any]) -> list[str]:
                 same = False
             found += [] if same else [path.name]
     return found
-
-
-def read_samples(path: Path) -> dict[str, Any] | None:
-    """The content of ``samples.json``, checked; ``None`` if there is none.
-
-    Raises:
-        InputError: something else is there.
-    """
-    samples = _read(path, shapes.SAMPLES, SAMPLES_FORMAT)
-    if samples is None:
-        return None
-    shown = [row for panel in samples["panels"] for row in panel["rows"]]
-    shown += [row for group in (samples["latents"] or {"groups": []})["groups"] for row in group]
-    for row in shown:
-        if row["reveal_step"] is not None and len(row["pieces"]) != len(row["reveal_step"]):
-            raise InputError(
-                f"{path} is not a samples file: pieces and reveal_step must have one entry for each position; "
-                f"got {len(row['pieces'])} and {len(row['reveal_step'])}."
-            )
-    return samples | {"panels": [_completed(panel, samples) for panel in samples["panels"]]}
-
-
-def _completed(panel: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
-    """A panel of samples with what older files lack: the budget, the mean score over the rows in the file, and what
-    was said once for all.
-    """
-    scores = [row["score"] for row in panel["rows"] if row["score"] is not None]
-    mean = math.fsum(scores) / len(scores) if scores else None
-    older = {"budget": panel["steps"], "scored_rows": len(panel["rows"]), "mean_score": mean}
-    older |= {name: samples[name] for name in ("temperature", "seed")}
-    return panel | {name: value for name, value in older.items() if panel[name] is None}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.report import page, remarks
+from mdm_jax.app.report import imported, page, remarks
 from mdm_jax.app.report.page import escape, with_error
 from mdm_jax.app.report.run_files import RunFiles
 from mdm_jax.plot import charts, report_charts
@@ -18,10 +18,12 @@ from mdm_jax.theory.profiles import Profile
 
 
 def training(files: RunFiles) -> str:
-    """The loss curve, and the model beside simpler ones."""
+    """The loss curve, or where a published model is from; and the model beside simpler ones."""
     held_out = files.held_out
     baselines = [(b["name"], b["bits_per_token"]) for b in held_out["baselines"]] if held_out else []
-    if files.log:
+    if files.source is not None:
+        curve = imported.where_from(files.source)
+    elif files.log:
         caption = (
             "Loss against training step. Held-out data are the validation half of what training never saw; the band is "
             "one standard error over its sequences."
@@ -50,11 +52,12 @@ def training(files: RunFiles) -> str:
     if held_out is None:
         sentence = "The model has not been compared with n-gram models yet."
         return f"{curve}\n{remarks.missing(sentence, files, 'profile')}"
+    fitted = "the same training data" if files.source is None else "the training part of these data"
     figure = report_charts.baselines(("this model", held_out["bits_per_token"], held_out["standard_error"]), baselines)
     caption = (
         f"Bits per token on the test half, {with_error(held_out['bits_per_token'], held_out['standard_error'])} for "
-        "the model, beside n-gram models fitted to the same training data. An n-gram reads left to right and is scored "
-        f"exactly; the model's figure is an upper bound {_over(held_out['bound'])}."
+        f"the model, beside n-gram models fitted to {fitted}. An n-gram reads left to right and is scored exactly; "
+        f"the model's figure is an upper bound {_over(held_out['bound'])}."
         f"{told_labels(held_out)}{_length_cost(held_out)}{_byte_bits(held_out)}"
     )
     bars = page.chart(figure, "baselines", "bits per token of all models", caption)

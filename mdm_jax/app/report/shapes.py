@@ -1,18 +1,21 @@
-"""What the files of a run must hold, declared, and one function that checks it."""
+"""What the files of a run must hold, declared, and the functions that read and check it."""
 
 import numbers
 import sys
+from pathlib import Path
 from typing import Any
 
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import read_json
 from mdm_jax.support.text import shortened
 
 # What the files must hold, as read by checked: a type, [each], {key: value}, {str: each value}, or (shape, None) for
 # what may be null or left out. More keys are allowed. numbers.Real also takes NaN: a diverged run has a report too.
 _TASK = {"spec": str, "length": int, "vocab_size": int, "digest": str}
 _OBJECTIVE = {"name": (str, None), "is_bound": bool}
+_SOURCE = {"family": str, "files": {str: str}, "ignored": [str], "settings": dict, "parameters": {str: {"type": str}}}
 CONFIG = {"task": _TASK, "model": (dict, None), "settings": dict, "versions": (dict, None),
-           "objective": (_OBJECTIVE, None)}  # fmt: skip
+           "objective": (_OBJECTIVE, None), "source": (_SOURCE, None)}  # fmt: skip
 _LOG_FIGURES = ("train_bits_per_token", "held_out_bits_per_token", "held_out_standard_error", "tokens_per_second")
 MONITORS = ("held_out_kl_nats", "held_out_active_units", "held_out_pair_information_nats")
 """What the log says of a run's latents."""
@@ -95,6 +98,23 @@ def checked(value: Any, shape: Any, what: str, where: str = "") -> Any:
             raise InputError(f"{what}: {where + ' ' if where else 'it '}has no {name}.")
     before = f"{where}." if where else ""
     return value | {name: checked(value.get(name), item, what, before + name) for name, item in shapes.items()}
+
+
+def read(path: Path, shape: Any, form: str, remake: str = "") -> Any:
+    """The content of a file of ``"format": form`` ("mdm_jax <kind> 1"), checked; ``None`` if there is no such file.
+
+    One of an earlier format can be made anew, where ``remake`` says how.
+    """
+    if not path.exists():
+        return None
+    kind = form.split()[1]
+    value = read_json(path, f"a {kind} file")
+    earlier = isinstance(value, dict) and str(value.get("format")).rpartition(" ")[0] == form.rpartition(" ")[0]
+    if remake and earlier and value["format"] != form:
+        raise InputError(f"{path} is a {kind} file of another version ({value['format']!r}); {remake}")
+    if not isinstance(value, dict) or value.get("format") != form:
+        raise InputError(f"{path} is not a {kind} file: its format must be {form!r}.")
+    return checked(value, shape, f"{path} is not a {kind} file")
 
 
 def _is(value: Any, kind: type) -> bool:

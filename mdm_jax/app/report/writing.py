@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from mdm_jax.app.report import carded, gallery, kinds, latents, page, run_files, sections, told, tuned
+from mdm_jax.app.report import (
+    carded,
+    gallery,
+    imported,
+    kinds,
+    latents,
+    page,
+    remarks,
+    run_files,
+    sections,
+    told,
+    tuned,
+)
 from mdm_jax.app.report.page import bits, code, escape
 from mdm_jax.app.report.run_files import RunFiles
 from mdm_jax.support.files import write_text
@@ -39,7 +51,7 @@ def render(directory: RunDirectory) -> str:
     """
     files = run_files.read(directory)
     parts = [
-        ("training", "Training", sections.training(files)),
+        ("training", "Training" if files.source is None else "Where the model is from", sections.training(files)),
         ("profile", "What the model knows: its profile", sections.profile(files) + latents.cost_note(files)),
         ("latents", "What a latent knows", latents.knows(files)),
         ("steps", "How many steps, and which schedule?", latents.cost_note(files) + tuned.steps(files)),
@@ -58,9 +70,14 @@ def render(directory: RunDirectory) -> str:
 
 def _head(files: RunFiles) -> str:
     """What the run is, its headline figures, the words that the page uses, and what was found."""
-    task, model = files.config["task"], files.config["model"]
-    family = str(model["family"]) if model and "family" in model else "model of your own"
-    kind = f"{'an' if family[:1] in 'aeiou' else 'a'} {escape(family)}"
+    task, source, family = files.config["task"], files.source, files.family or "model of your own"
+    what = (
+        f"A masked diffusion model of {code(files.data)}: {'an' if family[:1] in 'aeiou' else 'a'} {escape(family)} for"
+    )
+    what = what if source is None else imported.about(source, files)
+    unseen = f"{files.kind} that training never saw" if source is None else f"{files.kind} that is held out"
+    halves = "What never was trained on has two halves" if source is None else "It has two halves"
+    seen = "" if source is None else " Whether the model saw some of it where it was trained, no file tells."
     characters = files.kind == "text" and task["spec"].split(":")[0] in ("text", "code")
     token = " A token is one character here, so bits per token are bits per character." if characters else ""
     bound = files.held_out and files.held_out["bound"]
@@ -70,17 +87,16 @@ def _head(files: RunFiles) -> str:
     )
     findings = "".join(f"<li>{finding_html}</li>" for finding_html in _findings(files))
     return (
-        f'<p class="eyebrow">mdm_jax report</p><h1>{escape(files.name)}</h1><p class="lead">A masked diffusion model '
-        f"of {code(files.data)}: {kind} for sequences of {_length(files)} tokens out of {task['vocab_size']:,} "
-        f"different ones.</p>{page.tiles(_headline(files))}<p>A <strong>masked diffusion model</strong> learns to fill "
-        "in blanks. In training a random part of each sequence is hidden, and the model learns to predict what was "
-        f"there. To write, it starts from {blanks} and <strong>reveals</strong> a few tokens in each "
-        "of K steps; one step is one model call. The tokens of one step are drawn independently of each other, so "
-        "fewer steps are faster and less faithful. A <strong>schedule</strong> says how many tokens each step "
-        "reveals; the resulting list of sizes is a <strong>plan</strong>.</p><p>Quality is measured in <strong>bits "
-        f"per token</strong> on {files.kind} that training never saw: {quality}, an upper bound on the model's code "
-        f"length. What never was trained on has two halves: choices are made on the <em>validation half</em>, the "
-        f"<em>test half</em> judges them. Lower is better.{token}{_what_counts(files)} Guessing blindly among "
+        f'<p class="eyebrow">mdm_jax report</p><h1>{escape(files.name)}</h1><p class="lead">{what} sequences of '
+        f"{_length(files)} tokens out of {task['vocab_size']:,} different ones.</p>{page.tiles(_headline(files))}"
+        "<p>A <strong>masked diffusion model</strong> learns to fill in blanks. In training a random part of each "
+        "sequence is hidden, and the model learns to predict what was there. To write, it starts from "
+        f"{blanks} and <strong>reveals</strong> a few tokens in each of K steps; one step is one model call. The "
+        "tokens of one step are drawn independently of each other, so fewer steps are faster and less faithful. A "
+        "<strong>schedule</strong> says how many tokens each step reveals; the resulting list of sizes is a "
+        f"<strong>plan</strong>.</p><p>Quality is measured in <strong>bits per token</strong> on {unseen}: {quality}, "
+        f"an upper bound on the model's code length. {halves}: choices are made on the <em>validation half</em>, the "
+        f"<em>test half</em> judges them.{seen} Lower is better.{token}{_what_counts(files)} Guessing blindly among "
         f"{task['vocab_size']:,} tokens costs {math.log2(max(task['vocab_size'], 1)):.2f}.</p>{kinds.about(files)}"
         + (f"<h3>In short</h3><ul>{findings}</ul>" if findings else "")
     )
@@ -122,7 +138,7 @@ def _headline(files: RunFiles) -> Iterator[tuple[str, str, str]]:
             "bits per token, validation half, from the log",
         )
     if held_out and held_out["parameters"] is not None:
-        yield "Parameters", page.count(float(held_out["parameters"])), (files.config["model"] or {}).get("family", "")
+        yield "Parameters", page.count(float(held_out["parameters"])), files.family or ""
     if log:
         asked = files.config["settings"].get("steps")
         yield "Training steps", f"{log[-1]['step']:,}", f"of {asked:,}" if isinstance(asked, int) else ""
@@ -195,14 +211,21 @@ def _against_baselines(held_out: Mapping[str, Any]) -> str:
 def _next(files: RunFiles) -> str:
     steps = min(16, files.block or files.config["task"]["length"])
     of_each = "" if files.block is None else " of each block"
+    again = files.command("profile", "--encodings", "16384"), "measure again, with four times the encodings"
+    rows = files.profile.provenance.get("rows") if files.profile else None
+    few = isinstance(rows, int) and rows < remarks.FEW_ROWS
     commands = [
         (files.command("sample", "--steps", str(steps)), f"write with the best plan for {steps} steps{of_each}"),
-        (files.command("profile", "--encodings", "16384"), "measure again, with four times the encodings"),
+        *([] if few else [again]),
         (
             files.command("tune"),
             "compare schedules again, or for other budgets" if files.tuning else "compare schedules",
         ),
     ]
+    repair, more = " For that, train longer or larger.", []
+    if files.source is not None:
+        repair, more = imported.going_on(files.source, files)
+    commands += more
     if files.profile is None:
         commands = [(files.command("profile"), "measure what the model knows: plans follow from that")]
     shown = "\n".join(f"{escape(command)}   <span># {escape(what)}</span>" for command, what in commands)
@@ -217,8 +240,13 @@ def _next(files: RunFiles) -> str:
         if files.tuning
         else ""
     )
+    told_few = (
+        f"The profile is of {rows:,} sequences: more of these would tell more than more encodings of the same. "
+        if few
+        else ""
+    )
     return (
-        f"<p>{choice}More steps never repair what the model has not learnt; for that, train longer or larger.</p>"
+        f"<p>{choice}{told_few}More steps never repair what the model has not learnt.{repair}</p>"
         f"{shell}, with the model, its parameters and its profile:</p>"
         f'<pre class="shell">\n{escape(load)}   <span># run.denoiser, run.params, run.task, '
         "run.profile</span></pre>"
@@ -230,9 +258,7 @@ def _provenance(files: RunFiles) -> str:
     groups: dict[str, Mapping[str, Any]] = {
         "Data": _data(files),
         "Model": config["model"] or {"family": "a model of your own"},
-        "Training settings": {
-            key: value for key, value in config["settings"].items() if value or key not in _NOTHING_AT_ZERO
-        },
+        **_made(files),
         "Versions": config["versions"] or {},
         "Profile": {"digest": profile.digest, **profile.provenance} if profile else {},
         "Tuning": {"profile_digest": tuning["profile_digest"]} if tuning else {},
@@ -247,6 +273,14 @@ def _provenance(files: RunFiles) -> str:
                 f"<details><summary>{escape(title)}</summary>{page.table(('name', 'value'), rows, title)}</details>"
             )
     return "<p>Everything needed to make the same run again.</p>" + "".join(blocks)
+
+
+def _made(files: RunFiles) -> dict[str, Mapping[str, Any]]:
+    """How the parameters came about."""
+    if files.source is not None:
+        return {"Import": imported.told(files.source)}
+    settings = files.config["settings"].items()
+    return {"Training settings": {key: value for key, value in settings if value or key not in _NOTHING_AT_ZERO}}
 
 
 def _data(files: RunFiles) -> dict[str, Any]:
