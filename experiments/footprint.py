@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
-from mdm_jax.app.work.footprints import size
+from mdm_jax.app.work.footprint_texts import size
 from mdm_jax.footprint import SIZES, Footprint, compiled, extrapolated, footprint, named
 from mdm_jax.models import transformer
 from mdm_jax.training import Settings

@@ -9,7 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from experiments.tools.latents import placed
 from mdm_jax import models, tasks
-from mdm_jax.footprint.flops import forward_flops, optimizer_flops
+from mdm_jax.footprint import step_flops
+from mdm_jax.footprint.flops import optimizer_flops
 from mdm_jax.models.adapters import LinenDenoiser
 from mdm_jax.models.denoiser import Params
 from mdm_jax.training import AnyOrderNelbo, Settings, initial_state
@@ -81,16 +82,16 @@ def objective_of(arm: str) -> Objective:
 
 
 def operations(case: Case, arm: str) -> int:
-    """Floating-point operations of one training step by formula, as ``mdm_jax.footprint`` counts them.
+    """Floating-point operations of one training step, as ``mdm_jax.footprint`` counts them.
 
     The optimiser's part is that of the bidirectional model for both.
     """
-    model, network = model_of(case, BIDIRECTIONAL), cast(Any, model_of(case, arm).module)
     length = tasks.from_spec(case.spec).length
-    forward = forward_flops(network, case.batch * length, length)
     settings = Settings(batch=case.batch, length=length)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), length))
-    return 3 * forward + optimizer_flops(shapes, settings, network.vocab_size)
+    plain, model = model_of(case, BIDIRECTIONAL), model_of(case, arm)
+    usual, own = (jax.eval_shape(lambda m=m: m.init(jax.random.key(0), length)) for m in (plain, model))
+    passes = step_flops(model, own, settings, objective=objective_of(arm))
+    return passes.forward + passes.backward + optimizer_flops(usual, settings, plain.vocab_size)
 
 
 def steps_of(case: Case, arm: str, seconds: float, milliseconds: Mapping[str, float]) -> int:

@@ -1,12 +1,14 @@
-"""What a training step would take, before it is started: bytes on every device, operations, the compiler's word."""
+"""What training or sampling would take, before it starts: bytes on every device, operations, the compiler's word."""
 
 from mdm_jax.footprint.cache import CacheLine, sampling_cache
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere, compile_step
 from mdm_jax.footprint.estimate import Footprint, footprint
 from mdm_jax.footprint.flops import StepFlops, step_flops
 from mdm_jax.footprint.lines import Line
+from mdm_jax.footprint.products import matrix_products
 from mdm_jax.footprint.shallow import compiled, extrapolated
 from mdm_jax.footprint.sizes import KINDS, SIZES, named
+from mdm_jax.footprint.using import Inference, inference
 
 __all__ = [
     "KINDS",
@@ -15,6 +17,7 @@ __all__ = [
     "Collective",
     "Compiled",
     "Footprint",
+    "Inference",
     "Line",
     "StepFlops",
     "compile_elsewhere",
@@ -22,6 +25,8 @@ __all__ = [
     "compiled",
     "extrapolated",
     "footprint",
+    "inference",
+    "matrix_products",
     "named",
     "sampling_cache",
     "step_flops",

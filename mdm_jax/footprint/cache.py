@@ -1,15 +1,17 @@
 """What sampling keeps from step to step, of a model with a cache: exact bytes, without allocating any."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 
-from mdm_jax.models.adapters import LinenDenoiser
-from mdm_jax.models.denoiser import Context
-from mdm_jax.models.extending import can_extend
+from mdm_jax.models.denoiser import Context, Denoiser, Params, layers
+from mdm_jax.models.extending import can_extend, extending
 from mdm_jax.support.errors import require_whole
 from mdm_jax.training.contexts import shapes_of
+from mdm_jax.training.settings import Settings
+from mdm_jax.training.step import initial_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +34,18 @@ class CacheLine:
 
 
 def sampling_cache(
-    denoiser: LinenDenoiser, rows: int = 1, length: int | None = None, context: Context = None
+    denoiser: Denoiser, rows: int = 1, length: int | None = None, context: Context = None, params: Params = None
 ) -> tuple[CacheLine, ...]:
     """The arrays that a model with a cache keeps while it samples; none of a model without one.
 
     Exact: the shapes of its own empty cache. Every array has a leading axis of rows, so that rows cost alike.
 
     Args:
-        denoiser: one of the library's models.
+        denoiser: one of the library's models, or a published one.
         rows: sequences that are drawn together.
         length: of each; the model's if left out.
         context: one row of what the model gets as a context, or its shape.
+        params: the model's parameters or their shapes, where they are of other types than it makes: the cache is too.
 
     Raises:
         InputError: no rows, or sequences longer than the model's.
@@ -55,22 +58,41 @@ def sampling_cache(
         >>> mdm.footprint.sampling_cache(mdm.models.transformer(4, length=8, width=16, depth=1, heads=2))
         ()
     """
-    most: int = denoiser.module.length  # pyright: ignore[reportAttributeAccessIssue]
+    most: int | None = longest(denoiser)
     rows = require_whole("rows", rows, 1, 2**31 - 1)
     length = require_whole("length", most if length is None else length, 1, most)
     if not can_extend(denoiser):
         return ()
-    model: Any = denoiser
-    shown = shapes_of(context)
+    model, shown = extending(denoiser), shapes_of(context)
     slots = max(min(slots, length) for slots in model.slots)
+    made = parameter_shapes(denoiser, length, shown, params)
 
-    def empty() -> Any:
-        begun = () if shown is None else (jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), shown),)
-        params = denoiser.init(jax.random.key(0), length, *begun)
-        return model.empty(params, rows, length, slots)
+    def empty(params: Params, context: Context) -> Any:
+        return model.empty(params, rows, length, slots, context)
 
     found: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(empty)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(empty, made, shown)):
         names = [step.name for step in path if isinstance(step, jax.tree_util.GetAttrKey)]
         found.setdefault((" ".join(names), leaf.shape, leaf.dtype.name), []).append(leaf.size * leaf.dtype.itemsize)
     return tuple(CacheLine(name, len(each), shape, kind, sum(each)) for (name, shape, kind), each in found.items())
+
+
+def longest(denoiser: Denoiser) -> int | None:
+    """Tokens of the longest sequence of a model whose module tells it; ``None`` of another."""
+    return getattr(getattr(list(layers(denoiser))[-1], "module", None), "length", None)
+
+
+def parameter_shapes(denoiser: Denoiser, length: int, context: Context = None, params: Params = None) -> Params:
+    """The shapes of a model's parameters: of those that are given, else of those that it makes.
+
+    Args:
+        denoiser: the model.
+        length: of the sequences that they are made for.
+        context: the shape of one row of what the model gets as a context.
+        params: the parameters or their shapes.
+
+    Raises:
+        InputError: no ``params`` and a model that cannot make its own.
+    """
+    settings = Settings(length=max(2, length))  # no training is of less
+    return jax.eval_shape(functools.partial(initial_params, denoiser, settings), params, context)

@@ -68,7 +68,8 @@ class Compiled:
         flops: operations on each device, as XLA counts them (the body of a loop once).
         collectives: messages, kind by kind.
         seconds: that compiling took.
-        blocks: depth of the models that were compiled: the model's own, or those from which was extrapolated.
+        blocks: depth of the models that were compiled: the model's own, or those from which was extrapolated; none of
+            a published model, whose blocks compile like one.
     """
 
     temporaries: int
@@ -225,6 +226,7 @@ def compile_elsewhere(
     shapes = None if context is None else contexts.to_json(contexts.shapes_of(context))
     require((shapes is None) == (context is None), "context", context, "of dictionaries, tuples and lists")
     count = math.prod(mesh.values()) if mesh is not None else devices
+    depth = description.get("depth")
     request = {
         "model": description,
         "settings": dataclasses.asdict(settings),
@@ -239,8 +241,9 @@ def compile_elsewhere(
     # Warnings of the partitioner are for XLA's authors.
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     if show:
-        what = f"{description['depth']} blocks for {count} virtual CPU device{'' if count == 1 else 's'}"
-        remark(f"compiling a step of {what} (at most {limit:g} s) ...")
+        what = f"{depth} blocks" if depth else "the whole model"
+        where = f"{count} virtual CPU device{'' if count == 1 else 's'}"
+        remark(f"compiling a step of {what} for {where} (at most {limit:g} s) ...")
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from mdm_jax.footprint import compiler; compiler.answer()"],
@@ -260,7 +263,7 @@ def compile_elsewhere(
         raise InputError(f"the step could not be compiled on {count} virtual devices: {last[:300]}")
     values = json.loads(done.stdout)
     messages = tuple(Collective(**one) for one in values.pop("collectives"))
-    return Compiled(**{**values, "collectives": messages, "blocks": (description["depth"],)})
+    return Compiled(**{**values, "collectives": messages, "blocks": (depth,) if depth else ()})
 
 
 def _data(length: int, context: Context) -> Any:

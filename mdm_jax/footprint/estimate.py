@@ -1,7 +1,7 @@
 """What a training run would take, before it is started: bytes on every device, operations, messages.
 
 No weight is allocated: shapes come from abstract evaluation, bytes of the state from its sharding (exact), operations
-from formulas, and what only a compiler knows from :mod:`mdm_jax.footprint.compiler`.
+from the program that JAX traces, and what only a compiler knows from :mod:`mdm_jax.footprint.compiler`.
 """
 
 import dataclasses
@@ -16,31 +16,18 @@ from jax.sharding import AbstractMesh
 from mdm_jax.footprint.compiler import Compiled
 from mdm_jax.footprint.flops import StepFlops, step_flops
 from mdm_jax.footprint.lines import Line, grouped
-from mdm_jax.models.adapters import LinenDenoiser
-from mdm_jax.models.cached import AnyOrderTransformer, BlockCausalTransformer
-from mdm_jax.models.classes import LABEL
-from mdm_jax.models.denoiser import Context
-from mdm_jax.models.extending import block_length, by_rank
-from mdm_jax.models.latent import LatentTransformer
-from mdm_jax.models.transformers import RaggedTransformer, Transformer
+from mdm_jax.models.classes import LABEL, classes_of
+from mdm_jax.models.denoiser import Context, Denoiser, Params, layers
+from mdm_jax.models.parameters import parted
+from mdm_jax.models.transformers import Transformer
 from mdm_jax.support.devices import DATA
-from mdm_jax.support.errors import InputError, require, verbatim
+from mdm_jax.support.errors import require, verbatim
 from mdm_jax.training.contexts import shapes_of
 from mdm_jax.training.devices import explain
 from mdm_jax.training.objective import MASKED_NELBO, Objective
-from mdm_jax.training.objectives import (
-    AnyOrderNelbo,
-    BlockNelbo,
-    JointLatentBound,
-    fitting_objective,
-    without_dropout,
-)
-from mdm_jax.training.objectives.latents import LatentObjective
+from mdm_jax.training.objectives import fitting_objective
 from mdm_jax.training.settings import Settings
 from mdm_jax.training.step import TrainState, initial_state
-
-_KNOWN = Transformer, RaggedTransformer, LatentTransformer, AnyOrderTransformer, BlockCausalTransformer
-"""Of a subclass that is not known here the formula would count its base."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,28 +75,31 @@ class Footprint:
 
 
 def footprint(
-    denoiser: LinenDenoiser,
+    denoiser: Denoiser,
     settings: Settings,
     mesh: Mapping[str, int] | None = None,
     devices: int = 1,
     context: Context = None,
     objective: Objective | None = None,
+    params: Params = None,
 ) -> Footprint:
     """All that needs no compiler; takes seconds at any size.
 
     Args:
-        denoiser: one of the library's transformers.
+        denoiser: any model.
         settings: how to train.
         mesh: sizes of the axes "data" and "model"; without it everything is on each of ``devices``.
         devices: how many; a mesh has its own number.
-        context: one row of what the model gets as a context, float32[1, context], or its shape; ``None`` if it gets
-            none, or if its classes say so.
-        objective: what is learned, one of the library's own; of a model with latents, one of theirs. The model's own
-            (:func:`~mdm_jax.training.objectives.fitting_objective`) if left out.
+        context: one row of what is known of the data's rows, or its shape: float32[1, context] for one of the library's
+            transformers; ``None`` if nothing is, or if the model's classes say so.
+        objective: what is learned. The model's own (:func:`~mdm_jax.training.objectives.fitting_objective`) if left
+            out.
+        params: the parameters or their shapes, of a model that cannot make its own (NNX modules, plain functions).
 
     Raises:
-        InputError: another model, an objective that cannot train it, a context that it does not take, or a batch that
-            cannot be divided.
+        InputError: an objective that cannot train the model, a context that it does not take, parameters that are not
+            trained as they are (bfloat16), a batch that cannot be divided, or products that cannot be counted
+            (:func:`~mdm_jax.footprint.matrix_products`).
 
     Example:
         >>> import mdm_jax as mdm
@@ -121,54 +111,52 @@ def footprint(
         >>> f"{found.state_bytes:,} bytes on each of {found.devices}"
         '15,827,488 bytes on each of 8'
     """
-    model = denoiser.module
-    if not isinstance(model, Transformer) or type(model) not in _KNOWN:
-        raise InputError("the model must be one of the library's transformers: operations are counted by its formula.")
     objective = fitting_objective(denoiser) if objective is None else objective
-    _require_objective(denoiser, without_dropout(objective))
     count, shares = (devices, devices) if mesh is None else (math.prod(mesh.values()), mesh.get(DATA, 1))
     require(count >= 1, "devices", count, "at least 1")
     wanted = f"a multiple of {shares * settings.accumulate}: {shares} shares of rows, each in {settings.accumulate}"
     require(settings.batch % (shares * settings.accumulate) == 0, "batch", settings.batch, wanted)
-    labels = {LABEL: jax.ShapeDtypeStruct((1,), np.int32)}
-    shown = shapes_of(labels if context is None and model.classes > 0 else context)
-    good = shown is None or (isinstance(shown, jax.ShapeDtypeStruct) and len(shown.shape) == 2)
-    wanted = "one array of shape [1, context], as the library's transformers take it"
-    if model.classes > 0:
-        good, wanted = shown == labels, f'{{"{LABEL}": int32[1]}}, as a model with classes takes it'
-    require(good, "context", context, wanted)
-    state: TrainState = jax.eval_shape(functools.partial(initial_state, denoiser, settings), None, shown)
-    sizes = {DATA: 1} if mesh is None else dict(mesh)
-    abstract = AbstractMesh(tuple(sizes.values()), tuple(sizes))
-    lines = grouped(explain(abstract, state))
-    gradients = sum(line.bytes for line in lines if line.section == "params")
+    known = _known(denoiser, context)
+    shown = jax.eval_shape(objective.context, known)
+    state: TrainState = jax.eval_shape(functools.partial(initial_state, denoiser, settings), params, shown)
+    trained = parted(denoiser, state.params)[0]
+    for leaf in jax.tree.leaves(trained):
+        wide = "float32 where they are trained: what is narrower is measured and sampled"
+        require(leaf.dtype.itemsize >= 4, "params", verbatim(leaf.dtype.name), wide)
+    place = abstract_mesh(mesh)
     return Footprint(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         devices=count,
         mesh=None if mesh is None else dict(mesh),
         settings=settings,
-        state=lines,
-        gradients=gradients,
-        flops=step_flops(model, state.params, settings, shown, objective),
-        context=shown,
+        state=grouped(explain(place, state)),
+        gradients=sum(part.bytes for part in explain(place, trained)),
+        flops=step_flops(denoiser, state.params, settings, known, objective),
+        context=known,
         objective=objective,
     )
 
 
-def _require_objective(denoiser: LinenDenoiser, objective: Objective) -> None:
-    """Refuse an objective that cannot train the model: operations of no step would be counted.
+def abstract_mesh(mesh: Mapping[str, int] | None) -> AbstractMesh:
+    """A mesh of devices that need not be there; of one device, where everything is on each.
 
-    Raises:
-        InputError: one of latents without them, or none of theirs with them; of ranks or blocks for a model that has
-            none, or another for one that has them, whose passes are counted by its own.
+    Args:
+        mesh: sizes of the axes "data" and "model".
     """
-    shown = verbatim(str(objective.describe().get("name", type(objective).__name__)))
-    asks = isinstance(objective, LatentObjective | JointLatentBound)
-    latent = isinstance(objective, LatentObjective) and isinstance(denoiser.module, LatentTransformer)
-    wanted = "one of latents, as training.LatentSurrogate(), for a model with latents, and none of them for another"
-    require(latent or not (asks or isinstance(denoiser.module, LatentTransformer)), "objective", shown, wanted)
-    good = by_rank(denoiser) == isinstance(objective, AnyOrderNelbo)
-    require(good, "objective", shown, "training.AnyOrderNelbo() for a model that goes by ranks, and for no other")
-    blocks = block_length(denoiser) is not None
-    good = blocks == isinstance(objective, BlockNelbo)
-    require(good, "objective", shown, "training.BlockNelbo() for a model that goes by blocks, and for no other")
+    sizes = {DATA: 1} if mesh is None else dict(mesh)
+    return AbstractMesh(tuple(sizes.values()), tuple(sizes))
+
+
+def _known(denoiser: Denoiser, context: Context) -> Context:
+    """The shapes of one row of a context; of one of the library's transformers one that it takes."""
+    classes = classes_of(denoiser)
+    labels = {LABEL: jax.ShapeDtypeStruct((1,), np.int32)}
+    known = shapes_of(labels if context is None and classes > 0 else context)
+    good, wanted = True, ""
+    if isinstance(getattr(list(layers(denoiser))[-1], "module", None), Transformer):
+        good = known is None or (isinstance(known, jax.ShapeDtypeStruct) and len(known.shape) == 2)
+        wanted = "one array of shape [1, context], as the library's transformers take it"
+    if classes > 0:
+        good, wanted = known == labels, f'{{"{LABEL}": int32[1]}}, as a model with classes takes it'
+    require(good, "context", context, wanted)
+    return known

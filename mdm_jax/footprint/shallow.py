@@ -1,18 +1,15 @@
 """The compiler's word on a footprint: of the model at its full depth, or from two shallow ones."""
 
 import dataclasses
+import functools
 
-from mdm_jax import models
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere
+from mdm_jax.footprint.depths import SHALLOW, at_depth, depth_of, of_depth
 from mdm_jax.footprint.estimate import Footprint
-from mdm_jax.models.adapters import LinenDenoiser
-from mdm_jax.models.transformers import Transformer
-
-SHALLOW = (2, 4)
-"""Blocks of the two models that :func:`extrapolated` compiles."""
+from mdm_jax.models.denoiser import Denoiser
 
 
-def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
+def compiled(denoiser: Denoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
     """The footprint with what the compiler says of the model at its full depth.
 
     Args:
@@ -37,10 +34,10 @@ def compiled(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, s
     return dataclasses.replace(of, compiled=result)
 
 
-def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
+def extrapolated(denoiser: Denoiser, of: Footprint, limit: float | int = 900, show: bool = True) -> Footprint:
     """As :func:`compiled`, from two shallow models instead of the whole: blocks are all alike, so every figure is taken
     to be a straight line in their number. Of LLaDA-8B's size that takes a tenth of the time. A model of up to four
-    blocks is compiled as it is.
+    blocks is compiled as it is, and so is a published one, whose blocks compile like one.
 
     Args:
         denoiser: as for :func:`compiled`.
@@ -59,20 +56,16 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
         >>> mdm.footprint.extrapolated(model, of, show=False).compiled.blocks
         (1,)
     """
-    model = denoiser.module
-    assert isinstance(model, Transformer)  # footprint() has looked
-    if model.depth <= SHALLOW[1]:
+    depth = depth_of(denoiser)
+    if depth is None or depth <= SHALLOW[1]:
         return compiled(denoiser, of, limit, show)
     low, high = (
         compile_elsewhere(
-            _of_depth(denoiser, depth), of.settings, of.mesh, of.devices, limit, show, of.context, of.objective
+            of_depth(denoiser, blocks), of.settings, of.mesh, of.devices, limit, show, of.context, of.objective
         )
-        for depth in SHALLOW
+        for blocks in SHALLOW
     )
-
-    def line(at_low: int, at_high: int) -> int:
-        return max(0, round(at_low + (at_high - at_low) * (model.depth - SHALLOW[0]) / (SHALLOW[1] - SHALLOW[0])))
-
+    line = functools.partial(at_depth, depth)
     kinds = {one.kind: one for one in low.collectives}, {one.kind: one for one in high.collectives}
     messages = []
     for kind in sorted({*kinds[0], *kinds[1]}):
@@ -88,10 +81,3 @@ def extrapolated(denoiser: LinenDenoiser, of: Footprint, limit: float | int = 90
         blocks=SHALLOW,
     )
     return dataclasses.replace(of, compiled=result)
-
-
-def _of_depth(denoiser: LinenDenoiser, depth: int) -> LinenDenoiser:
-    """The same with another number of blocks; a recognition network keeps its own."""
-    made = models.from_description({**(models.describe(denoiser) or {}), "depth": depth})
-    assert isinstance(made, LinenDenoiser)  # of the library's own, whose depth can be said
-    return made

@@ -38,7 +38,7 @@ from mdm_jax.models.latent import (
     redrawn,
 )
 from mdm_jax.models.parameters import joined, parted
-from mdm_jax.models.pretrained import Pretrained, load_pretrained
+from mdm_jax.models.pretrained import Outline, Pretrained, load_pretrained, outline_pretrained
 from mdm_jax.models.transformers import Transformer, transformer
 from mdm_jax.models.wrappers import banned, hooked, padded, shifted, tempered, top_k, top_p, without_cache
 
@@ -57,6 +57,7 @@ __all__ = [
     "LatentDenoiser",
     "LatentModel",
     "NoisyLatent",
+    "Outline",
     "Params",
     "Posterior",
     "Pretrained",
@@ -94,6 +95,7 @@ __all__ = [
     "logits",
     "marginal",
     "no_label",
+    "outline_pretrained",
     "padded",
     "parted",
     "redrawn",

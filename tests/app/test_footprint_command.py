@@ -45,7 +45,10 @@ def test_json_and_options(capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--model", "7b"), "--model must be one of 10m, 100m, 1b, llada-8b, or a run directory; got '7b'"),
+        (
+            ("--model", "7b"),
+            "--model must be one of 10m, 100m, 1b, llada-8b, or a run directory, or the folder of a published",
+        ),
         (("--model", "10m", "--mesh", "rows=2"), "--mesh must be axes and sizes"),
         (("--model", "10m", "--devices", "0"), "--devices must be at least 1"),
         (("--model", "10m", "--devices", "3", "--batch", "4"), "batch must be a multiple of 3"),
@@ -103,7 +106,7 @@ def test_a_run_is_counted_with_its_context(tmp_path, capsys):
     ],
 )
 def test_what_python_gave_to_fit_is_not_counted_as_ours(change, part, tmp_path):
-    with pytest.raises(InputError, match=f"was trained with {part} of your own, whose operations no formula here"):
+    with pytest.raises(InputError, match=f"was trained with {part} of your own, which no command can make anew"):
         run("--model", a_run(tmp_path, **change), "--no-compile")
 
 

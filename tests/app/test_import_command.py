@@ -53,7 +53,7 @@ def test_samples_are_cut_behind_the_end_that_is_given(folder, capsys):
         (["import", "published", "run", "--task", "text:lines.txt?lines", "--ids", "1,2"], "ids must be as many"),
         (["import", "published", ".", "--task", "text:lines.txt?lines"], "must be new, empty or a run directory"),
         (["train", "run", "--steps", "4"], "which is not trained where it lies"),
-        (["footprint", "--model", "run"], "is a published model, whose operations no formula here counts"),
+        (["footprint", "--model", "run", "--kind", "any_order"], "--kind must be given beside a size by name"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(folder, capsys, words, wanted):

@@ -11,6 +11,7 @@ from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
 from mdm_jax.models.pretrained.encoder import Encoder
 from mdm_jax.models.pretrained.loading import Pretrained, load_pretrained
 from mdm_jax.models.pretrained.modern_encoder import ModernEncoder
+from mdm_jax.models.pretrained.outlining import Outline, outline_pretrained
 from mdm_jax.models.pretrained.published import Published, Source
 
 NETWORKS = {
@@ -23,4 +24,14 @@ NETWORKS = {
 }
 """What a network is called where a run's configuration describes it."""
 
-__all__ = ["NETWORKS", "ByBlocksDenoiser", "Pretrained", "Published", "Source", "as_denoiser", "load_pretrained"]
+__all__ = [
+    "NETWORKS",
+    "ByBlocksDenoiser",
+    "Outline",
+    "Pretrained",
+    "Published",
+    "Source",
+    "as_denoiser",
+    "load_pretrained",
+    "outline_pretrained",
+]

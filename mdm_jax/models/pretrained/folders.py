@@ -88,6 +88,15 @@ def open_checkpoint(path: str | Path, config: Mapping[str, Any] | None = None) -
     return Checkpoint(path, config, tensors, tuple(files), tuple(name for name in AVERAGED if others.get(name)))
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has a file of weights; an index alone, which is small, is none."""
+    return folder.is_dir() and any(map(_is_weights, folder.iterdir()))
+
+
+def _is_weights(file: Path) -> bool:
+    return file.suffix in _KINDS and file.name not in _NO_WEIGHTS and file.is_file()
+
+
 def _weights(folder: Path) -> tuple[Path, Path | None]:
     """The file of a folder's weights; of weights in shards their index as well."""
     for name in _USUAL:
@@ -95,7 +104,7 @@ def _weights(folder: Path) -> tuple[Path, Path | None]:
             return folder / name, None
         if (folder / f"{name}.index.json").is_file():
             return folder / name, folder / f"{name}.index.json"
-    found = sorted(p for p in folder.iterdir() if p.suffix in _KINDS and p.name not in _NO_WEIGHTS and p.is_file())
+    found = sorted(filter(_is_weights, folder.iterdir()))
     if len(found) == 1:
         return found[0], None
     if not found:
