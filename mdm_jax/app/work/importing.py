@@ -2,7 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import optax
 
 from mdm_jax import models, tasks
 from mdm_jax.app.terminal.output import note, show
+from mdm_jax.app.work.import_notes import told_of_few_rows, told_of_pieces
 from mdm_jax.evaluation import calibrate
 from mdm_jax.models import Denoiser
 from mdm_jax.models.denoiser import Params
+from mdm_jax.models.pretrained import read_vocabulary
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import require, verbatim
 from mdm_jax.support.keys import key_of
@@ -41,8 +44,10 @@ def run(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
     adapt = None if rows is None else _calibrating(task, rows)
     imported = import_pretrained(options.folder, options.directory, task, ids=options.ids, adapt=adapt, **given)
-    for told in tasks.notes_of(task):
-        note(told)
+    tokens = None if options.ids is not None else _tokens_of(options)
+    for told in (*tasks.notes_of(task), told_of_few_rows(task), told_of_pieces(task, tokens)):
+        if told is not None:
+            note(told)
     place = imported.place
     source = place.read_config()[KEY]
     size = optax.tree.size(imported.params)
@@ -74,6 +79,12 @@ def run(options: argparse.Namespace) -> None:
         f"Next: {command('profile', place.path)}"
     )
     show(result, text, options.json)
+
+
+def _tokens_of(options: argparse.Namespace) -> Collection[str] | None:
+    """The checkpoint's tokens, from the folder that they are read from."""
+    folder = Path(options.folder if options.vocabulary is None else options.vocabulary)
+    return read_vocabulary(folder if folder.is_dir() else folder.parent)
 
 
 def _calibrating(task: Task, most: int) -> Adapt:

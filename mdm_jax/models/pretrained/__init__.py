@@ -9,6 +9,7 @@ from mdm_jax.models.pretrained.by_blocks import (
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.models.pretrained.diffusion_transformer import DiffusionTransformer
 from mdm_jax.models.pretrained.encoder import Encoder
+from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary
 from mdm_jax.models.pretrained.loading import Pretrained, load_pretrained
 from mdm_jax.models.pretrained.modern_encoder import ModernEncoder
 from mdm_jax.models.pretrained.outlining import Outline, outline_pretrained
@@ -34,4 +35,5 @@ __all__ = [
     "as_denoiser",
     "load_pretrained",
     "outline_pretrained",
+    "read_vocabulary",
 ]
