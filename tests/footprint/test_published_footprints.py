@@ -54,6 +54,46 @@ def test_the_true_llada_8b_by_hand_from_its_config_alone(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        # As Dream-7B and BERT (bert-base-uncased, with its head) are published.
+        (
+            {
+                **{"model_type": "Dream", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28},
+                **{"num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "rms_norm_eps": 1e-6},
+                **{"max_position_embeddings": 131072, "rope_theta": 1e6, "mask_token_id": 151666},
+                "tie_word_embeddings": False,
+            },
+            7_615_616_512,
+        ),
+        (
+            {
+                **{"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+                **{"intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512},
+                **{"type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
+            },
+            109_514_298,
+        ),
+    ],
+)
+def test_published_counts_are_met_without_weights_and_without_a_vocabulary(config, count, tmp_path):
+    found = models.outline_pretrained(a_folder(tmp_path, config))
+    assert sum(leaf.size for leaf in jax.tree.leaves(found.shapes)) == count
+
+
+def test_an_index_without_its_shards_tells_whether_the_head_is_the_embedding(tmp_path):
+    """The fault: A2D's config.json ties a head that its folders have."""
+    tied = {**SDAR, "model_type": "a2d-qwen3", "tie_word_embeddings": True}
+    del tied["block_size"]
+    bare = models.outline_pretrained(a_folder(tmp_path, tied))
+    weights = {"lm_head.weight": "model-1.safetensors", "model.embed_tokens.weight": "model-1.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    found = models.outline_pretrained(tmp_path)
+    assert found.shapes["params"]["head"]["weight"].shape == (12, 16)
+    assert "head" not in bare.shapes["params"]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 def test_an_outline_has_the_shapes_and_types_of_what_is_loaded(dtype, tmp_path):
     """By the headers of the weights; and by config.json alone, where it tells the type that they have."""

@@ -93,6 +93,17 @@ def has_weights(folder: Path) -> bool:
     return folder.is_dir() and any(map(_is_weights, folder.iterdir()))
 
 
+def indexed_names(folder: Path) -> list[str]:
+    """The names of the tensors that an index of weights in shards tells, where there is one; the shards need not be.
+
+    Raises:
+        InputError: it is none.
+    """
+    indices = (folder / f"{name}.index.json" for name in _USUAL)
+    index = next(filter(Path.is_file, indices), None)
+    return [] if index is None else list(_weight_map(index))
+
+
 def _is_weights(file: Path) -> bool:
     return file.suffix in _KINDS and file.name not in _NO_WEIGHTS and file.is_file()
 

@@ -18,7 +18,7 @@ from mdm_jax.models.pretrained import families
 from mdm_jax.models.pretrained.assembling import parts_of
 from mdm_jax.models.pretrained.by_blocks import as_denoiser
 from mdm_jax.models.pretrained.families.vocabularies import read_vocabulary
-from mdm_jax.models.pretrained.folders import CONFIG, has_weights, open_checkpoint
+from mdm_jax.models.pretrained.folders import CONFIG, has_weights, indexed_names, open_checkpoint
 from mdm_jax.models.pretrained.loading import expected_shapes, wrapped
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
@@ -52,8 +52,9 @@ class Outline:
 def outline_pretrained(folder: str | Path, *, block: int | None = None, shift: bool | None = None) -> Outline:
     """The network of a published checkpoint and the shapes of its weights, by config.json and the weights' headers.
 
-    Without weights in the folder, as before they are downloaded, config.json is enough; its "torch_dtype" or "dtype"
-    says their type.
+    Without weights in the folder, as before they are downloaded, config.json is enough. Its "torch_dtype" or "dtype"
+    says their type, and it says whether the head is the embedding. On that it may be wrong, as A2D's is: download the
+    index of the weights (``model.safetensors.index.json``) too, which is small and tells by their names.
 
     Args:
         folder: with config.json, and weights or none; or the file of the weights.
@@ -87,7 +88,8 @@ def outline_pretrained(folder: str | Path, *, block: int | None = None, shift: b
     settings = {name: value for name, value in given.items() if value is not None}
     checkpoint = open_checkpoint(path) if path.is_file() or has_weights(path) else None
     config = _configuration(path) if checkpoint is None else checkpoint.config
-    published = families.published(config, [] if checkpoint is None else checkpoint.tensors.keys(), settings)
+    names = indexed_names(path) if checkpoint is None else checkpoint.tensors.keys()
+    published = families.published(config, names, settings)
     network = as_denoiser(published.module, published.vocab_size, published.mask_id)
     expected = expected_shapes(network)
     if checkpoint is not None:

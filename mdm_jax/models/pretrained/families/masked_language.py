@@ -45,6 +45,8 @@ def is_tied(config: Mapping[str, Any], names: Collection[str], own: str) -> bool
 def prefix_of(names: Collection[str], anchor: str) -> str:
     """What stands before the names of a network's tensors ("bert."), found by one that every such network has.
 
+    Nothing, of no names: then the weights are not there.
+
     Raises:
         InputError: no name, or more than one, ends like that.
 
@@ -54,6 +56,8 @@ def prefix_of(names: Collection[str], anchor: str) -> str:
         'bert.'
     """
     found = sorted(name for name in names if name == anchor or name.endswith(f".{anchor}"))
+    if not names:
+        return ""
     if len(found) != 1:
         raise InputError(f"the checkpoint must have one tensor whose name ends in {anchor!r}; it has {len(found)}.")
     return found[0].removesuffix(anchor)
