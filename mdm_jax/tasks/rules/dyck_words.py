@@ -14,7 +14,7 @@ from mdm_jax.tasks.notations import Vocabulary
 from mdm_jax.tasks.repeats import told_repeats
 from mdm_jax.tasks.rows import RowsTask
 
-LENGTH, KINDS = 64, 3
+LENGTH, KINDS = 32, 3
 LONGEST = 1024
 CHARACTERS = ("()", "()[]", "()[]{}", "()<>[]{}")
 """By the number of kinds. Ascending, with each closing bracket behind its opening one: ids that differ in bit 0."""
