@@ -1,19 +1,19 @@
 """What a model takes as it is, to be measured and sampled: nothing is trained, nothing allocated, no weight read."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from mdm_jax.footprint.cache import CacheLine, longest, parameter_shapes, sampling_cache
 from mdm_jax.footprint.estimate import abstract_mesh
 from mdm_jax.footprint.lines import Line, grouped
 from mdm_jax.footprint.products import matrix_products
 from mdm_jax.models.denoiser import Context, Denoiser, Params, begun
+from mdm_jax.models.latent import JointDenoiser
 from mdm_jax.support.errors import require, require_whole
 from mdm_jax.support.keys import key_of
 from mdm_jax.training.contexts import shapes_of
@@ -89,12 +89,9 @@ def inference(
     length = require_whole("length", longest(denoiser) if length is None else length, 1, longest(denoiser))
     shown = shapes_of(context)
     shapes = parameter_shapes(denoiser, length, shown, params)
-    tokens, keys = jax.ShapeDtypeStruct((1, length), jnp.int32), jax.eval_shape(lambda: key_of(0)[None])
-
-    def encode(params: Params, tokens: Int[Array, "1 length"], keys: Any, context: Context) -> Array:
-        return denoiser.encode(params, tokens, begun(denoiser, params, keys, context))
-
-    hidden = jax.eval_shape(encode, shapes, tokens, keys, shown)
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    seen = _begun(denoiser, shapes, shown)
+    hidden = jax.eval_shape(denoiser.encode, shapes, tokens, seen)
     types: dict[str, int] = {}
     for leaf in jax.tree.leaves(shapes):
         types[leaf.dtype.name] = types.get(leaf.dtype.name, 0) + leaf.size * leaf.dtype.itemsize
@@ -105,7 +102,19 @@ def inference(
         mesh=None if mesh is None else dict(mesh),
         arrays=grouped(explain(abstract_mesh(mesh), {"params": shapes})),
         length=length,
-        encoding=matrix_products(encode, shapes, tokens, keys, shown),
+        encoding=matrix_products(denoiser.encode, shapes, tokens, seen),
         readout=matrix_products(denoiser.readout, shapes, hidden),
         cache=sampling_cache(denoiser, 1, length, shown, shapes),
     )
+
+
+def _begun(denoiser: Denoiser, params: Params, context: Context) -> Context:
+    """The shape of what a row is encoded with: the context, and the latent that is drawn for it before, where one is.
+
+    A draw is no part of an encoding: it is made once for a row.
+    """
+    if isinstance(denoiser, JointDenoiser) and context is None:
+        noise = jax.ShapeDtypeStruct((1, *denoiser.latent_shape), jnp.float32)
+        return jax.eval_shape(denoiser.start, noise, jax.ShapeDtypeStruct((1,), jnp.int32))
+    keys = jax.eval_shape(lambda: key_of(0)[None])
+    return jax.eval_shape(functools.partial(begun, denoiser), params, keys, context)

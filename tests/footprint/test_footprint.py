@@ -20,6 +20,7 @@ from mdm_jax.footprint import (
     compiled,
     extrapolated,
     footprint,
+    inference,
     named,
     step_flops,
 )
@@ -27,6 +28,7 @@ from mdm_jax.footprint import compiler as compiled_module
 from mdm_jax.footprint import flops as flops_module
 from mdm_jax.footprint.compiler import KINDS, collectives
 from mdm_jax.footprint.flops import newton_schulz_flops
+from mdm_jax.models import joint_diffusion
 from mdm_jax.support.errors import InputError
 from mdm_jax.training import Examples, JointLatentBound, LatentSurrogate, MaskedNelbo, Settings, initial_state
 
@@ -170,6 +172,26 @@ def test_operations_and_bytes_of_a_model_with_latents_agree_with_xla():
     once = footprint(model, settings, objective=LatentSurrogate()).flops.forward
     plain = footprint(models.transformer(60, length=32, width=192, depth=1, heads=2), settings).flops.forward
     assert 2 * plain < ours.flops.forward < 2 * once
+
+
+def test_a_latent_is_drawn_before_a_row_is_encoded():
+    """The fault: the hundred steps of a prior by diffusion in every encoding."""
+    model = models.latent_transformer(4, length=8, width=16, depth=1, heads=2, latent_size=3)
+    plain, prior, joint = (inference(one) for one in (model, models.diffusion_prior(model), joint_diffusion(model)))
+    assert plain.encoding == prior.encoding
+    assert plain.parameters < prior.parameters
+    # Beside a noisy latent stand its signal and its noise, two numbers more for the 4 x 3 hidden ones of its layer.
+    assert joint.encoding - plain.encoding == 2 * 2 * 4 * 3
+
+
+@pytest.mark.thorough
+def test_operations_and_bytes_of_a_joint_model_agree_with_xla():
+    model = models.latent_transformer(60, length=32, width=192, depth=1, heads=2, latent_size=48)
+    settings = Settings(batch=4, length=32, optimizer="adamw")
+    ours = footprint(joint_diffusion(model), settings, objective=JointLatentBound())
+    found = compile_step(joint_diffusion(model), settings, objective=JointLatentBound())
+    assert found.arguments - found.data == ours.state_bytes
+    assert 1.0 <= found.flops / ours.flops.total <= 1.03
 
 
 class TwoHeads(models.Transformer):
