@@ -1,4 +1,4 @@
-"""Rules: rows that are right or wrong, drawn uniformly from all that are right: brackets, and additions."""
+"""Rules: rows that are right or wrong, drawn from a law that is known: brackets, and additions."""
 
 from mdm_jax.tasks.rules.additions import ArithmeticTask, arithmetic
 from mdm_jax.tasks.rules.dyck_words import BracketsTask, brackets

@@ -14,13 +14,15 @@ from mdm_jax.tasks.repeats import repeated
 from mdm_jax.tasks.rows import RowsTask
 
 DIGITS = 16
-FEWEST, MOST = 3, 256
-"""With two digits, held-out rows would be most of the rows that there are."""
+FEWEST, MOST = 4, 256
+"""With fewer digits, held-out rows would be most of the likely ones that there are."""
 CHARACTERS = "0123456789+=_^"
 """A digit is its own id; "_" is no carry and "^" is one."""
 _PLUS, _EQUALS, _NO_CARRY = 10, 11, 12
-_SPARE = 100
-"""One in so many rows more is drawn for training, of which those that are held out are dropped."""
+_SPARE = PARTS[0] // 4
+"""So many rows more are drawn for training, of which those that are held out are dropped."""
+_ONE_IN, _LIKELY = 4, 31
+"""One column in so many is uniform, the others add up to 9: a pair of digits that does is so many times as likely."""
 
 
 class ArithmeticTask(RowsTask):
@@ -34,7 +36,7 @@ class ArithmeticTask(RowsTask):
     @property
     def entropy(self) -> float:
         """Of a row, in nats: that of its two numbers, since what follows them is certain."""
-        return 2 * self.digits * math.log(10)
+        return self.digits * (math.log(400) - 10 * _LIKELY / 400 * math.log(_LIKELY))
 
     @property
     def score_name(self) -> str:
@@ -42,8 +44,10 @@ class ArithmeticTask(RowsTask):
         return "wrong carries and digits"
 
     def log_prob(self, tokens: Int[Any, "rows length"]) -> Float64[np.ndarray, " rows"]:
-        """``log p`` of each row, in nats: ``-entropy`` if it is right, else ``-inf``. Errors as in :meth:`score`."""
-        return np.where(self.is_valid(tokens), -self.entropy, -np.inf)
+        """``log p`` of each row, in nats; ``-inf`` if carries or sum are wrong. Errors as in :meth:`score`."""
+        nines = (np.add(*_numbers(self.complete(tokens))) == 9).sum(axis=1)
+        law = nines * math.log(_LIKELY) - self.digits * math.log(400)
+        return np.where(self.is_valid(tokens), law, -np.inf)
 
     def score(self, tokens: Int[Any, "rows length"]) -> Float64[np.ndarray, " rows"]:
         """How many tokens of each row are not those of the addition of its two numbers: 0 of a right row.
@@ -51,9 +55,8 @@ class ArithmeticTask(RowsTask):
         Where a number has something else than a digit, that token is counted, and read as 0. Raises ``InputError`` for
         rows with masks, or of another length.
         """
-        rows, digits = self.complete(tokens), self.digits
-        numbers = (np.where(each < 10, each, 0) for each in (rows[:, :digits], rows[:, digits + 1 : 2 * digits + 1]))
-        return (rows != added(*numbers)).sum(axis=1).astype(np.float64)
+        rows = self.complete(tokens)
+        return (rows != added(*_numbers(rows))).sum(axis=1).astype(np.float64)
 
     def is_valid(self, tokens: Int[Any, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Whether carries and sum of each row are right. Errors as in :meth:`score`."""
@@ -71,8 +74,10 @@ def arithmetic(digits: int = DIGITS) -> ArithmeticTask:
 
     A row is the two numbers, of ``digits`` digits each, the carry into each digit of the sum but its last, "^" or "_",
     and the sum, which has one digit more. All up to "=" is given: a model learns what follows, ``2 digits + 1`` tokens,
-    which is certain. A carry may depend on all digits behind it: whoever finds a row in few steps must look through
-    them at once. The digits are uniform and independent. Training rows that are held-out rows were left out.
+    which is certain. A carry passes on through each column that adds up to 9, so that it depends on digits far behind
+    it: whoever finds a row in few steps must look through them at once. Columns are independent. One in four has two
+    uniform digits; in the others the first digit is uniform, and the second is what it lacks to 9, which makes long
+    chains common. Training rows that are held-out rows were left out.
 
     Args:
         digits: of each number, from ``FEWEST`` to ``MOST``.
@@ -93,8 +98,10 @@ def arithmetic(digits: int = DIGITS) -> ArithmeticTask:
     """
     digits, stream = require_whole("digits", digits, FEWEST, MOST), np.random.RandomState(0)
     train, held_out = PARTS[0], sum(PARTS[1:])
-    numbers = stream.randint(10, size=(2, held_out + train + train // _SPARE, digits), dtype=np.int8)
-    rows = added(*numbers)
+    size = held_out + train + _SPARE, digits
+    first, second = stream.randint(10, size=(2, *size), dtype=np.int8)
+    passing = stream.randint(_ONE_IN, size=size, dtype=np.int8) > 0
+    rows = added(first, np.where(passing, 9 - first, second))
     others = rows[held_out:][~repeated(rows[:held_out], rows[held_out:])]
     kept = np.concatenate([others[:train], rows[:held_out]])
     parts = parts_of(kept)
@@ -116,6 +123,13 @@ def added(
     between = [np.full((rows, 1), token) for token in (_PLUS, _EQUALS)]
     whole = first, between[0], second, between[1], carries[:, :-1] + _NO_CARRY, total
     return np.concatenate(whole, axis=1).astype(np.int8)
+
+
+def _numbers(rows: Int[np.ndarray, "rows length"]) -> tuple[np.ndarray, np.ndarray]:
+    """The digits of both numbers; 0 where there is none."""
+    digits = rows.shape[1] // 4
+    first, second = (np.where(each < 10, each, 0) for each in (rows[:, :digits], rows[:, digits + 1 : 2 * digits + 1]))
+    return first, second
 
 
 def _given(rows: Int[np.ndarray, "rows length"]) -> Bool[np.ndarray, "rows length"]:
