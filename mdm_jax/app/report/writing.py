@@ -76,7 +76,7 @@ def _head(files: RunFiles) -> str:
     )
     what = what if source is None else imported.about(source, files)
     unseen = f"{files.kind} that training never saw" if source is None else f"{files.kind} that is held out"
-    halves = "What never was trained on has two halves" if source is None else "It has two halves"
+    halves = f"What {'never was trained on' if source is None else 'is held out'} has two halves"
     seen = "" if source is None else " Whether the model saw some of it where it was trained, no file tells."
     characters = files.kind == "text" and task["spec"].split(":")[0] in ("text", "code")
     token = " A token is one character here, so bits per token are bits per character." if characters else ""
