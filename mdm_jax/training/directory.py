@@ -118,7 +118,9 @@ class RunDirectory:
     def read_config(self) -> dict[str, Any]:
         """``config.json``, checked to be one."""
         if not self.config.exists():
-            raise InputError(f"{self.path} is not a run directory: it has no config.json (mdm-jax train and import make one).")
+            raise InputError(
+                f"{self.path} is not a run directory: it has no config.json (mdm-jax train and import make one)."
+            )
         value = read_json(self.config, "the configuration of a run")
         parts = isinstance(value, dict) and all(isinstance(value.get(k), dict) for k in ("task", "settings"))
         if not parts or value.get("format") != FORMAT:
