@@ -39,6 +39,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
     Source: the checkpoints' ``modeling_llada.py``.
     """
     _check(config)
+    require(settings.get("block") is None, "block", settings.get("block"), "left out, as LLaDA sees all positions")
     rows = whole(config, "vocab_size" if config.get("embedding_size") is None else "embedding_size")
     vocab_size, width, heads = (whole(config, key) for key in ("vocab_size", "d_model", "n_heads"))
     require(vocab_size <= rows, "config.json's vocab_size", vocab_size, f"at most its embedding_size = {rows}")

@@ -43,6 +43,7 @@ def published(config: Mapping[str, Any], names: Collection[str], settings: Mappi
         must_be(config, key, False, absent=absent)
     must_be(config, "_norm_class", "FusedRMSNorm", "RMSNorm", absent="LayerNorm")
     must_be(config, "_mlp_class", "LLaMAMLP", absent="GptNeoxMLP")
+    require(settings.get("block") is None, "block", settings.get("block"), "left out, as SMDM sees all positions")
     rows, width, heads = _rows(config), whole(config, "n_embd"), whole(config, "n_head")
     groups = heads if config.get("n_query_groups") is None else whole(config, "n_query_groups")
     require(width % heads == 0, "config.json's n_embd", width, f"a multiple of its n_head = {heads}")
