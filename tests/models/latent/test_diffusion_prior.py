@@ -201,17 +201,23 @@ def test_the_fixed_latent_loss_is_a_bound_of_the_exact_likelihood(tiny, exact):
 
 
 def divergences(model, params, row, seed):
-    """The KL of a row, 40,000 times: as the model says it, and as the log-ratio of densities; and the posterior."""
+    """The KL of a row, 40,000 times: as the model says it, and as the log-ratio of densities; and the posterior.
+
+    Parameters and tokens are arguments: with them as constants of a program of so many rows, XLA's kernels of YNNPACK
+    on a CPU (jaxlib 0.10.2) now and then give other numbers, NaN too.
+    """
 
     @jax.jit
-    def both(noise):
-        tokens = jnp.broadcast_to(jnp.asarray(row), (ROWS, len(row)))
+    def both(params, row, noise):
+        tokens = jnp.broadcast_to(row, (ROWS, len(row)))
         posterior = model.posterior(params, tokens, jnp.ones(tokens.shape, bool))
         latent = posterior.sample(noise)
         ratio = posterior.log_prob(latent) - model.log_prior(params, latent)
         return model.kl(params, posterior, latent), ratio, posterior
 
-    closed, ratio, posterior = both(jax.random.normal(mdm.key(seed), (ROWS, *model.latent_shape)))
+    closed, ratio, posterior = both(
+        params, jnp.asarray(row), jax.random.normal(mdm.key(seed), (ROWS, *model.latent_shape))
+    )
     return np.asarray(closed, np.float64), np.asarray(ratio, np.float64), posterior
 
 
