@@ -78,6 +78,7 @@ def test_what_was_trained_on_leaves_and_comes_back_bit_for_bit(imported, tmp_pat
     assert main(["import", str(new), again, "--task", f"text:{lines}?lines", "--quiet"]) == 0
     capsys.readouterr()
     wanted, found = mdm.load(trained), mdm.load(again)
+    assert (wanted.settings.optimizer, wanted.settings.learning_rate) == ("adamw", 5e-5)  # gently, as nothing was said
     assert (wanted.step, found.step, found.denoiser) == (2, 0, wanted.denoiser)
     jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
     out = load_file(new / "model.safetensors")

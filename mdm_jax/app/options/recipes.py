@@ -32,6 +32,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "heads": 4,
     },
 }
+FINE_TUNING = {"optimizer": "adamw", "learning_rate": 5e-5}
+"""Of a published model, instead of a recipe's: what BERT is tuned with on a task (arXiv 1810.04805, A.3)."""
 SIZES = ("width", "depth", "heads")
 """Of the model, whose kind is "model"; all else is the training's."""
 _FOLLOWING = ("mean_tokens", "begin", "anneal_steps")  # settings that a task or a directory tells
