@@ -117,10 +117,11 @@ def tune_order(
     Source: ``WHICH.md``, "Plans for an order that looks"; ours.
 
     Example:
+        >>> import numpy as np
         >>> import mdm_jax as mdm
         >>> urn = mdm.oracles.polya(8, 0.5)
         >>> profile = mdm.profiles.from_values(urn.entropies())
-        >>> validation, test = urn.sample(mdm.key(0), 16), urn.sample(mdm.key(1), 16)
+        >>> validation, test = (np.asarray(urn.sample(mdm.key(part), 16)) for part in (0, 1))
         >>> found = mdm.evaluation.tune_order(urn.denoiser, urn.params, profile, validation, test, [3], key=mdm.key(2))
         >>> found.plans[3].steps, found.result["calls"]["judging"] >= 3 * 16
         (3, True)
