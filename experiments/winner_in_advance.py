@@ -144,7 +144,7 @@ def trained(experiment: Experiment, name: str) -> Subject:
         task = (tasks.arithmetic(8) if quick else tasks.arithmetic()) if name == "arithmetic" else tasks.sudoku4()
     size = {"width": 16, "depth": 1} if quick else {"width": WIDTH, "depth": DEPTH}
     denoiser = models.transformer(task.vocab_size, length=task.length, **size)
-    settings = Settings(steps=10, batch=8, seed=SEED) if quick else Settings(seed=SEED, **TRAINED[name])
+    settings = Settings(steps=10, batch=8, seed=SEED) if quick else Settings(seed=SEED, **TRAINED[name])  # pyright: ignore[reportArgumentType]
     folder = None if quick else experiment.folder / "models" / name
     params = fit(denoiser, task, settings=settings, directory=folder, progress=False).params
     rows, given, few = {}, {}, QUICK_ROWS if quick else None
@@ -203,15 +203,15 @@ def cell_of(subject: Subject, order: str, steps: int, made: np.ndarray | None) -
             name: {way: tidy(one[i]) for way, one in zip(WAYS, above)}
             for i, name in enumerate(("above", "low", "high"))
         },
-        "worse score": {way: tidy(worth[i] - worth[best]) for way, i in zip(WAYS, chosen)},
-        "more entropy": {way: tidy(entropies[i] - entropies[best]) for way, i in zip(WAYS, chosen)},
+        "worse score": {way: tidy(worth[i] - worth[best]) for way, i in zip(WAYS, chosen)},  # pyright: ignore[reportArgumentType]
+        "more entropy": {way: tidy(entropies[i] - entropies[best]) for way, i in zip(WAYS, chosen)},  # pyright: ignore[reportArgumentType]
     }
 
 
 def ranked(predicted: Float[np.ndarray, " plans"], truth: Float[np.ndarray, " plans"]) -> float | None:
     """Spearman's correlation; ``None`` where one of the two is the same for all."""
     alike = np.ptp(predicted) == 0 or np.ptp(truth) == 0
-    return None if alike else tidy(scipy.stats.spearmanr(predicted, truth).statistic)
+    return None if alike else tidy(scipy.stats.spearmanr(predicted, truth).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def tidy(value: float) -> float:

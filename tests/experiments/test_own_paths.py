@@ -1,6 +1,7 @@
 """What is told of plans along an order's own path, against the path taken one plan at a time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -62,5 +63,5 @@ def test_a_stretched_plan_is_the_plan_again_where_it_is_scaled() -> None:
     for plan in (plans.uniform(33, 2), plans.uniform(33, 8), plans.uniform(33, 33)):
         long = stretched(plan, 67)
         assert long.length == 67
-        scaled = scaled_knots(plan_knots(long, 1), np.array([[33]]), 67)
+        scaled = scaled_knots(jnp.asarray(plan_knots(long, 1)), jnp.array([[33]]), 67)
         assert np.unique(np.asarray(scaled)).tolist() == plan.knots.tolist()
