@@ -32,59 +32,53 @@ def concluded(
     profile, table, rows = predictors
     sure = [i for i, order in enumerate(results["order"]) if order in _MARKS]
     blind = [i for i, order in enumerate(results["order"]) if order not in _MARKS]
-    pooled: dict[str, list[float] | None] = {}
-    for truth in ("score", "cost"):
-        named = dict(results[truth])
-        for one, other in ((table, profile), (rows, table), (rows, profile)):
-            named[f"{one} less {other}"] = [less(*both) for both in zip(named[one], named[other], strict=True)]
-        for name, values in named.items():
-            pooled[f"rank correlation with the {truth}, {name}"] = over_tasks(results, values, sure)
-            if name in (profile, rows, "test costs"):
-                told = f"random order: rank correlation with the {truth}, {name}"
-                pooled[told] = over_tasks(results, values, blind)
-    counted: dict[str, float] = {
-        "cells of confidence orders": len(sure),
-        "cells whose samples all score alike": sum(results["score"]["test costs"][i] is None for i in sure),
-        "tasks": len(set(results["task"])),
+    score, cost, last = results["score"], results["cost"], ways[-1]
+    shares = {way: np.divide(results["above"][way], results["best"]).tolist() for way in ways}
+
+    def ranks(values: Sequence[float | None], cells: Sequence[int]) -> list[float] | None:
+        found = over_tasks(results, values, cells)
+        return None if found is None else np.clip(found, -1, 1).tolist()  # what Student's interval does not know
+
+    def gap(one: str, other: str) -> list[float] | None:
+        return over_tasks(results, [less(*both) for both in zip(score[one], score[other], strict=True)], sure)
+
+    gaps = {both: gap(*both) for both in ((table, profile), (rows, table), (rows, profile))}
+    pooled = {
+        **{f"ranks by score, {way}": ranks(score[way], sure) for way in predictors},
+        **{f"ranks by score, {one} less {other}": found for (one, other), found in gaps.items()},
+        **{f"ranks by cost, {way}": ranks(values, sure) for way, values in cost.items()},
+        "random order: ranks by score, profile": ranks(score[profile], blind),
+        "random order: ranks by cost, profile": ranks(cost[profile], blind),
+        **{f"share above hindsight, {way}": over_tasks(results, share, sure) for way, share in shares.items()},
+        f"bits of samples' entropy above hindsight, {last}": over_tasks(results, results["more entropy"][last], sure),
     }
-    for way in ways:
-        share = [above / best for above, best in zip(results["above"][way], results["best"], strict=True)]
-        above = f"share of the cost above the best Beta in hindsight, {way}"
-        pooled[above] = over_tasks(results, share, sure)
-        pooled[f"random order: {above}"] = over_tasks(results, share, blind)
-        counted[f"{above}, most"] = max(share[i] for i in sure)
-        counted[f"{above}, median"] = float(np.median([share[i] for i in sure]))
-        counted[f"cells clearly above the best Beta in hindsight, {way}"] = sum(
-            results["low"][way][i] > 0 for i in sure
-        )
-        counted[f"cells clearly below the best Beta in hindsight, {way}"] = sum(
-            results["high"][way][i] < 0 for i in sure
-        )
-        pooled[f"nats above the best Beta in hindsight, {way}"] = over_tasks(results, results["above"][way], sure)
-        more = over_tasks(results, results["more entropy"][way], sure)
-        pooled[f"bits of samples' entropy above those of the best Beta in hindsight, {way}"] = more
-    figures = {name: figure for name, figure in pooled.items() if figure is not None} | counted
-
-    def ranks(name: str) -> list[float] | None:
-        return pooled[f"rank correlation with the score, {name}"]
-
-    def better(one: str, other: str) -> bool:
-        gap = ranks(f"{one} less {other}")
-        return gap is not None and gap[1] > 0
-
-    share = pooled[f"share of the cost above the best Beta in hindsight, {ways[-1]}"]
-    cheap = share is not None and share[0] <= within
-    parts = [better(table, profile), better(rows, table) and better(rows, profile), cheap]
+    counted = {
+        "tasks": len(set(results["task"])),
+        "cells": len(sure),
+        **{f"most above hindsight, {way}": round(max(share[i] for i in sure), 4) for way, share in shares.items()},
+        f"cells clearly above, {last}": sum(results["low"][last][i] > 0 for i in sure),
+    }
+    figures = {name: np.round(figure, 4).tolist() for name, figure in pooled.items() if figure is not None} | counted
+    share = pooled[f"share above hindsight, {last}"]
+    parts = [
+        above(gaps[table, profile]),
+        above(gaps[rows, table]) and above(gaps[rows, profile]),
+        share is not None and share[0] <= within,
+    ]
+    told = ", ".join(f"{way} {spoken(pooled[f'ranks by score, {way}'], '.2f')}" for way in predictors)
     return Conclusion(
         "holds" if all(parts) else "partly" if any(parts) else "does not",
-        "rank correlation with the samples' score in confidence orders: "
-        + ", ".join(f"{way} {spoken(ranks(way), '.2f')}" for way in predictors)
-        + f"; the table less the profile {spoken(ranks(f'{table} less {profile}'), '+.3f')}, the rows less the table "
-        f"{spoken(ranks(f'{rows} less {table}'), '+.3f')}; the {ways[-1]}'s choice costs {spoken(share, '+.2%')} more "
+        f"rank correlation with samples' scores: {told}; table less profile {spoken(gaps[table, profile], '+.2f')}, "
+        f"rows less table {spoken(gaps[rows, table], '+.2f')}; the {last}'s choice costs {spoken(share, '+.2%')} more "
         "than the best Beta in hindsight",
         figures,
-        f"{len(sure)} cells of {counted['tasks']} tasks, one training each, {sizes}; intervals over tasks",
+        f"{len(sure)} cells of {counted['tasks']} tasks, {sizes}; intervals over tasks",
     )
+
+
+def above(figure: Sequence[float] | None) -> bool:
+    """Whether the interval lies above 0."""
+    return figure is not None and figure[1] > 0
 
 
 def less(one: float | None, other: float | None) -> float | None:
