@@ -54,12 +54,14 @@ def _do(options: argparse.Namespace, places: Places) -> int:
         print(f"written to {places.page}")
         return 0
     if options.name != "all":
-        running.run_one(places, options.name, options.quick, options.again)
+        with running.terminated_as_interrupted():
+            running.run_one(places, options.name, options.quick, options.again)
         return 0
     processes = options.processes or (os.cpu_count() or 1 if options.quick else 1)
     if processes < 1:
         raise InputError(f"--processes must be 1 or more; got {processes}.")
-    return running.run_many(places, list(claims(places)), options.quick, options.again, processes)
+    with running.terminated_as_interrupted():
+        return running.run_many(places, list(claims(places)), options.quick, options.again, processes)
 
 
 def listing(places: Places) -> str:

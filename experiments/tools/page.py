@@ -68,15 +68,16 @@ def needed(stated: Mapping[str, Claim]) -> str:
     for name, claim in stated.items():
         for extra in sorted(set(claim.needs.values())):
             extras.setdefault(extra, []).append(name)
-        others += [f"{name} {' and '.join(claim.full_needs)}"] if claim.full_needs else []
-        others += [f"{name} what `{WHEELS}` has of {' and '.join(claim.wheels)}"] if claim.wheels else []
+        others += [f"{name}: {' and '.join(claim.full_needs)}"] if claim.full_needs else []
+        wheels = f"the wheel{'s' if len(claim.wheels) > 1 else ''} of {' and '.join(claim.wheels)}"
+        others += [f"{name}: {wheels}, in the folder that `{WHEELS}` names"] if claim.wheels else []
     told = ""
     if extras:
         listed = "; ".join(f"`{extra}` for {', '.join(names)}" for extra, names in extras.items())
         told += f'Some need an extra, as in `pip install -e ".[{next(iter(extras))}]"`: {listed}. '
     if others:
-        told += f"Full runs need besides: {'; '.join(others)} (`pip download --no-deps` makes a folder of wheels). "
-    return filled(f"{told}Without it they end in one sentence, and in `all` they are not tested.") if told else ""
+        told += f"Full runs of some need more. {'; '.join(others)}. `pip download --no-deps` makes a folder of wheels. "
+    return filled(f"{told}Without these they end in one sentence, and in `all` they are not tested.") if told else ""
 
 
 def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:

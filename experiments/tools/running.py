@@ -105,11 +105,7 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
 
     failed: list[str] = []
     begun = time.perf_counter()
-    with (
-        terminated_as_interrupted(),
-        ThreadPoolExecutor(processes) as pool,
-        bar(len(left), "experiments", "experiment") as advance,
-    ):
+    with ThreadPoolExecutor(processes) as pool, bar(len(left), "experiments", "experiment") as advance:
         waited = [pool.submit(one, name) for name in left]
         try:
             for future in as_completed(waited):
@@ -123,7 +119,7 @@ def run_many(places: Places, names: Sequence[str], quick: bool, again: bool, pro
             stopping = True
             for process in running.values():
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()  # heard even where SIGINT is ignored, as behind a shell's &
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     if not quick:

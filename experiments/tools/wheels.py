@@ -4,6 +4,7 @@ They lie in a folder that the variable MDM_JAX_WHEELS names, made by ``pip downl
 """
 
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -15,14 +16,18 @@ WHEELS = "MDM_JAX_WHEELS"
 
 
 def wheel_of(package: str) -> Path | None:
-    """The last wheel of a package in the folder of wheels, if there is one."""
+    """The wheel of a package's last version in the folder of wheels, if there is one."""
     place = os.environ.get(WHEELS)
-    found = sorted(Path(place).glob(f"{package}-*.whl")) if place else []
-    return found[-1] if found else None
+    return max(Path(place).glob(f"{package}-*.whl"), key=_version, default=None) if place else None
+
+
+def _version(wheel: Path) -> list[int]:
+    """The numbers of a wheel's version: 1.10 is after 1.9."""
+    return [int(number) for number in re.findall(r"\d+", wheel.name.split("-")[1])]
 
 
 def required_wheel(package: str) -> Path:
-    """The last wheel of a package in the folder of wheels.
+    """The wheel of a package's last version in the folder of wheels.
 
     Raises:
         InputError: there is none.

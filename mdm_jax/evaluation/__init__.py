@@ -26,6 +26,7 @@ from mdm_jax.evaluation.measuring import (
     profiles_by_class,
     told_of_until,
 )
+from mdm_jax.evaluation.order_tuning import HeldOut, OrderTuned, order_shortlist, tune_order
 from mdm_jax.evaluation.paths import path_nelbo
 from mdm_jax.evaluation.samples import (
     Difference,
@@ -54,6 +55,8 @@ __all__ = [
     "Evaluation",
     "Execution",
     "Halving",
+    "HeldOut",
+    "OrderTuned",
     "Prompts",
     "Raced",
     "RowLatents",
@@ -80,6 +83,7 @@ __all__ = [
     "law_divergence",
     "laws",
     "optimal_grid_by_law",
+    "order_shortlist",
     "own_entropy",
     "path_nelbo",
     "plan_costs",
@@ -91,6 +95,7 @@ __all__ = [
     "told_of_advantages",
     "told_of_until",
     "tune",
+    "tune_order",
 ]
 
 

@@ -57,7 +57,7 @@ class Calibration:
         before: the loss at each on the other half, nats per masked token, of the model as it was.
         after: the same of ``denoiser``.
         gain: by how much the NELBO of those other rows falls, nats per token that is not given, with a 95% interval;
-            between the fractions the losses are taken to lie on straight lines.
+            between the numbers of masks that were looked at, a row's losses are taken to lie on straight lines.
     """
 
     denoiser: Calibrated
@@ -111,12 +111,13 @@ def calibrate(
 ) -> Calibration:
     """Find the temperature of a model's logits for each share of a row that is masked, by the held-out loss.
 
-    Half of the rows, drawn by the key, choose the temperatures; the other half judge them. On the rows that chose, and
-    at the fractions asked for, no loss is above that at temperature 1. Fractions become whole numbers of masked tokens,
-    at least one; those that become the same count once.
+    Half of the rows, drawn by the key, choose the temperatures; the other half judge them. Fractions become whole
+    numbers of masked tokens, at least one; those that become the same count once. Where all rows have as many tokens
+    and as many of them given, no loss at these fractions is above that at temperature 1 on the rows that chose.
 
     Where tokens are given, fractions are asked of the others. A temperature goes by the share of the whole row, so that
-    rows with longer and shorter prompts get several for one fraction that was asked; they are judged by those.
+    rows with longer and shorter prompts get several for one fraction that was asked. They are judged by those, and the
+    model may lose by them: ``gain`` tells.
 
     Args:
         denoiser: the model: one that is shown whole rows (see :func:`mdm_jax.models.calibrated`).
@@ -159,7 +160,7 @@ def calibrate(
     require_context(denoiser, context, len(tokens))
     repeats = require_whole("repeats", repeats, 1, LARGEST)
     known, free = known_positions(given, tokens)
-    counts, asked = _counts(checked_fractions(fractions), free)
+    counts = _counts(checked_fractions(fractions), free)
     there = lengths(tokens)
     at = counts.sum(axis=1) / there.sum()
     calibrated(denoiser, at, np.ones(len(at)))  # refuses what cannot be calibrated before anything is measured
@@ -179,27 +180,26 @@ def calibrate(
     weight = free[halves[1]] / free[halves[1]].mean()
     losses = np.stack(judged, axis=-1)  # rows, before and after, fractions
     before, after = np.mean(weight[:, None, None] * losses, axis=0)
-    gains = (losses[:, 0] - losses[:, 1]) @ _shares(asked, tokens.shape[1])
+    gains = _over_all_masks(losses[:, 0] - losses[:, 1], counts[:, halves[1]].T, free[halves[1]])
     mean = float(np.mean(weight * gains))
     gain = mean_interval(mean + weight * (gains - mean))
     temperatures = np.exp(-np.asarray(chosen))
     return Calibration(calibrated(denoiser, at, temperatures), at, temperatures, before, after, gain)
 
 
-def _counts(
-    fractions: Sequence[float], free: Int[np.ndarray, " rows"]
-) -> tuple[Int[np.ndarray, "m rows"], Float64[np.ndarray, " m"]]:
-    """How many tokens of each row are masked at each fraction, and what fraction of all free tokens that is."""
+def _counts(fractions: Sequence[float], free: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "m rows"]:
+    """How many tokens of each row are masked at each fraction; fractions that mask as many in all count once."""
     asked = np.asarray(fractions, np.float64)[:, None] * free[None]
     counts = np.clip(np.rint(asked).astype(np.int64), 1, free[None])
-    found, first = np.unique(counts.sum(axis=1) / free.sum(), return_index=True)
-    return counts[first], found
+    return counts[np.unique(counts.sum(axis=1), return_index=True)[1]]
 
 
-def _shares(fractions: Float64[np.ndarray, " m"], length: int) -> Float64[np.ndarray, " m"]:
-    """What the loss at each fraction counts in the NELBO per token, which is its mean over ``1 .. length`` masks."""
-    grid = np.arange(1, length + 1) / length
-    return np.stack([np.interp(grid, fractions, one).mean() for one in np.eye(len(fractions))])
+def _over_all_masks(
+    values: Float64[np.ndarray, "rows m"], counts: Int[np.ndarray, "rows m"], free: Int[np.ndarray, " rows"]
+) -> Float64[np.ndarray, " rows"]:
+    """Mean over ``1 .. free`` masks of a row's values at some counts; a count that comes twice has one value."""
+    every = zip(values, counts, free, strict=True)
+    return np.array([np.interp(np.arange(1, most + 1), known, row).mean() for row, known, most in every])
 
 
 def _least(losses: Float64[np.ndarray, " grid"], slopes: Float64[np.ndarray, " grid"]) -> float:

@@ -84,6 +84,21 @@ def known_positions(
     return known, free
 
 
+def per_token(
+    costs: Float[np.ndarray, "*plans rows"], tokens: Int[np.ndarray, " rows"]
+) -> Float[np.ndarray, "*plans rows"]:
+    """Numbers of rows of so many tokens whose mean is the cost per token, and whose standard error is its.
+
+    Example:
+        >>> import numpy as np
+        >>> from mdm_jax.evaluation.inputs import per_token
+        >>> per_token(np.array([2.0, 6.0]), np.array([2, 6]))  # one nat per token, whatever the length
+        array([1., 1.])
+    """
+    mean = costs.sum(axis=-1, keepdims=True) / tokens.sum()
+    return mean + (costs - mean * np.broadcast_to(tokens, costs.shape)) / tokens.mean()
+
+
 def reference_length(left: Int[np.ndarray, " rows"], most: int, asked: int | None = None) -> tuple[int, bool]:
     """The length of a profile, and whether every row has as many positions to tell.
 

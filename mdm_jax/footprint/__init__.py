@@ -1,6 +1,6 @@
 """What training or sampling would take, before it starts: bytes on every device, operations, the compiler's word."""
 
-from mdm_jax.footprint.cache import CacheLine, sampling_cache
+from mdm_jax.footprint.cache import CacheLine, longest, sampling_cache
 from mdm_jax.footprint.compiler import Collective, Compiled, compile_elsewhere, compile_step
 from mdm_jax.footprint.estimate import Footprint, footprint
 from mdm_jax.footprint.flops import StepFlops, step_flops
@@ -26,6 +26,7 @@ __all__ = [
     "extrapolated",
     "footprint",
     "inference",
+    "longest",
     "matrix_products",
     "named",
     "sampling_cache",

@@ -78,8 +78,23 @@ def sampling_cache(
 
 
 def longest(denoiser: Denoiser) -> int | None:
-    """Tokens of the longest sequence of a model whose module tells it; ``None`` of another."""
-    return getattr(getattr(list(layers(denoiser))[-1], "module", None), "length", None)
+    """Tokens of the longest row of a model, without what it puts around rows itself; ``None`` where it tells none.
+
+    Args:
+        denoiser: any model; one of the library's, or a published one, has a module that tells its length.
+
+    Example:
+        >>> import mdm_jax as mdm
+        >>> model = mdm.models.transformer(10, length=8, width=16, depth=1, heads=2)
+        >>> mdm.footprint.longest(model)
+        8
+        >>> mdm.footprint.longest(mdm.models.framed(model, range(8), prefix=[8], suffix=[8]))
+        6
+    """
+    *above, innermost = layers(denoiser)
+    around = sum(len(getattr(layer, part, ())) for layer in above for part in ("prefix", "suffix"))
+    length = getattr(getattr(innermost, "module", None), "length", None)
+    return None if length is None else length - around
 
 
 def parameter_shapes(denoiser: Denoiser, length: int, context: Context = None, params: Params = None) -> Params:

@@ -9,8 +9,16 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from mdm_jax.support.errors import InputError
 
-_OPAQUE = ("ffi_call", "io_callback", "pallas_call", "pure_callback", "ragged_dot_general", "shard_map")
-"""What may hold products that the traced program does not show, or shows for one device of many."""
+_OPAQUE = {
+    *("call_exported", "ffi_call", "io_callback", "pallas_call", "pure_callback", "shard_map"),
+    *("ragged_dot_general", "scaled_dot", "scaled_matmul_wrapper"),
+    *("bcoo_dot_general", "bcoo_dot_general_sampled", "bcoo_spdot_general", "bcsr_dot_general"),
+    *("coo_matmat", "coo_matvec", "csr_matmat", "csr_matvec"),
+    *("dot_product_attention_fwd_wrapper", "dot_product_attention_bwd_wrapper"),
+    *("dot_product_attention_fp8_fwd_wrapper", "dot_product_attention_fp8_bwd_wrapper", "rnn_bwd", "rnn_fwd"),
+}
+"""What may hold products that the traced program does not show, or shows for one device of many: calls of other
+programs, products in groups or with scales, sparse ones, and cuDNN's."""
 
 
 def matrix_products(function: Callable[..., Any], *inputs: Any) -> int:
@@ -26,7 +34,7 @@ def matrix_products(function: Callable[..., Any], *inputs: Any) -> int:
 
     Raises:
         InputError: products in a ``while_loop``, whose rounds only a run tells, or in what JAX cannot look into
-            (a kernel, a callback, ``shard_map``).
+            (a kernel, a callback, ``shard_map``, a sparse product, cuDNN's attention).
 
     Example:
         >>> import jax

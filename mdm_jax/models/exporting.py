@@ -47,8 +47,9 @@ def export_parameters(
     """Write parameters as a file of safetensors, atomically and tensor by tensor; their types are kept.
 
     With ``like`` the file takes the place of that checkpoint's weights, in one file: every tensor of it is there, under
-    its name and in its shape; fused ones are joined again, and what the network does not take is copied. Without, names
-    are the tree's paths with dots ("blocks_0.attention.output.kernel"), and :func:`load_exported` reads it back.
+    its name and in its shape; fused ones are joined again, and what the network does not take is copied. What is
+    wrapped around the network, temperatures for one, is told in the file's metadata alone. Without, names are the
+    tree's paths with dots ("blocks_0.attention.output.kernel"), and :func:`load_exported` reads it back.
 
     Args:
         path: of the file.

@@ -95,6 +95,41 @@ def test_what_was_trained_on_leaves_and_comes_back_bit_for_bit(imported, tmp_pat
     assert "like must be the checkpoint that the model was made of" in told
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--optimizer", "adamw"], ("adamw", 5e-5)),
+        (["--learning-rate", "1e-5"], ("adamw", 1e-5)),
+        (["--optimizer", "muon", "--learning-rate", "0.001"], ("muon", 1e-3)),
+    ],
+)
+def test_what_is_not_said_of_training_on_is_gentle(imported, tmp_path, capsys, words, wanted):
+    run = imported[2]
+    assert main(["train", str(tmp_path / "new"), "--from", str(run), "--steps", "1", "--batch", "4", *words]) == 0
+    settings = mdm.load(tmp_path / "new").settings
+    assert (settings.optimizer, settings.learning_rate) == wanted
+    told = "A published model is trained on gently" in capsys.readouterr().err
+    assert told == (len(words) < 4)
+
+
+def test_a_rate_of_muon_must_be_said(imported, tmp_path, capsys):
+    assert main(["train", str(tmp_path / "new"), "--from", str(imported[2]), "--optimizer", "muon"]) == 2
+    assert "--learning-rate must be given beside --optimizer muon" in capsys.readouterr().err
+
+
+def test_temperatures_stay_and_it_is_said(imported, tmp_path, capsys):
+    folder, _, run = imported
+    mdm.training.import_pretrained(
+        folder,
+        tmp_path / "warm",
+        mdm.load(run).task,
+        adapt=lambda denoiser, params: (mdm.models.calibrated(denoiser, [1.0], [2.0]), {}),
+    )
+    out = ["--parameters", str(tmp_path / "o.safetensors"), "--like", str(folder)]
+    assert main(["export", str(tmp_path / "warm"), *out]) == 0
+    assert "The temperatures of this run stay here" in capsys.readouterr().err
+
+
 def test_a_plan_leaves_as_counts_and_as_fractions(trained, tmp_path, capsys):
     known = sorted(trained.glob("plans/optimal-*.json"))
     plan = mdm.plans.load(known[0])

@@ -27,7 +27,7 @@ def test_few_rows_are_told_with_what_gives_more_and_that_is_so(place, capsys):
     said = capsys.readouterr().err
     few = (
         "mdm-jax: plans are chosen on 5 rows and judged on 5 others, so intervals are wide; the model is trained on "
-        "none, so held_out=0.8 in the settings of --task (as in fasta:PATH?held_out=0.8) takes 23 for each.\n"
+        "none, so held_out=0.8 in the settings of --task (as in fasta:PATH?held_out=0.8) takes about 23 for each.\n"
     )
     assert said.count(few) == 1
     assert said.count("as '##d'") == 1
@@ -40,6 +40,16 @@ def test_few_rows_are_told_with_what_gives_more_and_that_is_so(place, capsys):
     captured = capsys.readouterr()
     assert captured.err == ""
     assert json.loads(captured.out)["length"] == 5
+
+
+def test_lines_too_long_are_left_out_after_dealing_so_that_the_advice_says_about(place):
+    (place / "vocab.txt").write_text("[MASK]\na\nb\nc\nd")
+    words = [f"{'abcd'[i % 4]}{'abcd'[i // 4 % 4]}{'abcd'[i // 16 % 4]}" * (1 + i % 3) for i in range(64)]
+    (place / "lines.txt").write_text("\n".join(words))
+    spec = "tokens:lines.txt?tokenizer=vocab.txt&lines"
+    assert "takes about 17 for each" in str(told_of_few_rows(tasks.from_spec(spec, 6)))
+    task = tasks.from_spec(f"{spec}&held_out=0.8", 6)
+    assert (len(task.validation), len(task.test)) == (18, 17)
 
 
 def test_windows_and_many_rows(place):

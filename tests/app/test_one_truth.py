@@ -211,7 +211,7 @@ def test_every_command_of_the_report_works_and_makes_what_was_missing(missing, c
         assert main([*left[0][1:], *CHEAPLY.get(left[0][1], [])]) == 0, left[0]
     assert 'class="missing"' not in page
     assert (copy.path / "samples.json").exists()
-    assert [words[1] for words in wanted] == ["sample", "profile", "tune"]
+    assert [words[1] for words in wanted] == ["sample", "tune"]  # few rows: more encodings of them are not advised
     for words in wanted:
         assert main([*words[1:], *CHEAPLY[words[1]]]) == 0
 

@@ -58,7 +58,19 @@ def test_a_run_of_a_published_model_is_counted_as_it_would_be_trained(told, tmp_
     count = 4 * (2 * 16 * 16 + 2 * 8 * 16 + 3 * 16 * 24 + 2 * 16) + 2 * 16 * 16 + 16
     assert found["parameter_bytes"] == {"float32": 4 * count}
     words = f"run: LLaDA, {count:,} parameters (float32 32.56 KiB: the weights' own types)"
-    assert words in told("run", "--no-compile")[1]
+    text = told("run", "--no-compile")[1]
+    assert words in text
+    assert "adamw, float32, 8 x 5 = 40 tokens per step" in text  # as train --from does
+    assert cli.main(["train", "further", "--from", "run", "--steps", "1", "--quiet"]) == 0
+    _, found = told("further", "--no-compile", "--json")
+    found, further = json.loads(found[found.index("{") :]), load("further")
+    before = json.loads(told("run", "--no-compile", "--json")[1])
+    assert further.settings.optimizer == before["settings"]["optimizer"]
+    assert further.settings.learning_rate == before["settings"]["learning_rate"]
+    same = ("parameters", "state_bytes_per_device", "flops_per_step", "tokens_per_step", "length")
+    assert [found[name] for name in same] == [before[name] for name in same]
+    words = f"further: pretrained decoder, {count:,} parameters (float32 32.56 KiB: as they are trained)"
+    assert words in told("further", "--no-compile")[1]
 
 
 @pytest.mark.parametrize(

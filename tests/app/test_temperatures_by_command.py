@@ -1,5 +1,6 @@
 """``mdm-jax import --calibrate``: the rows that it looks at, what the run is then, and what is said of it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from golden_cases import golden
 from llada_folders import save_folder
 from made_tensors import checkpoint
+from safetensors.numpy import load_file, save_file
 
 import mdm_jax as mdm
 from experiments.tools.made_checkpoints import made_up
@@ -14,6 +16,8 @@ from mdm_jax import evaluation, tasks
 from mdm_jax.app import cli
 from mdm_jax.app.work import importing
 from mdm_jax.models.calibrating import Calibrated
+from mdm_jax.support.files import to_json
+from mdm_jax.support.intervals import Interval
 from mdm_jax.training import load
 
 pytestmark = pytest.mark.core
@@ -31,12 +35,15 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A model of random numbers, which says too much by far where all is masked, and lines of two to eight letters."""
+    """A model of random numbers that is sure of "=" wherever it looks, and lines in which that is rare."""
     place, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
-    made_up("bert", "abcd=", 8, place / "published")
+    weights = made_up("bert", "abcd=", 8, place / "published") / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["cls.predictions.bias"][-1] = 4
+    save_file(tensors, weights)
     lines = ["".join(draw.choice(list("aaab"), draw.integers(1, 5))) for _ in range(80)]
     (place / "lines.txt").write_text("".join(f"{line}={line[:3]}\n" for line in lines))
-    (place / "book.txt").write_text("".join(lines) * 4)
+    (place / "book.txt").write_text("".join(f"{line}=" for line in lines) * 4)
     return place
 
 
@@ -52,7 +59,7 @@ def checked(run, told, rows, given=None):
     found = evaluation.calibrate(run.denoiser.denoiser, run.params, rows, key=mdm.key(0), given=given)
     np.testing.assert_allclose(told["temperatures"], found.temperatures, rtol=1e-3)
     np.testing.assert_allclose(told["after_nats"], found.after, rtol=1e-3)
-    np.testing.assert_allclose(list(told["gain_nats"].values()), found.gain, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(list(told["gain_nats"].values()), found.gain, atol=6e-5)  # four decimals
     assert told["rows"] == len(rows)
     assert run.denoiser.temperatures == tuple(told["temperatures"])
     np.testing.assert_array_equal(run.denoiser.fractions, found.fractions)
@@ -124,15 +131,20 @@ def test_what_is_said_of_it(world, tmp_path, monkeypatch, capsys):
         ({}, "They lower the NELBO by 0.188 (0.144 to 0.216) bits per token."),
         (
             {"gain_nats": {"mean": 0.01, "low": -0.02, "high": 0.04}},
-            "No gain is seen: the NELBO falls by 0.014 (-0.029 to 0.058) bits per token, an interval with 0 in it.",
+            "No gain is seen: with them the NELBO is 0.014 bits per token lower (0.029 higher to 0.058 lower). The "
+            "model stays as it was.",
+        ),
+        (
+            {"gain_nats": {"mean": -0.02, "low": -0.05, "high": 0.01}},
+            "No gain is seen: with them the NELBO is 0.029 bits per token higher (0.072 higher to 0.014 lower).",
         ),
         (
             {"gain_nats": {"mean": -0.03, "low": -0.05, "high": -0.01}},
-            "They do not help: the NELBO rises by 0.043 (0.014 to 0.072) bits per token.",
+            "They raise the NELBO by 0.043 (0.014 to 0.072) bits per token. The model stays as it was.",
         ),
         (
             {"gain_nats": {"mean": 0.0, "low": 0.0, "high": 0.0}, "temperatures": [1.0, 1.0]},
-            "No temperature gains anything: the model is as it was.",
+            "No temperature gains anything. The model stays as it was.",
         ),
     ],
 )
@@ -147,8 +159,39 @@ def test_a_model_that_is_worse_than_a_guess_is_told_once(capsys):
         "than a uniform guess, 4.322: it knows nothing there. Give a prompt, or reveal the first tokens one by one."
     )
     importing._warn({"family": "LLaDA", "vocab_size": 21, "calibration": FIGURES})
+    importing._warn({"family": "LLaDA", "vocab_size": 20, "calibration": {**FIGURES, "before_nats": [1.0, 2.9]}})
     importing._warn({"family": "DPLM", "vocab_size": 21, "calibration": None})
     assert capsys.readouterr().err == ""
+
+
+def test_temperatures_that_lose_are_not_named_where_a_guess_is_better(capsys):
+    """3.1 nats without them and 3.2 with them, where a guess costs 2.996."""
+    figures = {**FIGURES, "before_nats": [1.0, 3.1], "after_nats": [1.0, 3.2]}
+    importing._warn({"family": "LLaDA", "vocab_size": 20, "calibration": figures})
+    assert "the model needs 4.472 bits per token, more than a uniform guess, 4.322:" in capsys.readouterr().err
+
+
+def test_without_a_gain_the_run_is_that_of_an_import_without_temperatures(world, tmp_path, monkeypatch, capsys):
+    """What is found is told, and the configuration is the same to the byte."""
+    monkeypatch.chdir(world)
+    real, none = importing.calibrate, Interval(0.01, -0.02, 0.04)
+    monkeypatch.setattr(importing, "calibrate", lambda *a, **k: dataclasses.replace(real(*a, **k), gain=none))
+    told = {}
+    for name, words in {"plain": [], "warm": ["--calibrate", "16"]}.items():
+        code, out, _ = imported(capsys, str(tmp_path / name), "--task", LINES, "--quiet", "--json", *words)
+        assert code == 0
+        told[name] = json.loads(out)
+    assert (tmp_path / "warm" / "config.json").read_bytes() == (tmp_path / "plain" / "config.json").read_bytes()
+    assert not told["warm"]["calibrated"]
+    assert told["warm"]["calibration"]["gain_nats"] == none._asdict()
+    assert told["plain"]["calibration"] is None
+
+
+def test_last_digits_of_a_figure_near_0_are_not_kept():
+    """As two processors may tell a gain of nothing: the same text."""
+    ours, theirs = ({"gain_nats": {"mean": gain}, "after_nats": [1.23456 + gain]} for gain in (3.1e-7, -2.4e-7))
+    assert to_json(importing._rounded(ours)) == to_json(importing._rounded(theirs))
+    assert importing._rounded(ours) == {"gain_nats": {"mean": 0.0}, "after_nats": [1.2346]}
 
 
 @pytest.mark.parametrize("rows", ["3", "-1"])

@@ -66,11 +66,11 @@ def test_the_grid_finds_what_golden_section_finds():
     """A model of no law, of a hundred rows: the loss it reaches is the least there is to 1e-6 of it."""
     model, params = wrong_world(LENGTH, VOCAB)
     rows = ROWS[:200]
-    counts, at = calibrating._counts((0.5, 1.0), np.full(200, LENGTH))
+    counts = calibrating._counts((0.5, 1.0), np.full(200, LENGTH))
     look = calibrating._Look(model, params, rows, np.ones((200, LENGTH), bool), counts, None, mdm.key(3), 1)
     half = np.arange(100)
     grid = np.broadcast_to(calibrating._GRID, (100, len(calibrating._GRID)))
-    for i in range(len(at)):
+    for i in range(len(counts)):
         loss, slope = look(half, i, grid, lambda steps: None)
         best = calibrating._least(loss.mean(axis=0), slope.mean(axis=0))
         order = np.asarray(mdm.sampling.first_hitting(jax.random.fold_in(mdm.key(3), 0), jnp.ones((100, LENGTH), bool)))
@@ -96,19 +96,15 @@ def test_a_hopeless_model_ends_nearly_uniform_and_a_certain_one_is_left_alone():
 
 
 def test_fractions_become_whole_numbers_of_tokens():
-    counts, at = calibrating._counts((0.0, 0.1, 0.3, 0.6, 1.0), np.array([4, 4]))
-    assert at.tolist() == [0.25, 0.5, 1.0]
-    assert counts.tolist() == [[1, 1], [2, 2], [4, 4]]
-    counts, at = calibrating._counts((0.5, 1.0), np.array([2, 5, 1]))
-    assert counts.tolist() == [[1, 2, 1], [2, 5, 1]]
-    assert at.tolist() == [0.5, 1.0]
+    assert calibrating._counts((0.0, 0.1, 0.3, 0.6, 1.0), np.array([4, 4])).tolist() == [[1, 1], [2, 2], [4, 4]]
+    assert calibrating._counts((0.5, 1.0), np.array([2, 5, 1])).tolist() == [[1, 2, 1], [2, 5, 1]]
 
 
-def test_the_loss_of_each_fraction_counts_as_the_numbers_of_masks_around_it():
-    """Of a profile on straight lines between the fractions, it is the mean over all numbers of masks."""
-    at, values = np.array([0.25, 0.5, 1.0]), np.array([1.0, 3.0, 2.0])
-    masks = np.arange(1, 9) / 8
-    assert calibrating._shares(at, 8) @ values == pytest.approx(np.interp(masks, at, values).mean())
+def test_all_numbers_of_masks_of_a_row_count_alike():
+    """Losses on straight lines between the counts: of two rows, the second of which has a count twice."""
+    values, counts = np.array([[1.0, 3.0, 2.0], [4.0, 4.0, 1.0]]), np.array([[2, 4, 8], [1, 1, 2]])
+    means = calibrating._over_all_masks(values, counts, np.array([8, 2]))
+    np.testing.assert_allclose(means, np.array([np.mean([1, 1, 2, 3, 2.75, 2.5, 2.25, 2]), 2.5]))
 
 
 def padded_law(params, tokens):
@@ -151,6 +147,23 @@ def test_rows_of_different_lengths_count_by_their_tokens():
     assert loss(chosen, 1 / found.temperatures[0]) == pytest.approx(best, rel=1e-5)
     assert found.before[0] == pytest.approx(loss(judged, 1.0), rel=1e-5)
     assert found.gain.mean == pytest.approx(loss(judged, 1.0) - loss(judged, 1 / found.temperatures[0]), abs=1e-6)
+
+
+def test_rows_of_one_kind_lose_nothing_where_they_chose():
+    """Two of four tokens given, a model of no law: the 40 rows that chose, at the maskings by which they did."""
+    model, params = wrong_world(LENGTH, VOCAB)
+    rows, given = ROWS[:80], np.arange(LENGTH) < 2
+    found = evaluation.calibrate(model, params, rows, key=mdm.key(0), fractions=(0.5, 1.0), given=given)
+    chosen = np.array_split(np.asarray(jax.random.permutation(jax.random.fold_in(mdm.key(0), 2**31 - 1), 80)), 2)[0]
+    free = jnp.asarray(np.tile(~given, (80, 1)))
+    rank = np.asarray(mdm.sampling.first_hitting(jax.random.fold_in(mdm.key(0), 0), free))[chosen]
+    for masks in (1, 2):
+        masked = ~given & (rank >= 2 - masks)
+        shown = jnp.asarray(np.where(masked, VOCAB, rows[chosen]).astype(np.int32))
+        laws = (jax.nn.log_softmax(models.logits(one, params, shown)) for one in (model, found.denoiser))
+        truths = (np.take_along_axis(np.asarray(law), rows[chosen][..., None], axis=-1)[..., 0] for law in laws)
+        before, after = (-np.sum(truth[masked]) for truth in truths)
+        assert after < before
 
 
 def test_what_is_given_is_never_masked_and_temperatures_go_by_the_whole_row():

@@ -118,7 +118,7 @@ def test_one_whose_package_is_missing_is_not_tested(
     assert "0 experiments: " in said.out
     assert calls.called == []
     assert read(places, "made_up") is None
-    assert "`core` for made_up; `made_up` for made_up. Without it" in " ".join(page(places).split())
+    assert "`core` for made_up; `made_up` for made_up." in " ".join(page(places).split())
 
 
 def test_the_page_tells_which_results_would_be_repeated(places: Places, calls: Calls) -> None:

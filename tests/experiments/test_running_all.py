@@ -18,6 +18,7 @@ from experiments.tools.catalogue import Places, claims
 from experiments.tools.page import page
 from experiments.tools.records import read
 from experiments.tools.running import terminated_as_interrupted
+from experiments.tools.wheels import wheel_of
 
 
 def test_a_wheel_that_is_missing_is_no_failure(
@@ -41,10 +42,23 @@ def test_a_wheel_that_is_missing_is_no_failure(
     assert capsys.readouterr().err == f"python -m experiments: {lacks}.\n"
     assert main(["all"], places) == 0
     assert capsys.readouterr().out.startswith(f"not tested: {lacks}\n")
-    told = "besides: made_up json and no_such_package; made_up what `MDM_JAX_WHEELS` has of made and other (`pip"
+    told = (
+        "need more. made_up: json and no_such_package; made_up: the wheels of made and other, in the folder that "
+        "`MDM_JAX_WHEELS` names. `pip"
+    )
     assert told in " ".join(page(places).split())
     assert main(["made_up", "--quick"], places) == 0
     assert calls.called == ["ten", "the interval"]
+
+
+def test_the_last_wheel_is_that_of_the_last_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MDM_JAX_WHEELS", str(tmp_path))
+    assert wheel_of("made") is None
+    for version in ("1.9", "1.10.1", "0.11", "1.10"):
+        (tmp_path / f"made-{version}-py3-none-any.whl").touch()
+    found = wheel_of("made")
+    assert found is not None
+    assert found.name == "made-1.10.1-py3-none-any.whl"
 
 
 def test_all_says_beforehand_what_it_does_and_what_that_takes(places: Places, calls: Calls) -> None:

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import sparse
 
 from mdm_jax import models
-from mdm_jax.footprint import matrix_products
+from mdm_jax.footprint import matrix_products, products
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.support.errors import InputError
 
@@ -63,6 +64,50 @@ def test_products_are_counted_as_by_hand(function, inputs, count):
 def test_what_cannot_be_counted_is_refused(function, sentence):
     with pytest.raises(InputError, match=sentence):
         matrix_products(function, of(4, 4))
+
+
+@pytest.mark.parametrize("kind", [sparse.BCOO, sparse.BCSR, sparse.CSR, sparse.COO])
+def test_sparse_products_are_refused(kind):
+    matrix = kind.fromdense(jnp.eye(4))
+    others = {"dense": jnp.eye(4), "vector": jnp.ones(4)} | ({"sparse": matrix} if kind is sparse.BCOO else {})
+    for other in others.values():
+        with pytest.raises(InputError, match=f"{kind.__name__.lower()}_.*hides what it does"):
+            matrix_products(lambda other: matrix @ other, other)
+
+
+def test_a_product_at_some_places_is_refused():
+    def sampled(a, b):
+        places = jnp.zeros((4, 2), int)
+        return sparse.bcoo_dot_general_sampled(a, b, places, dimension_numbers=(((1,), (0,)), ((), ())))
+
+    with pytest.raises(InputError, match="bcoo_dot_general_sampled, which hides what it does"):
+        matrix_products(sampled, HIGH, WIDE)
+
+
+def test_what_cudnn_multiplies_is_refused(monkeypatch):
+    """Traced as on a GPU of today, which only checks of its version and capability tell."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda *_: True)
+    monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda *_: False)
+
+    def attended(x):
+        return jax.nn.dot_product_attention(x, x, x, implementation="cudnn")
+
+    rows = jax.ShapeDtypeStruct((2, 128, 4, 64), jnp.bfloat16)
+    with pytest.raises(InputError, match="dot_product_attention_fwd_wrapper, which hides what it does"):
+        matrix_products(attended, rows)
+    gradient = jax.make_jaxpr(jax.grad(lambda x: attended(x).sum().astype(jnp.float32)))(rows)
+    found = {line.primitive.name for line in gradient.eqns if "attention" in line.primitive.name}
+    assert found == {f"dot_product_attention_{way}_wrapper" for way in ("fwd", "bwd")}
+    assert found <= products._OPAQUE
+
+
+def test_a_program_that_was_exported_is_refused():
+    exported = jax.export.export(jax.jit(lambda a: a @ a))(of(4, 4))
+    with pytest.raises(InputError, match="call_exported, which hides what it does"):
+        matrix_products(exported.call, of(4, 4))
 
 
 def test_a_scan_over_layers_is_counted_as_by_hand_and_one_layer_as_xla_does():

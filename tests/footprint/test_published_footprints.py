@@ -10,7 +10,7 @@ import pytest
 from llada_folders import LLADA, LLADA_8B, llada_arrays, save_folder
 
 from mdm_jax import models
-from mdm_jax.footprint import footprint, inference, sampling_cache
+from mdm_jax.footprint import footprint, inference, longest, sampling_cache
 from mdm_jax.models.pretrained.by_blocks import as_denoiser
 from mdm_jax.models.pretrained.decoder import Decoder
 from mdm_jax.support.errors import InputError
@@ -190,7 +190,9 @@ def test_rows_longer_than_the_model_are_refused():
         inference(model, length=9)
     framed = models.framed(model, range(9), prefix=[0], suffix=[1, 2])
     bare = inference(model, length=8).encoding
-    assert inference(framed, length=5).encoding == bare  # what stands around a row is encoded with it
-    with pytest.raises(InputError, match="tokens must be at most 8 long"):
+    assert (longest(model), longest(framed)) == (8, 5)
+    found = inference(framed)  # of the longest row
+    assert (found.length, found.encoding) == (5, bare)  # what stands around a row is encoded with it
+    with pytest.raises(InputError, match="length must be a whole number from 1 to 5; got 6"):
         inference(framed, length=6)
     assert bare == 8 * (inference(model, length=1).encoding + 4 * 7 * 16)  # a token meets seven more

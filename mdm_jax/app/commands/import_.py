@@ -46,8 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         const=ROWS,
         metavar="ROWS",
-        help="give the model a temperature for each share of masks, found on at most ROWS rows of the training part, "
-        f"evenly spread over it ({ROWS} if left out)",
+        help="give the model a temperature for each share of masks where that is seen to help, found on at most ROWS "
+        f"rows of the training part, evenly spread over it ({ROWS} if left out)",
     )
 
 

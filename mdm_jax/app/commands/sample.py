@@ -32,7 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--schedule",
         help="a schedule, as in sine or beta:0.9,0.3 (default: the run's own optimal plan: the file "
         "plans/optimal-STEPS.json where tune wrote one for the present profile, else computed from that, or from the "
-        "training's before there is one; with --block equal shares)",
+        "training's before there is one; with --order probability, margin or entropy plans/ORDER-STEPS.json where "
+        "tune --order wrote one; with --block equal shares)",
     )
     group.add_argument("--steps", type=int, help="steps; not with --plan (default: 16, or the length if less)")
     group.add_argument("--threshold", type=float, metavar="P", help="reveal all that is surer than this probability")

@@ -1,4 +1,4 @@
-"""``mdm-jax tune``: the best schedules for several step budgets, from a profile alone or from an exact law."""
+"""``mdm-jax tune``: the best schedules for several budgets, from a profile or a law, or measured in an order."""
 
 import argparse
 
@@ -27,12 +27,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check-rows",
         type=int,
-        help="held-out sequences on which to check the prediction; 0: no check (default: 64 for a run)",
+        help="held-out sequences on which to check the prediction; 0: no check (default: 64 for a run; with "
+        "--order 128, which judge)",
     )
     parser.add_argument(
         "--by-law",
         choices=DIVERGENCES,
         help="for a small oracle: tune ancestral sampling by the exact divergence of its law (budgets: 2,3,4)",
+    )
+    parser.add_argument(
+        "--order",
+        choices=common.LOOKING,
+        help="of a run: plans for sampling the model's surest positions first, each the cheapest of about 8 that are "
+        "measured in this order on held-out rows; sample --order then takes them",
     )
     parser.add_argument(
         "--output",
@@ -44,6 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Tune, check, draw, print a table."""
-    from mdm_jax.app.work import tuning, tuning_by_law
+    from mdm_jax.app.work import tuning, tuning_by_law, tuning_by_order
 
-    (tuning if options.by_law is None else tuning_by_law).run(options)
+    by_law = tuning if options.by_law is None else tuning_by_law
+    (by_law if options.order is None else tuning_by_order).run(options)

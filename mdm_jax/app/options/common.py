@@ -2,8 +2,9 @@
 
 import argparse
 
-ORDERS = ("random", "left_to_right", "probability", "margin", "entropy")
-"""The last three look at the model."""
+LOOKING = ("probability", "margin", "entropy")
+"""Orders that look at the model."""
+ORDERS = ("random", "left_to_right", *LOOKING)
 MODELS = ("bidirectional", "any_order", "block_causal")
 """Kinds of models."""
 LATENTS = ("none", "global", "block")

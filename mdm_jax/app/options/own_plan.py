@@ -1,4 +1,4 @@
-"""A run's own plan: the file that ``mdm-jax tune`` wrote, or, where there is none, the same from the profile."""
+"""A run's own plan: the file that ``mdm-jax tune`` wrote, or, where there is none, the optimum by the profile."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ class OwnPlan:
     """A plan and where it is from.
 
     Attributes:
-        plan: the cheapest for the model, by its profile.
+        plan: the cheapest for the model, by its profile or as measured in an order.
         source: the file that holds it, or the profile that it was computed from, in the run directory.
         note: what to tell the user, if anything.
     """
@@ -37,10 +37,12 @@ class OwnPlan:
         return self.source if self.source.startswith("plans") else f"computed from {self.source}"
 
 
-def own_plan(trained: Run, steps: int) -> OwnPlan:
-    """The run's optimal plan of at most ``steps`` steps. The file is followed if it is one of the present profile.
+def own_plan(trained: Run, steps: int, order: str | None = None) -> OwnPlan:
+    """The run's own plan of at most ``steps`` steps. A file is followed if it is one of the present profile.
 
-    Before a profile has been measured the plan is computed from the profile of the training loss, which costs nothing.
+    For an order that looks it is the plan that was measured in that order, where ``tune --order`` wrote one. Else it is
+    the optimal plan in random order. Before a profile has been measured that is computed from the profile of the
+    training loss, which costs nothing.
     A run that was imported has neither.
 
     Raises:
@@ -56,18 +58,21 @@ def own_plan(trained: Run, steps: int) -> OwnPlan:
             )
         return _by_training_profile(trained, steps)
     profile = trained.profile
-    path = place.plan(ROLE, steps)
+    role, words = ROLE, ()
+    if order is not None and os.path.lexists(place.plan(order, steps)):
+        role, words = order, ("--order", order)
+    path = place.plan(role, steps)
     if not os.path.lexists(path):
         return OwnPlan(plans.optimal(_believed(profile), steps), place.profile.name)
     plan = plans.load(path)
     if plan.origin.get("profile_digest") != profile.digest:
         said = (
             f"{path} was made from another profile than {place.profile} is now, so the plan was computed from that; "
-            f"{command('tune', place.path)} makes the files anew."
+            f"{command('tune', place.path, *words)} makes the files anew."
         )
         return OwnPlan(plans.optimal(_believed(profile), steps), place.profile.name, said)
     told = plan.origin.get("expected_nelbo_nats")
-    fits = plan.length == profile.length and plan.steps <= steps and plan.origin.get("rule") == ROLE
+    fits = plan.length == profile.length and plan.steps <= steps and plan.origin.get("rule") == role
     fits = fits and isinstance(told, int | float)
     if not (fits and _costs_as_told(profile, plan, told)):  # pyright: ignore[reportArgumentType]
         raise InputError(

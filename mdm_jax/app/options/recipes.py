@@ -5,6 +5,7 @@ from typing import Any
 
 from mdm_jax.app.options import models
 from mdm_jax.models.adapters import LinenDenoiser
+from mdm_jax.support.errors import InputError
 from mdm_jax.tasks import Task
 from mdm_jax.training import Settings
 
@@ -39,6 +40,24 @@ SIZES = ("width", "depth", "heads")
 _FOLLOWING = ("mean_tokens", "begin", "anneal_steps")  # settings that a task or a directory tells
 NAMES = (*(name for name in Settings.__dataclass_fields__ if name not in _FOLLOWING), *SIZES)
 """Everything that can be overridden."""
+
+
+def fine_tuning(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Optimiser and rate with which a published model is trained on: as is said, and else gently.
+
+    Args:
+        overrides: settings that are said, by name.
+
+    Raises:
+        InputError: another optimiser without a rate: the recipes' are for new models.
+    """
+    settings = {**FINE_TUNING, **{name: overrides[name] for name in FINE_TUNING if name in overrides}}
+    if settings["optimizer"] != FINE_TUNING["optimizer"] and "learning_rate" not in overrides:
+        raise InputError(
+            f"--learning-rate must be given beside --optimizer {settings['optimizer']}: the recipes' rates are for new "
+            "models, and would wipe out what a published one knows; got none."
+        )
+    return settings
 
 
 def settings_and_model(

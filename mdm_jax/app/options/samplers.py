@@ -101,7 +101,8 @@ def choose(trained: Run, options: argparse.Namespace, canvas: Int32[np.ndarray, 
     require(block is None or block <= length, "--block", block, f"at most {length}, the model's length")
     free = np.atleast_2d(canvas == trained.denoiser.mask_id)
     end = None if options.end is None else end_token(trained, options.end)
-    own = own_plan(trained, _steps(trained, options, None)) if _follows_own_plan(options) else None
+    looking = options.order if options.order in MEASURES else None
+    own = own_plan(trained, _steps(trained, options, None), looking) if _follows_own_plan(options) else None
     if options.preset is not None:
         sampler, name, plan = _preset(trained, options, free, end is not None, own)
     else:

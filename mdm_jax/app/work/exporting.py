@@ -82,11 +82,18 @@ def _parameters(trained: Run, options: argparse.Namespace) -> tuple[dict[str, An
     result |= {"like": options.like, **about}
     text = f"{printable(options.parameters)}: {size:,} parameters in {in_words(kinds)}, {result['bytes']:,} bytes"
     if options.like is not None:
+        if "calibrated" in _families(told):
+            note("The temperatures of this run stay here: the names of a published model have no place for them.")
         return result, f"{text}, named as in {printable(options.like)}."
     if told is not None and models.is_pretrained(told):
         family = trained.place.read_config().get(KEY, {}).get("family", "a published model")
         note(f"names are those of mdm_jax; those of {family} need its folder: --like FOLDER.")
     return result, f"{text}. Python reads them by mdm.models.load_exported({options.parameters!r})."
+
+
+def _families(told: dict[str, Any] | None) -> list[str]:
+    """Of a model and of all that is wrapped around it."""
+    return [] if told is None else [told["family"], *_families(told.get("denoiser"))]
 
 
 def _plan(place: RunDirectory, given: str) -> Plan | Grid:

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from mdm_jax import models
+from mdm_jax.app.options.recipes import FINE_TUNING
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.footprint_texts import Asked, describe
-from mdm_jax.footprint import SIZES, Footprint, Inference, compiled, extrapolated, footprint, inference, named
-from mdm_jax.models.denoiser import Denoiser, layers
+from mdm_jax.footprint import (
+    SIZES,
+    Footprint,
+    Inference,
+    compiled,
+    extrapolated,
+    footprint,
+    inference,
+    longest,
+    named,
+)
+from mdm_jax.models.denoiser import Denoiser
 from mdm_jax.support.devices import DATA, parse_mesh
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
@@ -31,6 +42,7 @@ _BESIDE = {
 }
 _TYPED_BY = {
     "the files": "the weights' own types",
+    "the run": "as they are trained",
     "config.json": "as config.json says, for weights that are not there",
     "nobody": "as nothing says another type, for weights that are not there",
 }
@@ -73,7 +85,7 @@ def what_is_asked(options: argparse.Namespace, shares: int) -> Asked:
     """
     given = {name: getattr(options, name) for name in ("length", *_OF_TRAINING)}
     given = {name: value for name, value in given.items() if value is not None}
-    defaults = {"batch": shares * max(1, given.get("accumulate", 1)), "optimizer": "adamw"}
+    defaults = {"batch": shares * max(1, given.get("accumulate", 1))}
     path = Path(options.model)
     kind = "a size by name" if options.model.lower() in SIZES else _kind_of(path)
     for name, kinds in _BESIDE.items():
@@ -83,14 +95,13 @@ def what_is_asked(options: argparse.Namespace, shares: int) -> Asked:
             )
     if kind == "a size by name":
         denoiser = named(options.model.lower(), options.length, options.kind or "bidirectional", options.block)
-        settings = Settings(**{**defaults, "length": denoiser.module.length, **given})  # pyright: ignore[reportAttributeAccessIssue]
+        settings = Settings(**{**defaults, "optimizer": "adamw", "length": longest(denoiser), **given})
         return Asked(denoiser, settings, None, objectives.default_objective(denoiser))
     if kind == "a run":
         return _run(RunDirectory(path), given)
     found = models.outline_pretrained(path, block=options.block, shift=options.shift)
-    length = _longest(found.denoiser)
-    settings = Settings(**{**defaults, "length": length, **given})
-    require(settings.length <= length, "--length", settings.length, f"at most {length}, as the model is")
+    settings = Settings(**{**defaults, **FINE_TUNING, "length": longest(found.denoiser), **given})
+    _require_short(settings.length, found.denoiser)
     objective = objectives.default_objective(found.denoiser)
     return Asked(found.denoiser, settings, None, objective, found.shapes, found.family, _TYPED_BY[found.typed_by])
 
@@ -107,9 +118,10 @@ def _kind_of(path: Path) -> str:
 
 
 def _run(place: RunDirectory, given: dict[str, Any]) -> Asked:
-    """The model of a run, trained as it was but for what is given."""
+    """The model of a run, trained as it was but for what is given; an imported one as it would be trained on."""
     config = place.read_config()
-    settings = dataclasses.replace(place.settings(config), **given)
+    params = shapes_of(config)
+    settings = dataclasses.replace(place.settings(config), **({} if params is None else FINE_TUNING) | given)
     own = own_part(config, settings)
     if own is not None:
         raise InputError(
@@ -117,20 +129,24 @@ def _run(place: RunDirectory, given: dict[str, Any]) -> Asked:
             "mdm_jax.footprint.footprint counts any model and objective in Python."
         )
     denoiser = models.from_description(config["model"])
-    most = _longest(denoiser)
-    require(settings.length <= most, "--length", settings.length, f"at most {most}, as the model is")
+    _require_short(settings.length, denoiser)
     objective = objectives.from_description(config.get("objective")) or MaskedNelbo()  # own_part has looked
-    params = shapes_of(config)
-    told = () if params is None else (str(config[KEY].get("family")), _TYPED_BY["the files"])
+    told = ()
+    if params is not None:
+        told = (str(config[KEY].get("family")), _TYPED_BY["the files"])
+    elif models.is_pretrained(config["model"]):
+        told = (_innermost(config["model"])["family"], _TYPED_BY["the run"])
     return Asked(denoiser, settings, place.shown(config), objective, params, *told)
 
 
-def _longest(denoiser: Denoiser) -> int:
-    """Tokens of the longest row, without what stands around it."""
-    *above, innermost = layers(denoiser)
-    around = sum(len(getattr(layer, part, ())) for layer in above for part in ("prefix", "suffix"))
-    length: int = innermost.module.length
-    return length - around
+def _innermost(described: dict[str, Any]) -> dict[str, Any]:
+    """The description of the network in a description with wrappers around it."""
+    return _innermost(described["denoiser"]) if "denoiser" in described else described
+
+
+def _require_short(length: int, denoiser: Denoiser) -> None:
+    most = longest(denoiser)
+    require(most is None or length <= most, "--length", length, f"at most {most}, as the model is")
 
 
 def to_json(held: Inference, trained: Footprint | None) -> dict[str, Any]:

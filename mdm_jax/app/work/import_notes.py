@@ -35,7 +35,7 @@ def told_of_few_rows(task: Task) -> str | None:
     more = len(dealt(len(task.train) + rows + others, _SHARE)[1])
     return (
         f"{said}; the model is trained on none, so held_out={_SHARE} in the settings of --task (as in "
-        f"fasta:PATH?held_out={_SHARE}) takes {more} for each."
+        f"fasta:PATH?held_out={_SHARE}) takes about {more} for each."
     )
 
 

@@ -1,6 +1,7 @@
 """``mdm-jax import``: a published model as a run directory, for every other command."""
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,7 +24,6 @@ from mdm_jax.support.text import in_words, printable, shortened, table
 from mdm_jax.tasks import Task
 from mdm_jax.tasks.array_files import spread_windows
 from mdm_jax.training import import_pretrained
-from mdm_jax.training.importing import Adapt
 from mdm_jax.training.reports import spread
 from mdm_jax.training.sources import KEY
 
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
     require(rows is None or _LEAST <= rows < 2**31, "--calibrate", rows, wanted)
     task = tasks.from_spec(options.task, options.length)
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
-    adapt = None if rows is None else _calibrating(task, rows)
-    imported = import_pretrained(options.folder, options.directory, task, ids=options.ids, adapt=adapt, **given)
+    calibrating = None if rows is None else _Calibrating(task, rows)
+    imported = import_pretrained(options.folder, options.directory, task, ids=options.ids, adapt=calibrating, **given)
     tokens = None if options.ids is not None else _tokens_of(options)
     for told in (*tasks.notes_of(task), told_of_few_rows(task), told_of_pieces(task, tokens)):
         if told is not None:
@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
         "length": imported.settings.length,
         "files": source["files"],
         "ignored": source["ignored"],
-        "calibration": source.get("calibration"),
+        "calibration": None if calibrating is None else calibrating.found,
+        "calibrated": "calibration" in source,
     }
     averaged = [name for name in source["ignored"] if name.endswith(" (averaged weights)")]
     if averaged:
@@ -87,37 +88,41 @@ def _tokens_of(options: argparse.Namespace) -> Collection[str] | None:
     return read_vocabulary(folder if folder.is_dir() else folder.parent)
 
 
-def _calibrating(task: Task, most: int) -> Adapt:
-    """What gives a model its temperatures, found on the task's training rows: nothing is trained on these here.
+@dataclasses.dataclass
+class _Calibrating:
+    """Gives a model temperatures where a gain is seen, found on the task's training rows: nothing is trained on these.
 
-    Figures are kept to four digits, so that another machine's last digits make no other run of the same import.
-
-    Args:
+    Attributes:
         task: whose rows.
         most: how many of them at most, evenly spread over all.
+        found: after the call, what was found, whether the model has it or not.
     """
 
-    def adapt(denoiser: Denoiser, params: Params) -> tuple[Denoiser, Mapping[str, Any]]:
-        wanted = "left out for a model that goes by blocks, which is never shown how much of a row is masked"
-        require(models.block_length(denoiser) is None, "--calibrate", most, wanted)
-        rows = np.asarray(spread_windows(task.train, task.length, most), np.int32)
-        wanted = f"left out for a task of less than {_LEAST} training rows"
-        require(len(rows) >= _LEAST, "--calibrate", verbatim(f"{most} for a task of {len(rows)}"), wanted)
-        given = tasks.given_of(task, "train")
-        given = None if given is None else given[spread(len(given), most)]
-        found = calibrate(denoiser, params, rows, key=key_of(0), given=given, progress=True)
-        told = _rounded(found.to_json())
-        warm = models.calibrated(denoiser, found.fractions, told["temperatures"])
-        return warm, {"calibration": {"rows": len(rows), **told}}
+    task: Task
+    most: int
+    found: dict[str, Any] | None = None
 
-    return adapt
+    def __call__(self, denoiser: Denoiser, params: Params) -> tuple[Denoiser, Mapping[str, Any]]:
+        wanted = "left out for a model that goes by blocks, which is never shown how much of a row is masked"
+        require(models.block_length(denoiser) is None, "--calibrate", self.most, wanted)
+        rows = np.asarray(spread_windows(self.task.train, self.task.length, self.most), np.int32)
+        wanted = f"left out for a task of less than {_LEAST} training rows"
+        require(len(rows) >= _LEAST, "--calibrate", verbatim(f"{self.most} for a task of {len(rows)}"), wanted)
+        given = tasks.given_of(self.task, "train")
+        given = None if given is None else given[spread(len(given), self.most)]
+        found = calibrate(denoiser, params, rows, key=key_of(0), given=given, progress=True)
+        self.found = {"rows": len(rows), **_rounded(found.to_json())}
+        if self.found["gain_nats"]["low"] <= 0:
+            return denoiser, {}
+        warm = models.calibrated(denoiser, found.fractions, self.found["temperatures"])
+        return warm, {"calibration": self.found}
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers, and those of lists and dictionaries, to four digits."""
+    """Numbers, and those of lists and dictionaries, to four decimals, with one zero."""
     if isinstance(value, list):
         return [_rounded(one) for one in value]
-    return {name: _rounded(one) for name, one in value.items()} if isinstance(value, dict) else float(f"{value:.4g}")
+    return {name: _rounded(one) for name, one in value.items()} if isinstance(value, dict) else round(value, 4) + 0.0
 
 
 def _described(found: Mapping[str, Any]) -> str:
@@ -132,16 +137,21 @@ def _described(found: Mapping[str, Any]) -> str:
     if low > 0:
         told = f"They lower the NELBO by {known}."
     elif high < 0:
-        told = f"They do not help: the NELBO rises by {known}. Import without --calibrate."
+        told = f"They raise the NELBO by {known}. The model stays as it was."
     elif all(one == 1 for one in found["temperatures"]):
-        told = "No temperature gains anything: the model is as it was."
+        told = "No temperature gains anything. The model stays as it was."
     else:
         told = (
-            f"No gain is seen: the NELBO falls by {mean:.3f} ({low:.3f} to {high:.3f}) bits per token, an interval "
-            "with 0 in it. Import without --calibrate for the model as it was."
+            f"No gain is seen: with them the NELBO is {_apart(mean, ' bits per token')} ({_apart(low)} to "
+            f"{_apart(high)}). The model stays as it was. More rows (--calibrate ROWS) may tell."
         )
     judged = f"Temperatures were chosen on half of {found['rows']:,} training rows and judged on the others."
     return f"{table(['masked', 'temperature', 'bits per masked token'], lines)}\n{judged}\n{told}\n"
+
+
+def _apart(gain: float, unit: str = "") -> str:
+    """A fall of the NELBO, or a rise."""
+    return f"{abs(gain):.3f}{unit} {'lower' if gain > 0 else 'higher'}"
 
 
 def _warn(result: Mapping[str, Any]) -> None:
@@ -154,9 +164,15 @@ def _warn(result: Mapping[str, Any]) -> None:
             f"from nothing may be poor.{cure}"
         )
     uniform = math.log(result["vocab_size"])
-    if found and found["after_nats"][-1] > uniform:
+    if not found:
+        return
+    at, temperature, before, after = (
+        found[name][-1] for name in ("fractions", "temperatures", "before_nats", "after_nats")
+    )
+    least, even = (after, f" even at a temperature of {temperature:.3g}") if after < before else (before, "")
+    if least > uniform:
         note(
-            f"with {found['fractions'][-1]:.0%} of a row masked, the model needs {found['after_nats'][-1] * _BITS:.3f} "
-            f"bits per token even at a temperature of {found['temperatures'][-1]:.3g}, more than a uniform guess, "
-            f"{uniform * _BITS:.3f}: it knows nothing there. Give a prompt, or reveal the first tokens one by one."
+            f"with {at:.0%} of a row masked, the model needs {least * _BITS:.3f} bits per token{even}, more than a "
+            f"uniform guess, {uniform * _BITS:.3f}: it knows nothing there. Give a prompt, or reveal the first tokens "
+            "one by one."
         )

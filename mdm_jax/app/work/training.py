@@ -14,7 +14,7 @@ from mdm_jax.app.options import latents
 from mdm_jax.app.options import models as kinds
 from mdm_jax.app.options.labels import classes_of_task
 from mdm_jax.app.options.places import places
-from mdm_jax.app.options.recipes import FINE_TUNING, NAMES, RECIPES, SIZES, settings_and_model
+from mdm_jax.app.options.recipes import NAMES, RECIPES, SIZES, fine_tuning, settings_and_model
 from mdm_jax.app.terminal.output import figure, finite, note, show
 from mdm_jax.models import Denoiser
 from mdm_jax.support.commands import command
@@ -230,7 +230,10 @@ def _as_asked(
     if kept is not None:
         overrides = {**_asked_for(place.settings(kept)), **_sizes(kept.get("model") or {}), **overrides}
     elif old is not None:
-        overrides = {**_sizes(old.get("model") or {}), **_gentle(old, overrides), **overrides}
+        gentle = fine_tuning(overrides) if models.is_pretrained(old.get("model") or {}) else {}
+        if gentle.keys() - overrides.keys() and ways.is_writer():
+            note(f"A published model is trained on gently: {gentle['optimizer']} at {gentle['learning_rate']:g}.")
+        overrides = {**_sizes(old.get("model") or {}), **gentle, **overrides}
     settings, denoiser = settings_and_model(recipe or "demo", learnt, overrides, chosen)
     objective = kinds.objective_of(chosen, learnt.length, classes_of_task(learnt))
     if like is not None and not learning and like.get("model") is not None:  # options make fewer than there are
@@ -267,16 +270,6 @@ def _family(model: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The family of a model for rows that end early: the same parameters take them."""
     plain = model["family"] == "transformer" and tasks.lengths_of(task.describe()) is not None
     return {"family": "ragged transformer"} if plain else {}
-
-
-def _gentle(old: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What a published model is trained on with, where nothing is said: a recipe's rates are for new models."""
-    told = "optimizer" in overrides or "learning_rate" in overrides
-    if told or not models.is_pretrained(old.get("model") or {}):
-        return {}
-    if ways.is_writer():
-        note(f"A published model is trained on gently: {FINE_TUNING['optimizer']} at {FINE_TUNING['learning_rate']:g}.")
-    return dict(FINE_TUNING)
 
 
 def _sizes(values: Mapping[str, Any]) -> dict[str, Any]:

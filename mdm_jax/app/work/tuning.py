@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int32
 
-from mdm_jax import models, tasks
+from mdm_jax import models
 from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.latents import caution
 from mdm_jax.app.options.lengths import is_ragged
@@ -18,7 +17,9 @@ from mdm_jax.app.options.results import check_grid, folder, oracle_folder, oracl
 from mdm_jax.app.report import told
 from mdm_jax.app.terminal.output import note, show
 from mdm_jax.app.work.doors import door_hint
-from mdm_jax.evaluation import advantages, check, cross_fitted, plan_costs, posterior_latents, tune
+from mdm_jax.app.work.held_out_rows import shown_rows
+from mdm_jax.evaluation import advantages, check, cross_fitted, plan_costs, tune
+from mdm_jax.evaluation.inputs import per_token
 from mdm_jax.evaluation.judging import CROSS_FITTED, LEAST_ROWS
 from mdm_jax.plot import cost_landscapes, drawing
 from mdm_jax.support.commands import command
@@ -152,36 +153,11 @@ def _path_costs(
     sequences, with their average, or without. With blocks it is the mean over whole ones. What the data gives of a
     sequence costs nothing, and what is known of it is shown to the model.
     """
-    denoiser, key, count = trained.denoiser, key_of(seed), len(rows)
-    known: Any = tasks.context_of(trained.task, "test")
-    context = None if known is None else jax.tree.map(lambda leaf: np.asarray(leaf)[:count], known)
-    if known is None and models.classes_of(denoiser) > 0:
-        note("the labels of this run's rows were given in Python, so plans were checked without labels.")
-    given = tasks.given_of(trained.task, "test")
-    given = None if given is None else given[:count]
-    if profile.provenance.get("latent") == "fixed":
-        context = posterior_latents(denoiser, trained.params, rows, key=key).latents
-    elif profile.provenance.get("latent") == "marginal":
-        denoiser = models.marginal(denoiser, profile.provenance["latents"])
+    key = key_of(seed)
+    denoiser, (_, context, given) = shown_rows(trained, profile, "test", np.arange(len(rows), dtype=np.int32), key)
     costs = plan_costs(denoiser, trained.params, rows, plans, key=key, context=context, given=given, progress=True)
     free = present(rows) if given is None else present(rows) & ~given
-    return costs if free.all() else np.stack([_of_whole_rows(one, free.sum(axis=1), profile.length) for one in costs])
-
-
-def _of_whole_rows(
-    costs: Float[np.ndarray, " rows"], tokens: Int[np.ndarray, " rows"], length: int
-) -> Float[np.ndarray, " rows"]:
-    """Costs of rows of so many tokens as if of ``length``: numbers whose mean is that per token, and whose standard
-    error is its, times ``length``.
-
-    Example:
-        >>> import numpy as np
-        >>> from mdm_jax.app.work.tuning import _of_whole_rows
-        >>> _of_whole_rows(np.array([2.0, 6.0]), np.array([2, 6]), 4)  # one nat per token, whatever the length
-        array([4., 4.])
-    """
-    mean = costs.sum() / tokens.sum()
-    return length * (mean + (costs - mean * tokens) / tokens.mean())
+    return costs if free.all() else profile.length * per_token(costs, free.sum(axis=1))
 
 
 def describe(result: dict[str, Any], trained: Run | None = None, oracle: str | None = None) -> str:

@@ -3,20 +3,15 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from mdm_jax.evaluation.expected_paths import plan_costs
-from mdm_jax.evaluation.inputs import context_of
+from mdm_jax.evaluation.forced_paths import rule_costs
 from mdm_jax.models.denoiser import Context, Denoiser, Params
-from mdm_jax.sampling.forcing import forced_log_prob
 from mdm_jax.sampling.rule import Rule
 from mdm_jax.support.errors import InputError
 from mdm_jax.theory.plans import Plan
-
-BATCH = 16
-"""Rows that are forced together: fewer wait for the slowest, more share a pass."""
 
 
 class Judge:
@@ -47,25 +42,7 @@ class Judge:
         Raises:
             InputError: a row that the rule never draws, or logits that are no law.
         """
-        padded = np.pad(np.arange(len(rows)), (0, -len(rows) % BATCH), mode="edge").reshape(-1, BATCH)
-        costs, passes = [], []
-        for ids in padded:
-            found = forced_log_prob(
-                self.denoiser,
-                self.params,
-                rows[ids],
-                rule,
-                key=self._rule_key,
-                context=context_of(self.context, ids),
-                row_ids=jnp.asarray(ids, jnp.int32),
-            )
-            costs.append(-np.asarray(found.log_prob, np.float64))
-            passes.append(np.asarray(found.nfe))
-        cost = np.concatenate(costs)[: len(rows)]
-        for row in np.flatnonzero(~np.isfinite(cost)).tolist():
-            why = "logits along its path are no law" if np.isnan(cost[row]) else "its probability is 0"
-            raise InputError(f"rows must be such as every sampler can draw; under {name} row {row} is none: {why}.")
-        return cost, np.concatenate(passes)[: len(rows)]
+        return rule_costs(self.denoiser, self.params, rows, rule, name, key=self._rule_key, context=self.context)
 
     def plans(self, rows: Int[np.ndarray, "rows length"], plans: Sequence[Plan]) -> Float[np.ndarray, "plans rows"]:
         """The cost of each row under each plan in random order, nats: one order for all plans of a row.

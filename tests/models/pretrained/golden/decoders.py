@@ -27,6 +27,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+SHORT_YARN = {**YARN, "original_max_position_embeddings": 64}
+"""Of so few positions that of four features one is on the ramp."""
 TOKENS = [[3, 12, 0, 12, 7, 12, 1], [12, 12, 5, 12, 2, -1, -1]]
 
 LLADA_NAMES = (
@@ -179,6 +181,9 @@ def cases() -> dict[str, Case]:
     qwen3 = {**dream, "head_dim": 8}
     llama = {**SIZES, "rope_theta": 1e4, "rms_norm_eps": 1e-5}
     mask = {"mask_token_id": 12}
+    short = {"rope_theta": 1e4, "max_position_embeddings": 256}
+    mscales = {"mscale": 1.0, "mscale_all_dim": 0.4}
+    ramp = {"beta_fast": 4, "beta_slow": 0.7, "truncate": False}
     return {
         "LLaDA": Case(llada, TOKENS, of("Llama", llada_sizes, lambda name: renamed(name, LLADA_NAMES))),
         "Dream": Case({"model_type": "Dream", **dream, **mask}, TOKENS, of("Qwen2", dream), {"shift": True}),
@@ -210,6 +215,9 @@ def cases() -> dict[str, Case]:
                 ("linear", "Llama", {**llama, "head_dim": 8}, {"rope_type": "linear", "factor": 2.0}),
                 ("as Llama 3", "Llama", {**llama, "head_dim": 8, "max_position_embeddings": 512}, LLAMA3),
                 ("YaRN", "Qwen3", {**qwen3, "rope_theta": 1e4, "max_position_embeddings": 1024}, YARN),
+                ("YaRN, a ramp not on whole features", "Qwen3", {**qwen3, **short}, {**SHORT_YARN, **ramp}),
+                ("YaRN, told its gain", "Qwen3", {**qwen3, **short}, {**SHORT_YARN, "attention_factor": 1.3}),
+                ("YaRN, as DeepSeek", "Qwen3", {**qwen3, **short}, {**SHORT_YARN, **mscales}),
             )
         },
         "SMDM": Case(SMDM, [[3, 13, 0, 13, 7, 13, 1]], _smdm),
