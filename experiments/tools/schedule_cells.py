@@ -137,8 +137,7 @@ def agreement(predicted: Sequence[float], found: Sequence[float]) -> float | Non
     """
     if len(predicted) < 3 or np.ptp(predicted) == 0 or np.ptp(found) == 0:
         return None
-    correlation, _ = scipy.stats.spearmanr(predicted, found)
-    return float(correlation)
+    return float(np.corrcoef(scipy.stats.rankdata(predicted), scipy.stats.rankdata(found))[0, 1])
 
 
 def measured(world: World, sizes: Sizes, seed: int, steps: Sequence[int] | None = None) -> list[dict[str, Any]]:
