@@ -110,12 +110,19 @@ def figures_of(name: str, world: World) -> dict[str, Any]:
         figures[f"{name}: mean gain over {rival}"] = averaged(world, rival, steps)
         for one in steps:
             figures[f"{name}, {one} steps: mean gain over {rival}"] = averaged(world, rival, [one])
+    for one in steps:
+        scores = [cell.score(WINNER) for cell in cells if cell.steps == one]
+        figures[f"{name}, {one} steps: mean score of the chosen"] = float(np.mean(scores))
     figures[f"{name}: cells"] = len(cells)
-    figures[f"{name}: searches that chose linear"] = float(
-        np.mean([one["chosen"] == "linear" for cell in cells for one in cell.trainings])
+    searches = [one for cell in cells for one in cell.trainings]
+    decided = [one for one in searches if len(set(one["candidates"].values())) > 1]
+    figures[f"{name}: searches"] = len(searches)
+    figures[f"{name}: searches in which all are as good"] = len(searches) - len(decided)
+    figures[f"{name}: other searches that chose linear"] = sum(one["chosen"] == "linear" for one in decided)
+    figures[f"{name}: cells in which linear is better than sine and sine squared"] = sum(
+        all(world["better"] * (cell.score("linear") - cell.score(other)) > 0 for other in NAMED if other != "linear")
+        for cell in cells
     )
-    best = [max(NAMED, key=lambda rival, cell=cell: world["better"] * cell.score(rival)) for cell in cells]
-    figures[f"{name}: cells in which linear is the best named one"] = best.count("linear")
     if largest := largest_gain(cells):
         cell, share = largest
         figures[f"{name}: largest gain over linear, share of its score"] = share
@@ -162,8 +169,9 @@ def concluded(worlds: Mapping[str, World], sample_size: str) -> Conclusion:
         counts = [figures[f"{name}: cells {what} than linear"] for what in ("better", "worse")]
         total = figures[f"{name}: cells"]
         said.append(
-            f"{name}: {world['unit']}, over linear, {told} steps; better in {counts[0]} of {total} cells, worse in "
-            f"{counts[1]}"
+            f"{name}: {world['unit']}, over linear, {told} steps (in {steps[0]} the chosen have "
+            f"{figures[f'{name}, {steps[0]} steps: mean score of the chosen']:.3f}); better in {counts[0]} of {total} "
+            f"cells, worse in {counts[1]}"
         )
     verdict = "holds" if all(parts) else "partly" if any(parts) else "does not"
     return Conclusion(verdict, "; ".join(said), figures, sample_size)

@@ -66,7 +66,8 @@ def made_up(gains, error=0.1, steps=(2, 4)):
     """A training with the same gain in all cells of a number of steps, over every rival."""
     return [
         {
-            "order": order, "choice": choice, "steps": k, "chosen": "linear", "agreement": {"profile": 0.5},
+            "order": order, "choice": choice, "steps": k, "chosen": "linear",
+            "candidates": {"linear": 0.2, "sine": 0.1}, "agreement": {"profile": 0.5},
             "scores": {"winner": 1.0 + gain, "linear": 1.0, "sine": 1.0, "sine squared": 1.0},
             "gains": {rival: [gain, error] for rival in schedule_cells.NAMED},
         }
@@ -107,7 +108,8 @@ def test_verdicts(trainings, verdict):
     worlds = {"one": {"better": 1, "unit": "right", "trainings": [made_up(gains) for gains in trainings]}}
     found = schedule_tables.concluded(worlds, "made up")
     assert found.verdict == verdict
-    assert found.figures["one: searches that chose linear"] == 1.0
+    assert found.figures["one: searches"] == found.figures["one: other searches that chose linear"] == 24
+    assert found.figures["one: cells in which linear is better than sine and sine squared"] == 0  # they are as good
 
 
 def test_the_largest_gain_is_one_that_is_seen():
