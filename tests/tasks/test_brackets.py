@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import math
 import random
 from collections import Counter
@@ -10,9 +9,10 @@ from collections import Counter
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from restored_tasks import require_made_again
 
 from mdm_jax.support.errors import InputError
-from mdm_jax.tasks import Task, brackets, from_spec, notes_of, restore, vocabulary_of
+from mdm_jax.tasks import brackets, from_spec, notes_of
 from mdm_jax.tasks.rules.dyck_words import begun_behind_the_deepest
 
 pytestmark = pytest.mark.core
@@ -156,15 +156,7 @@ def test_repeats_are_told(small, usual):
 def test_a_spec_makes_its_task_again(spec, length):
     task = from_spec(spec, length)
     assert (task.spec, task.length) == (spec, length)
-    assert isinstance(task, Task)
-    stored = json.loads(json.dumps(task.describe()))
-    again = restore(stored)
-    assert again.describe() == stored
-    assert vocabulary_of(stored) == task.vocabulary
-    for name in ("train", "validation", "test"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(task, name))
-        assert getattr(task, name).dtype == np.int32
-        assert not getattr(task, name).flags.writeable
+    require_made_again(task)
     assert from_spec("brackets?kinds=3").spec == "brackets"
 
 

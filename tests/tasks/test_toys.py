@@ -1,18 +1,18 @@
 """Pairs, blocks and Binsaw: their laws against loops, exact integrals and counts of what is drawn."""
 
 import itertools
-import json
 import math
 from fractions import Fraction
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from restored_tasks import require_made_again
 
 from mdm_jax import oracles
 from mdm_jax.evaluation import exact
 from mdm_jax.support.errors import InputError
-from mdm_jax.tasks import Task, binsaw, from_spec, pairs, restore, two_blocks, vocabulary_of
+from mdm_jax.tasks import binsaw, from_spec, pairs, restore, two_blocks
 from mdm_jax.tasks.toys import saws
 
 pytestmark = pytest.mark.core
@@ -143,15 +143,7 @@ def test_the_score_is_the_law_in_bits_but_for_smoothing():
 def test_a_spec_makes_its_task_again(spec):
     task = from_spec(spec)
     assert task.spec == spec
-    assert isinstance(task, Task)
-    stored = json.loads(json.dumps(task.describe()))
-    again = restore(stored)
-    assert again.describe() == stored
-    assert vocabulary_of(stored) == task.vocabulary
-    for name in ("train", "validation", "test"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(task, name))
-        assert getattr(task, name).dtype == np.int32
-        assert not getattr(task, name).flags.writeable
+    stored = require_made_again(task)
     with pytest.raises(InputError, match="its data has changed since"):
         restore(stored | {"digest": "0" * 64})
 
