@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdm_jax import models
+from mdm_jax.evaluation.forced_paths import rule_costs
 from mdm_jax.models.denoiser import Denoiser, Params
-from mdm_jax.sampling import forced_log_prob, rules
+from mdm_jax.sampling import rules
 from mdm_jax.sampling.readings import Measure, Reading
 from mdm_jax.theory.plans import Plan
 
@@ -30,23 +31,11 @@ def forced_costs(
 ) -> Float[np.ndarray, "plans rows"]:
     """The teacher-forced cost of every plan on every row, along the order's own path; nats.
 
-    Batches hold rows of several plans, and all batches run one executable.
-
     Raises:
-        RuntimeError: a cost that is not finite.
+        InputError: the model rules out a token of the data.
     """
-    pairs = np.array([(plan, row) for plan in range(len(plans)) for row in range(len(rows))])
-    batch, costs = max(1, POSITIONS // rows.shape[1]), []
-    for start in range(0, len(pairs), batch):
-        part = pairs[start : start + batch]
-        which, row = np.pad(part, ((0, batch - len(part)), (0, 0)), mode="edge").T
-        rule = rules.surest([plans[i] for i in which], score=measure)
-        found = forced_log_prob(denoiser, params, rows[row], rule, key=jax.random.key(0), given=given[row])
-        costs.append(-np.asarray(found.log_prob, np.float64)[: len(part)])
-    made = np.concatenate(costs).reshape(len(plans), len(rows))
-    if not np.isfinite(made).all():
-        raise RuntimeError("The model rules out a token of the data.")
-    return made
+    cost = functools.partial(rule_costs, denoiser, params, rows, key=jax.random.key(0), given=given)
+    return np.stack([cost(rules.surest(plan, score=measure), plan.name)[0] for plan in plans])
 
 
 def table(

@@ -26,7 +26,6 @@ EVERY = [
 
 @pytest.mark.parametrize("measure", [max_probability, margin])
 def test_costs_are_those_of_each_plan_alone(measure: Measure) -> None:
-    """Though batches hold rows of several plans."""
     made = forced_costs(WORLD.denoiser, WORLD.params, ROWS, GIVEN, EVERY, measure)
     for plan, costs in zip(EVERY, made):
         rule = rules.surest(plan, score=measure)
