@@ -37,6 +37,8 @@ from mdm_jax.support.ragged import lengths
 
 FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
 """Shares of a row that are masked, at which a temperature is sought."""
+FEWEST_ROWS = 4
+"""Two that choose temperatures, and two that judge them."""
 BATCH = 32
 _HELD = 2**25
 """Most logits at once: fewer sequences where vocabularies are large."""
@@ -156,7 +158,7 @@ def calibrate(
         True
     """
     require_model(denoiser, params)
-    tokens, key = sequences(denoiser, tokens, least=4), threefry(key)
+    tokens, key = sequences(denoiser, tokens, least=FEWEST_ROWS), threefry(key)
     require_context(denoiser, context, len(tokens))
     repeats = require_whole("repeats", repeats, 1, LARGEST)
     known, free = known_positions(given, tokens)

@@ -53,5 +53,9 @@ def run(options: argparse.Namespace) -> None:
     """Tune, check, draw, print a table."""
     from mdm_jax.app.work import tuning, tuning_by_law, tuning_by_order
 
-    by_law = tuning if options.by_law is None else tuning_by_law
-    (by_law if options.order is None else tuning_by_order).run(options)
+    if options.order is not None:
+        tuning_by_order.run(options)
+    elif options.by_law is not None:
+        tuning_by_law.run(options)
+    else:
+        tuning.run(options)

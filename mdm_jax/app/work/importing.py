@@ -14,6 +14,7 @@ from mdm_jax import models, tasks
 from mdm_jax.app.terminal.output import note, show
 from mdm_jax.app.work.import_notes import told_of_few_rows, told_of_pieces
 from mdm_jax.evaluation import calibrate
+from mdm_jax.evaluation.calibrating import FEWEST_ROWS
 from mdm_jax.models import Denoiser
 from mdm_jax.models.denoiser import Params
 from mdm_jax.models.pretrained import read_vocabulary
@@ -30,16 +31,14 @@ from mdm_jax.training.sources import KEY
 _GIVEN = ("shift", "mask_id", "end_id", "banned", "prefix", "suffix", "block", "vocabulary")
 _SAW_FEW_MASKS = ("ALBERT", "BERT", "ESM", "ModernBERT", "RoBERTa")
 """Families that were trained to fill in some 15% of a row."""
-_LEAST = 4
-"""Rows: two that choose temperatures, and two that judge them."""
 _BITS = 1 / math.log(2)
 
 
 def run(options: argparse.Namespace) -> None:
     """Import, then print what it is."""
     rows = options.calibrate
-    wanted = f"from {_LEAST} to {2**31 - 1:,} training rows"
-    require(rows is None or _LEAST <= rows < 2**31, "--calibrate", rows, wanted)
+    wanted = f"from {FEWEST_ROWS} to {2**31 - 1:,} training rows"
+    require(rows is None or FEWEST_ROWS <= rows < 2**31, "--calibrate", rows, wanted)
     task = tasks.from_spec(options.task, options.length)
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
     calibrating = None if rows is None else _Calibrating(task, rows)
@@ -106,8 +105,8 @@ class _Calibrating:
         wanted = "left out for a model that goes by blocks, which is never shown how much of a row is masked"
         require(models.block_length(denoiser) is None, "--calibrate", self.most, wanted)
         rows = np.asarray(spread_windows(self.task.train, self.task.length, self.most), np.int32)
-        wanted = f"left out for a task of less than {_LEAST} training rows"
-        require(len(rows) >= _LEAST, "--calibrate", verbatim(f"{self.most} for a task of {len(rows)}"), wanted)
+        wanted = f"left out for a task of less than {FEWEST_ROWS} training rows"
+        require(len(rows) >= FEWEST_ROWS, "--calibrate", verbatim(f"{self.most} for a task of {len(rows)}"), wanted)
         given = tasks.given_of(self.task, "train")
         given = None if given is None else given[spread(len(given), self.most)]
         found = calibrate(denoiser, params, rows, key=key_of(0), given=given, progress=True)
