@@ -16,7 +16,7 @@ from mdm_jax.evaluation.inputs import known_positions, per_token, require_contex
 from mdm_jax.models.denoiser import Context, Denoiser, Params, require_model
 from mdm_jax.models.extending import block_length
 from mdm_jax.sampling import rules
-from mdm_jax.sampling.readings import Measure, max_probability
+from mdm_jax.sampling.readings import Measure, margin, max_probability, negative_entropy
 from mdm_jax.support.errors import is_list, require, require_whole, verbatim
 from mdm_jax.support.flags import usual
 from mdm_jax.support.intervals import mean_interval
@@ -30,6 +30,8 @@ from mdm_jax.theory.profiles import Profile, checked_profile, posterior_profile
 FORMAT = "mdm_jax order tuning 1"
 BETAS = tuple((a, b) for a in (0.4, 0.7, 1.0, 1.5, 2.2) for b in (0.4, 0.7, 1.0, 1.6))
 """Beta schedules that the shortlist is taken from: far enough apart to be different plans."""
+MEASURES = {"probability": max_probability, "margin": margin, "entropy": negative_entropy}
+"""The orders that look at the model, by the names that commands and files have for them."""
 BEST_BETAS = 6
 """How many of them are measured."""
 EQUAL, OPTIMAL = "equal steps", "the profile's optimum"
@@ -164,6 +166,15 @@ def tune_order(
             {"plan": one.name, "sizes": one.sizes.tolist(), "nats": _mean(choosing[steps][_sizes(one)], choosers)}
             for one in shortlists[steps]
         ]
+        own, cheapest = judging[steps][_sizes(plan)], _mean(choosing[steps][_sizes(plan)], choosers)
+        judged = {
+            "test": mean_interval(per_token(own, judges.left))._asdict(),
+            "above": [
+                {"rival": name, "same_plan": _sizes(rival) == _sizes(plan)}
+                | mean_interval(per_token(own - judging[steps][_sizes(rival)], judges.left))._asdict()
+                for name, rival in rivals[steps].items()
+            ],
+        }
         kept[steps] = Plan(
             plan.sizes,
             plan.name,
@@ -173,23 +184,18 @@ def tune_order(
                 "expected_nelbo_nats": float(believed.expected_nelbo(plan.sizes)),
                 "chosen_from": len(listed),
                 "chosen_on_rows": len(choosers.tokens),
-                "nats_per_token": _mean(choosing[steps][_sizes(plan)], choosers),
+                "nats_per_token": cheapest,
+                "judged": {"rows": len(judges.tokens), **judged},
                 "made_by": dict(plan.origin),
             },
         )
-        own = judging[steps][_sizes(plan)]
         entries.append(
             {
                 "steps": steps,
                 "plan": kept[steps].to_json(),
                 "shortlist": listed,
-                "validation": _mean(choosing[steps][_sizes(plan)], choosers),
-                "test": mean_interval(per_token(own, judges.left))._asdict(),
-                "above": [
-                    {"rival": name, "same_plan": _sizes(rival) == _sizes(plan)}
-                    | mean_interval(per_token(own - judging[steps][_sizes(rival)], judges.left))._asdict()
-                    for name, rival in rivals[steps].items()
-                ],
+                "validation": cheapest,
+                **judged,
             }
         )
     return OrderTuned(

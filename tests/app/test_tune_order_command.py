@@ -1,8 +1,10 @@
 """``mdm-jax tune RUN --order``: what it writes and prints, what ``sample`` makes of it, and what is refused."""
 
 import contextlib
+import html
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 
 import mdm_jax
 from mdm_jax.app.cli import main
-from mdm_jax.app.options.samplers import MEASURES
+from mdm_jax.app.report import writing as report
 from mdm_jax.app.work import tuning_by_order
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.sampling import forced_log_prob, rules
+from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.support.keys import key_of
 from mdm_jax.theory import plans, profiles
@@ -119,6 +123,38 @@ def test_a_plan_of_an_older_profile_gives_way_and_that_is_said(copy, capsys):
     out, err = said(capsys, "sample", copy.path, "--rows", 1, "--steps", 4, *ORDER)
     assert "plan optimal (computed from profile.json)" in out
     assert f"mdm-jax tune '{copy.path}' --order margin makes the files anew" in err
+
+
+def test_the_report_has_what_the_command_printed(copy, told):
+    result = told[1]
+    page = report.render(copy)
+    start = page.index("In an order that looks")
+    rows = re.findall(r"<tr><td>margin</td>.*?</tr>", page[start:])
+    assert len(rows) == len(result["budgets"])
+    for one, row in zip(result["budgets"], rows, strict=True):
+        cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+        assert cells[:4] == ["margin", str(one["steps"]), one["plan"]["name"], "16"]
+        assert cells[4].startswith(f"{one['test']['mean'] / np.log(2):.4f} (")
+        for rival, cell in zip(one["above"], cells[5:], strict=True):
+            unseen = "none seen: " if rival["low"] <= 0 <= rival["high"] else ""
+            mean = f"{rival['mean'] / np.log(2):+.4f}".replace("-", "\N{MINUS SIGN}")
+            assert cell == "the same plan" if rival["same_plan"] else cell.startswith(unseen + mean)
+    assert "nothing takes these any more" not in page
+    profiles.from_values(np.linspace(3.0, 2.9, 16), profiles.load(copy.profile).provenance).save(copy.profile)
+    assert "nothing takes these any more: <code>margin-4.json</code>, <code>margin-8.json</code>." in report.render(
+        copy
+    )
+
+
+def test_the_report_shows_no_plan_that_nobody_judged_and_refuses_a_damaged_one(copy):
+    path = copy.plan("margin", 4)
+    plan = json.loads(path.read_text())
+    judged = plan["origin"].pop("judged")
+    write_json(path, plan)
+    assert report.render(copy).count("<tr><td>margin</td>") == 1
+    write_json(path, plan | {"origin": plan["origin"] | {"judged": judged | {"rows": "many"}}})
+    with pytest.raises(InputError, match=f"{path} is not a plan of mdm-jax tune --order: judged.rows must be a whole"):
+        report.render(copy)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from mdm_jax.app.options.ends import cut_behind
 from mdm_jax.app.options.labels import labels_of_rows
 from mdm_jax.app.options.lengths import check_length, cut, is_ragged, row_lengths
 from mdm_jax.app.options.sampler_checks import check_guidance, check_temperature
-from mdm_jax.app.options.samplers import MEASURES
 from mdm_jax.app.options.scoring import Score, Scoring, own_function
 from mdm_jax.evaluation import Execution
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.models.classes import LABEL
 from mdm_jax.sampling import Blind, Rule, rules
 from mdm_jax.support.errors import InputError, require, require_seed

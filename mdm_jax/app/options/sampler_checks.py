@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from mdm_jax.app.options.samplers import MEASURES
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.models.guiding import STRONGEST
 from mdm_jax.sampling.rule import HOTTEST
 from mdm_jax.support.errors import InputError, require

@@ -13,8 +13,9 @@ from mdm_jax.app.options.budgets import in_blocks, llada_steps
 from mdm_jax.app.options.ends import end_token
 from mdm_jax.app.options.labels import conditioned
 from mdm_jax.app.options.own_plan import OwnPlan, own_plan
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.models import Context, Denoiser, block_length, top_k, top_p
-from mdm_jax.sampling import Blind, Rule, presets, readings, rules
+from mdm_jax.sampling import Blind, Rule, presets, rules
 from mdm_jax.support.errors import InputError, require
 from mdm_jax.support.files import read_json
 from mdm_jax.support.text import printable
@@ -29,12 +30,6 @@ STEPS = 16
 MOST_STEPS = 2**16
 """Of ancestral sampling, which may have more steps than there are tokens: most reveal nothing then."""
 
-MEASURES = {
-    "probability": readings.max_probability,
-    "margin": readings.margin,
-    "entropy": readings.negative_entropy,
-}
-"""The orders that look at the model."""
 BLIND = ("random", "left_to_right")
 """Those that do not."""
 

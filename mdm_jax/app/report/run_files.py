@@ -8,12 +8,13 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mdm_jax.app.report import sample_file, shapes
 from mdm_jax.evaluation.baselines import FORMAT as HELD_OUT_FORMAT
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.evaluation.tuning import FORMAT as TUNING_FORMAT
 from mdm_jax.evaluation.tuning import ROLES
 from mdm_jax.support.commands import command
@@ -25,8 +26,25 @@ from mdm_jax.theory.plans import Plan
 from mdm_jax.theory.profiles import Profile
 from mdm_jax.training.runs import RunDirectory
 
+_BUDGET = re.compile(r"-([1-9][0-9]*)")
 _ALSO = {"format", "searched"}
 """What complete files hold beside what the report reads."""
+
+
+class OrderPlan(NamedTuple):
+    """A plan for an order that looks at the model.
+
+    Attributes:
+        order: its name.
+        budget: steps at most.
+        plan: chosen by measuring.
+        judged: what it costs on rows that chose nothing, and how much more than its rivals: ``shapes.JUDGED``.
+    """
+
+    order: str
+    budget: int
+    plan: Plan
+    judged: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +60,7 @@ class RunFiles:
         tuning: ``tuning.json``, with a :class:`Plan` as the "plan" of every entry.
         samples: ``samples.json``, with what files of older runs lack worked out from the rows.
         other_plans: names of plan files that are not, or no longer, the plans of ``tuning.json``.
+        order_plans: what ``tune --order`` measured, by order and budget.
     """
 
     directory: RunDirectory
@@ -52,6 +71,7 @@ class RunFiles:
     tuning: dict[str, Any] | None
     samples: dict[str, Any] | None
     other_plans: Sequence[str] = ()
+    order_plans: Sequence[OrderPlan] = ()
 
     @property
     def name(self) -> str:
@@ -163,6 +183,7 @@ def read(directory: RunDirectory) -> RunFiles:
         tuning=tuning,
         samples=sample_file.read(directory.samples),
         other_plans=() if tuning is None else _other_plans(directory, tuning),
+        order_plans=_order_plans(directory),
     )
 
 
@@ -273,4 +294,19 @@ def _other_plans(directory: RunDirectory, tuning: dict[str, Any]) -> list[str]:
             except InputError:
                 same = False
             found += [] if same else [path.name]
+    return found
+
+
+def _order_plans(directory: RunDirectory) -> list[OrderPlan]:
+    """The plan files of ``tune --order`` that say who judged them; those of an earlier version do not."""
+    found = []
+    for order in MEASURES:
+        named = {path: _BUDGET.fullmatch(path.stem[len(order) :]) for path in directory.plans.glob(f"{order}-*.json")}
+        budgets = {int(match[1]): path for path, match in named.items() if match}
+        for budget, path in sorted(budgets.items()):
+            plan = plans.load(path)
+            judged = plan.origin.get("judged")
+            if judged is not None:
+                what = f"{path} is not a plan of mdm-jax tune --order"
+                found.append(OrderPlan(order, budget, plan, shapes.checked(judged, shapes.JUDGED, what, "judged")))
     return found

@@ -44,6 +44,9 @@ TUNING = {"length": int, "profile_digest": str, "nelbo_nats": float, "falls": (b
            "budgets": [{"steps": int, "plans": [TUNED_PLAN], "certificate": (_CERTIFICATE, None)}],
            "check": (_CHECK, None), "advantages": ([_ADVANTAGE], None),
            "latent": (str, None), "kl_nats": (float, None), "kl_standard_error": (float, None)}  # fmt: skip
+JUDGED = {"rows": int, "test": {"mean": float, "low": float, "high": float},
+          "above": [{"rival": str, "same_plan": bool, "mean": float, "low": float, "high": float}]}  # fmt: skip
+"""Of a plan for an order that looks."""
 _SAMPLE = {"pieces": [str], "reveal_step": ([int], None), "nfe": int, "score": (float, None), "text": (str, None),
            "log_prob": (float, None), "remaining": (int, None), "label": (int, None)}  # fmt: skip
 _PANEL = {"role": str, "plan": str, "steps": int, "budget": (int, None), "rows": [_SAMPLE], "scored_rows": (int, None),

@@ -10,7 +10,7 @@ from mdm_jax.app.options.canvas import choose_canvas, prompt_note
 from mdm_jax.app.options.ends import cut_behind, own_end
 from mdm_jax.app.options.lengths import check_length, is_ragged
 from mdm_jax.app.options.sampler_checks import check, check_temperature
-from mdm_jax.app.options.samplers import MEASURES, choose, choose_denoiser
+from mdm_jax.app.options.samplers import choose, choose_denoiser
 from mdm_jax.app.report import kept
 from mdm_jax.app.terminal import replay
 from mdm_jax.app.terminal.output import figure, note, show
@@ -18,6 +18,7 @@ from mdm_jax.app.work import sample_files
 from mdm_jax.app.work.collapse import told_collapse
 from mdm_jax.app.work.rows import as_rows
 from mdm_jax.app.work.sample_files import check_letters, check_output
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.models import block_length
 from mdm_jax.sampling import GIVEN, Sampled, sample, tokens_of
 from mdm_jax.support.errors import InputError, require, require_seed

@@ -15,10 +15,10 @@ from mdm_jax.app.options.budgets import budgets_of
 from mdm_jax.app.options.latents import own_objective
 from mdm_jax.app.options.lengths import is_ragged
 from mdm_jax.app.options.results import folder, oracle_of
-from mdm_jax.app.options.samplers import MEASURES
 from mdm_jax.app.terminal.output import show
 from mdm_jax.app.work.held_out_rows import shown_rows
 from mdm_jax.evaluation import tune_order
+from mdm_jax.evaluation.order_tuning import MEASURES
 from mdm_jax.support.commands import command
 from mdm_jax.support.errors import InputError, require, require_seed
 from mdm_jax.support.keys import key_of
