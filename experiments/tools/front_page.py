@@ -1,4 +1,4 @@
-"""The picture of the front page, from the committed records alone; ``python -m experiments report`` writes it."""
+"""The picture of the front page, from the committed records alone: ``python -m experiments.tools.front_page``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from experiments.tools.catalogue import Places
+from experiments.tools.recording import png
 from experiments.tools.records import read
 from mdm_jax.support.errors import InputError
+from mdm_jax.support.files import write_bytes
 
-PICTURE = "front_page"
 PUBLISHED = {
     "reactions": ("rxnmapper, 83 tokens of reactions", "#c2410c"),
     "antibodies": ("AntiBERTy, 91 residues", "#1d6fb8"),
@@ -40,6 +41,12 @@ def front_page(places: Places) -> Figure:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def main() -> None:
+    """Write ``experiments/pictures/front_page.png``."""
+    places = Places()
+    write_bytes(places.pictures / "front_page.png", png(front_page(places)))
 
 
 def times_as_long(places: Places) -> dict[str, tuple[float, float]]:
@@ -116,3 +123,7 @@ def _longer(axes: Axes, times: Mapping[str, tuple[float, float]]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_yaxis()
     axes.set_title("times as long as mdm_jax takes", fontsize=9)
+
+
+if __name__ == "__main__":
+    main()
