@@ -36,8 +36,10 @@ def _fault(page: Path, target: str) -> str | None:
     place = (page.parent / path).resolve() if path else page
     if not place.exists():
         return f"the link to {target} leads nowhere."
-    if anchor and place.suffix == ".md" and anchor not in page_texts.anchors(page_texts.read(place)):
-        return f"the link to {target} names no heading of {place.name}."
+    if anchor and place.suffix == ".md":
+        text = page_texts.read(place)
+        if anchor not in {*page_texts.anchors(text), *page_texts.marks(text)}:
+            return f"the link to {target} names no heading of {place.name}."
     lines = re.fullmatch(r"L(\d+)(?:-L(\d+))?", anchor)
     if lines and place.is_file() and int(lines.group(lines.lastindex or 1)) > page_texts.read(place).count("\n"):
         return f"the link to {target} names a line that {place.name} does not have."

@@ -55,6 +55,11 @@ def anchors(text: str) -> list[str]:
     return found
 
 
+def marks(text: str) -> set[str]:
+    """Places of a page that ``<a id="...">`` names, for links like headings."""
+    return set(re.findall(r'<a id="([^"]+)">', _without(text, _FENCED)))
+
+
 def anchor(heading: str, before: list[str]) -> str:
     """The anchor of a heading after those ``before`` it: small letters, hyphens for blanks, a number if taken."""
     name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -41,6 +41,11 @@ class Places:
         """Generated from the results."""
         return self.modules / "README.md"
 
+    @property
+    def reasons(self) -> Path:
+        """Why claims fail here, as written by people."""
+        return self.modules / "reasons.toml"
+
     def folder(self, name: str, quick: bool) -> Path:
         """Of one experiment, ignored by git."""
         runs = self.root / "runs" / "experiments"

@@ -5,7 +5,6 @@ import importlib.util
 import math
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.tools.took import NOTHING, Took, now
 from experiments.tools.wheels import WHEELS, wheel_of
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import read_json, write_json
@@ -98,14 +98,14 @@ class Experiment:
         folder: what is too large to be committed lies here: parts, models, samples.
         quick: a run of seconds, which shows that the code works and proves nothing.
         fingerprint: of what determines the results; a part of another fingerprint is not used.
-        kept_seconds: what the parts that an earlier run had finished took then.
+        kept: what the parts that an earlier run had finished took then.
     """
 
     name: str
     folder: Path
     quick: bool
     fingerprint: str
-    kept_seconds: float = 0.0
+    kept: Took = NOTHING
 
     def part(self, name: str, function: Callable[[], Any]) -> Any:
         """``function()`` made :func:`plain`; taken from an interrupted run, if one had finished it.
@@ -116,16 +116,17 @@ class Experiment:
         if not self.quick and path.exists():
             kept = read_json(path, "a part of an experiment")
             if kept["fingerprint"] == self.fingerprint and kept["part"] == name:
-                self.kept_seconds += kept["seconds"]
+                self.kept = self.kept.plus(Took(kept["seconds"], kept.get("processor_seconds")))
                 remark(f"{self.name}: {name}: finished before ({spoken(kept['seconds'])})")
                 return kept["value"]
         remark(f"{self.name}: {name} ...")
-        begun = time.perf_counter()
+        begun = now()
         value = plain(function())
-        seconds = time.perf_counter() - begun
+        took = now().since(begun)
         if not self.quick:
-            write_json(path, {"part": name, "fingerprint": self.fingerprint, "seconds": seconds, "value": value})
-        remark(f"{self.name}: {name}: {spoken(seconds)}")
+            times = {"seconds": took.wall, "processor_seconds": took.processor}
+            write_json(path, {"part": name, "fingerprint": self.fingerprint, **times, "value": value})
+        remark(f"{self.name}: {name}: {spoken(took.wall)}")
         return value
 
     def forget(self) -> None:

@@ -1,12 +1,13 @@
 """``experiments/README.md``: one row a claim, written from the committed records."""
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.tools import beta_told, reasons
 from experiments.tools.catalogue import Places, claims
 from experiments.tools.experiment import Claim, spoken
+from experiments.tools.markdown import filled, table
 from experiments.tools.records import read
 from experiments.tools.wheels import WHEELS
 from mdm_jax.support.files import write_text
@@ -32,7 +33,8 @@ A full run writes `results/NAME.json` (claim, verdict, figures, settings, seeds,
 
 Intervals are 95% unless a sentence says otherwise; in "15.2 (14.0 to 17.7)" of a ratio of times they are the least and
 the greatest round. Times depend on the machine. What a run takes was measured on two processor cores that had other
-work too, so yours may well need less. Speed, all in one place: [SPEED.md](SPEED.md).
+work too, so yours may well need less. Newer results tell the processor time besides, of all cores together: other work
+changes that little. Speed, all in one place: [SPEED.md](SPEED.md).
 """
 RULES = """\
 ## Figures in pages
@@ -42,7 +44,8 @@ and a test compares; a table whose heading has the link quotes it in every row. 
 point must be a rounding of one of the `figures` (a value or an end of an interval; after ± half the width of one), or a
 number of the `config`. A percentage quotes a share. A sign that is written must agree. Whole numbers are compared where
 they stand in bold, or in a table's column "measured". Code, links' targets, arXiv numbers, versions and "95%" are not
-looked at. Under the headings "Findings" and "Speed" every number with a decimal point needs such a link.
+looked at. Under the headings "Findings", "Speed" and "Where a claim fails" every number with a decimal point needs such
+a link.
 """
 HEADING = ("claim, and where it is from", "verdict", "figure, and of how many", "run")
 
@@ -56,10 +59,16 @@ def page(places: Places) -> str:
     """The text of the page."""
     stated = claims(places)
     made = {name: read(places, name) for name in stated}
-    rows = [row(name, claim, made[name]) for name, claim in stated.items()]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in [HEADING, ("---",) * len(HEADING), *rows])
-    before = [INTRODUCTION, *filter(None, (needed(stated), repeated(stated, made)))]
-    return "\n".join([*before, table, RULES])
+    why = {name: reason for name, reason in reasons.read(places).items() if reasons.fails(made.get(name))}
+    rows = [row(name, claim, made[name], name in why) for name, claim in stated.items()]
+    parts = [INTRODUCTION, needed(stated), repeated(stated, made), table(HEADING, *rows), beta_told.section(made)]
+    return "\n".join(filter(None, [*parts, failures(why, made), RULES]))
+
+
+def failures(why: Mapping[str, reasons.Reason], made: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """The reasons of claims that fail, in a paragraph each."""
+    told = [filled(reasons.told(name, record, why[name])) for name, record in made.items() if record and name in why]
+    return "\n".join([f"## {reasons.SECTION}\n", filled(reasons.INTRODUCTION), *told]) if told else ""
 
 
 def needed(stated: Mapping[str, Claim]) -> str:
@@ -89,13 +98,8 @@ def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] |
     return filled(text) if old else ""
 
 
-def filled(text: str) -> str:
-    """A paragraph in lines of the page."""
-    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-def row(name: str, claim: Claim, made: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """One experiment: its record, or that there is none."""
+def row(name: str, claim: Claim, made: Mapping[str, Any] | None, explained: bool) -> tuple[str, ...]:
+    """One experiment: its record, or that there is none; the verdict links the reason of a failure."""
     text = f'<a id="{name}"></a>**{name}**: {claim.text} *({claim.source})*'
     if made is None:
         return _cells(text, "not run", "", f"`python -m experiments {name}` ({cost(claim, None)})")
@@ -103,7 +107,8 @@ def row(name: str, claim: Claim, made: Mapping[str, Any] | None) -> tuple[str, .
     if made["picture"]:
         links += f", [picture]({made['picture']})"
     ran = f"`{made['command']}` ({cost(claim, made)}); {origin(made)}; {links}"
-    return _cells(text, f"**{made['verdict']}**", f"{made['headline']} *({made['sample_size']})*", ran)
+    verdict = f"[{made['verdict']}](#why-{name})" if explained else made["verdict"]
+    return _cells(text, f"**{verdict}**", f"{made['headline']} *({made['sample_size']})*", ran)
 
 
 def _cells(*texts: str) -> tuple[str, ...]:
@@ -116,8 +121,10 @@ def seconds(claim: Claim, made: Mapping[str, Any] | None) -> float:
 
 
 def cost(claim: Claim, made: Mapping[str, Any] | None) -> str:
-    """What a full run takes, in words."""
-    return f"about {spoken(seconds(claim, made))}"
+    """What a full run takes, in words; of processors too, where the record says that."""
+    of_processors = made.get("processor_seconds") if made else None
+    told = f", {spoken(of_processors)} of processor time" if of_processors is not None else ""
+    return f"about {spoken(seconds(claim, made))}{told}"
 
 
 def origin(made: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ table rows, one by one: a unit that links ``results/NAME.json`` or ``experiments
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from experiments.tools.catalogue import Places
@@ -27,7 +27,7 @@ NOT_FIGURES = re.compile(
 )
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 MEASURED = "measured"
-SECTIONS = ("findings", "speed")
+SECTIONS = ("findings", "speed", "where a claim fails")
 """Headings under which every number with a decimal point needs a source."""
 
 
@@ -153,15 +153,18 @@ def leaves(tree: Any) -> list[float]:
     return [float(tree)] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
 
 
-def wrong(page: str, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def wrong(page: str, records: Mapping[str, Mapping[str, Any]], under: Collection[str] = ()) -> list[str]:
     """What a page quotes that no result has: one sentence each, with the line.
 
     Args:
         page: Markdown.
         records: the committed records by name.
+        under: headings in lower case; if any, only what stands under one of them is read.
     """
     found = []
     for unit in units(page):
+        if under and not set(under) & set(unit.section):
+            continue
         names = sources(unit)
         missing = [name for name in names if name not in records]
         found += [f"line {unit.line}: there is no result {name}" for name in missing]

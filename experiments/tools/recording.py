@@ -18,6 +18,7 @@ from experiments.tools import pictures
 from experiments.tools.catalogue import Places, config
 from experiments.tools.experiment import Claim, Conclusion, Experiment, plain
 from experiments.tools.records import FORMAT, LARGEST
+from experiments.tools.took import Took
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import to_json, write_bytes, write_json
 from mdm_jax.support.version import VERSION
@@ -29,7 +30,7 @@ def record(
     experiment: Experiment,
     results: Mapping[str, Any],
     conclusion: Conclusion,
-    seconds: float,
+    took: Took,
     places: Places,
 ) -> dict[str, Any]:
     """What is written of a run."""
@@ -43,7 +44,8 @@ def record(
         "seeds": list(claim.seeds),
         "versions": versions(),
         "machine": machine(),
-        "wall_seconds": round(seconds, 1),
+        "wall_seconds": round(took.wall, 1),
+        "processor_seconds": None if took.processor is None else round(took.processor, 1),
         "date": datetime.date.today().isoformat(),
         "commit": commit(places.root),
         "command": f"python -m experiments {experiment.name}",

@@ -17,6 +17,7 @@ from experiments.tools.agenda import agenda, told
 from experiments.tools.catalogue import Places, claims, fingerprint
 from experiments.tools.experiment import Experiment, plain, spoken
 from experiments.tools.page import write_page
+from experiments.tools.took import now
 from mdm_jax.support.errors import InputError
 from mdm_jax.support.files import write_json
 from mdm_jax.support.progress import bar, remark
@@ -36,13 +37,13 @@ def run_one(places: Places, name: str, quick: bool, again: bool) -> None:
     experiment = Experiment(name, folder, quick, fingerprint(places, name))
     if again:
         experiment.forget()
-    begun = time.perf_counter()
+    begun = now()
     run = module.run(experiment)
     results = plain(run.results)
     write_json(folder / "results.json", results)
     conclusion = module.conclude(results)
-    seconds = time.perf_counter() - begun + experiment.kept_seconds
-    made = recording.record(module, claim, experiment, results, conclusion, seconds, places)
+    took = now().since(begun).plus(experiment.kept)
+    made = recording.record(module, claim, experiment, results, conclusion, took, places)
     recording.write(places, made, run.picture, folder, quick)
     print(f"{name}: {claim.text} ({claim.source}).")
     print(conclusion.headline)

@@ -43,8 +43,9 @@ def small_tree(tmp_path):
             [`named`](mdm_jax/code.py) [`unnamed`](mdm_jax/code.py)
             `mdm_jax/code.py::named`, `::unnamed`, `test_unnamed`, `mdm_jax/gone.py`
             [![no picture](gone.png)](#a-page)
+            <a id="place"></a>[a place](#place) [shown alone](#shown)
             ```text
-            [shown, no link](gone.md)
+            [shown, no link](gone.md) <a id="shown"></a>
             ```
             """,
         "mdm_jax/code.py": '''
@@ -75,6 +76,7 @@ def test_broken_links_are_found(small_tree):
         "README.md, line 4: the link to mdm_jax/code.py#L99 names a line that code.py does not have.",
         "README.md, line 4: the link to /README.md is not relative.",
         "README.md, line 7: the link to gone.png leads nowhere.",
+        "README.md, line 8: the link to #shown names no heading of README.md.",
         "README.md, line 5: mdm_jax/code.py defines no unnamed.",
     ]
 

@@ -1,6 +1,8 @@
 """The instrument that runs experiments: parts are kept, records are whole, quick runs leave what is committed alone."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from experiments.tools.catalogue import Places, claims, fingerprint
 from experiments.tools.experiment import plain, spoken
 from experiments.tools.page import page
 from experiments.tools.records import read
+from experiments.tools.took import Took, now
 from mdm_jax.support.errors import InputError
 
 
@@ -61,6 +64,42 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_part(
     (places.modules / "made_up.py").write_text(SOURCE.replace("LIMIT = 9", "LIMIT = 8"))
     assert main(["made_up"], places) == 0
     assert calls.called == ["ten", "the interval"] * 3
+
+
+def test_a_record_has_the_processor_time_of_all_its_parts(places: Places, calls: Calls) -> None:
+    """Those that an earlier run had finished too; where one of these does not say it, nor does the record."""
+    calls.stops_at = "the interval"
+    assert main(["made_up"], places) == 130
+    calls.stops_at = ""
+    part = places.folder("made_up", quick=False) / "parts" / "ten.json"
+    kept = json.loads(part.read_text())
+    assert 0 <= kept["processor_seconds"] < 60
+    part.write_text(json.dumps(kept | {"seconds": 500.0, "processor_seconds": 800.0}))
+    assert main(["made_up"], places) == 0
+    made = read(places, "made_up")
+    assert made is not None
+    assert 800 <= made["processor_seconds"] < 860
+    assert "(about 8 min, 13 min of processor time); " in page(places)
+    del kept["processor_seconds"]
+    part.write_text(json.dumps(kept | {"seconds": 500.0}))
+    assert main(["made_up"], places) == 0
+    made = read(places, "made_up")
+    assert made is not None
+    assert made["processor_seconds"] is None
+    assert "(about 8 min); " in page(places)
+
+
+@pytest.mark.processes
+def test_processor_time_is_that_of_children_too() -> None:
+    """One that says itself what it took, most of it by counting."""
+    count = "import time; sum(range(10_000_000)); print(time.process_time())"
+    begun = now()
+    its_own = float(subprocess.run([sys.executable, "-c", count], capture_output=True, check=True).stdout)
+    took = now().since(begun)
+    assert took.processor is not None
+    assert its_own > 0.06
+    assert took.processor > its_own - 0.03  # user and system are counted in hundredths of a second
+    assert took.plus(Took(1.0, None)) == Took(took.wall + 1, None)
 
 
 def test_comments_claims_and_docstrings_are_no_part_of_the_fingerprint(places: Places) -> None:
@@ -126,6 +165,7 @@ def test_the_page_tells_which_results_would_be_repeated(places: Places, calls: C
     assert "earlier form" not in page(places)
     path = places.results / "made_up.json"
     converted = json.loads(path.read_text()) | {"fingerprint": None, "wall_seconds": 7200.0}
+    del converted["processor_seconds"]  # as in older ones
     path.write_text(json.dumps(converted))
     assert "**1 of the 1 results are of runs of an earlier form" in page(places)
     assert "in about 2.0 hours." in page(places)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.tools import schedule_cells, schedule_tables
+from experiments.tools import beta_told, schedule_cells, schedule_tables
+from experiments.tools.quoted import wrong
 from experiments.tools.schedule_cells import Sizes, World, candidates, measured
 from mdm_jax import oracles
 from mdm_jax.theory import profiles
@@ -117,3 +118,48 @@ def test_the_largest_gain_is_one_that_is_seen():
         world = {"better": 1, "unit": "right", "trainings": trainings}
         found = schedule_tables.figures_of("one", world).get("one: largest gain over linear, share of its score")
         assert found == (None if share is None else pytest.approx(share))
+
+
+def test_the_page_tells_the_search_over_all_tasks():
+    """Of every record whose name begins with ``beta_``; an error of .01 in a cell lets a gain of .1 be seen."""
+
+    def record(name, gains):
+        world = {"better": 1, "unit": "right", "trainings": [made_up(gains, 0.01)]}
+        return {"figures": schedule_tables.figures_of(name, world), "config": {}}
+
+    records = {
+        "beta_rules": record("additions", (0.3, -0.1)),
+        "beta_other": record("words", (0.1, 0.05)),
+        "beta_none": record("noise", (0.0, 0.0)),
+        "beta_others": {"figures": {"something else": 1.0}, "config": {}},
+        "race": record("never", (0.9, 0.9)),
+        "beta_not_run": None,
+    }
+    records["beta_none"]["figures"]["noise: cells in which linear is better than sine and sine squared"] = 5
+    page = beta_told.section(records)
+    for row in (
+        "| additions ([beta_rules](results/beta_rules.json)) | 8 | 4 | 4 | 30% (1.3 against 1) | 0 of 8 | 8 of 8 |",
+        "| words ([beta_other](results/beta_other.json)) | 8 | 8 | 0 | 10% (1.1 against 1) | 0 of 8 | 8 of 8 |",
+        "| noise ([beta_none](results/beta_none.json)) | 8 | 0 | 0 | none | 5 of 8 | 8 of 8 |",
+    ):
+        assert row in page
+    text = " ".join(page.split())
+    for sentence in (
+        "more than that: additions, 30% (1.3 against 1). At most that: words, 10% (1.1 against 1). No cell is better "
+        "than linear on noise. (",
+        "more than half of the cells of noise. It is in 5 of 24 cells (noise 5). 24 of 24 searches (",
+        "chose it. The chosen schedule is worse than linear in 4 of 24 cells (additions 4).",
+    ):
+        assert sentence in text
+    assert "never" not in page
+    made = {name: one for name, one in records.items() if one}
+    assert wrong(page, made) == []
+    assert wrong(page.replace("1.3 against", "1.4 against"), made)
+    assert beta_told.section({"race": records["race"]}) == ""
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.004, "0.4%"), (0.0996, "10%"), (1.5, "1.5 times"), (129, "129 times")])
+def test_a_gain_is_spoken_as_its_size_asks(share, said):
+    what = {"largest gain over linear, share of its score": share, "of that cell, chosen": 2, "of that cell, linear": 1}
+    world = beta_told.World("beta_rules", "one", {f"one: {name}": value for name, value in what.items()})
+    assert world.gain == f"{said} (2 against 1)"
