@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from experiments.tools import schedule_cells, schedule_tables
+from experiments.tools.python_lines import share_accepted
 from experiments.tools.schedule_cells import Sizes, World, candidates, measured
-from mdm_jax import oracles
+from mdm_jax import oracles, tasks
 from mdm_jax.theory import profiles
 
 LENGTH = 8
@@ -117,3 +118,12 @@ def test_the_largest_gain_is_one_that_is_seen():
         world = {"better": 1, "unit": "right", "trainings": trainings}
         found = schedule_tables.figures_of("one", world).get("one: largest gain over linear, share of its score")
         assert found == (None if share is None else pytest.approx(share))
+
+
+def test_lines_of_code_are_accepted_and_shuffled_ones_are_not():
+    task = tasks.code(length=96)
+    rows = task.test[:200]
+    shuffled = np.random.default_rng(0).permuted(rows, axis=1)
+    real, made = (np.nanmean([share_accepted(task.show(row)) for row in some]) for some in (rows, shuffled))
+    assert real > 0.7  # lines inside of text and of brackets are judged as if they stood alone
+    assert made < real / 2
