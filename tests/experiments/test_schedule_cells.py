@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from experiments.tools import beta_told, schedule_cells, schedule_tables
+from experiments.tools.python_lines import share_accepted
 from experiments.tools.quoted import wrong
 from experiments.tools.schedule_cells import Sizes, World, candidates, measured
-from mdm_jax import oracles
+from mdm_jax import oracles, tasks
 from mdm_jax.theory import profiles
 
 LENGTH = 8
@@ -163,3 +164,12 @@ def test_a_gain_is_spoken_as_its_size_asks(share, said):
     what = {"largest gain over linear, share of its score": share, "of that cell, chosen": 2, "of that cell, linear": 1}
     world = beta_told.World("beta_rules", "one", {f"one: {name}": value for name, value in what.items()})
     assert world.gain == f"{said} (2 against 1)"
+
+
+def test_lines_of_code_are_accepted_and_shuffled_ones_are_not():
+    task = tasks.code(length=96)
+    rows = task.test[:200]
+    shuffled = np.random.default_rng(0).permuted(rows, axis=1)
+    real, made = (np.nanmean([share_accepted(task.show(row)) for row in some]) for some in (rows, shuffled))
+    assert real > 0.7  # lines inside of text and of brackets are judged as if they stood alone
+    assert made < real / 2
