@@ -20,6 +20,14 @@ number of steps. The chosen schedule is better or worse than linear in a cell if
 Told is the largest gain of the cells in which it is better, as a share of linear's score, with both scores: chance
 favours the largest of many. Linear is the best of three where its mean score is better than those of sine and sine
 squared. Searches in which all schedules were as good are not counted."""
+ADVANCE = "Can the winner be told in advance?"
+RANKS = """Rank correlations of the candidates by their scores in samples: with what the profile predicts of them, which
+draws no sample; and of one half of the samples with the other half, which says what samples can tell at all. A perfect
+prediction would be above that: near four fifths where the halves agree with a half, near nineteen twentieths where they
+agree with four fifths (the root of 2r / (1 + r)). Means over cells, with intervals over trainings where there are
+several."""
+RANKED = ("random", "max-probability")
+BY_PROFILE, BY_HALF = "profile", "other half"
 HEADING = (
     "task", "cells", "better than linear", "worse", "largest gain over linear", "linear is the best of three",
     "searches that chose linear",
@@ -67,6 +75,10 @@ class World:
         """The largest gain over linear, as a share of its score; ``None`` where no cell is better."""
         return self.figure("largest gain over linear, share of its score")
 
+    def ranks(self, order: str, by: str) -> Any:
+        """The mean rank correlation in an order, alone or with its interval; ``None`` where no cell has one."""
+        return self.figures.get(f"{self.name}, {order}: rank correlation with {by}")
+
     @property
     def gain(self) -> str:
         """The largest gain in words."""
@@ -106,6 +118,13 @@ def section(made: Mapping[str, Mapping[str, Any] | None]) -> str:
         filled(f"{up_to(worlds)} ({links})"),
         f"### {PREFER}\n",
         filled(f"{prefer(worlds)} ({links})"),
+        f"### {ADVANCE}\n",
+        filled(RANKS),
+        table(
+            ("task", *(f"{order} order, by {by}" for order in RANKED for by in ("the profile", "the other half"))),
+            *map(_ranks_row, worlds),
+        ),
+        filled(f"{in_advance(worlds)} ({links})"),
     ]
     return "\n".join(parts)
 
@@ -116,6 +135,34 @@ def _row(world: World) -> tuple[str, ...]:
         str(world.figure("cells better than linear")), str(world.worse), world.gain, f"{world.best} of {world.cells}",
         f"{world.chose} of {world.searches}",
     )  # fmt: skip
+
+
+def _ranks_row(world: World) -> tuple[str, ...]:
+    """Correlations, each with its interval cut at -1 and 1, between which they lie."""
+
+    def told(found: Any) -> str:
+        if found is None:
+            return "none"
+        mean, low, high = found if isinstance(found, list) else (found, found, found)
+        return f"{mean:.2f}" if low == high else f"{mean:.2f} ({max(low, -1):.2f} to {min(high, 1):.2f})"
+
+    cells = (told(world.ranks(order, by)) for order in RANKED for by in (BY_PROFILE, BY_HALF))
+    return f"{world.name} ([{world.experiment}](results/{world.experiment}.json))", *cells
+
+
+def in_advance(worlds: Sequence[World]) -> str:
+    """In which order the profile says more of the winner than half of the samples does, counted."""
+    said = []
+    for order in RANKED:
+        pairs = [(one.name, *(_mean(one.ranks(order, by)) for by in (BY_PROFILE, BY_HALF))) for one in worlds]
+        known = [(name, profile > half) for name, profile, half in pairs if profile is not None and half is not None]
+        better = [name for name, above in known if above]
+        said.append(f"in {order} order for {len(better)} of {len(known)} tasks{f' ({_listed(better)})' * bool(better)}")
+    return f"The profile is above the halves, as a perfect prediction would be everywhere, {', '.join(said)}."
+
+
+def _mean(found: Any) -> float | None:
+    return found[0] if isinstance(found, list) else found
 
 
 def up_to(worlds: Sequence[World]) -> str:

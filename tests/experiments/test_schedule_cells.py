@@ -68,7 +68,7 @@ def made_up(gains, error=0.1, steps=(2, 4)):
     return [
         {
             "order": order, "choice": choice, "steps": k, "chosen": "linear",
-            "candidates": {"linear": 0.2, "sine": 0.1}, "agreement": {"profile": 0.5},
+            "candidates": {"linear": 0.2, "sine": 0.1}, "agreement": {"profile": 0.5, "other half": 0.25},
             "scores": {"winner": 1.0 + gain, "linear": 1.0, "sine": 1.0, "sine squared": 1.0},
             "gains": {rival: [gain, error] for rival in schedule_cells.NAMED},
         }
@@ -136,6 +136,7 @@ def test_the_page_tells_the_search_over_all_tasks():
         "race": record("never", (0.9, 0.9)),
         "beta_not_run": None,
     }
+    records["beta_none"]["figures"]["noise, random: rank correlation with profile"] = [0.1, -0.4, 1.2]
     records["beta_none"]["figures"]["noise: cells in which linear is better than sine and sine squared"] = 5
     page = beta_told.section(records)
     for row in (
@@ -153,6 +154,9 @@ def test_the_page_tells_the_search_over_all_tasks():
     ):
         assert sentence in text
     assert "never" not in page
+    assert "| words ([beta_other](results/beta_other.json)) | 0.50 | 0.25 | 0.50 | 0.25 |" in page
+    assert "| noise ([beta_none](results/beta_none.json)) | 0.10 (-0.40 to 1.00) | 0.25 | 0.50 | 0.25 |" in page
+    assert "in random order for 2 of 3 tasks (additions and words), in max-probability order for 3 of 3" in text
     made = {name: one for name, one in records.items() if one}
     assert wrong(page, made) == []
     assert wrong(page.replace("1.3 against", "1.4 against"), made)
