@@ -61,7 +61,7 @@ URN, LENGTH, PARTS = "urn", 128, (16, 8, 4)
 SPECS = ("text", "code", URN)
 SIZE = {"width": 128, "depth": 3, "heads": 4}
 STEPS, BATCH, URN_ROWS, BIAS = 800, 8, 20_000, 0.5
-PROFILE_PASSES, ROWS, ORDERS, SAMPLES = 1024, 96, 24, 512
+PROFILE_PASSES, ROWS, ORDERS, SAMPLES = 1024, 64, 12, 512
 TAIL, RATE, ERRORS = 8, 0.25, 3.0
 """Tokens at the end of a curve; the rate of the sizes by total correlations; standard errors."""
 ONE, OPTIMAL, RIVALS = "one token", "optimal", ("uniform", "cosine")
