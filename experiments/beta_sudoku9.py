@@ -40,7 +40,7 @@ CLUES, ENCODINGS = 26, 4096
 SOLVED, CELLS = "sudoku9, puzzles", "sudoku9, cells"
 UNITS = {SOLVED: "solved", CELLS: "cells right"}
 ORDERS = {SOLVED: ("max-probability",), CELLS: ("random",)}
-SIZES, QUICK = Sizes(validation=96, test=256), Sizes(validation=2, test=4)
+SIZES, QUICK = Sizes(validation=64, test=256), Sizes(validation=2, test=4)
 
 
 def run(experiment: Experiment) -> Run:
