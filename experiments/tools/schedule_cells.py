@@ -49,6 +49,7 @@ class World:
         canvases: int32[prompts, length] to choose by and to judge by, masked where tokens are drawn; as many masks in
             every row.
         costs: what a plan is predicted to cost, by the name of what predicts.
+        orders: those of :data:`ORDERS` that are tried.
         choices: those of :data:`CHOICES` that are tried.
     """
 
@@ -58,6 +59,7 @@ class World:
     better: int
     canvases: tuple[Int[np.ndarray, "prompts length"], Int[np.ndarray, "prompts length"]]
     costs: Mapping[str, Callable[[Plan], float]]
+    orders: tuple[str, ...] = ORDERS
     choices: tuple[str, ...] = tuple(CHOICES)
 
     @property
@@ -155,7 +157,7 @@ def measured(world: World, sizes: Sizes, seed: int, steps: Sequence[int] | None 
         ``scores`` and ``entropies`` of the chosen one ("winner") and of the named ones, and its ``gains`` over these
         with their standard errors, paired.
     """
-    cells = itertools.product(ORDERS, world.choices, steps or steps_of(world.free))
+    cells = itertools.product(world.orders, world.choices, steps or steps_of(world.free))
     return [_cell(world, sizes, jax.random.fold_in(jax.random.key(seed), n), *cell) for n, cell in enumerate(cells)]
 
 
