@@ -227,6 +227,10 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
                 more[f"{name}, {order}: mean gain over {rival}"] = schedule_tables.averaged(mine, rival, steps)
             ahead = [cell.grouped("linear") - cell.grouped(OPTIMAL) for cell in schedule_tables.cells_of(mine)]
             more[f"{name}, {order}: {OPTIMAL} over linear"] = schedule_tables.interval(np.mean(ahead, axis=0).tolist())
+        tried = [cell.trainings[0]["candidates"] for cell in cells]
+        best, worst = (np.mean([extreme(one.values()) - one["linear"] for one in tried]) for extreme in (max, min))
+        more[f"{name}: best schedule over linear, on validation prompts"] = float(best)
+        more[f"{name}: linear over the worst, on validation prompts"] = -float(worst)
         for what in (WINNER, "linear", OPTIMAL):
             whole = [cell.trainings[0]["whole"][what] for cell in cells]
             more[f"{name}: rows found whole, {what}"] = float(np.mean(whole))

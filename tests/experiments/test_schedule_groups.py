@@ -103,7 +103,9 @@ def test_the_profiles_sizes_are_told_beside_the_search():
     worlds = {"made up": {"better": 1, "unit": "found again", "trainings": [cells]}}
     told = beta_published.conclude({"groups": {"reactions": [3, 3]}, "worlds": worlds})
     over_linear = told.figures[f"made up, random: {beta_published.OPTIMAL} over linear"]
-    assert over_linear[0] == pytest.approx(0.1, abs=1e-5)  # half of the mean gain, .2
-    assert told.figures["made up, random: mean gain over linear"][0] == pytest.approx(0.2, abs=1e-5)
+    chosen_over_linear = told.figures["made up, random: mean gain over linear"]
+    assert np.ravel([over_linear, chosen_over_linear])[[0, 3]] == pytest.approx([0.1, 0.2], abs=1e-5)
     assert told.figures[f"made up: rows found whole, {beta_published.OPTIMAL}"] == 0.75
     assert "3 judge with 1" in told.sample_size
+    assert told.figures["made up: linear over the worst, on validation prompts"] == pytest.approx(0.1)
+    assert told.figures["made up: best schedule over linear, on validation prompts"] == 0
