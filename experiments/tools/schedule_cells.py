@@ -5,8 +5,9 @@ validation data, and the best of them is compared with linear, sine and sine squ
 grid; where several are best, linear is chosen if it is one of them. Every candidate has as many validation samples, so
 that their means can also be held against what is predicted without sampling.
 
-A *world* is a trained model with its score and what is given. What is random in a cell depends on the cell and on the
-part (validation or test) alone: all candidates have the same prompts and random numbers.
+A *world* is a model with its score and what is given. What is random in a cell depends on the cell and on the part
+(validation or test) alone: all candidates have the same prompts and random numbers. Where prompts depend on each other
+in groups, standard errors count groups.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Int
 
+from experiments.tools.grouped import by_group
 from mdm_jax.evaluation import Execution, evaluate, own_entropy
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import Sampler, rules
@@ -32,7 +34,7 @@ NAMED = {"linear": schedules.linear(), "sine": schedules.sine(), "sine squared":
 VALUES = (0.25, 0.5, 1.0, 2.0)
 """Of a and b: linear is (.5, .5), sine squared (1, 1)."""
 VALIDATION, TEST = range(2)
-SCORE, ENTROPY, WINNER = "score", "own entropy", "winner"
+SCORE, ENTROPY, WHOLE, WINNER = "score", "own entropy", "whole", "winner"
 FRACTIONS = (32, 16, 8, 4, 2)
 """Steps are the free tokens divided by these."""
 
@@ -44,23 +46,29 @@ class World:
     Attributes:
         denoiser: the model.
         params: its parameters.
-        score: float[rows] of int32[rows, length].
+        score: float[rows] of int32[rows, length]; where ``whole`` is given of samples and the rows that they stand for.
         better: 1 where higher scores are better, -1 where lower ones are.
         canvases: int32[prompts, length] to choose by and to judge by, masked where tokens are drawn; as many masks in
             every row.
         costs: what a plan is predicted to cost, by the name of what predicts.
         orders: those of :data:`ORDERS` that are tried.
         choices: those of :data:`CHOICES` that are tried.
+        whole: int32[prompts, length], what the prompts were made of, if the score asks for it.
+        groups: of each prompt that judges, if some depend on each other: each group counts the same.
+        besides: plans for so many steps that are no candidates and are judged with them, by name.
     """
 
     denoiser: Denoiser
     params: Params
-    score: Callable[[Int[np.ndarray, "rows length"]], np.ndarray]
+    score: Callable[..., np.ndarray]
     better: int
     canvases: tuple[Int[np.ndarray, "prompts length"], Int[np.ndarray, "prompts length"]]
     costs: Mapping[str, Callable[[Plan], float]]
     orders: tuple[str, ...] = ORDERS
     choices: tuple[str, ...] = tuple(CHOICES)
+    whole: tuple[np.ndarray, np.ndarray] | None = None
+    groups: Sequence[str] | None = None
+    besides: Callable[[int], Mapping[str, Plan]] | None = None
 
     @property
     def free(self) -> int:
@@ -154,8 +162,9 @@ def measured(world: World, sizes: Sizes, seed: int, steps: Sequence[int] | None 
     Returns:
         Of each cell: what was ``chosen``; the means of all ``candidates`` on validation samples, plans that are equal
         once; the ``agreement`` of these with what is predicted, and between their halves; on test samples the mean
-        ``scores`` and ``entropies`` of the chosen one ("winner") and of the named ones, and its ``gains`` over these
-        with their standard errors, paired.
+        ``scores`` and ``entropies`` of the chosen one ("winner"), of the named ones and of those besides, and its
+        ``gains`` over these with their standard errors, paired. Where there are groups, the gains in each, ``grouped``;
+        where the rows are known, how many samples are them, ``whole``.
     """
     cells = itertools.product(world.orders, world.choices, steps or steps_of(world.free))
     return [_cell(world, sizes, jax.random.fold_in(jax.random.key(seed), n), *cell) for n, cell in enumerate(cells)]
@@ -173,10 +182,15 @@ def _cell(world: World, sizes: Sizes, key: jax.Array, order: str, choice: str, s
     halves = [[float(part.mean()) for part in np.array_split(found[name], 2)] for name in distinct]
     winner = chosen(means, [same[name] for name in made if name.startswith("beta")], world.better)
     plan_of = {WINNER: winner, **{name: same[name] for name in NAMED}}
-    judged = {name: made[name] for name in plan_of.values()}
+    besides = {} if world.besides is None else dict(world.besides(steps))
+    judged = {name: made[name] for name in plan_of.values()} | besides
+    plan_of |= {name: name for name in besides}
     tested = _drawn(world, judged, order, choice, sizes.test, TEST, key)
-    values, entropies = ({name: tested[what][of] for name, of in plan_of.items()} for what in (SCORE, ENTROPY))
-    gains = {rival: world.better * (values[WINNER] - values[rival]) for rival in NAMED}
+    values = {name: tested[SCORE][of] for name, of in plan_of.items()}
+    gains = {rival: world.better * (values[WINNER] - values[rival]) for rival in (*NAMED, *besides)}
+    if world.groups is not None:
+        of_samples = [world.groups[sample % len(world.groups)] for sample in range(sizes.test)]
+        gains = {rival: by_group(one[None], of_samples)[0] for rival, one in gains.items()}
     return {
         "order": order,
         "choice": choice,
@@ -187,9 +201,12 @@ def _cell(world: World, sizes: Sizes, key: jax.Array, order: str, choice: str, s
             **{what: agreement(one, costs) for what, one in predicted.items()},
             "other half": agreement(*zip(*halves)),
         },
-        "scores": {name: float(one.mean()) for name, one in values.items()},
-        "entropies": {name: float(one.mean()) for name, one in entropies.items()},
+        **{
+            plural: {name: float(tested[what][of].mean()) for name, of in plan_of.items()}
+            for what, plural in ((SCORE, "scores"), (ENTROPY, "entropies"), (WHOLE, "whole")) if what in tested
+        },
         "gains": {rival: [float(one.mean()), float(scipy.stats.sem(one))] for rival, one in gains.items()},
+        **({} if world.groups is None else {"grouped": {rival: one.round(6) for rival, one in gains.items()}}),
     }  # fmt: skip
 
 
@@ -201,15 +218,23 @@ def _drawn(
         name: plan if order == "random" else rules.surest(plan) for name, plan in made.items()
     }
     prompts = world.canvases[part]
+    places = np.arange(samples) % len(prompts)
+    scores = {SCORE: world.score, ENTROPY: lambda tokens: own_entropy(tokens, world.denoiser.vocab_size)}
+    if world.whole is not None:
+        whole = world.whole[part][places]
+        scores |= {
+            SCORE: lambda tokens: world.score(tokens, whole),
+            WHOLE: lambda tokens: (tokens == whole).all(axis=1),
+        }
     found = evaluate(
         world.denoiser,
         world.params,
         samplers,
         samples,
-        {SCORE: world.score, ENTROPY: lambda tokens: own_entropy(tokens, world.denoiser.vocab_size)},
+        scores,
         key=jax.random.fold_in(key, part),
         temperature=CHOICES[choice],
-        canvas=prompts[np.arange(samples) % len(prompts)],
+        canvas=prompts[places],
         execution=Execution(progress=False),
     )
-    return {what: dict(zip(found.names, found.values(what))) for what in (SCORE, ENTROPY)}
+    return {what: dict(zip(found.names, found.values(what))) for what in scores}

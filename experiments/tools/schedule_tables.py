@@ -3,7 +3,8 @@
 A *world* of results is ``{"better": 1 or -1, "unit": "...", "trainings": [the cells of each]}``. Gains are the winner's
 score less a named schedule's, positive where the winner is better. Those of a cell have intervals over samples (paired;
 trainings as strata). Averages over cells have intervals over trainings (Student's t), and over samples where there is
-one training.
+one training. Where rows depend on each other in groups (cells of one training have gains in each, "grouped"), all
+intervals are over groups, each with its mean over the cells, by Student's t.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from experiments.tools.experiment import Conclusion
 from experiments.tools.schedule_cells import CHOICES, NAMED, ORDERS, WINNER
 
 COLOURS = dict(zip(NAMED, ("#1d6fb8", "#2e8059", "#c2410c"), strict=True))
+COLOUR_BESIDES = "#7c3aed"
+"""Of a rival that is no named schedule."""
 LEVEL = 0.975
 """Quantile of two-sided intervals of 95%."""
 World = Mapping[str, Any]
@@ -34,8 +37,16 @@ class Cell(NamedTuple):
         """float[trainings, 2]: the mean gain over a rival and its standard error."""
         return np.array([one["gains"][rival] for one in self.trainings])
 
+    def grouped(self, rival: str) -> np.ndarray:
+        """float[groups]: the gain over a rival in each group of samples; empty where these have none."""
+        found = [one["grouped"][rival] for one in self.trainings if "grouped" in one]
+        assert len(found) < 2, "groups are of one training's samples"
+        return np.array(found[0] if found else [])
+
     def gain(self, rival: str) -> list[float]:
-        """The mean gain over trainings, with its interval over samples."""
+        """The mean gain over trainings, with its interval over samples, or over their groups."""
+        if (grouped := self.grouped(rival)).size:
+            return interval(grouped.tolist())
         means, errors = self.gains(rival).T
         mean, half = float(means.mean()), float(scipy.stats.norm.ppf(LEVEL) * np.sqrt((errors**2).sum()) / len(errors))
         return [mean, mean - half, mean + half]
@@ -53,6 +64,11 @@ def cells_of(world: World) -> Iterator[Cell]:
     """The cells of a world, each with all trainings."""
     for same in zip(*world["trainings"], strict=True):
         yield Cell(same[0]["order"], same[0]["choice"], same[0]["steps"], list(same))
+
+
+def rivals_in(world: World) -> list[str]:
+    """What the chosen schedule is compared with: the named ones, and those besides."""
+    return list(next(cells_of(world)).trainings[0]["gains"])
 
 
 def steps_in(world: World) -> list[int]:
@@ -78,23 +94,29 @@ def interval(each: Sequence[float], errors: Sequence[float] | None = None) -> li
 def averaged(world: World, rival: str, steps: Sequence[int], less: Sequence[int] = ()) -> list[float]:
     """The mean gain over the cells of some numbers of steps, less that of others, with its interval."""
     cells = list(cells_of(world))
+    signed = [(sign, some) for sign, some in ((1, steps), (-1, less)) if some]
+    if cells[0].grouped(rival).size:
+        apart = [
+            sign * np.mean([cell.grouped(rival) for cell in cells if cell.steps in some], axis=0)
+            for sign, some in signed
+        ]
+        return interval(np.sum(apart, axis=0).tolist())
     means = variances = np.zeros(len(world["trainings"]))
-    for sign, some in ((1, steps), (-1, less)):
-        if some:
-            of_them = np.array([cell.gains(rival) for cell in cells if cell.steps in some])
-            means = means + sign * of_them[..., 0].mean(axis=0)
-            variances = variances + (of_them[..., 1] ** 2).sum(axis=0) / len(of_them) ** 2
+    for sign, some in signed:
+        of_them = np.array([cell.gains(rival) for cell in cells if cell.steps in some])
+        means = means + sign * of_them[..., 0].mean(axis=0)
+        variances = variances + (of_them[..., 1] ** 2).sum(axis=0) / len(of_them) ** 2
     return interval(means.tolist(), np.sqrt(variances).tolist())
 
 
-def correlations(world: World, what: str, order: str) -> list[float] | None:
-    """The mean rank correlation with what predicts over the cells of an order, with its interval over trainings."""
+def correlations(world: World, what: str, order: str) -> list[float] | float | None:
+    """The mean rank correlation with what predicts over an order's cells, with its interval if trainings are many."""
     each = []
     for cells in world["trainings"]:
         known = [one["agreement"][what] for one in cells if one["order"] == order]
         known = [one for one in known if one is not None]
         each += [float(np.mean(known))] if known else []
-    return interval(each) if each else None
+    return (interval(each) if len(each) > 1 else each[0]) if each else None
 
 
 def figures_of(name: str, world: World) -> dict[str, Any]:
@@ -103,7 +125,7 @@ def figures_of(name: str, world: World) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for cell in cells:
         figures[f"{name}, {cell.order}, {cell.choice}, {cell.steps} steps: gain over linear"] = cell.gain("linear")
-    for rival in NAMED:
+    for rival in rivals_in(world):
         gains = [cell.gain(rival) for cell in cells]
         figures[f"{name}: cells better than {rival}"] = sum(low > 0 for _, low, _ in gains)
         figures[f"{name}: cells worse than {rival}"] = sum(high < 0 for _, _, high in gains)
@@ -130,7 +152,8 @@ def figures_of(name: str, world: World) -> dict[str, Any]:
         figures[f"{name}: of that cell, linear"] = cell.score("linear")
     for what in cells[0].trainings[0]["agreement"]:
         for order in ORDERS:
-            if found := correlations(world, what, order):
+            found = correlations(world, what, order)
+            if found is not None:
                 figures[f"{name}, {order}: rank correlation with {what}"] = found
     return figures
 
@@ -178,7 +201,7 @@ def concluded(worlds: Mapping[str, World], sample_size: str) -> Conclusion:
 
 
 def picture(worlds: Mapping[str, World]) -> Figure:
-    """A row a world, a panel an order and a choice: the gain over each named schedule by the number of steps."""
+    """A row a world, a panel an order and a choice: the gain over each rival by the number of steps."""
     figure = Figure(figsize=(11, 2.4 * len(worlds)), layout="constrained")
     grid = figure.subplots(len(worlds), len(ORDERS) * len(CHOICES), squeeze=False, sharey="row")
     for (name, world), row in zip(worlds.items(), grid):
@@ -187,7 +210,7 @@ def picture(worlds: Mapping[str, World]) -> Figure:
             if not cells:
                 axes.set_axis_off()
                 continue
-            for shift, rival in zip((-0.06, 0, 0.06), NAMED):
+            for shift, rival in zip((-0.06, 0, 0.06, 0.12), rivals_in(world)):
                 _gains(axes, cells, rival, shift)
             axes.axhline(0, color="#111111", linewidth=0.8)
             axes.set_xscale("log", base=2)
@@ -206,4 +229,5 @@ def _gains(axes: Any, cells: Sequence[Cell], rival: str, shift: float) -> None:
     gains = np.array([one.gain(rival) for one in cells])
     places = np.array([one.steps for one in cells]) * 2.0**shift
     ends = [gains[:, 0] - gains[:, 1], gains[:, 2] - gains[:, 0]]
-    axes.errorbar(places, gains[:, 0], ends, fmt="o-", color=COLOURS[rival], markersize=3, linewidth=1, label=rival)
+    colour = COLOURS.get(rival, COLOUR_BESIDES)
+    axes.errorbar(places, gains[:, 0], ends, fmt="o-", color=colour, markersize=3, linewidth=1, label=rival)
