@@ -250,7 +250,8 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
 def sample_size(groups: Mapping[str, Sequence[int]]) -> str:
     """What was counted, in words."""
     each = "; ".join(
-        f"{name}: {first} choose with {CHOOSING[name]} prompts each, {second} judge with {JUDGING[name]}"
+        f"{name}: {first} choose with {CHOOSING[name]} prompt{'s' * (CHOOSING[name] > 1)} each, {second} judge with "
+        f"{JUDGING[name]}"
         for name, (first, second) in groups.items()
     )
     return f"{each}; intervals over the reactions, or the families, that judge"
