@@ -25,10 +25,10 @@ def test_lines_and_bars_are_those_of_the_records():
             assert any(np.array_equal(line, curves[kind][SHOWN]) for line in drawn)
         cost = record(name)["figures"][f"{FEW} steps, optimal"][0]
         assert cost == pytest.approx(curves["optimal"][FEW - 1], abs=1e-4)  # the arrow ends on the curve
-    figures = record("sudoku9")["figures"]
+    figures = record("planning_orders")["figures"]
     for line, order in zip(orders.lines, ORDERS, strict=True):
         for passes, share in line.get_xydata():
-            assert share == figures[f"solved, no latent, {order}, {passes:g} passes"][0]
+            assert share == figures[f"sudoku9, greedy, {order}, {passes:g} passes"][0]
     widths = sorted({bar.get_width() for bar in longer.patches})
     assert widths == sorted({end for ends in times_as_long(PLACES).values() for end in ends})
 
