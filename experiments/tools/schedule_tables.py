@@ -7,6 +7,7 @@ one training. Where rows depend on each other in groups (cells of one training h
 intervals are over groups, each with its mean over the cells, by Student's t.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 
 from experiments.tools.experiment import Conclusion
-from experiments.tools.schedule_cells import CHOICES, NAMED, ORDERS, WINNER
+from experiments.tools.schedule_cells import NAMED, ORDERS, WINNER
 
 COLOURS = dict(zip(NAMED, ("#1d6fb8", "#2e8059", "#c2410c"), strict=True))
 COLOUR_BESIDES = "#7c3aed"
@@ -202,10 +203,12 @@ def concluded(worlds: Mapping[str, World], sample_size: str) -> Conclusion:
 
 def picture(worlds: Mapping[str, World]) -> Figure:
     """A row a world, a panel an order and a choice: the gain over each rival by the number of steps."""
-    figure = Figure(figsize=(11, 2.4 * len(worlds)), layout="constrained")
-    grid = figure.subplots(len(worlds), len(ORDERS) * len(CHOICES), squeeze=False, sharey="row")
-    for (name, world), row in zip(worlds.items(), grid):
-        for axes, (order, choice) in zip(row, [(order, choice) for order in ORDERS for choice in CHOICES]):
+    panels = [list(dict.fromkeys((cell.order, cell.choice) for cell in cells_of(one))) for one in worlds.values()]
+    columns = max(map(len, panels))
+    figure = Figure(figsize=(2.75 * columns, 2.4 * len(worlds)), layout="constrained")
+    grid = figure.subplots(len(worlds), columns, squeeze=False, sharey="row")
+    for (name, world), row, of_world in zip(worlds.items(), grid, panels):
+        for axes, (order, choice) in itertools.zip_longest(row, of_world, fillvalue=("", "")):
             cells = [one for one in cells_of(world) if (one.order, one.choice) == (order, choice)]
             if not cells:
                 axes.set_axis_off()
