@@ -47,6 +47,12 @@ class World:
         return self.figures.get(f"{self.name}: {what}")
 
     @property
+    def label(self) -> str:
+        """Its name without a comma, for lists: what follows one stands in brackets."""
+        name, comma, more = self.name.partition(", ")
+        return f"{name} ({more})" if comma else name
+
+    @property
     def cells(self) -> int:
         return self.figure("cells")
 
@@ -131,7 +137,7 @@ def section(made: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 def _row(world: World) -> tuple[str, ...]:
     return (
-        f"{world.name} ([{world.experiment}](results/{world.experiment}.json))", str(world.cells),
+        f"{world.label} ([{world.experiment}](results/{world.experiment}.json))", str(world.cells),
         str(world.figure("cells better than linear")), str(world.worse), world.gain, f"{world.best} of {world.cells}",
         f"{world.chose} of {world.searches}",
     )  # fmt: skip
@@ -147,14 +153,14 @@ def _ranks_row(world: World) -> tuple[str, ...]:
         return f"{mean:.2f}" if low == high else f"{mean:.2f} ({max(low, -1):.2f} to {min(high, 1):.2f})"
 
     cells = (told(world.ranks(order, by)) for order in RANKED for by in (BY_PROFILE, BY_HALF))
-    return f"{world.name} ([{world.experiment}](results/{world.experiment}.json))", *cells
+    return f"{world.label} ([{world.experiment}](results/{world.experiment}.json))", *cells
 
 
 def in_advance(worlds: Sequence[World]) -> str:
     """In which order the profile says more of the winner than half of the samples does, counted."""
     said = []
     for order in RANKED:
-        pairs = [(one.name, *(_mean(one.ranks(order, by)) for by in (BY_PROFILE, BY_HALF))) for one in worlds]
+        pairs = [(one.label, *(_mean(one.ranks(order, by)) for by in (BY_PROFILE, BY_HALF))) for one in worlds]
         known = [(name, profile > half) for name, profile, half in pairs if profile is not None and half is not None]
         better = [name for name, above in known if above]
         said.append(f"in {order} order for {len(better)} of {len(known)} tasks{f' ({_listed(better)})' * bool(better)}")
@@ -167,10 +173,10 @@ def _mean(found: Any) -> float | None:
 
 def up_to(worlds: Sequence[World]) -> str:
     """Where the largest gain is more than the paper's, where it is not, and where there is none."""
-    gains = [(one.share, f"{one.name}, {one.gain}") for one in worlds if one.share is not None]
+    gains = [(one.share, f"{one.label}, {one.gain}") for one in worlds if one.share is not None]
     gains.sort(key=lambda gain: -gain[0])
     more, less = ([said for share, said in gains if (share > MOST) is above] for above in (True, False))
-    none = [one.name for one in worlds if one.share is None]
+    none = [one.label for one in worlds if one.share is None]
     sentences = [
         f"Here more than that: {'; '.join(more) or 'none'}.",
         f"At most that: {'; '.join(less)}." if less else "",
@@ -183,7 +189,7 @@ def up_to(worlds: Sequence[World]) -> str:
 def prefer(worlds: Sequence[World]) -> str:
     """Where linear is the best hand-crafted schedule, where a search chooses it, and where the chosen one is worse."""
     cells, searches = (sum(getattr(one, what) for one in worlds) for what in ("cells", "searches"))
-    mostly = [one.name for one in worlds if one.best > one.cells / 2]
+    mostly = [one.label for one in worlds if one.best > one.cells / 2]
     return (
         f"Linear is the best of the three in more than half of the cells of {_listed(mostly) or 'no task'}. It is in "
         f"{_counted(worlds, 'best', f'{cells} cells')}. {_counted(worlds, 'chose', f'{searches} searches')} chose it. "
@@ -193,7 +199,7 @@ def prefer(worlds: Sequence[World]) -> str:
 
 def _counted(worlds: Sequence[World], what: str, of: str) -> str:
     """How many of how many, and in which worlds, the most first: ``"7 of 32 cells (arithmetic 5, brackets 2)"``."""
-    counts = sorted(((getattr(one, what), one.name) for one in worlds), key=lambda one: -one[0])
+    counts = sorted(((getattr(one, what), one.label) for one in worlds), key=lambda one: -one[0])
     each = ", ".join(f"{name} {count}" for count, name in counts if count)
     return f"{sum(count for count, _ in counts)} of {of}{f' ({each})' if each else ''}"
 
