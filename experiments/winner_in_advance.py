@@ -34,7 +34,8 @@ from experiments.tools.grouped import interval
 from experiments.tools.own_paths import forced_costs, table, told
 from experiments.tools.winner_told import concluded, picture
 from mdm_jax import models, tasks
-from mdm_jax.evaluation import own_entropy, plan_costs
+from mdm_jax.evaluation import order_shortlist, own_entropy, plan_costs
+from mdm_jax.evaluation.order_tuning import BETAS
 from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import Sampler, rules
 from mdm_jax.sampling.readings import margin, max_probability
@@ -64,8 +65,6 @@ LENGTH, WIDTH, DEPTH = 64, 64, 3
 ENCODINGS, COUNTS = 4096, 12
 CHOOSING, JUDGING, SAMPLES = 64, 128, 128
 QUICK_ROWS = 8
-BETAS = tuple((a, b) for a in (0.4, 0.7, 1.0, 1.5, 2.2) for b in (0.4, 0.7, 1.0, 1.6))
-SHORTLISTED = 6
 WITHIN = 0.01
 MEASURES = {"max probability": max_probability, "margin": margin}
 ORDERS = (*MEASURES, "random")
@@ -186,8 +185,7 @@ def cell_of(subject: Subject, order: str, steps: int, made: np.ndarray | None) -
     told_by["table"] = told_by["profile"] if made is None else np.array([told(made, plan) for plan in every])
     told_by["64 rows"], truth = choosing.mean(axis=1), judging.mean(axis=1)
     best = of[truth[of].argmin()]
-    some = list(dict.fromkeys(of[np.argsort(told_by["profile"][of], kind="stable")]))[:SHORTLISTED]
-    short = [place[optimum.sizes.tobytes()], place[equal.sizes.tobytes()], *some]
+    short = [place[plan.sizes.tobytes()] for plan in order_shortlist(subject.profile, steps)]
     chosen = [of[told_by[name][of].argmin()] for name in ("profile", "table")]
     chosen += [place[equal.sizes.tobytes()], short[int(told_by["64 rows"][short].argmin())]]
     above = [interval(judging[i] - judging[best]) for i in chosen]
