@@ -7,8 +7,8 @@ nothing, in the same random orders for every plan, but for the samples.
 * *Bounds*, of each row alone: its excess (a plan's cost less that of one token a step, order by order) against the
   bounds of :mod:`mdm_jax.theory.profiles.bounds` of the row's own curve in the same order. What the last token costs
   is the mean of the last ``TAIL`` ones, which makes each bound smaller where curves fall. The theory promises bounds of
-  a law, whose curve falls; a row's own need not. A row exceeds a bound where the difference is above three standard
-  errors over orders.
+  a law, whose curve falls; a row's own need not, and bounds below zero are counted. A row exceeds a bound where the
+  difference is above three standard errors over orders.
 * *Costs* of plans optimal for the profile of the validation rows (by its posterior) against equal sizes and MaskGIT's
   cosine: row by row, a mean over orders and seeds; intervals over rows, and over seeds by Student's law.
 * *Samples* by the same plans and keys: trigram bits per character, next to the samples' own entropy, and for code the
@@ -20,8 +20,6 @@ judged by how far the share of ones lies from a half: what that lacks of the law
 many of the first tokens at once makes it too small.
 """
 
-import io
-import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,8 @@ from experiments.tools.experiment import Claim, Conclusion, Experiment, Run
 from experiments.tools.grouped import interval
 from experiments.tools.judging import judged
 from experiments.tools.latents import over_seeds
+from experiments.tools.python_lines import is_tokenized
+from experiments.tools.row_bounds import ERRORS, ONE, RATE, bounded, counted
 from experiments.tools.theory_picture import picture
 from mdm_jax import models, oracles, sample, tasks
 from mdm_jax.evaluation import estimate_profile
@@ -44,7 +44,7 @@ from mdm_jax.tasks import Task
 from mdm_jax.tasks.text_files import TextTask
 from mdm_jax.theory import plans, profiles, schedules
 from mdm_jax.theory.plans import Plan
-from mdm_jax.theory.profiles import Profile, bounds
+from mdm_jax.theory.profiles import Profile
 from mdm_jax.training import Settings, fit
 
 CLAIM = Claim(
@@ -62,9 +62,7 @@ SPECS = ("text", "code", URN)
 SIZE = {"width": 128, "depth": 3, "heads": 4}
 STEPS, BATCH, URN_ROWS, BIAS = 800, 8, 20_000, 0.5
 PROFILE_PASSES, ROWS, ORDERS, SAMPLES = 1024, 64, 12, 512
-TAIL, RATE, ERRORS = 8, 0.25, 3.0
-"""Tokens at the end of a curve; the rate of the sizes by total correlations; standard errors."""
-ONE, OPTIMAL, RIVALS = "one token", "optimal", ("uniform", "cosine")
+OPTIMAL, RIVALS = "optimal", ("uniform", "cosine")
 QUICK_SIZE = {"width": 16, "depth": 1, "heads": 2}
 QUICK = {"steps": 10, "passes": 16, "rows": 4, "orders": 4, "samples": 8, "seeds": 1}
 ASKED = {"steps": STEPS, "passes": PROFILE_PASSES, "rows": ROWS, "orders": ORDERS, "samples": SAMPLES, "seeds": 3}
@@ -157,35 +155,6 @@ def costs_of(
     return first, paths, curves
 
 
-def bounded(
-    first: np.ndarray, paths: Mapping[str, np.ndarray], curves: np.ndarray, named: Mapping[str, Plan]
-) -> dict[str, dict[str, Any]]:
-    """Of each plan and row: its excess, its bound, and the standard error of their difference over orders."""
-    smooth = curves.copy()
-    smooth[:, :, 0] = first[:, None]
-    smooth[:, :, -1] = curves[:, :, -TAIL:].mean(axis=2)
-    own = [[profiles.from_values(curve) for curve in of_row] for of_row in smooth]
-    found = {}
-    for name, plan in named.items():
-        if name == ONE:
-            continue
-        limits = np.array([[limit_of(name, plan, curve) for curve in of_row] for of_row in own])
-        excess = paths[name] - paths[ONE]
-        error = np.std(excess - limits, axis=1, ddof=1) / np.sqrt(curves.shape[1])
-        rows = {"excess": excess.mean(axis=1), "limit": limits.mean(axis=1), "error": error}
-        found[name] = {which: values.round(4) for which, values in rows.items()}
-    return found
-
-
-def limit_of(name: str, plan: Plan, curve: Profile) -> float:
-    """The bound on a plan's excess that belongs to its kind, nats."""
-    if name == "TC":
-        return bounds.tc_schedule(curve, RATE)
-    if name == "DTC":
-        return bounds.dtc_schedule(curve, RATE)
-    return float(bounds.any_sizes(curve, plan.sizes))
-
-
 def drawn(
     denoiser: Denoiser, params: Params, task: Task, named: Mapping[str, Plan], rows: int, seed: int
 ) -> dict[str, dict[str, Any]]:
@@ -221,16 +190,6 @@ def missing_spread(tokens: np.ndarray) -> np.ndarray:
     return mean - np.abs(2 * tokens.mean(axis=1) - 1)
 
 
-def is_tokenized(source: str) -> bool:
-    """Whether Python's tokenizer takes it to the end."""
-    try:
-        for _ in tokenize.generate_tokens(io.StringIO(source).readline):
-            pass
-    except (tokenize.TokenError, SyntaxError):  # an indentation that does not fit is a SyntaxError
-        return False
-    return True
-
-
 def together(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """All trainings of a task: bounds counted, costs and samples compared, a rival's less the optimal plan's."""
     bit = LENGTH * np.log(2)
@@ -241,6 +200,10 @@ def together(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         "bounds": {name: counted([one["bounds"][name] for one in seeds]) for name in seeds[0]["bounds"]},
         "costs": {},
         "samples": {},
+        "scores": {
+            name: over_seeds([float(np.mean(one["samples"][name]["score"])) for one in seeds])
+            for name in seeds[0]["samples"]
+        },
     }
     for steps in (LENGTH // part for part in PARTS):
         for name, ours in ((f"{rival} {steps}", f"{OPTIMAL} {steps}") for rival in RIVALS):
@@ -259,20 +222,6 @@ def together(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def counted(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of all trainings against one bound."""
-    excess, limit, error = (np.concatenate([one[which] for one in seeds]) for which in ("excess", "limit", "error"))
-    return {
-        "rows": len(excess),
-        "exceeded": int(np.sum(excess - limit > ERRORS * error)),
-        "worst in standard errors": float(np.max((excess - limit) / error)),
-        "excess": float(excess.mean()),
-        "limit": float(limit.mean()),
-        "seen from": float(np.median(1 + ERRORS * error / limit)),
-        "ratios": np.quantile(excess / limit, (0.025, 0.25, 0.5, 0.75, 0.975)).round(4),
-    }
-
-
 def conclude(results: Mapping[str, Any]) -> Conclusion:
     """No bound exceeded, every plan's advantage in costs, and in samples at the fewest steps."""
     cases: Mapping[str, Any] = results["cases"]
@@ -286,7 +235,8 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
             exceeded, compared = exceeded + one["exceeded"], compared + one["rows"]
             figures[f"{spec}, {name}: rows above the bound"] = one["exceeded"]
             figures[f"{spec}, {name}: mean excess over mean bound"] = one["excess"] / one["limit"]
-            figures[f"{spec}, {name}: excess over bound that could be seen"] = one["seen from"]
+            figures[f"{spec}, {name}: rows whose bound is below zero"] = one["below zero"]
+            figures[f"{spec}, {name}: nats above the bound that could be seen"] = one["seen from"]
         for name, one in case["costs"].items():
             figures[f"{spec}, {name}: bits per token saved"] = one["saved"]
             figures[f"{spec}, {name}: bits per token saved, over seeds"] = one["over seeds"]
@@ -296,6 +246,9 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
             figures |= {f"{spec}, {name}: samples, {which} less optimal": value for which, value in one.items()}
             if name.endswith(f" {fewest}"):
                 better.append(one["score"][1] > 0 and one.get("entropy", [0, 0, 0])[1] <= 0)
+                if spec == URN:  # nearer to the law's, not just larger
+                    better[-1] &= abs(_mean(case["scores"][f"{OPTIMAL} {fewest}"])) < abs(_mean(case["scores"][name]))
+        figures |= {f"{spec}, {name}: score of samples": value for name, value in case["scores"].items()}
     at = [f"{spec} {name} " + _signed(cases[spec]["samples"][name]["score"])
           for spec in cases for name in (f"{rival} {fewest}" for rival in RIVALS)]  # fmt: skip
     held = [exceeded == 0, all(cheaper), all(better)]
@@ -309,6 +262,10 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         f"{asked['seeds']} trainings on each, {asked['rows']} test rows in {asked['orders']} orders, "
         f"{asked['samples']} samples of each plan and training",
     )
+
+
+def _mean(found: Any) -> float:
+    return found[0] if isinstance(found, list) else found
 
 
 def _signed(ends: Any) -> str:

@@ -30,12 +30,22 @@ def accepted(line: str) -> bool:
         [True, True, True, False, False]
     """
     bare = line.strip()
+    return is_tokenized(bare + "\n") and any(_parses(before + bare + behind) for before, behind in _AROUND)
+
+
+def is_tokenized(source: str) -> bool:
+    """Whether Python's tokenizer takes it to the end.
+
+    Example:
+        >>> [is_tokenized(source) for source in ("x = 1\\n", "return", "f(1,\\n")]
+        [True, True, False]
+    """
     try:
-        for _ in tokenize.generate_tokens(io.StringIO(bare + "\n").readline):
+        for _ in tokenize.generate_tokens(io.StringIO(source).readline):
             pass
-    except (tokenize.TokenError, IndentationError, SyntaxError):
+    except (tokenize.TokenError, SyntaxError):  # an indentation that does not fit is a SyntaxError
         return False
-    return any(_parses(before + bare + behind) for before, behind in _AROUND)
+    return True
 
 
 def share_accepted(text: str) -> float:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, NullLocator
 
 COLOURS = ("#1d6fb8", "#c2410c", "#2e8059")
 RIVALS = {"uniform": ("o", "-"), "cosine": ("s", ":")}
+TICKS = (-30, -10, -3, -1, 0, 1)
 OF_SAMPLES = "trigram bits saved in samples"
 OTHERS = {"urn": "spread of ones gained"}
 """Data whose samples are judged by no trigram, and what is gained in them: a panel each."""
@@ -25,17 +26,22 @@ def picture(cases: Mapping[str, Any]) -> Figure:
     for shift, colour, (spec, case) in zip(shifts, COLOURS, cases.items()):
         names = list(case["bounds"])
         for place, one in enumerate(case["bounds"].values()):
-            low, first, middle, third, high = one["ratios"]
+            low, first, middle, third, high = one["apart"]
             near.plot([low, high], [place + shift] * 2, color=colour, lw=0.8)
             near.plot([first, third], [place + shift] * 2, color=colour, lw=3)
             near.plot(middle, place + shift, "k|", markersize=5)
         near.set_yticks(range(len(names)), names, fontsize=7)
         _saved(cost, case["costs"], "saved", spec, colour, shift)
         _saved(apart.get(spec, worth), case["samples"], "score", spec, colour, shift)
-    near.set_xlim(-0.5, 2)
-    near.axvline(1, color="black", lw=0.7, ls=":")
+    near.set_xscale("symlog", linthresh=1)
+    near.set_xticks(
+        [-30, -10, -3, -1, 0, 1],
+        ["\N{MINUS SIGN}30", "\N{MINUS SIGN}10", "\N{MINUS SIGN}3", "\N{MINUS SIGN}1", "0", "1"],
+    )
+    near.xaxis.set_minor_locator(NullLocator())
+    near.axvline(0, color="black", lw=0.7, ls=":")
     near.invert_yaxis()
-    near.set_xlabel("a row's excess / its bound (halves and 95% of rows)", fontsize=8)
+    near.set_xlabel("a row's excess less its bound, nats (halves and 95% of rows)", fontsize=8)
     steps = sorted({int(name.split()[1]) for case in cases.values() for name in case["costs"]})
     told = {cost: "bits per token saved on test rows", worth: OF_SAMPLES}
     for axes, title in {**told, **{apart[spec]: f"{spec}: {text}" for spec, text in others.items()}}.items():
