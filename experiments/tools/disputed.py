@@ -16,6 +16,7 @@ from mdm_jax.models.denoiser import Denoiser, Params
 from mdm_jax.sampling import Sampled
 from mdm_jax.sampling.readings import Measure, Reading, max_probability
 from mdm_jax.sampling.rules import take_surest
+from mdm_jax.support.errors import InputError
 
 
 def disputed(denoiser: Denoiser, params: Params, taken: Sampled, measure: Measure) -> dict[str, float]:
@@ -32,6 +33,9 @@ def disputed(denoiser: Denoiser, params: Params, taken: Sampled, measure: Measur
         tokens that it would have left for later. ``sure``: the largest probability at these, in the mean, 1 if there
         are none; ``instead``: that at the positions it would have revealed in their place.
 
+    Raises:
+        InputError: nothing was filled in.
+
     Example:
         >>> import mdm_jax as mdm
         >>> from mdm_jax.sampling.readings import margin
@@ -42,6 +46,8 @@ def disputed(denoiser: Denoiser, params: Params, taken: Sampled, measure: Measur
         0.0
     """
     when, tokens = np.asarray(taken.reveal_step), np.asarray(taken.tokens)
+    if not (when >= 0).any():
+        raise InputError("taken must have positions that were filled in; got rows that were given whole.")
     passes, drawn, other_passes, left, sure, instead = np.zeros(6)
     for step in range(when.max() + 1):
         canvas, now = np.where(when < step, tokens, denoiser.mask_id).astype(np.int32), when == step

@@ -123,7 +123,7 @@ def _longer(axes: Axes, times: Mapping[str, tuple[float, float]]) -> None:
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_yaxis()
-    axes.set_title("times as long as mdm_jax takes", fontsize=9)
+    axes.set_title("times as long as our way takes", fontsize=9)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def table(*lines: Iterable[str]) -> str:
         |---|---|
         | 1 | 2 |
     """
-    heading, *rows = (f"| {' | '.join(line)} |" for line in lines)
-    columns = "|".join(["---"] * len(tuple(lines[0])))
+    made = [tuple(line) for line in lines]
+    heading, *rows = (f"| {' | '.join(line)} |" for line in made)
+    columns = "|".join(["---"] * len(made[0]))
     return "\n".join([heading, f"|{columns}|", *rows]) + "\n"

@@ -7,7 +7,6 @@ one training. Where rows depend on each other in groups (cells of one training h
 intervals are over groups, each with its mean over the cells, by Student's t.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -208,7 +207,7 @@ def picture(worlds: Mapping[str, World]) -> Figure:
     figure = Figure(figsize=(2.75 * columns, 2.4 * len(worlds)), layout="constrained")
     grid = figure.subplots(len(worlds), columns, squeeze=False, sharey="row")
     for (name, world), row, of_world in zip(worlds.items(), grid, panels):
-        for axes, (order, choice) in itertools.zip_longest(row, of_world, fillvalue=("", "")):
+        for axes, (order, choice) in zip(row, [*of_world, *[("", "")] * (columns - len(of_world))]):
             cells = [one for one in cells_of(world) if (one.order, one.choice) == (order, choice)]
             if not cells:
                 axes.set_axis_off()

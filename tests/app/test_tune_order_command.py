@@ -140,10 +140,13 @@ def test_the_report_has_what_the_command_printed(copy, told):
             mean = f"{rival['mean'] / np.log(2):+.4f}".replace("-", "\N{MINUS SIGN}")
             assert cell == "the same plan" if rival["same_plan"] else cell.startswith(unseen + mean)
     assert "nothing takes these any more" not in page
+    taken = f"mdm-jax sample '{copy.path}' --order margin --steps 4</code> takes the first."
+    assert taken in html.unescape(page)
     profiles.from_values(np.linspace(3.0, 2.9, 16), profiles.load(copy.profile).provenance).save(copy.profile)
-    assert "nothing takes these any more: <code>margin-4.json</code>, <code>margin-8.json</code>." in report.render(
-        copy
-    )
+    page = html.unescape(report.render(copy))
+    assert "nothing takes these any more: <code>margin-4.json</code>, <code>margin-8.json</code>. <code>" in page
+    assert f"mdm-jax tune '{copy.path}' --order margin</code> makes them anew." in page
+    assert "takes the first" not in page
 
 
 def test_the_report_shows_no_plan_that_nobody_judged_and_refuses_a_damaged_one(copy):

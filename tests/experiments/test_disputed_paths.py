@@ -9,6 +9,7 @@ from experiments.tools.disputed import disputed
 from mdm_jax import models, tasks
 from mdm_jax.sampling import rules, sample
 from mdm_jax.sampling.readings import margin, max_probability
+from mdm_jax.support.errors import InputError
 from mdm_jax.theory import plans
 
 LENGTH, STEPS = 6, 3
@@ -42,6 +43,23 @@ def test_against_the_surest_first_the_least_sure_first_is_disputed_until_nothing
     assert found["passes"] == pytest.approx(2 / 3)
     assert found["tokens"] == pytest.approx(2 / 3)
     assert found["instead"] < found["sure"] < 1
+
+
+def test_what_is_given_is_no_pass_and_rows_given_whole_are_refused(model):
+    """Given positions keep their tokens and are revealed by no order: the path of the rest disputes nothing of itself."""
+    denoiser, params = model
+    canvas = np.tile([0, 1, 5, 5, 5, 5], (8, 1)).astype(np.int32)
+    rule = rules.surest(plans.uniform(4, 2))
+    taken = sample(denoiser, params, rule, key=jax.random.key(0), canvas=canvas, temperature=0.0)
+    found = disputed(denoiser, params, taken, max_probability)
+    assert found == {"passes": 0.0, "tokens": 0.0, "sure": 1.0, "instead": 1.0}
+
+    def least(reading):
+        return -max_probability(reading)
+
+    assert disputed(denoiser, params, taken, least)["passes"] == pytest.approx(1 / 2)  # the first of two passes
+    with pytest.raises(InputError, match="taken must have positions that were filled in"):
+        disputed(denoiser, params, taken._replace(reveal_step=np.full((8, LENGTH), -1)), least)
 
 
 def test_each_digit_stands_behind_what_it_takes_to_know_it():

@@ -18,25 +18,37 @@ def plans(files: RunFiles) -> str:
         return ""
     rows = [_row(one) for one in files.order_plans]
     headings = ("order", "steps", "plan", "sequences", "test half, bits per token", f"less {EQUAL}", f"less {OPTIMAL}")
-    first = files.order_plans[0]
-    again = files.command("sample", "--order", first.order, "--steps", str(first.budget))
-    old = "" if files.profile is None else _old(files, files.profile.digest)
     return (
         "<h3>In an order that looks</h3><p>The profile is of random order. These plans were measured in the order "
         "itself, the surest positions first: sequences of the validation half chose each from about 8 that the profile "
-        f"names, and the test half judged it. {code(again)} takes the first.</p>{old}"
+        f"names, and the test half judged it.</p>{_taken(files)}"
         f'<div class="wide">{page.table(headings, rows, "plans for orders that look", "figures")}</div>'
         "<p>Costs are the model's own of held-out sequences in that order, with intervals of 95%. Differences are "
         "paired, each interval by itself; none is seen where it holds 0.</p>"
     )
 
 
-def _old(files: RunFiles, digest: str) -> str:
-    old = [one for one in files.order_plans if one.plan.origin.get("profile_digest") != digest]
-    if not old:
-        return ""
-    names = ", ".join(code(f"{one.order}-{one.budget}.json") for one in old)
-    return f'<p class="note">The profile has changed since, and nothing takes these any more: {names}.</p>'
+def _taken(files: RunFiles) -> str:
+    """The command that takes the first of them, and those that nothing takes since the profile is another."""
+    digest = None if files.profile is None else files.profile.digest
+    old, fresh = (
+        [one for one in files.order_plans if (one.plan.origin.get("profile_digest") == digest) is same]
+        for same in (False, True)
+    )
+    said = []
+    if fresh:
+        words = "sample", "--order", fresh[0].order, "--steps", str(fresh[0].budget)
+        said.append(f"<p>{code(files.command(*words))} takes the first{' of the others' if old else ''}.</p>")
+    if old:
+        names = ", ".join(code(f"{one.order}-{one.budget}.json") for one in old)
+        made = " and ".join(
+            code(files.command("tune", "--order", order)) for order in dict.fromkeys(one.order for one in old)
+        )
+        said.append(
+            f'<p class="note">The profile has changed since, and nothing takes these any more: {names}. {made} makes '
+            "them anew.</p>"
+        )
+    return "".join(said)
 
 
 def _row(one: OrderPlan) -> str:
