@@ -46,7 +46,7 @@ def test_against_the_surest_first_the_least_sure_first_is_disputed_until_nothing
 
 
 def test_what_is_given_is_no_pass_and_rows_given_whole_are_refused(model):
-    """Given positions keep their tokens and are revealed by no order: the path of the rest disputes nothing of itself."""
+    """Given positions keep their tokens and are revealed by no order; a path does not dispute itself."""
     denoiser, params = model
     canvas = np.tile([0, 1, 5, 5, 5, 5], (8, 1)).astype(np.int32)
     rule = rules.surest(plans.uniform(4, 2))
