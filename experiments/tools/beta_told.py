@@ -31,7 +31,7 @@ RANKS = """Rank correlations of the candidates by their scores in samples: with 
 draws no sample; and of one half of the samples with the other half, which says what samples can tell at all. A perfect
 prediction would be above that: near four fifths where the halves agree with a half, near nineteen twentieths where they
 agree with four fifths (the root of 2r / (1 + r)). Means over cells, with intervals over trainings where there are
-several."""
+several, cut at -1 and 1."""
 RANKED = ("random", "max-probability")
 BY_PROFILE, BY_HALF = "profile", "other half"
 HEADING = (
@@ -96,11 +96,13 @@ class World:
         """The largest gain in words."""
         if self.share is None:
             return "none"
+        chosen, linear = (self.figure(f"of that cell, {which}") for which in ("chosen", "linear"))
+        if self.share >= 10:
+            return f"{chosen:.3g} where linear has {linear:.3g}"
         if self.share >= 1:
-            said = f"{self.share:.2g} times" if self.share < 10 else f"{self.share:,.0f} times"
+            said = f"{self.share:.2g} times"
         else:
             said = f"{self.share:.0%}" if self.share >= 0.1 else f"{100 * self.share:.2g}%"
-        chosen, linear = (self.figure(f"of that cell, {which}") for which in ("chosen", "linear"))
         return f"{said} ({chosen:.3g} against {linear:.3g})"
 
 
@@ -191,7 +193,7 @@ def up_to(worlds: Sequence[World]) -> str:
         f"Here more than that: {'; '.join(more) or 'none'}.",
         f"At most that: {'; '.join(less)}." if less else "",
         f"No cell is better than linear on {_listed(none)}." if none else "",
-        "Where linear's score is near 0, its share says little." if gains and gains[0][0] > 1 else "",
+        "Where linear has next to nothing no share is told." if gains and gains[0][0] >= 10 else "",
     ]
     return " ".join(filter(None, sentences))
 

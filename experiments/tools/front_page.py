@@ -82,7 +82,7 @@ def _plans(axes: Axes, made: Mapping[str, Mapping[str, Any]]) -> None:
         axes.plot(steps, curves["optimal"][SHOWN], color=colour, lw=2, label=label)
         cost, equal = worth[f"{FEW} steps, optimal"][0], worth[f"{FEW} optimal steps, equal steps as good"][0]
         axes.annotate("", (FEW, cost), (equal, cost), arrowprops={"arrowstyle": "->", "color": "black", "lw": 1})
-        axes.text(equal, cost, f" {equal:.1f}", fontsize=8, va="bottom")
+        axes.text(equal, cost, f" = {equal:.1f} equal", fontsize=7, va="bottom")
     axes.set_xscale("log", base=2)
     axes.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -106,7 +106,7 @@ def _orders(axes: Axes, figures: Mapping[str, Any]) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(fontsize=7, frameon=False, title="order", title_fontsize=7, loc=(0.45, 0.13))
-    axes.set_title("9 x 9 Sudokus that are solved,\nby the order (three trainings)", fontsize=9)
+    axes.set_title("9 x 9 Sudokus solved greedily, by order\n(three trainings, 95% intervals)", fontsize=9)
     axes.set_xlabel("model calls", fontsize=8)
 
 
@@ -123,7 +123,7 @@ def _longer(axes: Axes, times: Mapping[str, tuple[float, float]]) -> None:
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_yaxis()
-    axes.set_title("times as long as our way takes", fontsize=9)
+    axes.set_title("times as long as our way takes\n(dark: at the least, light: at the most)", fontsize=9)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """``experiments/README.md``: one row a claim, written from the committed records."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.tools import beta_told, reasons
-from experiments.tools.catalogue import Places, claims
+from experiments.tools.catalogue import Places, claims, fingerprint
 from experiments.tools.experiment import Claim, spoken
 from experiments.tools.markdown import filled, table
 from experiments.tools.records import read
@@ -47,6 +48,7 @@ they stand in bold, or in a table's column "measured". Code, links' targets, arX
 looked at. Under the headings "Findings", "Speed" and "Where a claim fails" every number with a decimal point needs such
 a link.
 """
+OURS, HELD, CLAIMS = "ours alone", ("holds", "partly", "does not"), "All claims"
 HEADING = ("claim, and where it is from", "verdict", "figure, and of how many", "run")
 
 
@@ -61,8 +63,28 @@ def page(places: Places) -> str:
     made = {name: read(places, name) for name in stated}
     why = {name: reason for name, reason in reasons.read(places).items() if reasons.fails(made.get(name))}
     rows = [row(name, claim, made[name], name in why) for name, claim in stated.items()]
-    parts = [INTRODUCTION, needed(stated), repeated(stated, made), table(HEADING, *rows), beta_told.section(made)]
+    old = {name for name, record in made.items() if record and record["fingerprint"] != fingerprint(places, name)}
+    listed = [by_paper(stated, made), f"## {CLAIMS}\n", table(HEADING, *rows)]
+    parts = [INTRODUCTION, needed(stated), repeated(stated, made, old), *listed, beta_told.section(made)]
     return "\n".join(filter(None, [*parts, failures(why, made), RULES]))
+
+
+def by_paper(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Which claims of which paper hold, hold in part, or do not; and how many in all."""
+    papers = dict[str, list[str]]()
+    for name, claim in stated.items():
+        for paper in dict.fromkeys(re.findall(r"arXiv (\d{4}\.\d{5})", claim.source)) or [OURS]:
+            papers.setdefault(paper, []).append(name)
+    count = {verdict: sum(one is not None and one["verdict"] == verdict for one in made.values()) for verdict in HELD}
+    rows = []
+    for paper in sorted(papers, key=lambda one: (one == OURS, -len(papers[one]), one)):
+        link = OURS if paper == OURS else f"[{paper}](../mdm_jax/PAPERS.md#{paper})"
+        of_paper = [(f"[{name}](#{name})", one["verdict"]) for name in papers[paper] if (one := made[name])]
+        rows.append((link, *(", ".join(told for told, verdict in of_paper if verdict == held) for held in HELD)))
+    whole, part, none = (count[verdict] for verdict in HELD)
+    about = f"""{whole} claims hold, {part} hold partly, {none} do not. What rests on a paper, or is compared with it,
+        stands with it."""
+    return "\n".join(["## By paper\n", filled(about), table(("paper", *HELD), *rows)])
 
 
 def failures(why: Mapping[str, reasons.Reason], made: Mapping[str, Mapping[str, Any] | None]) -> str:
@@ -89,12 +111,12 @@ def needed(stated: Mapping[str, Claim]) -> str:
     return filled(f"{told}Without these they end in one sentence, and in `all` they are not tested.") if told else ""
 
 
-def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """How many records cannot be of the present code, so that ``all`` repeats them, and what that takes."""
-    old = [name for name, record in made.items() if record is not None and record["fingerprint"] is None]
+def repeated(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None], old: Collection[str]) -> str:
+    """How many records are not of the present code, so that ``all`` repeats them, and what that takes."""
     hours = sum(seconds(stated[name], made[name]) for name in old) / 3600
-    text = f"""**{len(old)} of the {len(stated)} results are of runs of an earlier form of the code**, so `all`
-        would repeat them, in about {hours:.1f} hours."""
+    there = sum(record is not None for record in made.values())
+    text = f"""**{len(old)} of the {there} results are of runs of an earlier form of the code**, so `all` would repeat
+        them, in about {hours:.1f} hours: {", ".join(sorted(old))}."""
     return filled(text) if old else ""
 
 

@@ -11,8 +11,8 @@ from made_up_experiment import SOURCE, Calls
 from experiments.__main__ import main
 from experiments.tools import recording
 from experiments.tools.catalogue import Places, claims, fingerprint
-from experiments.tools.experiment import plain, spoken
-from experiments.tools.page import page
+from experiments.tools.experiment import Claim, plain, spoken
+from experiments.tools.page import by_paper, page
 from experiments.tools.records import read
 from experiments.tools.took import Took, now
 from mdm_jax.support.errors import InputError
@@ -168,11 +168,30 @@ def test_the_page_tells_which_results_would_be_repeated(places: Places, calls: C
     del converted["processor_seconds"]  # as in older ones
     path.write_text(json.dumps(converted))
     assert "**1 of the 1 results are of runs of an earlier form" in page(places)
-    assert "in about 2.0 hours." in page(places)
+    assert "in about 2.0 hours: made_up." in " ".join(page(places).split())
     assert f"(about 2.0 h); {converted['date']}, commit {converted['commit']};" in page(places)
     told = {"page": "README.md", "commit": "1fe9cc2", "date": "2026-11-22"}
     path.write_text(json.dumps(converted | {"recorded": told}))
     assert ", told in README.md of commit 1fe9cc2; full output not kept; [all" in page(places)
+
+
+def test_a_record_of_another_form_of_the_code_would_be_repeated(places: Places, calls: Calls) -> None:
+    assert main(["made_up"], places) == 0
+    path = places.results / "made_up.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
+    assert "**1 of the 1 results are of runs of an earlier form" in page(places)
+
+
+def test_claims_stand_by_paper(places: Places, calls: Calls) -> None:
+    assert main(["made_up"], places) == 0
+    assert "1 claims hold, 0 hold partly, 0 do not." in page(places)
+    assert "| ours alone | [made_up](#made_up) |  |  |" in page(places)
+    record = {"verdict": "partly"}
+    claim = Claim("a", source="arXiv 2509.13866, Figure 1, and arXiv 2510.25544", minutes=1)
+    told = by_paper({"one": claim}, {"one": record})
+    for paper in ("2509.13866", "2510.25544"):
+        assert f"| [{paper}](../mdm_jax/PAPERS.md#{paper}) |  | [one](#one) |  |" in told
+    assert "ours alone" not in told
 
 
 def test_the_list_has_claim_source_cost_and_last_verdict(

@@ -163,7 +163,7 @@ def test_the_page_tells_the_search_over_all_tasks():
     assert beta_told.section({"race": records["race"]}) == ""
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.004, "0.4%"), (0.0996, "10%"), (1.5, "1.5 times"), (129, "129 times")])
+@pytest.mark.parametrize(("share", "said"), [(0.004, "0.4%"), (0.0996, "10%"), (1.5, "1.5 times")])
 def test_a_gain_is_spoken_as_its_size_asks(share, said):
     what = {"largest gain over linear, share of its score": share, "of that cell, chosen": 2, "of that cell, linear": 1}
     world = beta_told.World("beta_rules", "one", {f"one: {name}": value for name, value in what.items()})

@@ -24,7 +24,7 @@ def plans(files: RunFiles) -> str:
         f"names, and the test half judged it.</p>{_taken(files)}"
         f'<div class="wide">{page.table(headings, rows, "plans for orders that look", "figures")}</div>'
         "<p>Costs are the model's own of held-out sequences in that order, with intervals of 95%. Differences are "
-        "paired, each interval by itself; none is seen where it holds 0.</p>"
+        "paired, each interval by itself; below 0 the plan costs less, and none is seen where the interval holds 0.</p>"
     )
 
 
