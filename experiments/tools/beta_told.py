@@ -15,12 +15,12 @@ MOST = 0.12
 SECTION = "The Beta search, over all tasks"
 UP_TO, PREFER = f"Up to {MOST:.0%} over linear?", "Do some tasks prefer linear?"
 INTRODUCTION = f"""After training, arXiv 2509.13866 searches Beta schedules by samples. It reports gains of up to
-{MOST:.0%} over linear, and that some tasks prefer linear. Here a cell is a task with an order, a choice of tokens and a
-number of steps. The chosen schedule is better or worse than linear in a cell if the 95% interval over samples says so.
-Told is the largest gain of the cells in which it is better, as a share of linear's score, with both scores: chance
-favours the largest of many. Linear is the best of three where its mean score is better than those of sine and sine
-squared; by chance it would be in a third of the cells, and be chosen by one search of 16. Searches in which all
-schedules were as good are not counted."""
+{MOST:.0%} over linear, and that some tasks prefer linear. Here a cell is a task with an order, tokens drawn or greedy,
+and a number of steps. The chosen schedule is better or worse than linear in a cell if the 95% interval over samples
+says so; a gain is positive where it is better, of bits too. Of the cells in which it is better the largest gain is told
+as a share of linear's score, with both scores: chance favours the largest of many. Linear is the best of three where
+its mean score is better than those of sine and sine squared; by chance it would be in a third of the cells, and be
+chosen by one search of 16. Searches in which all schedules were as good are not counted."""
 NOTES = {
     "beta_sudoku9": """Of right cells of Sudokus the chosen schedules reveal nearly all in one pass: they gain by
 giving steps up ([why](#why-beta_sudoku9))."""

@@ -41,7 +41,8 @@ def picture(cases: Mapping[str, Any]) -> Figure:
     near.xaxis.set_minor_locator(NullLocator())
     near.axvline(0, color="black", lw=0.7, ls=":")
     near.invert_yaxis()
-    near.set_xlabel("a row's excess less its bound, nats (halves and 95% of rows)", fontsize=8)
+    near.set_xlabel("nats, halves and 95% of the rows", fontsize=8)
+    near.set_title("a row's excess less the bound of its own curve", fontsize=8)
     steps = sorted({int(name.split()[1]) for case in cases.values() for name in case["costs"]})
     told = {cost: "bits per token saved on test rows", worth: OF_SAMPLES}
     for axes, title in {**told, **{apart[spec]: f"{spec}: {text}" for spec, text in others.items()}}.items():
@@ -64,4 +65,4 @@ def _saved(axes: Axes, found: Mapping[str, Any], which: str, spec: str, colour: 
         steps, ends = np.array([int(name.split()[1]) for name in of_rival]), np.array(list(of_rival.values())).T
         bars = ends[0] - ends[1], ends[2] - ends[0]
         style: dict[str, Any] = {"color": colour, "lw": 1, "markersize": 3.5, "capsize": 2}
-        axes.errorbar(steps * 2 ** (shift / 2), ends[0], bars, fmt=marker + line, label=f"{spec}, {rival}", **style)
+        axes.errorbar(steps * 2 ** (shift / 3), ends[0], bars, fmt=marker + line, label=f"{spec}, {rival}", **style)
