@@ -259,8 +259,8 @@ def conclude(results: Mapping[str, Any]) -> Conclusion:
         "holds" if all(held) else "partly" if any(held) else "does not",
         f"{exceeded} of {compared:,} excesses of rows are above a bound by over {ERRORS:g} standard errors; means over "
         f"rows come to {most:.2f} of the mean bound at the most; optimal plans cost less on test rows in "
-        f"{sum(cheaper)} of {len(cheaper)} comparisons; samples in {fewest} steps are better in {sum(better)} of {len(better)}, by a "
-        f"score of {', '.join(at)}",
+        f"{sum(cheaper)} of {len(cheaper)} comparisons; samples in {fewest} steps are better in {sum(better)} of "
+        f"{len(better)}, by a score of {', '.join(at)}",
         figures,
         f"{asked['seeds']} trainings on each, {asked['rows']} test rows in {asked['orders']} orders, "
         f"{asked['samples']} samples of each plan and training",
