@@ -64,13 +64,21 @@ def page(places: Places) -> str:
     why = {name: reason for name, reason in reasons.read(places).items() if reasons.fails(made.get(name))}
     rows = [row(name, claim, made[name], name in why) for name, claim in stated.items()]
     old = {name for name, record in made.items() if record and record["fingerprint"] != fingerprint(places, name)}
-    listed = [by_paper(stated, made), f"## {CLAIMS}\n", table(HEADING, *rows)]
+    papers = places.root / "mdm_jax" / "PAPERS.md"
+    titles = papers.read_text(encoding="utf-8") if papers.exists() else ""
+    listed = [by_paper(stated, made, titles), f"## {CLAIMS}\n", table(HEADING, *rows)]
     parts = [INTRODUCTION, needed(stated), repeated(stated, made, old), *listed, beta_told.section(made)]
     return "\n".join(filter(None, [*parts, failures(why, made), RULES]))
 
 
-def by_paper(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Which claims of which paper hold, hold in part, or do not; and how many in all."""
+def by_paper(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] | None], papers_page: str = "") -> str:
+    """Which claims of which paper hold, hold in part, or do not; and how many in all.
+
+    Args:
+        stated: the claims.
+        made: their records.
+        papers_page: the text of ``PAPERS.md``, which has the titles.
+    """
     papers = dict[str, list[str]]()
     for name, claim in stated.items():
         for paper in dict.fromkeys(re.findall(r"arXiv (\d{4}\.\d{5})", claim.source)) or [OURS]:
@@ -78,13 +86,26 @@ def by_paper(stated: Mapping[str, Claim], made: Mapping[str, Mapping[str, Any] |
     count = {verdict: sum(one is not None and one["verdict"] == verdict for one in made.values()) for verdict in HELD}
     rows = []
     for paper in sorted(papers, key=lambda one: (one == OURS, -len(papers[one]), one)):
-        link = OURS if paper == OURS else f"[{paper}](../mdm_jax/PAPERS.md#{paper})"
+        link = OURS if paper == OURS else f"[{paper}](../mdm_jax/PAPERS.md#{paper}){titled(paper, papers_page)}"
         of_paper = [(f"[{name}](#{name})", one["verdict"]) for name in papers[paper] if (one := made[name])]
         rows.append((link, *(", ".join(told for told, verdict in of_paper if verdict == held) for held in HELD)))
     whole, part, none = (count[verdict] for verdict in HELD)
     about = f"""{whole} claims hold, {part} hold partly, {none} do not. What rests on a paper, or is compared with it,
         stands with it."""
     return "\n".join(["## By paper\n", filled(about), table(("paper", *HELD), *rows)])
+
+
+def titled(paper: str, papers_page: str) -> str:
+    """The title of a paper behind a space, as ``PAPERS.md`` has it in a heading or a row; empty if it has none.
+
+    Example:
+        >>> titled("2502.00001", "| Short: A Long Title (One et al., [2502.00001](https://...)) | of it |")
+        ' A Long Title'
+    """
+    found = re.search(
+        rf"^(?:###|\|) ([^|\n]*?) \((?:[^()|\n]*, )?\[{re.escape(paper)}\]", papers_page, flags=re.MULTILINE
+    )
+    return f" {found[1].rpartition('; ')[2].partition(': ')[2] or found[1].rpartition('; ')[2]}" if found else ""
 
 
 def failures(why: Mapping[str, reasons.Reason], made: Mapping[str, Mapping[str, Any] | None]) -> str:
