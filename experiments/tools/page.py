@@ -100,12 +100,11 @@ def titled(paper: str, papers_page: str) -> str:
 
     Example:
         >>> titled("2502.00001", "| Short: A Long Title (One et al., [2502.00001](https://...)) | of it |")
-        ' A Long Title'
+        ' Short: A Long Title'
     """
-    found = re.search(
-        rf"^(?:###|\|) ([^|\n]*?) \((?:[^()|\n]*, )?\[{re.escape(paper)}\]", papers_page, flags=re.MULTILINE
-    )
-    return f" {found[1].rpartition('; ')[2].partition(': ')[2] or found[1].rpartition('; ')[2]}" if found else ""
+    named = rf"^(?:###|\|) ([^|\n]*?) \((?:[^()|\n]*, )?\[{re.escape(paper)}\]"
+    found = re.search(named, papers_page, flags=re.MULTILINE)
+    return f" {found[1].rpartition('; ')[2]}" if found else ""
 
 
 def failures(why: Mapping[str, reasons.Reason], made: Mapping[str, Mapping[str, Any] | None]) -> str:
