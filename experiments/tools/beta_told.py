@@ -59,6 +59,11 @@ class World:
         return f"{name} ({more})" if comma else name
 
     @property
+    def linked(self) -> str:
+        """Its name with the result that it is from."""
+        return f"{self.label} ([{self.experiment}](results/{self.experiment}.json))"
+
+    @property
     def cells(self) -> int:
         return self.figure("cells")
 
@@ -146,7 +151,7 @@ def section(made: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 def _row(world: World) -> tuple[str, ...]:
     return (
-        f"{world.label} ([{world.experiment}](results/{world.experiment}.json))", str(world.cells),
+        world.linked, str(world.cells),
         str(world.figure("cells better than linear")), str(world.worse), world.gain, f"{world.best} of {world.cells}",
         f"{world.chose} of {world.searches}",
     )  # fmt: skip
@@ -162,7 +167,7 @@ def _ranks_row(world: World) -> tuple[str, ...]:
         return f"{mean:.2f}" if low == high else f"{mean:.2f} ({max(low, -1):.2f} to {min(high, 1):.2f})"
 
     cells = (told(world.ranks(order, by)) for order in RANKED for by in (BY_PROFILE, BY_HALF))
-    return f"{world.label} ([{world.experiment}](results/{world.experiment}.json))", *cells
+    return world.linked, *cells
 
 
 def in_advance(worlds: Sequence[World]) -> str:

@@ -48,7 +48,7 @@ they stand in bold, or in a table's column "measured". Code, links' targets, arX
 looked at. Under the headings "Findings", "Speed" and "Where a claim fails" every number with a decimal point needs such
 a link.
 """
-OURS, HELD, CLAIMS = "ours alone", ("holds", "partly", "does not"), "All claims"
+OURS, HELD, CLAIMS = "ours alone", ("holds", *reasons.FAILS), "All claims"
 HEADING = ("claim, and where it is from", "verdict", "figure, and of how many", "run")
 
 

@@ -15,6 +15,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 
 from experiments.tools.experiment import Conclusion
+from experiments.tools.latents import over_seeds
 from experiments.tools.schedule_cells import NAMED, ORDERS, WINNER
 
 COLOURS = dict(zip(NAMED, ("#1d6fb8", "#2e8059", "#c2410c"), strict=True))
@@ -83,12 +84,11 @@ def interval(each: Sequence[float], errors: Sequence[float] | None = None) -> li
         >>> [round(one, 3) for one in interval([1.0, 2.0, 3.0])], [round(one, 2) for one in interval([1.0], [0.5])]
         ([2.0, -0.484, 4.484], [1.0, 0.02, 1.98])
     """
-    mean = float(np.mean(each))
-    if len(each) > 1:
-        half = float(scipy.stats.t.ppf(LEVEL, len(each) - 1) * scipy.stats.sem(each))
-    else:
-        half = 0.0 if errors is None else float(scipy.stats.norm.ppf(LEVEL) * errors[0])
-    return [mean, mean - half, mean + half]
+    found = over_seeds(each)
+    if isinstance(found, list):
+        return found
+    half = 0.0 if errors is None else float(scipy.stats.norm.ppf(LEVEL) * errors[0])
+    return [found, found - half, found + half]
 
 
 def averaged(world: World, rival: str, steps: Sequence[int], less: Sequence[int] = ()) -> list[float]:
@@ -116,7 +116,7 @@ def correlations(world: World, what: str, order: str) -> list[float] | float | N
         known = [one["agreement"][what] for one in cells if one["order"] == order]
         known = [one for one in known if one is not None]
         each += [float(np.mean(known))] if known else []
-    return (interval(each) if len(each) > 1 else each[0]) if each else None
+    return over_seeds(each) if each else None
 
 
 def figures_of(name: str, world: World) -> dict[str, Any]:

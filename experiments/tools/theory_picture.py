@@ -11,6 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 COLOURS = ("#1d6fb8", "#c2410c", "#2e8059")
 RIVALS = {"uniform": ("o", "-"), "cosine": ("s", ":")}
 TICKS = (-30, -10, -3, -1, 0, 1)
+"""Nats, on an axis that is linear around 0."""
 OF_SAMPLES = "trigram bits saved in samples"
 OTHERS = {"urn": "spread of ones gained"}
 """Data whose samples are judged by no trigram, and what is gained in them: a panel each."""
@@ -34,10 +35,7 @@ def picture(cases: Mapping[str, Any]) -> Figure:
         _saved(cost, case["costs"], "saved", spec, colour, shift)
         _saved(apart.get(spec, worth), case["samples"], "score", spec, colour, shift)
     near.set_xscale("symlog", linthresh=1)
-    near.set_xticks(
-        [-30, -10, -3, -1, 0, 1],
-        ["\N{MINUS SIGN}30", "\N{MINUS SIGN}10", "\N{MINUS SIGN}3", "\N{MINUS SIGN}1", "0", "1"],
-    )
+    near.set_xticks(TICKS, [str(one).replace("-", "\N{MINUS SIGN}") for one in TICKS])
     near.xaxis.set_minor_locator(NullLocator())
     near.axvline(0, color="black", lw=0.7, ls=":")
     near.invert_yaxis()

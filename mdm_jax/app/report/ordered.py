@@ -1,15 +1,13 @@
 """The part of the report on plans for orders that look at the model, as ``mdm-jax tune RUN --order`` measured them."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from mdm_jax.app.report import page
+from mdm_jax.app.report.carded import BITS
 from mdm_jax.app.report.page import code, escape
 from mdm_jax.app.report.run_files import OrderPlan, RunFiles
 from mdm_jax.evaluation.order_tuning import EQUAL, OPTIMAL
-
-_BITS = 1 / math.log(2)
 
 
 def plans(files: RunFiles) -> str:
@@ -74,5 +72,5 @@ def _difference(rival: Mapping[str, Any] | None) -> str:
 
 
 def _interval(found: Mapping[str, Any], sign: str) -> str:
-    mean, low, high = (f"{found[end] * _BITS:{sign}.4f}" for end in ("mean", "low", "high"))
+    mean, low, high = (f"{found[end] * BITS:{sign}.4f}" for end in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})".replace("-", "\N{MINUS SIGN}")
